@@ -1,0 +1,115 @@
+"""The one file that knows Ray: start it, spawn actors, call them, and name their deaths."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+
+class ActorDied(RuntimeError):
+    """The process behind an actor is gone; what it was doing is lost."""
+
+
+class ActorTimeout(RuntimeError):
+    """An actor did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSpec:
+    """What one actor takes of the cluster. `env` goes into its process before anything is imported there."""
+
+    num_cpus: float = 0.01
+    num_gpus: float = 0.0
+    concurrency: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Remote:
+    """A handle to an object living in an actor: `call` waits, `submit` does not, `acall` is for asyncio."""
+
+    def __init__(self, handle: ActorHandle) -> None:
+        self._handle = handle
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> "ray.ObjectRef[Any]":
+        return getattr(self._handle, method).remote(*args, **kwargs)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return gather([self.submit(method, *args, **kwargs)])[0]
+
+    async def acall(self, method: str, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
+        """Raises ActorDied, ActorTimeout, or what the method raised."""
+        reference = self.submit(method, *args, **kwargs)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(reference.future()), timeout_s)
+        except TimeoutError as error:
+            raise ActorTimeout(f"{method} did not answer within {timeout_s} s") from error
+        except RayActorError as error:
+            raise ActorDied(f"actor died during {method}") from error
+        except RayTaskError as error:
+            raise _cause(error) from error
+
+    def kill(self) -> None:
+        ray.kill(self._handle)
+
+
+def spawn(cls: type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
+    """Start an actor that holds `cls(*args, **kwargs)`; returns at once, errors come with the first call."""
+    options: dict[str, Any] = {
+        "num_cpus": spec.num_cpus,
+        "num_gpus": spec.num_gpus,
+        "runtime_env": {"env_vars": dict(spec.env)},
+        "max_concurrency": spec.concurrency,
+    }
+    return Remote(ray.remote(cls).options(**options).remote(*args, **kwargs))
+
+
+def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None = None) -> list[Any]:
+    """Wait for all. Raises ActorDied, ActorTimeout, or the first method's own error."""
+    try:
+        return ray.get(list(references), timeout=timeout_s)
+    except GetTimeoutError as error:
+        raise ActorTimeout(f"no answer within {timeout_s} s") from error
+    except RayActorError as error:
+        raise ActorDied(str(error)) from error
+    except RayTaskError as error:
+        raise _cause(error) from error
+
+
+def share(value: Any) -> "ray.ObjectRef[Any]":
+    """Put a value into the object store once, so that many calls can name it."""
+    return ray.put(value)
+
+
+def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
+    """Start Ray on this machine, or join the cluster at `address`."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        ray.init(address=address, log_to_driver=False)
+        return
+    ray.init(
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=object_store_bytes,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def stop() -> None:
+    ray.shutdown()
+
+
+def resources() -> dict[str, float]:
+    """What the cluster has: {"CPU": 2.0, "GPU": 0.0, ...}."""
+    return dict(ray.cluster_resources())
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    """The exception that the method raised, without Ray's wrapping where it can be unpickled."""
+    cause = error.cause
+    return cause if isinstance(cause, Exception) else error
