@@ -1,0 +1,33 @@
+"""The world in text: `make` builds one of the worlds; nothing here knows tokens, torch or Ray."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from envs.base import Ending, Env, EnvError, EnvStep
+from envs.textcraft import TextCraft
+
+__all__ = ["WORLDS", "Ending", "Env", "EnvError", "EnvStep", "make"]
+
+WORLDS: dict[str, Callable[..., Env]] = {"textcraft": TextCraft}
+
+
+def make(name: str, **options: Any) -> Env:
+    """A world by name, with its own options: `make("textcraft", recipes=FOLDER)`.
+
+    Raises EnvError for a name or an option that does not exist, with the nearest one that does, and for what the
+    world itself refuses.
+    """
+    if name not in WORLDS:
+        raise EnvError(f"there is no world {name!r}; {_nearest(name, WORLDS)}")
+    known = inspect.signature(WORLDS[name]).parameters
+    for option in options:
+        if option not in known:
+            raise EnvError(f"{name} has no option {option!r}; {_nearest(option, known)}")
+    return WORLDS[name](**options)
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str:
+    near = get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(sorted(known))}"

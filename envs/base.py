@@ -66,6 +66,10 @@ class Env(Protocol):
         """Actions that solve the current episode from where it stands; each is asked for after the last was taken."""
         ...
 
+    def kind(self, task_id: str) -> str:
+        """The label under which results on this task are reported, such as "depth 2"."""
+        ...
+
     def close(self) -> None:
         """Release what the world holds."""
         ...

@@ -1,6 +1,7 @@
 """The one file that knows Ray: start it, spawn actors, call them, and name their deaths."""
 
 import asyncio
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Remote:
         self._handle = handle
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> "ray.ObjectRef[Any]":
-        return getattr(self._handle, method).remote(*args, **kwargs)
+        return self._handle.invoke.remote(method, *args, **kwargs)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return gather([self.submit(method, *args, **kwargs)])[0]
@@ -57,15 +58,46 @@ class Remote:
         ray.kill(self._handle)
 
 
-def spawn(cls: type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
-    """Start an actor that holds `cls(*args, **kwargs)`; returns at once, errors come with the first call."""
+class _Host:
+    """The actor: imports the class in its own process, so that the driver never pays for vLLM or DeepSpeed."""
+
+    def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
+        self._held = _resolve(target)(*args, **kwargs)
+
+    def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._held, method)(*args, **kwargs)
+
+
+class _AsyncHost:
+    """The same for a class with async methods; its calls interleave."""
+
+    def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
+        self._held = _resolve(target)(*args, **kwargs)
+
+    async def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self._held, method)(*args, **kwargs)
+
+
+def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
+    """Start an actor that holds `target(*args, **kwargs)`; returns at once, errors come with the first call.
+
+    target: the class, or "module:Class" where importing it here would cost. With spec.concurrency above 1 its methods must be async.
+    """
     options: dict[str, Any] = {
         "num_cpus": spec.num_cpus,
         "num_gpus": spec.num_gpus,
         "runtime_env": {"env_vars": dict(spec.env)},
         "max_concurrency": spec.concurrency,
     }
-    return Remote(ray.remote(cls).options(**options).remote(*args, **kwargs))
+    if isinstance(target, type):
+        target = f"{target.__module__}:{target.__qualname__}"
+    host = _AsyncHost if spec.concurrency > 1 else _Host
+    return Remote(ray.remote(host).options(**options).remote(target, *args, **kwargs))
+
+
+def _resolve(target: str) -> type:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None = None) -> list[Any]:
@@ -88,6 +120,7 @@ def share(value: Any) -> "ray.ObjectRef[Any]":
 def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
     """Start Ray on this machine, or join the cluster at `address`."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, lets anything else on the machine go first
     if address is not None:
         ray.init(address=address, log_to_driver=False)
         return

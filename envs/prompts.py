@@ -1,0 +1,184 @@
+"""Prompts: what the policy reads at each turn, and how its answer becomes an action."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, Protocol
+
+from envs.base import EnvError, EnvStep
+from envs.textcraft.commands import is_command
+
+_THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+_TAIL = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a chat."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One turn taken: what was seen, what was written (verbatim), and what the world was given."""
+
+    observation: str
+    response: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a response asks the world to do, and whether it had the form that was asked for."""
+
+    action: str
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What a prompt must know of a world.
+
+    introduction: who the agent is and which actions there are. grammar: whether a line is a command at all, in
+    microseconds. lower_case: the action is lower-cased, as in the papers' ALFWorld.
+    """
+
+    introduction: str
+    grammar: Callable[[str], bool]
+    lower_case: bool = False
+
+
+class Prompter(Protocol):
+    """How to ask, and how to read the answer. Holds no episode."""
+
+    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+        """The chat for the next turn.
+
+        first: what reset gave. turns: all taken so far. now: what the last one led to (`first` itself before any).
+        history: at most so many past turns are shown.
+        """
+        ...
+
+    def parse(self, response: str, now: EnvStep) -> Reply:
+        """The action in a response. Never fails: what has not the form asked for is `valid=False`."""
+        ...
+
+    def respond(self, action: str) -> str:
+        """A valid response that takes the action: what a demonstration would have written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class React:
+    """One user message, rebuilt at each step; the answer thinks first, then acts (GiGPO 2505.10978, appendix).
+
+    A valid answer has both pairs of tags and no character of U+4E00-9FFF. The action is what stands between the first
+    action tags; without them, as in the public code of the papers, the last 30 characters are what the world is given.
+    """
+
+    dialect: Dialect
+
+    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+        """One user message: task, the last `history` turns, the current observation, the admissible actions."""
+        parts = [self.dialect.introduction, first.observation]
+        if turns:
+            parts += [*_past(turns, history), f"You are at step {len(turns) + 1} and see:\n{now.observation}"]
+        else:
+            parts.append("You are at step 1.")
+        if now.admissible is not None:
+            parts.append(f"Admissible actions: {', '.join(repr(action) for action in now.admissible)}.")
+        parts.append(
+            "Reason step by step about what to do next, inside <think> </think>. "
+            "Then give exactly one action, inside <action> </action>."
+        )
+        return (Message(role="user", content="\n\n".join(parts)),)
+
+    def parse(self, response: str, now: EnvStep) -> Reply:
+        """What stands between the first action tags; valid with both pairs of tags and no Chinese characters."""
+        acted = _ACTION.search(response)
+        action = (acted[1] if acted else response[-_TAIL:]).strip()
+        valid = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=action.lower() if self.dialect.lower_case else action, valid=valid)
+
+    def respond(self, action: str) -> str:
+        """The action between its tags, after the shortest of thoughts: an expert's reasons are not known."""
+        return f"<think>The next step is: {action}</think><action>{action}</action>"
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A plain dialogue for tiny policies: observations in, bare command lines out.
+
+    While `history` covers all turns, each prompt is the one before plus the response and the next observation, so that
+    nothing is computed twice. A valid answer is one line that is a command of the world.
+    """
+
+    dialect: Dialect
+
+    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+        """The first observation, then the last `history` turns, each a response and what it led to.
+
+        Raises ValueError for a history below 1: the current observation is the answer to the last turn shown.
+        """
+        if history < 1:
+            raise ValueError(f"the bare prompt cannot show history={history} turns; give 1 or more")
+        seen = [*(turn.observation for turn in turns), now.observation]
+        messages = [Message(role="user", content=first.observation)]
+        for turn, observation in list(zip(turns, seen[1:], strict=True))[-history:]:
+            messages += [Message(role="assistant", content=turn.response), Message(role="user", content=observation)]
+        return tuple(messages)
+
+    def parse(self, response: str, now: EnvStep) -> Reply:
+        """The response without outer white space; valid if it is one line that the world's grammar knows."""
+        action = response.strip()
+        return Reply(action=action, valid="\n" not in action and self.dialect.grammar(action))
+
+    def respond(self, action: str) -> str:
+        """The action itself."""
+        return action
+
+
+DIALECTS: dict[str, Dialect] = {
+    "textcraft": Dialect(
+        introduction=(
+            "You craft items in a text world. Its commands are:\n"
+            "get N ITEM: fetch an item that no command crafts.\n"
+            "craft N ITEM using N ITEM, N ITEM: carry out one of the crafting commands listed below, with exactly its "
+            "counts. Where it names a kind, such as planks, use one item of that kind.\n"
+            "inventory: list what you hold."
+        ),
+        grammar=is_command,
+    ),
+}
+STYLES: dict[str, Callable[[Dialect], Prompter]] = {"react": React, "bare": Bare}
+
+
+def prompter(world: str, style: str) -> Prompter:
+    """The prompts of a world in a style. Raises EnvError for a world or a style that does not exist."""
+    for kind, name, known in (("world", world, DIALECTS), ("prompt style", style, STYLES)):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(sorted(known))}"
+            raise EnvError(f"there is no {kind} {name!r}; {hint}")
+    return STYLES[style](DIALECTS[world])
+
+
+def _past(turns: Sequence[Turn], history: int) -> list[str]:
+    """The last turns, numbered from 1; nothing for a history of 0."""
+    shown = list(enumerate(turns, start=1))[-history:] if history > 0 else []
+    if not shown:
+        return [f"You have taken {len(turns)} steps."]
+    lines = "\n".join(
+        f"Step {number}. You saw: {_brief(number, turn)!r}. You did: {turn.action!r}." for number, turn in shown
+    )
+    return [f"You have taken {len(turns)} steps. The last {len(shown)}:\n{lines}"]
+
+
+def _brief(number: int, turn: Turn) -> str:
+    # The first observation is the task, which stands above already.
+    return "the task" if number == 1 else turn.observation

@@ -1,0 +1,95 @@
+"""The expert: a short plan that crafts a goal from whatever an inventory already holds."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from envs.textcraft.book import RecipeBook
+from envs.textcraft.commands import Inventory
+from envs.textcraft.recipe import Ingredient, Recipe, spoken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to fetch (item -> amount) and then which lines to craft, in order; `stock` is what is left unreserved."""
+
+    fetch: Mapping[str, int]
+    crafts: tuple[str, ...]
+    stock: Inventory
+
+    @property
+    def length(self) -> int:
+        """How many actions it takes: one `get` an item whatever the amount, one line a craft."""
+        return len(self.fetch) + len(self.crafts)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The command lines, in order."""
+        return (*(f"get {amount} {spoken(item)}" for item, amount in self.fetch.items()), *self.crafts)
+
+
+def plan(book: RecipeBook, goal: str, inventory: Inventory) -> Plan:
+    """A plan that ends with crafting `goal`.
+
+    At each item the way (recipe, and item for each tag) that adds the fewest actions to the plan so far is taken, so
+    the plan is near the shortest, not proved to be it: an item needed in two places is decided at the first.
+    """
+    start = Plan(fetch={}, crafts=(), stock={item: n for item, n in inventory.items() if item != goal})
+    found = _obtain(book, start, goal, 1, frozenset())
+    if found is None:  # cannot be: the book has a depth for every goal, so there is a way down to what can be fetched
+        raise AssertionError(f"no way to craft {goal}")
+    return found
+
+
+def _obtain(book: RecipeBook, so_far: Plan, item: str, amount: int, above: frozenset[str]) -> Plan | None:
+    """`so_far` and what it takes to set `amount` of an item aside; None if that leads back to an item `above`."""
+    held = so_far.stock.get(item, 0)
+    stock = {**so_far.stock, item: max(held - amount, 0)}
+    reserved = Plan(fetch=so_far.fetch, crafts=so_far.crafts, stock=stock)
+    missing = amount - held
+    if missing <= 0:
+        return reserved
+    if book.can_fetch(item):
+        fetch = {**reserved.fetch, item: reserved.fetch.get(item, 0) + missing}
+        return Plan(fetch=fetch, crafts=reserved.crafts, stock=stock)
+    if item in above:
+        return None
+    ways = (_make(book, reserved, recipe, missing, above | {item}) for recipe in book.recipes.get(item, ()))
+    return _shortest(ways)
+
+
+def _make(book: RecipeBook, so_far: Plan, recipe: Recipe, amount: int, above: frozenset[str]) -> Plan | None:
+    """`so_far` and the crafts of one recipe that give at least `amount`; what is over goes to the stock."""
+    times = -(-amount // recipe.count)
+    # A tag may be met by another item each time; without tags all crafts ask for the same, and are planned as one.
+    tagged = any(part.is_tag for part in recipe.ingredients)
+    for batch in [1] * times if tagged else [times]:
+        grown = _craft(book, so_far, recipe, batch, above)
+        if grown is None:
+            return None
+        so_far = grown
+    over = times * recipe.count - amount
+    stock = {**so_far.stock, recipe.output: so_far.stock.get(recipe.output, 0) + over}
+    return Plan(fetch=so_far.fetch, crafts=so_far.crafts, stock=stock)
+
+
+def _craft(book: RecipeBook, so_far: Plan, recipe: Recipe, times: int, above: frozenset[str]) -> Plan | None:
+    used: list[str] = []
+    for part in recipe.ingredients:
+        choices = {item: _obtain(book, so_far, item, part.count * times, above) for item in _suitable(book, part)}
+        grown = _shortest(choices.values())
+        if grown is None:
+            return None
+        chosen = next(item for item, choice in choices.items() if choice is grown)
+        used.append(f"{part.count} {spoken(chosen)}")
+        so_far = grown
+    line = f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(used)}"
+    return Plan(fetch=so_far.fetch, crafts=so_far.crafts + (line,) * times, stock=so_far.stock)
+
+
+def _suitable(book: RecipeBook, part: Ingredient) -> Iterable[str]:
+    return book.members[part.name] if part.is_tag else (part.name,)
+
+
+def _shortest(choices: Iterable[Plan | None]) -> Plan | None:
+    """The first of the shortest, or None where there is no way at all."""
+    return min((choice for choice in choices if choice is not None), key=lambda choice: choice.length, default=None)

@@ -1,0 +1,78 @@
+"""Which goals are trained on and which are kept for the test."""
+
+import json
+import random
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from envs.base import EnvError
+from envs.textcraft.book import RecipeBook
+
+SplitProtocol = Literal["adapt", "stratified"]
+
+# ADaPT's 200 test goals, by index (archiki/ADaPT @ ecdc4ab0, MIT). Goals of equal depth stand in the order in which the
+# authors' file system listed the recipe files, which no rule gives back; so the names are kept.
+ADAPT_TEST: tuple[str, ...] = tuple(json.loads((Path(__file__).parent / "adapt_test.json").read_text("utf-8")))
+_STRATIFIED_SEED = 233
+_STRATIFIED_EVERY = 4
+
+
+@cache
+def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, tuple[str, ...]]:
+    """Every split that has goals, by name: `train`, `test`, `depthN`, `train_depthN`, `test_depthN`.
+
+    No goal is in both `train` and `test`.
+
+    protocol "adapt" (2311.05772): of the goals of depth >= 2, deepest first, 200 are `test`, the rest `train`: the
+    authors' 200 where the book has them all, else the first 200, equal depths in the order of the files.
+    "stratified": every goal; of each depth, after a fixed permutation, every 4th is `test`.
+    None: "adapt" where that leaves goals to train on, else "stratified".
+    Raises EnvError where "adapt" leaves none.
+    """
+    deep = sum(depth >= 2 for depth in map(book.depth.__getitem__, book.goals))
+    if protocol is None:
+        protocol = "adapt" if deep > len(ADAPT_TEST) else "stratified"
+    if protocol == "adapt" and deep <= len(ADAPT_TEST):
+        raise EnvError(
+            f"{book.source}: protocol='adapt' tests on the first {len(ADAPT_TEST)} goals of depth 2 or more, and of "
+            f"{deep} none is left to train on; use protocol='stratified'"
+        )
+    splits = _adapt(book) if protocol == "adapt" else _stratified(book)
+    for depth in sorted({book.depth[goal] for goal in book.goals}):
+        splits |= _of_depth(book, splits, depth)
+    return {name: goals for name, goals in splits.items() if goals}
+
+
+def known_protocol(protocol: str | None) -> SplitProtocol | None:
+    """The value itself. Raises EnvError for a protocol that does not exist."""
+    match protocol:
+        case None | "adapt" | "stratified":
+            return protocol
+        case _:
+            raise EnvError(f"textcraft has no protocol={protocol!r}; choose 'adapt' or 'stratified'")
+
+
+def _adapt(book: RecipeBook) -> dict[str, tuple[str, ...]]:
+    deep = sorted((goal for goal in book.goals if book.depth[goal] >= 2), key=lambda goal: -book.depth[goal])
+    test = ADAPT_TEST if set(ADAPT_TEST) <= set(deep) else tuple(deep[: len(ADAPT_TEST)])
+    return {"train": tuple(goal for goal in deep if goal not in set(test)), "test": test}
+
+
+def _stratified(book: RecipeBook) -> dict[str, tuple[str, ...]]:
+    train: list[str] = []
+    test: list[str] = []
+    for depth in sorted({book.depth[goal] for goal in book.goals}):
+        goals = sorted(goal for goal in book.goals if book.depth[goal] == depth)
+        random.Random(f"stratified {_STRATIFIED_SEED} {depth}").shuffle(goals)
+        test += goals[::_STRATIFIED_EVERY]
+        train += [goal for place, goal in enumerate(goals) if place % _STRATIFIED_EVERY]
+    return {"train": tuple(train), "test": tuple(test)}
+
+
+def _of_depth(book: RecipeBook, splits: dict[str, tuple[str, ...]], depth: int) -> dict[str, tuple[str, ...]]:
+    def only(goals: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(goal for goal in goals if book.depth[goal] == depth)
+
+    named = {f"{name}_depth{depth}": only(splits[name]) for name in ("train", "test")}
+    return {f"depth{depth}": only(book.goals)} | named

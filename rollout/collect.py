@@ -1,0 +1,206 @@
+"""Policy x env -> trajectories: one asyncio task per rollout, no barrier between rollouts."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from envs.base import EnvStep
+from envs.prompts import Prompter, Turn
+from rollout.policy import Policy, PromptTooLong
+from rollout.pool import EnvPool, Episode, EpisodeFailed
+from rollout.seeds import derive_seed
+from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
+from rollout.waves import WavePolicy
+
+
+class RolloutsFailed(RuntimeError):
+    """Too many rollouts could not be played; the message counts them by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task instance to roll out. `number` orders tasks of one collection; `seed` is the world's."""
+
+    number: int
+    task_id: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    """history: past turns shown in the prompt. success_reward: what the training pays for a solved task.
+
+    retries: how often a failed episode is run again from its seed before its group is dropped.
+    max_failure_share: dropped groups over asked groups, above which collecting stops.
+    """
+
+    history: int
+    success_reward: float = 10.0
+    retries: int = 2
+    max_failure_share: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Finished groups in task order, what failed by reason (retried or dropped), prompts cut, and wall seconds."""
+
+    groups: tuple[RolloutGroup, ...]
+    failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    dropped_groups: int = 0
+    cut_prompts: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Tally:
+    failures: Counter[str] = field(default_factory=Counter)
+    cut_prompts: int = 0
+
+
+class Collector:
+    """Consumes tasks, waits for policies and worlds, produces groups. `on_done` hears of every finished rollout."""
+
+    def __init__(
+        self, *, policy: Policy, pool: EnvPool, prompter: Prompter, config: RolloutConfig, deterministic: bool = False
+    ) -> None:
+        self._policy, self._pool, self._prompter, self._config = policy, pool, prompter, config
+        self._deterministic = deterministic
+
+    async def collect(
+        self,
+        tasks: Sequence[Task],
+        *,
+        group_size: int,
+        sampling: Sampling,
+        seed: int,
+        on_done: Callable[[Trajectory], None] = lambda _: None,
+    ) -> Collected:
+        """Roll every task out `group_size` times. Raises RolloutsFailed above the configured failure share.
+
+        seed: of the sampling; the request of (task, sibling, step) always gets the same one.
+        """
+        began = time.perf_counter()
+        tally = _Tally()
+        run = _Run(self._policy_for(len(tasks) * group_size), self._pool, self._prompter, self._config, sampling, seed)
+        siblings = [(task, sibling) for task in tasks for sibling in range(group_size)]
+        jobs = [asyncio.create_task(run.rollout(task, sibling, tally, on_done)) for task, sibling in siblings]
+        try:
+            done = await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+        groups = _groups(tasks, done, group_size)
+        dropped = len(tasks) - len(groups)
+        if dropped > self._config.max_failure_share * len(tasks):
+            raise RolloutsFailed(
+                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}), more than "
+                f"rollout.max_failure_share={self._config.max_failure_share}: mend the cause or raise the share"
+            )
+        return Collected(
+            groups=groups,
+            failures=MappingProxyType(dict(tally.failures)),
+            dropped_groups=dropped,
+            cut_prompts=tally.cut_prompts,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _policy_for(self, rollouts: int) -> Policy:
+        if not self._deterministic:
+            return self._policy
+        waves = WavePolicy(self._policy)  # pyright: ignore[reportArgumentType]  the config admits engines only
+        waves.enter(rollouts)
+        return waves
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all rollouts of one collection share."""
+
+    policy: Policy
+    pool: EnvPool
+    prompter: Prompter
+    config: RolloutConfig
+    sampling: Sampling
+    seed: int
+
+    async def rollout(
+        self, task: Task, sibling: int, tally: _Tally, on_done: Callable[[Trajectory], None]
+    ) -> Trajectory | None:
+        """Play one rollout to its end, again from its seed if the world failed; None when it failed for good."""
+        try:
+            for _ in range(1 + self.config.retries):
+                try:
+                    async with self.pool.episode() as episode:
+                        trajectory = await self._play(episode, task, sibling, tally)
+                except EpisodeFailed as error:
+                    tally.failures[error.reason] += 1
+                else:
+                    on_done(trajectory)
+                    return trajectory
+            return None
+        finally:
+            if isinstance(self.policy, WavePolicy):
+                self.policy.leave()
+
+    async def _play(self, episode: Episode, task: Task, sibling: int, tally: _Tally) -> Trajectory:
+        first = now = await episode.reset(task.task_id, task.seed)
+        turns: list[Turn] = []
+        steps: list[Step] = []
+        while now.ending is None:
+            said = await self._ask(first, turns, now, (task.number, sibling, len(steps)), tally)
+            reply = self.prompter.parse(said.text, now)
+            after = await episode.step(reply.action)
+            steps.append(
+                Step(
+                    observation=now.observation,
+                    completion=said,
+                    action=reply.action,
+                    valid=reply.valid,
+                    reward=self.config.success_reward if after.won else 0.0,
+                    state_key=now.state_key,
+                )
+            )
+            turns.append(Turn(observation=now.observation, response=said.text, action=reply.action))
+            now = after
+        return Trajectory(
+            task_id=task.task_id,
+            sibling=sibling,
+            seed=task.seed,
+            steps=tuple(steps),
+            ending=now.ending,
+            success=now.won,
+            score=now.score,
+        )
+
+    async def _ask(
+        self, first: EnvStep, turns: Sequence[Turn], now: EnvStep, key: tuple[int, ...], tally: _Tally
+    ) -> Completion:
+        """Ask with the configured history, and with less of it while the prompt is too long."""
+        seed = derive_seed(self.seed, *key)
+        most = min(self.config.history, max(1, len(turns)))
+        least = min(most, 1)
+        for history in range(most, least - 1, -1):
+            messages = self.prompter.render(first=first, turns=turns, now=now, history=history)
+            try:
+                said = await self.policy.complete(messages, sampling=self.sampling, seed=seed, key=key)
+            except PromptTooLong as error:
+                if history == least:
+                    raise EpisodeFailed("prompt_too_long", str(error)) from error
+                continue
+            tally.cut_prompts += history < most
+            return said
+        raise AssertionError("unreachable: the shortest history either answers or raises")
+
+
+def _groups(tasks: Sequence[Task], done: Sequence[Trajectory | None], group_size: int) -> tuple[RolloutGroup, ...]:
+    """Whole groups in task order; a group with a failed rollout is left out."""
+    groups: list[RolloutGroup] = []
+    for number, task in enumerate(tasks):
+        members = done[number * group_size : (number + 1) * group_size]
+        trajectories = tuple(member for member in members if member is not None)
+        if len(trajectories) == group_size:
+            groups.append(RolloutGroup(task_id=task.task_id, seed=task.seed, trajectories=trajectories))
+    return tuple(groups)

@@ -1,0 +1,187 @@
+"""The one file that knows vLLM: an engine that samples tokens and takes new weights in place.
+
+It is imported in three kinds of process: the Ray actor that holds the engine, and vLLM's own worker processes, which
+import it through `worker_extension_cls` and so learn the weight transfer below.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from vllm.config.weight_transfer import WeightTransferConfig
+from vllm.distributed.weight_transfer.base import (
+    WeightTransferEngine,
+    WeightTransferInitInfo,
+    WeightTransferInitRequest,
+    WeightTransferUpdateInfo,
+    WeightTransferUpdateRequest,
+)
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+
+BACKEND = "stepcredit_file"
+
+
+@dataclass
+class NoInit(WeightTransferInitInfo):
+    """Nothing is agreed on beforehand: each update names its file."""
+
+
+@dataclass
+class WeightFile(WeightTransferUpdateInfo):
+    """A safetensors file with every parameter under its Hugging Face name."""
+
+    path: str
+
+
+class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
+    """Loads weights from a file in shared memory: only its path travels. Works on a CPU, where vLLM's own do not."""
+
+    init_info_cls = NoInit
+    update_info_cls = WeightFile
+
+    def init_transfer_engine(self, init_info: NoInit) -> None:
+        pass
+
+    def start_weight_update(self) -> None:
+        initialize_layerwise_reload(self.model)
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        self.receive_weights(self.parse_update_info(update_info))
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    def receive_weights(self, update_info: WeightFile) -> None:
+        with safe_open(update_info.path, framework="pt") as file:
+            self.model.load_weights((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+
+    def finish_weight_update(self) -> None:
+        finalize_layerwise_reload(self.model, self.model_config)
+        if self.device.type == "cpu":
+            self._repack_heads()
+
+    def _repack_heads(self) -> None:
+        """A tied head keeps a packed copy of the old embedding on a CPU; without this, answers are silently stale."""
+        for module in self.model.modules():
+            if isinstance(module, ParallelLMHead) and isinstance(module.quant_method, UnquantizedEmbeddingMethod):
+                dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+    def shutdown(self) -> None:
+        pass
+
+
+if BACKEND not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+
+
+class WorkerExtension:
+    """Names this module to vLLM's workers; importing it there registers `FileTransfer`."""
+
+
+class Engine:
+    """vLLM's async engine in an actor: token ids in, sampled ids and their log-probs out.
+
+    `options` are AsyncEngineArgs; what this framework needs of them is set here and cannot be overridden.
+    """
+
+    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=model,
+                logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
+                weight_transfer_config=WeightTransferConfig(backend=BACKEND),
+                worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
+                disable_log_stats=True,
+                **options,
+            )
+        )
+        self._ready = False
+        self._version = 0
+
+    async def ready(self) -> bool:
+        """Returns once requests can be served."""
+        if not self._ready:
+            await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+            self._ready = True
+        return True
+
+    async def complete(
+        self, request_id: str, prompt_ids: Sequence[int], sampling: Mapping[str, Any]
+    ) -> tuple[list[int], list[float], str, int]:
+        """Sample one response. Returns token ids, their log-probs, the finish reason and the weights' version."""
+        params = SamplingParams(
+            **sampling, logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY, detokenize=False, skip_clone=True
+        )
+        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids))
+        version = self._version
+        final = None
+        async for output in self._llm.generate(prompt, params, request_id):
+            final = output
+        if final is None:
+            raise RuntimeError(f"vLLM ended request {request_id} without an output")
+        said = final.outputs[0]
+        ids = list(said.token_ids)
+        if said.logprobs is None:
+            raise RuntimeError(f"vLLM returned no log-probs for request {request_id}")
+        logprobs = [entry[token].logprob for entry, token in zip(said.logprobs, ids, strict=True)]
+        return ids, logprobs, str(said.finish_reason), version
+
+    async def complete_wave(
+        self, requests: Sequence[tuple[str, Sequence[int], Mapping[str, Any]]]
+    ) -> list[tuple[list[int], list[float], str, int]]:
+        """Sample several responses, all admitted at once and in this order: equal waves give equal batches.
+
+        The scheduler is held while requests queue and its caches are cleared first, so neither arrival times nor what
+        was asked before can change which numbers are added up together.
+        """
+        await self._llm.pause_generation(mode="keep", clear_cache=True)
+        running = [asyncio.create_task(self.complete(*request)) for request in requests]
+        await asyncio.sleep(0.05)
+        await self._llm.resume_generation()
+        return list(await asyncio.gather(*running))
+
+    async def publish(self, path: str, version: int) -> int:
+        """Take the weights of a safetensors file in place; requests in flight wait. Returns the version now served."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"publish of version {version}: no weights at {path}")
+        await self._llm.pause_generation(mode="keep", clear_cache=False)
+        await self._llm.start_weight_update()
+        await self._llm.update_weights(WeightTransferUpdateRequest(update_info={"path": path}))
+        await self._llm.finish_weight_update(weight_version=str(version))
+        await self._llm.reset_prefix_cache()  # keys and values of the old weights answer for the new ones otherwise
+        await self._llm.resume_generation()
+        self._version = version
+        return int(await self._llm.get_weight_version())
+
+    async def prompt_logprobs(self, ids: Sequence[int], temperature: float = 1.0) -> list[float]:
+        """Log-probs of a fixed text's tokens 1..T-1 given what precedes them. [T-1]"""
+        params = SamplingParams(
+            temperature=temperature, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        final = None
+        async for output in self._llm.generate(TokensPrompt(prompt_token_ids=list(ids)), params, f"fixed-{id(ids)}"):
+            final = output
+        if final is None or final.prompt_logprobs is None:
+            raise RuntimeError("vLLM returned no prompt log-probs")
+        entries = zip(final.prompt_logprobs[1:], list(ids)[1:], strict=True)
+        return [entry[token].logprob for entry, token in entries if entry is not None]
+
+    async def sleep(self) -> None:
+        """Free the GPU's memory: weights are published anew before the next request."""
+        await self._llm.sleep(level=1)
+
+    async def wake(self) -> None:
+        await self._llm.wake_up()
+
+    async def shutdown(self) -> None:
+        self._llm.shutdown()

@@ -1,0 +1,120 @@
+"""Env workers: a few torch-free processes that each hold many episodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from envs import make
+from envs.base import Env, EnvError, EnvStep
+from rollout.cluster import ActorDied, ActorSpec, ActorTimeout, Remote, spawn
+
+WORKER = "rollout.pool:EnvWorker"
+
+
+class EpisodeFailed(RuntimeError):
+    """An episode that could not be played to its end, through no fault of the policy. `reason` is for counting."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """world and options as for `envs.make`; `workers` processes; a call unanswered for `timeout_s` counts as hung."""
+
+    world: str
+    options: Mapping[str, Any]
+    workers: int
+    timeout_s: float = 60.0
+
+
+class EnvWorker:
+    """The inside of a worker process: episodes by number, ended environments reused."""
+
+    def __init__(self, world: str, options: Mapping[str, Any]) -> None:
+        self._world, self._options = world, dict(options)
+        self._playing: dict[int, Env] = {}
+        self._idle: list[Env] = []
+
+    def reset(self, episode: int, task_id: str, seed: int) -> EnvStep:
+        env = self._idle.pop() if self._idle else make(self._world, **self._options)
+        self._playing[episode] = env
+        return env.reset(task_id, seed=seed)
+
+    def step(self, episode: int, action: str) -> EnvStep:
+        return self._playing[episode].step(action)
+
+    def release(self, episode: int) -> None:
+        env = self._playing.pop(episode, None)
+        if env is not None:
+            self._idle.append(env)
+
+
+class Episode:
+    """One episode in one worker, as the driver sees it; an async context that gives its place back."""
+
+    def __init__(self, pool: "EnvPool", slot: int, worker: Remote, number: int) -> None:
+        self._pool, self._slot, self._worker, self._number = pool, slot, worker, number
+
+    async def reset(self, task_id: str, seed: int) -> EnvStep:
+        return await self._call("reset", task_id, seed)
+
+    async def step(self, action: str) -> EnvStep:
+        return await self._call("step", action)
+
+    async def _call(self, method: str, *args: Any) -> EnvStep:
+        try:
+            return await self._worker.acall(method, self._number, *args, timeout_s=self._pool.config.timeout_s)
+        except ActorDied as error:
+            self._pool.replace(self._slot, self._worker)
+            raise EpisodeFailed("worker_died", str(error)) from error
+        except ActorTimeout as error:
+            self._pool.replace(self._slot, self._worker)
+            raise EpisodeFailed("env_timeout", str(error)) from error
+        except EnvError as error:
+            raise EpisodeFailed("env_error", str(error)) from error
+
+    async def __aenter__(self) -> "Episode":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.leave(self._slot, self._worker, self._number)
+
+
+class EnvPool:
+    """Hands out episodes to the least busy worker; a worker that died or hung is killed and started anew."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self.config = config
+        self._workers = [self._spawn() for _ in range(config.workers)]
+        self._load = [0] * config.workers
+        self._episodes = 0
+
+    def episode(self) -> Episode:
+        slot = min(range(len(self._load)), key=lambda index: self._load[index])
+        self._load[slot] += 1
+        self._episodes += 1
+        return Episode(self, slot, self._workers[slot], self._episodes)
+
+    def leave(self, slot: int, worker: Remote, number: int) -> None:
+        self._load[slot] -= 1
+        if self._workers[slot] is worker:
+            worker.submit("release", number)
+
+    def replace(self, slot: int, worker: Remote) -> None:
+        """Start a new worker in the place of `worker`; later reports of the same death change nothing."""
+        if self._workers[slot] is worker:
+            worker.kill()
+            self._workers[slot] = self._spawn()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def _spawn(self) -> Remote:
+        spec = ActorSpec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+        return spawn(WORKER, self.config.world, self.config.options, spec=spec)

@@ -1,0 +1,106 @@
+"""The nouns of a rollout: what a policy said, one agent step, one finished rollout, all rollouts of one task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.base import Ending
+
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn: temperature 0 is greedy; top_p 1 keeps all; at most `max_tokens` a response."""
+
+    temperature: float
+    max_tokens: int
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a policy said to one prompt.
+
+    prompt_ids int32 [P], token_ids int32 [R]: exactly what went through the engine; never re-tokenised. The last
+    token is the end-of-turn token unless finish_reason is "length".
+    logprobs float32 [R]: the engine's own, of the distribution that was sampled from (after temperature).
+    text: the response decoded, without special tokens. policy_version: the publish that produced the tokens.
+    An endpoint that returns no ids gives empty arrays: such a completion can be evaluated, not trained on.
+    """
+
+    prompt_ids: Ids
+    token_ids: Ids
+    logprobs: Floats
+    text: str
+    finish_reason: str
+    policy_version: int
+
+    def __post_init__(self) -> None:
+        if len(self.token_ids) != len(self.logprobs):
+            raise ValueError(f"{len(self.token_ids)} tokens but {len(self.logprobs)} log-probs: every token has one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One agent turn: what was seen, said and done, and the training reward that the turn earned.
+
+    state_key: the anchor of the state the action was taken in. valid: format and grammar both held.
+    """
+
+    observation: str
+    completion: Completion
+    action: str
+    valid: bool
+    reward: float
+    state_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One finished rollout of one task. sibling: its number within the group; seed: the world's."""
+
+    task_id: str
+    sibling: int
+    seed: int
+    steps: tuple[Step, ...]
+    ending: Ending
+    success: bool
+    score: float
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise ValueError(f"trajectory of {self.task_id!r} has no step: a finished rollout has at least one")
+
+    @property
+    def tokens(self) -> int:
+        """Response tokens of all steps."""
+        return sum(len(step.completion.token_ids) for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutGroup:
+    """All rollouts of one task instance (same task id, same seed), ordered by sibling."""
+
+    task_id: str
+    seed: int
+    trajectories: tuple[Trajectory, ...]
+
+    def __post_init__(self) -> None:
+        for number, trajectory in enumerate(self.trajectories):
+            if (trajectory.task_id, trajectory.seed, trajectory.sibling) != (self.task_id, self.seed, number):
+                raise ValueError(
+                    f"group ({self.task_id!r}, seed {self.seed}) got trajectory {number} of "
+                    f"({trajectory.task_id!r}, seed {trajectory.seed}, sibling {trajectory.sibling})"
+                )
+
+
+def success_rate(groups: Sequence[RolloutGroup]) -> float:
+    """Share of rollouts that solved their task, in [0, 1]. Raises ValueError when there are none."""
+    wins = [trajectory.success for group in groups for trajectory in group.trajectories]
+    if not wins:
+        raise ValueError("no rollouts: a success rate needs at least one")
+    return sum(wins) / len(wins)

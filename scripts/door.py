@@ -1,0 +1,59 @@
+"""What every door shares: Hydra composes, the config becomes typed, bad input ends with one line and exit code 2."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.base import EnvError
+from rollout.cluster import ActorDied
+from rollout.collect import RolloutsFailed
+from trainer.progress import Display
+from trainer.typed import ConfigError, build
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)
+FAILED = (RolloutsFailed, ActorDied)
+T = TypeVar("T")
+
+
+def open_door(name: str, kind: type[T], run: Callable[[T, Display], Any]) -> None:
+    """Compose configs/`name`.yaml with the command line, build `kind` of it and `run` it."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
+    display = Display()
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
+    def body(config: DictConfig) -> None:
+        try:
+            run(build(kind, OmegaConf.to_container(config, resolve=True)), display)  # pyright: ignore
+        except REFUSED as error:
+            leave(2, error)
+        except FAILED as error:
+            leave(1, error)
+        finally:
+            _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
+
+    try:
+        body()
+    except REFUSED as error:  # of the command line itself
+        leave(2, error)
+
+
+def leave(code: int, error: BaseException) -> None:
+    """One line on standard error, then the end."""
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"stepcredit: {line}\n")
+    raise SystemExit(code)
+
+
+def _drop_if_empty(folder: Path) -> None:
+    """Hydra makes the output folder before anything is checked; a refused run leaves nothing behind."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,9 @@
+"""stepcredit train: train a policy by reinforcement learning."""
+
+from door import open_door
+
+from trainer.config import TrainConfig
+from trainer.run import train
+
+if __name__ == "__main__":
+    open_door("train", TrainConfig, train)

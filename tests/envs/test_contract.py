@@ -1,0 +1,132 @@
+"""What every world promises, asked of each one in the registry."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs import WORLDS, Ending, Env, EnvError, EnvStep, make
+
+ROOT = Path(__file__).parents[2]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# world -> each data set its contract is tested on, as options; `shared` ones need the real data beside the checkout.
+CASES: dict[str, dict[str, dict[str, Any]]] = {
+    "textcraft": {"own": {}, "shared": {"recipes": str(SHARED_DATA / "textcraft" / "recipes")}},
+}
+TRANSCRIPT = """
+import sys
+from envs import make
+env = make(sys.argv[1], **eval(sys.argv[2]))
+for split in ("train", "test"):
+    print(split, list(env.tasks(split)))
+    for task in env.tasks(split)[::7]:
+        for seed in (0, 1):
+            print(env.reset(task, seed=seed))
+            for action in env.expert():
+                print(action, env.step(action))
+"""
+
+
+@pytest.fixture(params=[(name, data) for name, sets in CASES.items() for data in sets], ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    name, data = request.param
+    if data == "shared" and not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data: {SHARED_DATA} is missing")
+    return name, CASES[name][data]
+
+
+@pytest.fixture
+def env(case: tuple[str, dict[str, Any]]) -> Iterator[Env]:
+    name, options = case
+    world = make(name, **options)
+    yield world
+    world.close()
+
+
+def solve(env: Env) -> EnvStep:
+    last = None
+    for action in env.expert():
+        last = env.step(action)
+    assert last is not None
+    return last
+
+
+def test_every_registered_world_is_under_contract() -> None:
+    assert set(CASES) == set(WORLDS)
+
+
+def test_a_world_offers_what_env_asks_for(env: Env) -> None:
+    assert isinstance(env, Env)
+
+
+def test_train_and_test_share_no_task_and_name_none_twice(env: Env) -> None:
+    train, test = env.tasks("train"), env.tasks("test")
+    assert len(set(train)) == len(train) > 0
+    assert len(set(test)) == len(test) > 0
+    assert not set(train) & set(test)
+
+
+def test_the_same_seed_is_the_same_episode_in_another_process(case: tuple[str, dict[str, Any]]) -> None:
+    name, options = case
+    command = [sys.executable, "-c", TRANSCRIPT, name, repr(options)]
+    transcripts = [
+        subprocess.run(
+            command, env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("0", "1")
+    ]
+    assert transcripts[0] == transcripts[1] != ""
+
+
+def test_a_reset_forgets_the_episode_before(env: Env) -> None:
+    task = env.tasks("train")[0]
+    fresh = env.reset(task, seed=5)
+    env.step(next(env.expert()))
+    assert env.reset(task, seed=5) == fresh
+
+
+def test_the_expert_solves_every_task_of_every_split(env: Env) -> None:
+    for split in ("train", "test"):
+        for task in env.tasks(split):
+            env.reset(task)
+            last = solve(env)
+            assert (last.ending, last.won, last.score) == (Ending.SUCCESS, True, 1.0), task
+
+
+def test_no_step_is_taken_after_the_end(env: Env) -> None:
+    env.reset(env.tasks("train")[0])
+    solve(env)
+    with pytest.raises(EnvError, match="ended"):
+        env.step("anything")
+    assert list(env.expert()) == []
+
+
+def test_no_step_is_taken_before_the_first_reset_or_after_close(env: Env) -> None:
+    with pytest.raises(EnvError, match="reset"):
+        env.step("anything")
+    env.reset(env.tasks("train")[0])
+    env.close()
+    with pytest.raises(EnvError, match="reset"):
+        env.step("anything")
+
+
+def test_nonsense_is_answered_in_text_and_scores_the_minimum_until_the_limit(env: Env) -> None:
+    env.reset(env.tasks("train")[0])
+    nonsense = ("", " ", "xyzzy", "craft", "\n", "get 1 moon", "craft 1 moon using 1 sun", "日本")
+    for turn in range(1000):
+        now = env.step(nonsense[turn % len(nonsense)])
+        assert (now.reward, now.score, now.won) == (0.0, 0.0, False)
+        if now.ending is not None:
+            break
+    assert now.ending is Ending.LIMIT
+
+
+def test_unknown_tasks_and_splits_are_refused(env: Env) -> None:
+    with pytest.raises(EnvError, match="'no such task'"):
+        env.reset("no such task")
+    with pytest.raises(EnvError, match=r"no split 'no such split'.*train"):
+        env.tasks("no such split")

@@ -1,0 +1,89 @@
+"""TextCraft through Gymnasium's door."""
+
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import envs.gym
+from envs import EnvError
+
+SPOON = "minecraft:copper_spoon"
+WINNING = (
+    "get 5 copper",
+    "craft 1 copper plate using 3 copper",
+    "craft 1 copper rod using 2 copper",
+    "craft 1 copper spoon using 1 copper plate, 1 copper rod",
+)
+
+
+def make(**options: object) -> gymnasium.Env[str, str]:
+    return gymnasium.make(envs.gym.ID, **options)
+
+
+def test_gymnasiums_own_checker_has_no_complaint() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make().unwrapped)
+
+
+def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
+    code = "import gymnasium; print(gymnasium.make('envs.gym:stepcredit/TextCraft-v0').unwrapped.spec.id)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "stepcredit/TextCraft-v0"
+
+
+def test_registering_twice_changes_nothing() -> None:
+    before = gymnasium.registry[envs.gym.ID]
+    envs.gym.register()
+    assert gymnasium.registry[envs.gym.ID] is before
+
+
+def test_a_task_asked_for_is_the_task_played_and_won() -> None:
+    env = make()
+    observation, info = env.reset(seed=1, options={"task_id": SPOON})
+    assert observation.endswith("Goal: craft copper spoon.")
+    assert info == {"task_id": SPOON, "state_key": "nothing", "won": False, "score": 0.0, "ending": None}
+    steps = [env.step(action) for action in WINNING]
+    assert [step[1:4] for step in steps] == [(0.0, False, False)] * 3 + [(1.0, True, False)]
+    assert (steps[-1][4]["won"], steps[-1][4]["ending"]) == (True, "success")
+
+
+def test_the_step_limit_truncates() -> None:
+    env = make(max_steps=1)
+    env.reset(seed=1)
+    assert env.step("inventory")[1:4] == (0.0, False, True)
+
+
+def test_without_a_task_the_seed_draws_one_of_the_split() -> None:
+    env = make(split="test_depth3")
+    drawn = {env.reset(seed=seed)[1]["task_id"] for seed in range(40)}
+    world = envs.gym.TextCraft()
+    assert drawn == set(world.tasks("test_depth3"))
+    assert env.reset(seed=7) == env.reset(seed=7)
+
+
+def test_wrong_options_and_actions_are_refused() -> None:
+    env = make()
+    with pytest.raises(ValueError, match="no option 'task'; its only one is 'task_id'"):
+        env.reset(options={"task": SPOON})
+    with pytest.raises(EnvError, match="'moon' cannot be crafted"):
+        env.reset(options={"task_id": "moon"})
+    env.reset(seed=1)
+    for action in ("x" * 513, "日本", "get 1\nhemp"):
+        with pytest.raises(ValueError, match="is not an action: at most 512 printable ASCII characters"):
+            env.step(action)
+
+
+def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -> None:
+    env = make(recipes=shared_data / "textcraft" / "recipes")
+    for task in env.unwrapped._world.tasks("test")[:20]:
+        observation, _ = env.reset(seed=0, options={"task_id": task})
+        assert env.observation_space.contains(observation)
+    digits = "9" * 400
+    for _ in range(39):
+        observation = env.step(f"get {digits} quartz")[0]
+    assert env.observation_space.contains(env.step("inventory")[0])

@@ -1,0 +1,173 @@
+"""What the policy reads, letter by letter, and how its answers are read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs import EnvError, EnvStep
+from envs.prompts import DIALECTS, Bare, Dialect, Message, React, Reply, Turn, prompter
+
+
+def seen(text: str, admissible: tuple[str, ...] | None = None) -> EnvStep:
+    return EnvStep(observation=text, state_key=text, admissible=admissible)
+
+
+FIRST = seen("Crafting commands:\ncraft 2 rope using 3 hemp\n\nGoal: craft rope.")
+TURNS = (
+    Turn(observation=FIRST.observation, response="<think>a</think><action>inventory</action>", action="inventory"),
+    Turn(observation="Inventory: You are not carrying anything.", response="get 'it'", action="get 'it'"),
+    Turn(observation="Could not execute get 'it'", response="get 3 hemp", action="get 3 hemp"),
+)
+NOW = seen("Got 3 hemp")
+
+INTRODUCTION = """\
+You craft items in a text world. Its commands are:
+get N ITEM: fetch an item that no command crafts.
+craft N ITEM using N ITEM, N ITEM: carry out one of the crafting commands listed below, with exactly its counts. \
+Where it names a kind, such as planks, use one item of that kind.
+inventory: list what you hold.
+
+Crafting commands:
+craft 2 rope using 3 hemp
+
+Goal: craft rope.
+"""
+REQUEST = """
+Reason step by step about what to do next, inside <think> </think>. \
+Then give exactly one action, inside <action> </action>."""
+
+
+def react(turns: tuple[Turn, ...], now: EnvStep, history: int) -> str:
+    (message,) = prompter("textcraft", "react").render(first=FIRST, turns=turns, now=now, history=history)
+    assert message.role == "user"
+    return message.content
+
+
+def test_react_at_the_first_step() -> None:
+    assert react((), FIRST, 2) == f"{INTRODUCTION}\nYou are at step 1.\n{REQUEST}"
+
+
+def test_react_with_a_history_of_2() -> None:
+    expected = f"""{INTRODUCTION}
+You have taken 3 steps. The last 2:
+Step 2. You saw: 'Inventory: You are not carrying anything.'. You did: "get 'it'".
+Step 3. You saw: "Could not execute get 'it'". You did: 'get 3 hemp'.
+
+You are at step 4 and see:
+Got 3 hemp
+{REQUEST}"""
+    assert react(TURNS, NOW, 2) == expected
+
+
+def test_react_with_a_history_of_everything_does_not_repeat_the_task() -> None:
+    assert "Step 1. You saw: 'the task'. You did: 'inventory'.\n" in react(TURNS, NOW, 99)
+    assert react(TURNS, NOW, 99).count("Goal:") == 1
+
+
+def test_react_without_history() -> None:
+    expected = f"{INTRODUCTION}\nYou have taken 3 steps.\n\nYou are at step 4 and see:\nGot 3 hemp\n{REQUEST}"
+    assert react(TURNS, NOW, 0) == expected
+
+
+def test_react_quotes_the_admissible_actions_of_worlds_that_list_them() -> None:
+    now = seen("You see a mug 1.", admissible=("take mug 1 from desk 1", "look"))
+    assert "\n\nAdmissible actions: 'take mug 1 from desk 1', 'look'.\n\n" in react(TURNS, now, 2)
+
+
+@pytest.mark.parametrize(
+    ("response", "action", "valid"),
+    [
+        ("<think>so</think><action> get 1 Hemp </action>", "get 1 Hemp", True),
+        ("<think>a\nb</think>\n<action>\nget 1 hemp\n</action> done", "get 1 hemp", True),
+        ("<action>first</action><think></think><action>second</action>", "first", True),
+        ("<think></think><action></action>", "", True),
+        ("<action>get 1 hemp</action>", "get 1 hemp", False),
+        ("</think>so<think><action>get 1 hemp</action>", "get 1 hemp", False),
+        ("<think>好</think><action>get 1 hemp</action>", "get 1 hemp", False),
+        ("<think>\u4dff \ua000</think><action>get 1 hemp</action>", "get 1 hemp", True),
+        ("<think>so so</think> get 1 hemp", "think>so so</think> get 1 hemp", False),
+        ("<think>so</think><action>get 1 hemp", "k>so</think><action>get 1 hemp", False),
+        ("x" * 50, "x" * 30, False),
+        ("", "", False),
+    ],
+)
+def test_react_reads_the_first_action_and_asks_for_both_pairs_of_tags(response: str, action: str, valid: bool) -> None:
+    assert prompter("textcraft", "react").parse(response, NOW) == Reply(action=action, valid=valid)
+
+
+def test_only_a_lower_case_dialect_lowers_the_action() -> None:
+    assert not DIALECTS["textcraft"].lower_case
+    lowering = React(Dialect(introduction="", grammar=bool, lower_case=True))
+    assert lowering.parse("<think></think><action>Go To Desk 1</action>", NOW).action == "go to desk 1"
+
+
+def test_bare_is_the_dialogue_itself() -> None:
+    assert prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=99) == (
+        Message(role="user", content=FIRST.observation),
+        Message(role="assistant", content="<think>a</think><action>inventory</action>"),
+        Message(role="user", content="Inventory: You are not carrying anything."),
+        Message(role="assistant", content="get 'it'"),
+        Message(role="user", content="Could not execute get 'it'"),
+        Message(role="assistant", content="get 3 hemp"),
+        Message(role="user", content="Got 3 hemp"),
+    )
+
+
+def test_bare_with_a_short_history_keeps_the_task_and_the_last_turns() -> None:
+    assert prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=1) == (
+        Message(role="user", content=FIRST.observation),
+        Message(role="assistant", content="get 3 hemp"),
+        Message(role="user", content="Got 3 hemp"),
+    )
+
+
+def test_bare_without_history_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot show history=0 turns; give 1 or more"):
+        prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=0)
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=6))
+def test_bare_prompts_are_exact_extensions_while_the_history_covers_all_turns(said: list[tuple[str, str]]) -> None:
+    bare: Bare = Bare(DIALECTS["textcraft"])
+    turns: tuple[Turn, ...] = ()
+    now, before = FIRST, bare.render(first=FIRST, turns=(), now=FIRST, history=6)
+    assert before == (Message(role="user", content=FIRST.observation),)
+    for response, observation in said:
+        turns += (Turn(observation=now.observation, response=response, action=response.strip()),)
+        now = seen(observation)
+        prompt = bare.render(first=FIRST, turns=turns, now=now, history=6)
+        assert prompt == (
+            *before,
+            Message(role="assistant", content=response),
+            Message(role="user", content=observation),
+        )
+        before = prompt
+
+
+@pytest.mark.parametrize(
+    ("response", "action", "valid"),
+    [
+        (" get 1 Hemp\n", "get 1 Hemp", True),
+        ("craft rope using 3 hemp", "craft rope using 3 hemp", True),
+        ("get 1 hemp\nget 1 hemp", "get 1 hemp\nget 1 hemp", False),
+        ("craft rope using hemp", "craft rope using hemp", False),
+        ("think: get", "think: get", False),
+        ("", "", False),
+    ],
+)
+def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str, valid: bool) -> None:
+    assert prompter("textcraft", "bare").parse(response, NOW) == Reply(action=action, valid=valid)
+
+
+@pytest.mark.parametrize(
+    ("world", "style", "message"),
+    [
+        ("textcraf", "bare", "there is no world 'textcraf'; did you mean 'textcraft'?"),
+        ("textcraft", "reakt", "there is no prompt style 'reakt'; did you mean 'react'?"),
+        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, react"),
+    ],
+)
+def test_an_unknown_world_or_style_is_refused_with_the_nearest_right_one(world: str, style: str, message: str) -> None:
+    with pytest.raises(EnvError) as refusal:
+        prompter(world, style)
+    assert str(refusal.value) == message

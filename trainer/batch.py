@@ -1,0 +1,105 @@
+"""The one translator between rooms: rollouts become an estimator's columns and a learner's tokens.
+
+Rows are in one order everywhere: groups, then siblings, then time.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimators import StepBatch
+from rollout.types import RolloutGroup, Step, Trajectory
+from trainer.token_batch import TokenBatch
+
+FIRST_TOKENS = 8  # 2606.25556: the `first_token` key of a row
+
+
+def rows(groups: Sequence[RolloutGroup]) -> list[tuple[int, int, int, Step]]:
+    """(group, trajectory, time, step) of every row. Raises ValueError when there are none."""
+    found: list[tuple[int, int, int, Step]] = []
+    trajectory = 0
+    for group_number, group in enumerate(groups):
+        for rollout in group.trajectories:
+            found += [(group_number, trajectory, time, step) for time, step in enumerate(rollout.steps)]
+            trajectory += 1
+    if not found:
+        raise ValueError("no rollouts to learn from: every group was dropped")
+    return found
+
+
+def step_batch(
+    groups: Sequence[RolloutGroup], *, embedding: NDArray[np.float32] | None, action_key: str = "action"
+) -> StepBatch:
+    """Columns for an estimator. embedding float32 [N, D]; action_key "action" (executed text) or "first_token"."""
+    table = rows(groups)
+    return StepBatch(
+        group=np.array([group for group, _, _, _ in table], np.int64),
+        trajectory=np.array([trajectory for _, trajectory, _, _ in table], np.int64),
+        time=np.array([time for _, _, time, _ in table], np.int64),
+        reward=np.array([step.reward for *_, step in table], np.float64),
+        invalid=np.array([not step.valid for *_, step in table], np.bool_),
+        state=codes((group, step.state_key) for group, _, _, step in table),
+        action=codes(_action_keys(table, action_key)),
+        embedding=embedding,
+        repair=None,
+        edited=None,
+    )
+
+
+def _action_keys(table: Sequence[tuple[int, int, int, Step]], action_key: str) -> Iterable[Hashable]:
+    """An action that could not be parsed gets a key of its own."""
+    for number, (*_, step) in enumerate(table):
+        if action_key == "first_token":
+            yield tuple(step.completion.token_ids[:FIRST_TOKENS].tolist())
+        else:
+            yield step.action if step.valid else number
+
+
+def token_batch(groups: Sequence[RolloutGroup]) -> TokenBatch:
+    """Prompt and response ids of every row, as they went through the engine."""
+    table = rows(groups)
+    said = [step.completion for *_, step in table]
+    return pack(
+        [completion.prompt_ids for completion in said],
+        [completion.token_ids for completion in said],
+        trajectory=[trajectory for _, trajectory, _, _ in table],
+        time=[time for _, _, time, _ in table],
+    )
+
+
+def pack(
+    prompts: Sequence[NDArray[np.int32]],
+    responses: Sequence[NDArray[np.int32]],
+    *,
+    trajectory: Sequence[int],
+    time: Sequence[int],
+) -> TokenBatch:
+    """Rows of ids as one ragged batch."""
+    pieces = [ids for pair in zip(prompts, responses, strict=True) for ids in pair]
+    return TokenBatch(
+        tokens=np.concatenate(pieces).astype(np.int32),
+        prompt_lens=np.array([len(ids) for ids in prompts], np.int32),
+        response_lens=np.array([len(ids) for ids in responses], np.int32),
+        trajectory=np.array(trajectory, np.int64),
+        time=np.array(time, np.int64),
+    )
+
+
+def rollout_logprobs(groups: Sequence[RolloutGroup]) -> NDArray[np.float32]:
+    """The engine's log-probs of every response token, in row order. [R]"""
+    return np.concatenate([step.completion.logprobs for *_, step in rows(groups)])
+
+
+def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:
+    return [trajectory for group in groups for trajectory in group.trajectories]
+
+
+def codes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Equal keys, equal codes, numbered by first appearance. [N]
+
+    >>> codes(["b", "a", "b"]).tolist()
+    [0, 1, 0]
+    """
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)

@@ -1,0 +1,104 @@
+"""Checkpoints that are whole or absent: written beside, synced, renamed, and only then named as the latest."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.learner import Learner
+from trainer.typed import ConfigError
+
+FOLDER = "checkpoints"
+TRACKER = "latest"
+STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Where a run stands, beside its weights. update: the last one done, also the policy version.
+
+    settings: what must be equal for the continuation to be the same run. estimator: options as they are by now,
+    calibrated ones included. tracking: the logger's run id.
+    """
+
+    update: int
+    settings: dict[str, Any]
+    estimator: dict[str, Any]
+    tracking: str | None
+
+
+def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
+    """Write the checkpoint of `state.update` with a Hugging Face export in `model/`; drop all but the newest `keep`."""
+    folder = output / FOLDER / f"update-{state.update:06d}"
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "learner").mkdir(parents=True)
+    learner.save(partial / "learner")
+    learner.export(partial / "model")
+    (partial / STATE).write_text(json.dumps(asdict(state), indent=1))
+    _sync(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    _sync_folder(folder.parent)
+    _write_tracker(output / FOLDER, folder.name)
+    for old in sorted((output / FOLDER).glob("update-*"))[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def latest(output: Path) -> Path | None:
+    """The folder that the tracker names, or None for a fresh run. Raises ConfigError where it is not whole."""
+    tracker = output / FOLDER / TRACKER
+    if not tracker.is_file():
+        return None
+    folder = output / FOLDER / tracker.read_text().strip()
+    if not (folder / STATE).is_file():
+        raise ConfigError(
+            f"{tracker} names {folder.name}, which is not there: write the name of another folder into it"
+        )
+    return folder
+
+
+def read_state(folder: Path) -> RunState:
+    """Raises ConfigError where the file is broken."""
+    try:
+        return RunState(**json.loads((folder / STATE).read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ConfigError(f"{folder / STATE} is broken ({error}): resume from another checkpoint") from error
+
+
+def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
+    """Raises ConfigError naming the first setting that differs from the checkpoint's."""
+    for key in sorted(settings.keys() | state.settings.keys()):
+        saved, asked = state.settings.get(key), settings.get(key)
+        if saved != asked:
+            raise ConfigError(
+                f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={asked!r}: "
+                f"set it back, or start anew in another output folder"
+            )
+
+
+def _sync(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_tracker(folder: Path, name: str) -> None:
+    partial = folder / f".{TRACKER}.partial"
+    partial.write_text(name)
+    _sync_folder(folder)
+    partial.rename(folder / TRACKER)
+    _sync_folder(folder)

@@ -1,0 +1,36 @@
+"""The command `stepcredit`: finds the door that its first word names and opens it."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+DOORS = Path(__file__).resolve().parent.parent / "scripts"
+COMMANDS = {
+    "train": "train a policy by reinforcement learning",
+    "evaluate": "measure a checkpoint, a Hugging Face model or an endpoint on held-out tasks",
+    "demos": "write expert demonstrations",
+    "warmstart": "fine-tune a policy on demonstrations",
+    "quickstart": "warm start, training and report on TextCraft in minutes",
+}
+
+
+def main() -> None:
+    """Run `scripts/<command>.py` with the remaining words; exit code 2 for a word that is no command."""
+    if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ:  # a shell completes `stepcredit train ...` for us
+        program, _, rest = os.environ["COMP_LINE"].partition(" ")
+        command, _, rest = rest.lstrip().partition(" ")
+        os.environ["COMP_LINE"] = f"{program} {rest}"
+        sys.argv.insert(1, command)
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write("usage: stepcredit COMMAND [overrides]\n\n")
+        sys.stdout.write("".join(f"  {command:<12}{what}\n" for command, what in COMMANDS.items()))
+        sys.stdout.write("\nEach command explains itself: stepcredit train --help\n")
+        return
+    if name not in COMMANDS:
+        sys.stderr.write(f"stepcredit: no command {name!r}: choose one of {', '.join(COMMANDS)}\n")
+        raise SystemExit(2)
+    sys.argv[:2] = [f"stepcredit {name}"]
+    sys.path.insert(0, str(DOORS))
+    runpy.run_path(str(DOORS / f"{name}.py"), run_name="__main__")

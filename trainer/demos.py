@@ -1,0 +1,117 @@
+"""Expert demonstrations: played in the world, kept as text, turned into supervised rows."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from envs.base import Env, EnvStep
+from envs.prompts import Message, Prompter, Turn
+from rollout.seeds import derive_seed
+from trainer.batch import pack
+from trainer.codec import ChatCodec
+from trainer.token_batch import TokenBatch
+from trainer.typed import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoStep:
+    """What the expert saw and what it did."""
+
+    observation: str
+    action: str
+    admissible: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """One episode of the expert. won: whether it solved the task."""
+
+    task_id: str
+    seed: int
+    won: bool
+    steps: tuple[DemoStep, ...]
+
+
+def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int) -> Iterator[Demo]:
+    """Play the expert on every task once; the world's seed is derived from `seed` and the task."""
+    for task_id in task_ids:
+        world_seed = derive_seed(seed, "demo", task_id)
+        now = env.reset(task_id, seed=world_seed)
+        steps: list[DemoStep] = []
+        for action in env.expert():
+            steps.append(DemoStep(observation=now.observation, action=action, admissible=now.admissible))
+            now = env.step(action)
+            if now.ending is not None:
+                break
+        yield Demo(task_id=task_id, seed=world_seed, won=now.won, steps=tuple(steps))
+
+
+def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """(prompt, response) of every step, rendered exactly as a rollout would."""
+    turns: list[Turn] = []
+    seen = [EnvStep(observation=step.observation, state_key="", admissible=step.admissible) for step in demo.steps]
+    for now, step in zip(seen, demo.steps, strict=True):
+        response = prompter.respond(step.action)
+        yield prompter.render(first=seen[0], turns=turns, now=now, history=history), response
+        turns.append(Turn(observation=step.observation, response=response, action=step.action))
+
+
+def corpus(demos: Sequence[Demo], prompter: Prompter, *, history: int) -> list[str]:
+    """Every distinct text of the demonstrations: what a tiny policy's tokenizer is trained on."""
+    texts: dict[str, None] = {}
+    for demo in demos:
+        for messages, response in rows(demo, prompter, history=history):
+            texts.update(dict.fromkeys(message.content for message in messages))
+            texts[response] = None
+    return list(texts)
+
+
+def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int) -> TokenBatch:
+    """All steps of all demonstrations as rows; prompts are the rollout's, responses end the turn."""
+    table = [
+        (number, time, codec.encode(messages), codec.encode_response(response))
+        for number, demo in enumerate(demos)
+        for time, (messages, response) in enumerate(rows(demo, prompter, history=history))
+    ]
+    return pack(
+        [prompt for _, _, prompt, _ in table],
+        [response for *_, response in table],
+        trajectory=[number for number, *_ in table],
+        time=[time for _, time, *_ in table],
+    )
+
+
+def write(demos: Iterable[Demo], path: Path) -> int:
+    """One JSON object a line, renamed into place when complete. Returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    count = 0
+    with partial.open("w") as file:
+        for demo in demos:
+            file.write(json.dumps(asdict(demo)) + "\n")
+            count += 1
+    partial.rename(path)
+    return count
+
+
+def read(path: Path) -> list[Demo]:
+    """Raises ConfigError for a missing file and for a line that is no demonstration."""
+    if not path.is_file():
+        raise ConfigError(f"no demonstrations at {path}: write them with stepcredit demos output={path}")
+    demos: list[Demo] = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            steps = tuple(
+                DemoStep(
+                    observation=step["observation"],
+                    action=step["action"],
+                    admissible=None if step["admissible"] is None else tuple(step["admissible"]),
+                )
+                for step in record["steps"]
+            )
+            demos.append(Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} line {number} is no demonstration ({error!r}): write the file anew") from error
+    return demos

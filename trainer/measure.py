@@ -1,0 +1,111 @@
+"""Measure a policy on held-out tasks: our engines over a folder or hub id, or somebody's endpoint."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.endpoint import EndpointPolicy
+from rollout.engines import EngineConfig
+from rollout.policy import Policy
+from rollout.record import write_groups
+from rollout.seeds import derive_seed
+from rollout.types import Sampling
+from trainer.codec import ChatCodec
+from trainer.config import ClusterConfig, EnvConfig, ModelConfig
+from trainer.evaluation import Evaluation, evaluation
+from trainer.parts import engine_policy, playing, ray_running, start_engines
+from trainer.progress import Display
+from trainer.tasks import validation_tasks
+from trainer.world import World, check_prompts, open_world, resolve_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """endpoint: URL of an OpenAI-compatible server, asked for model.source; None serves model.source here.
+
+    tasks: how many distinct ones of env.validation_split; None: all. An endpoint's key is read from OPENAI_API_KEY.
+    """
+
+    output: str
+    model: ModelConfig
+    env: EnvConfig
+    engine: EngineConfig
+    cluster: ClusterConfig
+    rollout: RolloutConfig
+    sampling: Sampling
+    endpoint: str | None = None
+    endpoint_concurrency: int = 32
+    tasks: int | None = None
+    seed: int = 0
+
+
+def evaluate(config: EvaluateConfig, display: Display) -> Evaluation:
+    """One rollout of each task; writes evaluation.json and the rollouts. Raises ConfigError before any model loads."""
+    world = open_world(config.env)
+    with (
+        ray_running(config.cluster),
+        _policy(config, world, display) as policy,
+        playing(policy, world, env=config.env, rollout=config.rollout, workers=config.cluster.env_workers) as collector,
+    ):
+        collected = play_held_out(
+            collector, world, count=config.tasks, sampling=config.sampling, seed=config.seed, display=display
+        )
+    found = evaluation(collected.groups, world.kind)
+    _write(Path(config.output).absolute(), collected, found)
+    display.line(f"success {found.overall}   score {found.mean_score:.3f}   steps {found.mean_steps:.1f}")
+    for kind, rate in found.by_kind.items():
+        display.line(f"  {kind:<16} {rate}")
+    return found
+
+
+def play_held_out(
+    collector: Collector, world: World, *, count: int | None, sampling: Sampling, seed: int, display: Display
+) -> Collected:
+    """One rollout of each of `count` distinct validation tasks (None: all), the same tasks in every run."""
+    tasks = validation_tasks(world.validation, count=count or len(world.validation))
+    with display.counting("held-out tasks", len(tasks)) as bar:
+        return asyncio.run(
+            collector.collect(
+                tasks,
+                group_size=1,
+                sampling=sampling,
+                seed=derive_seed(seed, "validation"),
+                on_done=lambda _: bar.advance(),
+            )
+        )
+
+
+@contextmanager
+def _policy(config: EvaluateConfig, world: World, display: Display) -> Iterator[Policy]:
+    if config.endpoint is not None:
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        limit = config.endpoint_concurrency
+        yield EndpointPolicy(url=config.endpoint, model=config.model.source, concurrency=limit, api_key=key)
+        return
+    model = resolve_model(config.model, world, config.env)
+    codec = ChatCodec(model)
+    check_prompts(config.model, config.env, world, codec)
+    display.stage(f"starting the engine for {config.model.source}")
+    with closing(start_engines(config.engine, config.model, model)) as engines:
+        engines.wait_ready()
+        yield engine_policy(engines, codec, config.model)
+
+
+def _write(output: Path, collected: Collected, found: Evaluation) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    write_groups(output / "rollouts.jsonl.zst", collected.groups)
+    numbers = {
+        "overall": asdict(found.overall),
+        "interval": found.overall.interval,
+        "by_kind": {kind: asdict(rate) for kind, rate in found.by_kind.items()},
+        "score": found.mean_score,
+        "steps": found.mean_steps,
+        "invalid": found.invalid_share,
+        "failures": dict(collected.failures),
+    }
+    (output / "evaluation.json").write_text(json.dumps(numbers, indent=1))

@@ -1,0 +1,91 @@
+"""One update, top to bottom: collect, score, credit, learn, publish, report."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from estimators import Advantages, Estimator
+from estimators.base import action_key, calibrated, hidden_layer
+from rollout.collect import Collected
+from rollout.seeds import derive_seed
+from rollout.types import Trajectory
+from trainer.batch import rollout_logprobs, step_batch, token_batch
+from trainer.learner import LearnReport, Scores
+from trainer.parts import Parts
+from trainer.stopwatch import Stopwatch
+from trainer.tasks import training_tasks
+from trainer.token_batch import Targets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport:
+    """What one update did. number counts from 1; seconds by lap; estimator: as it stands after the update."""
+
+    number: int
+    collected: Collected
+    scores: Scores
+    advantages: Advantages
+    learned: LearnReport
+    seconds: dict[str, float]
+    estimator: Estimator
+
+
+def update(
+    parts: Parts, estimator: Estimator, number: int, on_done: Callable[[Trajectory], None] = lambda _: None
+) -> UpdateReport:
+    """Train on the tasks of update `number` (from 1). Returns when the engines serve version `number`."""
+    config, watch = parts.config, Stopwatch()
+    tasks = training_tasks(parts.world.train, seed=config.seed, update=number - 1, groups=config.groups_per_update)
+    with watch("collect"):
+        collected = asyncio.run(
+            parts.collector.collect(
+                tasks,
+                group_size=config.group_size,
+                sampling=config.sampling,
+                seed=derive_seed(config.seed, "sampling", number),
+                on_done=on_done,
+            )
+        )
+        parts.engines.rest()
+    tokens = token_batch(collected.groups)
+    with watch("score"):
+        scores = parts.learner.score(tokens, layer=hidden_layer(estimator))
+    with watch("credit"):
+        batch = step_batch(collected.groups, embedding=scores.embedding, action_key=action_key(estimator))
+        estimator = calibrated(estimator, batch)
+        advantages = estimator(batch)
+    with watch("learn"):
+        targets = _targets(collected, scores, advantages)
+        learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
+    with watch("publish"):
+        publish(parts, number)
+    return UpdateReport(
+        number=number,
+        collected=collected,
+        scores=scores,
+        advantages=advantages,
+        learned=learned,
+        seconds=watch.laps,
+        estimator=estimator,
+    )
+
+
+def publish(parts: Parts, version: int) -> None:
+    """The learner's weights to every engine, as `version`."""
+    published = parts.learner.publish(parts.weights_folder, version)
+    parts.engines.wake()
+    parts.engines.publish(Path(published.path), version)
+
+
+def _targets(collected: Collected, scores: Scores, advantages: Advantages) -> Targets:
+    mask = advantages.mask
+    return Targets(
+        advantage=advantages.value.astype(np.float32),
+        row_mask=np.ones(len(advantages.value), np.bool_) if mask is None else mask,
+        old_logprobs=scores.logprobs,
+        ref_logprobs=scores.ref_logprobs,
+        rollout_logprobs=rollout_logprobs(collected.groups),
+    )

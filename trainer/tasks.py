@@ -1,0 +1,34 @@
+"""Which tasks an update trains on: a pure function of the run's seed and the update's number, so a resume agrees."""
+
+import random
+from collections.abc import Sequence
+
+from rollout.collect import Task
+from rollout.seeds import derive_seed
+
+
+def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:
+    """The `groups` tasks of one update. Every epoch is one permutation of all tasks; none repeats before its end."""
+    first = update * groups
+    tasks: list[Task] = []
+    for number, place in enumerate(range(first, first + groups)):
+        epoch, index = divmod(place, len(task_ids))
+        task_id = _permutation(task_ids, derive_seed(seed, "epoch", epoch))[index]
+        tasks.append(Task(number=number, task_id=task_id, seed=derive_seed(seed, "world", update, number)))
+    return tasks
+
+
+def validation_tasks(task_ids: Sequence[str], *, count: int) -> list[Task]:
+    """`count` distinct tasks, spread evenly over the split, the whole split if it has fewer; the same for every run."""
+    chosen = min(count, len(task_ids))
+    picked = [task_ids[index * len(task_ids) // chosen] for index in range(chosen)]
+    return [
+        Task(number=number, task_id=task_id, seed=derive_seed("validation", task_id))
+        for number, task_id in enumerate(picked)
+    ]
+
+
+def _permutation(task_ids: Sequence[str], seed: int) -> list[str]:
+    order = list(task_ids)
+    random.Random(seed).shuffle(order)
+    return order
