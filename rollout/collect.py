@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 from envs.base import EnvStep
 from envs.prompts import Prompter, Turn
-from rollout.policy import Policy, PromptTooLong
+from rollout.policy import Exchange, Policy, PromptTooLong
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
-from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
+from rollout.types import RolloutGroup, Sampling, Step, Trajectory
 from rollout.waves import WavePolicy
 
 
@@ -149,8 +149,10 @@ class _Run:
         first = now = await episode.reset(task.task_id, task.seed)
         turns: list[Turn] = []
         steps: list[Step] = []
+        before: Exchange | None = None
         while now.ending is None:
-            said = await self._ask(first, turns, now, (task.number, sibling, len(steps)), tally)
+            before = await self._ask(first, turns, now, before, (task.number, sibling, len(steps)), tally)
+            said = before.completion
             reply = self.prompter.parse(said.text, now)
             after = await episode.step(reply.action)
             steps.append(
@@ -176,8 +178,14 @@ class _Run:
         )
 
     async def _ask(
-        self, first: EnvStep, turns: Sequence[Turn], now: EnvStep, key: tuple[int, ...], tally: _Tally
-    ) -> Completion:
+        self,
+        first: EnvStep,
+        turns: Sequence[Turn],
+        now: EnvStep,
+        before: Exchange | None,
+        key: tuple[int, ...],
+        tally: _Tally,
+    ) -> Exchange:
         """Ask with the configured history, and with less of it while the prompt is too long."""
         seed = derive_seed(self.seed, *key)
         most = min(self.config.history, max(1, len(turns)))
@@ -185,13 +193,13 @@ class _Run:
         for history in range(most, least - 1, -1):
             messages = self.prompter.render(first=first, turns=turns, now=now, history=history)
             try:
-                said = await self.policy.complete(messages, sampling=self.sampling, seed=seed, key=key)
+                said = await self.policy.complete(messages, before, sampling=self.sampling, seed=seed, key=key)
             except PromptTooLong as error:
                 if history == least:
                     raise EpisodeFailed("prompt_too_long", str(error)) from error
                 continue
             tally.cut_prompts += history < most
-            return said
+            return Exchange(messages=messages, completion=said)
         raise AssertionError("unreachable: the shortest history either answers or raises")
 
 

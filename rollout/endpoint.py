@@ -1,13 +1,12 @@
 """The one file that knows the OpenAI client: any chat-completions endpoint as a policy to evaluate."""
 
 import asyncio
-from collections.abc import Sequence
 
 import numpy as np
 import openai
 
 from envs.prompts import Message
-from rollout.policy import Key
+from rollout.policy import Exchange, Key
 from rollout.types import Completion, Sampling
 
 
@@ -22,7 +21,9 @@ class EndpointPolicy:
         self._model = model
         self._places = asyncio.Semaphore(concurrency)
 
-    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion:
+    async def complete(
+        self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
+    ) -> Completion:
         async with self._places:
             answer = await self._client.chat.completions.create(
                 model=self._model,

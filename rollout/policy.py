@@ -19,10 +19,21 @@ class PromptTooLong(ValueError):
     """A prompt that the policy does not take; the message names both lengths, in tokens."""
 
 
-class Codec(Protocol):
-    """The tokenizer as rollouts need it: messages to prompt ids, response ids to text."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """The turn before in the same rollout: what was asked and what came back."""
 
-    def encode(self, messages: Sequence[Message]) -> Ids: ...
+    messages: tuple[Message, ...]
+    completion: Completion
+
+
+class Codec(Protocol):
+    """The tokenizer as rollouts need it: messages to prompt ids, response ids to text.
+
+    Where the messages go on from `before`, the prompt begins with its very ids: nothing is tokenised twice.
+    """
+
+    def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
@@ -30,7 +41,9 @@ class Codec(Protocol):
 class Policy(Protocol):
     """Answers prompts. Raises PromptTooLong before anything is sent."""
 
-    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion: ...
+    async def complete(
+        self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
+    ) -> Completion: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +57,18 @@ class EnginePolicy:
     codec: Codec
     prompt_tokens: int
 
-    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion:
-        prompt_ids = self.encode(messages)
+    async def complete(
+        self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
+    ) -> Completion:
+        prompt_ids = self.encode(messages, before)
         answer: Answer = await self.engine(key).acall("complete", *request(prompt_ids, sampling, seed, key))
         return self.completion(prompt_ids, answer)
 
     def engine(self, key: Key) -> Remote:
         return self.engines[key[0] % len(self.engines)]
 
-    def encode(self, messages: Sequence[Message]) -> Ids:
-        prompt_ids = self.codec.encode(messages)
+    def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids:
+        prompt_ids = self.codec.encode(messages, before)
         if len(prompt_ids) > self.prompt_tokens:
             raise PromptTooLong(f"prompt of {len(prompt_ids)} tokens, the limit is {self.prompt_tokens}")
         return prompt_ids

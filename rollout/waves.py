@@ -1,10 +1,9 @@
 """Deterministic admission: requests wait for each other and go to the engine together, in a fixed order."""
 
 import asyncio
-from collections.abc import Sequence
 
 from envs.prompts import Message
-from rollout.policy import Answer, EnginePolicy, Key, Request, request
+from rollout.policy import Answer, EnginePolicy, Exchange, Key, Request, request
 from rollout.types import Completion, Ids, Sampling
 
 
@@ -30,8 +29,10 @@ class WavePolicy:
         self._live -= 1
         self._go_if_full()
 
-    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion:
-        prompt_ids: Ids = self._inner.encode(messages)
+    async def complete(
+        self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
+    ) -> Completion:
+        prompt_ids: Ids = self._inner.encode(messages, before)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[key] = request(prompt_ids, sampling, seed, key), answer
         self._go_if_full()

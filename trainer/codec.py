@@ -7,6 +7,7 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from envs.prompts import Message
+from rollout.policy import Exchange
 from rollout.types import Ids
 from trainer.model import ModelError
 
@@ -23,16 +24,39 @@ class ChatCodec:
         if self.tokenizer.eos_token_id is None:
             raise ModelError(f"{model} has no end-of-turn token: set eos_token in its tokenizer")
 
-    def encode(self, messages: Sequence[Message]) -> Ids:
-        """Prompt ids, the opening of the policy's turn included. int32 [P]"""
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
-        return np.asarray(ids, np.int32)
+    def encode(self, messages: tuple[Message, ...], before: Exchange | None = None) -> Ids:
+        """Prompt ids, the opening of the policy's turn included. int32 [P]
+
+        Where the messages go on from `before`, its prompt and response ids are kept and only what follows is
+        tokenised: sampled tokens are seldom the ones that their text would be cut into again.
+        """
+        text = self._text(messages)
+        if before is not None and (rest := self._rest(text, messages, before)) is not None:
+            said = before.completion
+            return np.concatenate([said.prompt_ids, said.token_ids, self._ids(rest)])
+        return self._ids(text)
 
     def encode_response(self, text: str) -> Ids:
         """What the policy would have to say to answer `text`: its ids and the end of the turn. int32 [R]"""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return np.asarray([*ids, self.tokenizer.eos_token_id], np.int32)
+        return np.append(self._ids(text), np.int32(self.tokenizer.eos_token_id))
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> str | None:
+        """What comes after `before`'s response in the rendered text; None where the messages do not go on from it."""
+        if messages[: len(before.messages)] != before.messages:
+            return None
+        start = self._text(before.messages) + before.completion.text
+        if not text.startswith(start):
+            return None
+        ended = before.completion.token_ids[-1] == self.tokenizer.eos_token_id
+        rest = text[len(start) :]
+        return rest.removeprefix(str(self.tokenizer.eos_token)) if ended else rest
+
+    def _text(self, messages: Sequence[Message]) -> str:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+    def _ids(self, text: str) -> Ids:
+        return np.asarray(self.tokenizer.encode(text, add_special_tokens=False, verbose=False), np.int32)

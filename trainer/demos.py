@@ -57,13 +57,24 @@ def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tupl
         turns.append(Turn(observation=step.observation, response=response, action=step.action))
 
 
-def corpus(demos: Sequence[Demo], prompter: Prompter, *, history: int) -> list[str]:
-    """Every distinct text of the demonstrations: what a tiny policy's tokenizer is trained on."""
+def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:
+    """Every distinct text that the world writes and the expert answers: what a tiny policy's tokenizer is trained on.
+
+    Each task is played a second time with the actions of its neighbour's expert, most of them wrong: what a world
+    says to errors is most of what an untrained policy reads.
+    """
+    demos = list(demonstrate(env, task_ids, seed=0))
     texts: dict[str, None] = {}
-    for demo in demos:
+    for demo, neighbour in zip(demos, [*demos[1:], *demos[:1]], strict=True):
         for messages, response in rows(demo, prompter, history=history):
             texts.update(dict.fromkeys(message.content for message in messages))
             texts[response] = None
+        env.reset(demo.task_id, seed=demo.seed)
+        for step in neighbour.steps:
+            answer = env.step(step.action)
+            texts[answer.observation] = None
+            if answer.ending is not None:
+                break
     return list(texts)
 
 

@@ -8,7 +8,7 @@ from envs.base import Env
 from envs.prompts import Prompter, prompter
 from trainer.codec import ChatCodec
 from trainer.config import EnvConfig, ModelConfig
-from trainer.demos import corpus, demonstrate
+from trainer.demos import corpus
 from trainer.model import ModelError, build_tiny, convert_smollm2
 from trainer.typed import ConfigError
 
@@ -52,8 +52,8 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     """The model as a folder or a Hugging Face id; made or converted here where it must be. Raises ModelError."""
     cache = Path(config.cache).absolute()
     if config.source == "tiny":
-        demos = list(demonstrate(world.env, world.train[:CORPUS_TASKS], seed=0))
-        return str(build_tiny(corpus(demos, world.prompter, history=env.history), config.tiny, cache))
+        texts = corpus(world.env, world.train[:CORPUS_TASKS], world.prompter, history=env.history)
+        return str(build_tiny(texts, config.tiny, cache))
     if config.source == "smollm2_135m":
         return str(convert_smollm2(cache))
     folder = Path(config.source)

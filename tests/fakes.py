@@ -1,0 +1,311 @@
+"""Stand-ins for the parts that are slow, random or far away; small, whole, and with the real ones' interfaces.
+
+A world that is a corridor, worlds in this process instead of a worker's, a policy that says what a script tells it,
+a codec of one token a character; and short ways to write down rollouts and to compare them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from envs.base import Ending, Env, EnvError, EnvStep
+from envs.prompts import Bare, Dialect, Message
+from rollout.policy import Answer, Key, PromptTooLong
+from rollout.pool import EpisodeFailed
+from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
+
+SAMPLING = Sampling(temperature=1.0, max_tokens=8)
+
+
+# --- rollouts, written down ---------------------------------------------------------------------------------------
+
+
+def completion(
+    text: str = "go",
+    *,
+    prompt: Sequence[int] = (1,),
+    tokens: Sequence[int] = (7, 2),
+    logprobs: Sequence[float] | None = None,
+    version: int = 0,
+) -> Completion:
+    return Completion(
+        prompt_ids=np.asarray(prompt, np.int32),
+        token_ids=np.asarray(tokens, np.int32),
+        logprobs=np.asarray([-0.5] * len(tokens) if logprobs is None else logprobs, np.float32),
+        text=text,
+        finish_reason="stop",
+        policy_version=version,
+    )
+
+
+def step(
+    action: str = "go",
+    *,
+    state: str = "0",
+    valid: bool = True,
+    reward: float = 0.0,
+    said: Completion | None = None,
+) -> Step:
+    return Step(
+        observation=f"at {state}",
+        completion=said or completion(action),
+        action=action,
+        valid=valid,
+        reward=reward,
+        state_key=state,
+    )
+
+
+def trajectory(
+    *steps: Step, task_id: str = "2", sibling: int = 0, seed: int = 0, won: bool = False, score: float | None = None
+) -> Trajectory:
+    return Trajectory(
+        task_id=task_id,
+        sibling=sibling,
+        seed=seed,
+        steps=steps,
+        ending=Ending.SUCCESS if won else Ending.LIMIT,
+        success=won,
+        score=float(won) if score is None else score,
+    )
+
+
+def group(*rollouts: Sequence[Step], task_id: str = "2", seed: int = 0, won: Sequence[bool] = ()) -> RolloutGroup:
+    """Rollouts of one task, siblings in order; `won` by sibling, none by default."""
+    wins = [*won, *[False] * (len(rollouts) - len(won))]
+    trajectories = tuple(
+        trajectory(*steps, task_id=task_id, sibling=number, seed=seed, won=wins[number])
+        for number, steps in enumerate(rollouts)
+    )
+    return RolloutGroup(task_id=task_id, seed=seed, trajectories=trajectories)
+
+
+def plain(value: Any) -> Any:
+    """Whole objects as nested tuples that `==` compares: types, dtypes and values."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, tuple(value.ravel().tolist())
+    if is_dataclass(value):
+        return type(value).__name__, tuple((field.name, plain(getattr(value, field.name))) for field in fields(value))
+    if isinstance(value, list | tuple):
+        return tuple(plain(item) for item in value)
+    return (type(value).__name__, value) if isinstance(value, Enum) else value
+
+
+# --- a world ------------------------------------------------------------------------------------------------------
+
+
+class Corridor:
+    """Task "3" is won by three `go`; `stop` loses; anything else is answered and costs a turn, of which there are 6.
+
+    The seed is where the corridor is said to be. An `Env`.
+    """
+
+    LIMIT = 6
+
+    def __init__(self) -> None:
+        self._goal: int | None = None
+
+    def tasks(self, split: str) -> Sequence[str]:
+        splits = {"train": ("1", "2", "3", "4"), "test": ("5", "6")}
+        if split not in splits:
+            raise EnvError(f"no split {split!r}; choose train or test")
+        return splits[split]
+
+    def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
+        self._goal, self._place, self._turns, self._ended = int(task_id), 0, 0, False
+        return EnvStep(observation=f"corridor {seed} of length {task_id}", state_key="0")
+
+    def step(self, action: str) -> EnvStep:
+        if self._goal is None or self._ended:
+            raise EnvError("no episode under way: reset first")
+        self._turns += 1
+        self._place += action == "go"
+        ending = None
+        if self._place == self._goal:
+            ending = Ending.SUCCESS
+        elif action == "stop":
+            ending = Ending.FAILURE
+        elif self._turns == self.LIMIT:
+            ending = Ending.LIMIT
+        self._ended = ending is not None
+        return EnvStep(
+            observation=f"at {self._place}" if action in ("go", "stop") else f"{action}?",
+            state_key=str(self._place),
+            reward=float(ending is Ending.SUCCESS),
+            ending=ending,
+            won=ending is Ending.SUCCESS,
+            score=self._place / self._goal,
+        )
+
+    def expert(self) -> Iterator[str]:
+        while not self._ended:
+            yield "go"
+
+    def kind(self, task_id: str) -> str:
+        return "even" if int(task_id) % 2 == 0 else "odd"
+
+    def close(self) -> None:
+        self._goal = None
+
+
+CORRIDOR_PROMPTS = Bare(Dialect(introduction="Walk.", grammar=lambda line: line in ("go", "stop")))
+
+
+# --- a pool -------------------------------------------------------------------------------------------------------
+
+Hook = Callable[[str, int, int], Awaitable[None]]
+
+
+async def _nothing(task_id: str, episode: int, turn: int) -> None:
+    del task_id, episode, turn
+
+
+class LocalPool:
+    """Episodes in this process, as `EnvPool` hands them out.
+
+    before: awaited ahead of every call with (task id, number of the episode from 1, turn; -1 for the reset). What it
+    raises is what the call raises; while it waits, the call waits.
+    """
+
+    def __init__(self, make: Callable[[], Env] = Corridor, before: Hook = _nothing) -> None:
+        self._make, self._before = make, before
+        self.episodes = 0
+        self.left: list[int] = []
+
+    def episode(self) -> "LocalEpisode":
+        self.episodes += 1
+        return LocalEpisode(self, self._make(), self.episodes)
+
+    async def before(self, task_id: str, episode: int, turn: int) -> None:
+        await self._before(task_id, episode, turn)
+
+
+class LocalEpisode:
+    def __init__(self, pool: LocalPool, env: Env, number: int) -> None:
+        self._pool, self._env, self._number, self._task_id, self._turn = pool, env, number, "", 0
+
+    async def reset(self, task_id: str, seed: int) -> EnvStep:
+        self._task_id = task_id
+        await self._pool.before(task_id, self._number, -1)
+        return self._env.reset(task_id, seed=seed)
+
+    async def step(self, action: str) -> EnvStep:
+        await self._pool.before(self._task_id, self._number, self._turn)
+        self._turn += 1
+        return self._env.step(action)
+
+    async def __aenter__(self) -> "LocalEpisode":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.left.append(self._number)
+
+
+def failing(reason: str, *, task_id: str, times: int = 1, turn: int = 0) -> Hook:
+    """A hook for `LocalPool`: the first `times` episodes of a task that come to `turn` fail for `reason`."""
+    failures = 0
+
+    async def before(task: str, episode: int, at: int) -> None:
+        nonlocal failures
+        if task == task_id and at == turn and failures < times:
+            failures += 1
+            raise EpisodeFailed(reason, f"{task} in episode {episode}")
+
+    return before
+
+
+# --- a policy -----------------------------------------------------------------------------------------------------
+
+
+class CharCodec:
+    """One token a character; a turn of the policy is closed by token 0. A prompt is its messages, each on a line."""
+
+    def encode(self, messages: Sequence[Message]) -> np.ndarray:
+        text = "".join(f"{message.role[0]}:{message.content}\n" for message in messages)
+        return np.array([ord(letter) for letter in text], np.int32)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(token) for token in ids if token)
+
+    def say(self, text: str) -> list[int]:
+        return [*map(ord, text), 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request as a policy saw it."""
+
+    key: Key
+    seed: int
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+
+class ScriptedPolicy:
+    """Says `script(key)`, or `script` itself; `asked` has every request in order of arrival.
+
+    before: awaited ahead of every answer. prompt_tokens: longest prompt in characters.
+    """
+
+    def __init__(
+        self,
+        script: str | Callable[[Key], str] = "go",
+        *,
+        before: Callable[[Key], Awaitable[None]] | None = None,
+        prompt_tokens: int = 10_000,
+    ) -> None:
+        self._script, self._before, self._prompt_tokens = script, before, prompt_tokens
+        self.asked: list[Asked] = []
+
+    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion:
+        codec = CharCodec()
+        prompt = codec.encode(messages)
+        if len(prompt) > self._prompt_tokens:
+            raise PromptTooLong(f"prompt of {len(prompt)} tokens, the limit is {self._prompt_tokens}")
+        self.asked.append(Asked(key=key, seed=seed, messages=tuple(messages), sampling=sampling))
+        if self._before is not None:
+            await self._before(key)
+        text = self._script if isinstance(self._script, str) else self._script(key)
+        return completion(text, prompt=prompt.tolist(), tokens=codec.say(text))
+
+
+# --- an engine ----------------------------------------------------------------------------------------------------
+
+
+class ScriptedEngine:
+    """What `EnginePolicy` and `WavePolicy` call in an actor, in this process.
+
+    `waves` has the request names of every wave, `alone` of the requests that came one by one.
+    """
+
+    def __init__(self, script: str | Callable[[Key], str] = "go") -> None:
+        self._script = script
+        self.waves: list[list[str]] = []
+        self.alone: list[str] = []
+        self.fail: Exception | None = None
+
+    async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        del timeout_s
+        await asyncio.sleep(0)
+        if self.fail is not None:
+            raise self.fail
+        if method == "complete":
+            self.alone.append(args[0])
+            return self._answer(args[0])
+        if method == "complete_wave":
+            self.waves.append([name for name, _, _ in args[0]])
+            return [self._answer(name) for name, _, _ in args[0]]
+        raise AssertionError(f"nobody calls {method} here")
+
+    def _answer(self, name: str) -> Answer:
+        key = tuple(int(part) for part in name.split("-")[:-1])
+        text = self._script if isinstance(self._script, str) else self._script(key)
+        ids = CharCodec().say(text)
+        return ids, [-0.5] * len(ids), "stop", 0

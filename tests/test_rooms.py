@@ -1,0 +1,148 @@
+"""Imports flow one way, a heavy library is known to one file, and no file is too long to read."""
+
+import ast
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("envs", "estimators", "rollout", "trainer", "scripts")
+# scripts -> trainer -> rollout -> envs, trainer -> estimators; a room may also reach past its neighbour, never back.
+MAY_IMPORT = {
+    "envs": {"envs"},
+    "estimators": {"estimators"},
+    "rollout": {"rollout", "envs"},
+    "trainer": {"trainer", "rollout", "envs", "estimators"},
+    "scripts": {"scripts", "trainer", "rollout", "envs", "estimators"},
+}
+# library -> the places that know it: a file, or a whole room.
+KNOWN_TO = {
+    "ray": ("rollout/cluster.py",),
+    "vllm": ("rollout/engine.py",),
+    "openai": ("rollout/endpoint.py",),
+    "deepspeed": ("trainer/rank.py",),
+    "wandb": ("trainer/logs.py",),
+    "gymnasium": ("envs/gym.py",),
+    "zstandard": ("rollout/record.py",),
+    "hydra": ("scripts",),
+    "omegaconf": ("scripts",),
+    "transformers": ("trainer",),
+    "torch": ("trainer", "rollout/engine.py"),
+    "safetensors": ("trainer", "rollout/engine.py"),
+}
+# All that these rooms may have besides the standard library and themselves.
+DIET = {"envs": {"numpy", "gymnasium"}, "estimators": {"numpy", "scipy"}}
+LONGEST_FILE, LONGEST_DOOR = 500, 40
+SHARED_DOOR = "scripts/door.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """`import name...` in `file`, a path from the repository's root; nested: inside a function."""
+
+    file: str
+    line: int
+    name: str
+    nested: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.name}"
+
+    @property
+    def room(self) -> str:
+        return self.file.partition("/")[0]
+
+
+def python_files() -> list[Path]:
+    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
+    """Every import statement of a file, those under TYPE_CHECKING and inside functions included."""
+    file = path.relative_to(root).as_posix()
+
+    def walk(node: ast.AST, nested: bool) -> Iterator[Import]:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [file.partition("/")[0] if node.level else node.module or ""]
+        for name in names:
+            yield Import(file=file, line=node.lineno, name=name.partition(".")[0], nested=nested)  # pyright: ignore
+        inside = nested or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside)
+
+    return walk(ast.parse(path.read_text()), False)
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    return [found for path in python_files() for found in imports_of(path)]
+
+
+def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    source = tmp_path / "envs" / "world.py"
+    source.write_text(
+        "import ray.actor, os\n"
+        "from rollout.types import Step\n"
+        "from . import base\n"
+        "if TYPE_CHECKING:\n"
+        "    import torch\n"
+        "class World:\n"
+        "    async def step(self):\n"
+        "        from vllm import LLM\n"
+    )
+    assert [(found.line, found.name, found.nested) for found in imports_of(source, tmp_path)] == [
+        (1, "ray", False),
+        (1, "os", False),
+        (2, "rollout", False),
+        (3, "envs", False),
+        (5, "torch", False),
+        (8, "vllm", True),
+    ]
+
+
+def test_imports_between_rooms_follow_the_arrows(imports: list[Import]) -> None:
+    wrong = [found for found in imports if found.name in ROOMS and found.name not in MAY_IMPORT[found.room]]
+    assert [str(found) for found in wrong] == []
+
+
+@pytest.mark.parametrize("library", KNOWN_TO)
+def test_a_library_is_known_where_it_belongs_and_nowhere_else(imports: list[Import], library: str) -> None:
+    using = [found for found in imports if found.name == library]
+    strays = [found for found in using if not {found.file, found.room} & set(KNOWN_TO[library])]
+    assert [str(found) for found in strays] == []
+    assert using, f"nobody imports {library}: take it out of KNOWN_TO and of the dependencies"
+
+
+@pytest.mark.parametrize("room", DIET)
+def test_a_light_room_lives_on_the_standard_library_and_what_it_is_granted(imports: list[Import], room: str) -> None:
+    granted = {room, *DIET[room], *sys.stdlib_module_names}
+    assert [str(found) for found in imports if found.room == room and found.name not in granted] == []
+
+
+def test_no_import_hides_inside_a_function(imports: list[Import]) -> None:
+    assert [str(found) for found in imports if found.nested] == []
+
+
+def test_no_other_installed_distribution_owns_a_rooms_name() -> None:
+    owners = importlib.metadata.packages_distributions()
+    packages = [room for room in ROOMS if room != "scripts"]  # doors are run by path, not imported by name
+    assert {room: set(owners.get(room, ())) for room in packages} == {room: {"stepcredit"} for room in packages}
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in python_files()}
+    assert {file: length for file, length in lengths.items() if length >= LONGEST_FILE} == {}
+    doors = {file: length for file, length in lengths.items() if Path(file).parent == Path("scripts")}
+    assert {file: length for file, length in doors.items() if length >= LONGEST_DOOR and file != SHARED_DOOR} == {}
+
+
+def test_scripts_are_doors_and_no_package() -> None:
+    assert [path for path in (ROOT / "scripts").rglob("__init__.py")] == []
