@@ -81,7 +81,8 @@ class _AsyncHost:
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
     """Start an actor that holds `target(*args, **kwargs)`; returns at once, errors come with the first call.
 
-    target: the class, or "module:Class" where importing it here would cost. With spec.concurrency above 1 its methods must be async.
+    target: the class, or "module:Class" where importing it here would cost. With
+    spec.concurrency above 1 its methods must be async.
     """
     options: dict[str, Any] = {
         "num_cpus": spec.num_cpus,

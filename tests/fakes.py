@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.prompts import Bare, Dialect, Message
-from rollout.policy import Answer, Key, PromptTooLong
+from rollout.policy import Answer, Exchange, Key, PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
 
@@ -225,17 +225,18 @@ def failing(reason: str, *, task_id: str, times: int = 1, turn: int = 0) -> Hook
 
 
 class CharCodec:
-    """One token a character; a turn of the policy is closed by token 0. A prompt is its messages, each on a line."""
+    """One token a character. What the world says ends with a new line, what the policy says with token 0."""
 
-    def encode(self, messages: Sequence[Message]) -> np.ndarray:
-        text = "".join(f"{message.role[0]}:{message.content}\n" for message in messages)
+    def encode(self, messages: Sequence[Message], before: Exchange | None = None) -> np.ndarray:
+        del before  # characters are cut one way only, so a longer dialogue begins with the shorter one's ids anyway
+        text = "".join(message.content + ("\0" if message.role == "assistant" else "\n") for message in messages)
         return np.array([ord(letter) for letter in text], np.int32)
+
+    def encode_response(self, text: str) -> np.ndarray:
+        return np.array([*map(ord, text), 0], np.int32)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(token) for token in ids if token)
-
-    def say(self, text: str) -> list[int]:
-        return [*map(ord, text), 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,13 +246,14 @@ class Asked:
     key: Key
     seed: int
     messages: tuple[Message, ...]
+    before: Exchange | None
     sampling: Sampling
 
 
 class ScriptedPolicy:
     """Says `script(key)`, or `script` itself; `asked` has every request in order of arrival.
 
-    before: awaited ahead of every answer. prompt_tokens: longest prompt in characters.
+    before: awaited ahead of every answer. prompt_tokens: the longest prompt taken. codec: `CharCodec`, or a real one.
     """
 
     def __init__(
@@ -260,20 +262,23 @@ class ScriptedPolicy:
         *,
         before: Callable[[Key], Awaitable[None]] | None = None,
         prompt_tokens: int = 10_000,
+        codec: Any = None,
     ) -> None:
         self._script, self._before, self._prompt_tokens = script, before, prompt_tokens
+        self._codec = codec or CharCodec()
         self.asked: list[Asked] = []
 
-    async def complete(self, messages: Sequence[Message], *, sampling: Sampling, seed: int, key: Key) -> Completion:
-        codec = CharCodec()
-        prompt = codec.encode(messages)
+    async def complete(
+        self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
+    ) -> Completion:
+        prompt = self._codec.encode(messages, before)
         if len(prompt) > self._prompt_tokens:
             raise PromptTooLong(f"prompt of {len(prompt)} tokens, the limit is {self._prompt_tokens}")
-        self.asked.append(Asked(key=key, seed=seed, messages=tuple(messages), sampling=sampling))
+        self.asked.append(Asked(key=key, seed=seed, messages=messages, before=before, sampling=sampling))
         if self._before is not None:
             await self._before(key)
         text = self._script if isinstance(self._script, str) else self._script(key)
-        return completion(text, prompt=prompt.tolist(), tokens=codec.say(text))
+        return completion(text, prompt=prompt.tolist(), tokens=self._codec.encode_response(text).tolist())
 
 
 # --- an engine ----------------------------------------------------------------------------------------------------
@@ -307,5 +312,5 @@ class ScriptedEngine:
     def _answer(self, name: str) -> Answer:
         key = tuple(int(part) for part in name.split("-")[:-1])
         text = self._script if isinstance(self._script, str) else self._script(key)
-        ids = CharCodec().say(text)
+        ids = CharCodec().encode_response(text).tolist()
         return ids, [-0.5] * len(ids), "stop", 0

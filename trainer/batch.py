@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import StepBatch
+from estimators import UNPARSED, StepBatch
 from rollout.types import RolloutGroup, Step, Trajectory
 from trainer.token_batch import TokenBatch
 
@@ -40,20 +40,21 @@ def step_batch(
         reward=np.array([step.reward for *_, step in table], np.float64),
         invalid=np.array([not step.valid for *_, step in table], np.bool_),
         state=codes((group, step.state_key) for group, _, _, step in table),
-        action=codes(_action_keys(table, action_key)),
+        action=_actions(table, action_key),
         embedding=embedding,
         repair=None,
         edited=None,
     )
 
 
-def _action_keys(table: Sequence[tuple[int, int, int, Step]], action_key: str) -> Iterable[Hashable]:
-    """An action that could not be parsed gets a key of its own."""
-    for number, (*_, step) in enumerate(table):
-        if action_key == "first_token":
-            yield tuple(step.completion.token_ids[:FIRST_TOKENS].tolist())
-        else:
-            yield step.action if step.valid else number
+def _actions(table: Sequence[tuple[int, int, int, Step]], action_key: str) -> NDArray[np.int64]:
+    """Codes of the executed actions, UNPARSED where a response named none; or of the first response tokens. [N]"""
+    if action_key == "first_token":
+        return codes(tuple(step.completion.token_ids[:FIRST_TOKENS].tolist()) for *_, step in table)
+    valid = np.array([step.valid for *_, step in table], np.bool_)
+    named = np.full(len(table), UNPARSED, np.int64)
+    named[valid] = codes(step.action for *_, step in table if step.valid)
+    return named
 
 
 def token_batch(groups: Sequence[RolloutGroup]) -> TokenBatch:

@@ -29,8 +29,8 @@ class ModelConfig:
         _positive(self, "model", "prompt_tokens", "response_tokens")
         if self.source == "tiny" and self.context > self.tiny.context:
             raise ConfigError(
-                f"model.prompt_tokens={self.prompt_tokens} + model.response_tokens={self.response_tokens} is longer than "
-                f"the model's context of {self.tiny.context}: lower one of them or raise model.tiny.context"
+                f"model.prompt_tokens={self.prompt_tokens} + model.response_tokens={self.response_tokens} is longer "
+                f"than the model's context of {self.tiny.context}: lower one of them or raise model.tiny.context"
             )
 
     @property
@@ -144,8 +144,8 @@ class TrainConfig:
             raise ConfigError("estimator.name is not set: choose one with estimator=gigpo")
         if self.learner.device != self.engine.device:
             raise ConfigError(
-                f"learner.device={self.learner.device!r} but engine.device={self.engine.device!r}: take a cluster preset "
-                "that sets both, such as cluster=cpu"
+                f"learner.device={self.learner.device!r} but engine.device={self.engine.device!r}: take a cluster "
+                "preset that sets both, such as cluster=cpu"
             )
         if self.sampling.temperature != self.learner.temperature:
             raise ConfigError(

@@ -260,7 +260,6 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         "DS_ACCELERATOR": config.device,
         "OMP_NUM_THREADS": str(config.threads),
         "GOMP_SPINCOUNT": "1000",  # a spinning thread takes the core another process could use
-        "GOMP_SPINCOUNT": "1000",  # threads that spin take the cores from the engine and the worlds
         "HF_HUB_OFFLINE": "1",
         **MALLOC_ENV,
     }

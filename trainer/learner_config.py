@@ -58,7 +58,8 @@ class LearnerConfig:
     learning_rate: reached linearly over warmup_steps optimizer steps, constant after. weight_decay: on matrices only.
     grad_clip: largest global norm of a gradient. token_budget: cells of one micro-batch, padding included.
     optimizer_steps: optimizer steps per update, whatever the number of rows.
-    gradient_checkpointing: recompute activations in the backward pass. threads: per rank, on a CPU. gpus: Ray's share of one for each rank.
+    gradient_checkpointing: recompute activations in the backward pass. threads: per rank, on a CPU.
+    gpus: Ray's share of one for each rank.
     temperature: of the distribution whose log-probs are taken; the rollout's own.
     Raises ValueError outside the ranges and for pairs that do not go together.
     """

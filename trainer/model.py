@@ -1,4 +1,4 @@
-"""Where a policy's weights come from: made from nothing (`tiny`), unpacked from a package, or a Hugging Face folder or id."""
+"""Where a policy's weights come from: made from nothing, unpacked from a package, or a Hugging Face folder or id."""
 
 import importlib.metadata
 import json

@@ -178,7 +178,7 @@ class LearnerRank:
         loss_of: Callable[[MicroBatch, PolicyOutput], LossTerms],
         temperature: float,
     ) -> StepStats:
-        """Gradients summed over the micro-batches, then one step. Raises FloatingPointError where they are not finite."""
+        """Gradients summed over the micro-batches, then one step. FloatingPointError where not finite."""
         self.engine.train()
         seen: list[LossTerms] = []
         for number, chains in enumerate(micros, start=1):

@@ -67,7 +67,7 @@ def write_demos(config: DemosConfig, display: Display) -> Path:
 
 
 def play(world: World, *, tasks: int | None, passes: int, seed: int, display: Display) -> list[Demo]:
-    """Demonstrations of the first `tasks` training tasks, pass after pass. Raises ConfigError for an expert's failure."""
+    """Demonstrations of the first `tasks` training tasks, pass after pass. ConfigError where the expert fails."""
     task_ids = world.train[:tasks]
     played: list[Demo] = []
     with display.counting("demonstrations", passes * len(task_ids)) as bar:

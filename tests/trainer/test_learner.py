@@ -77,7 +77,7 @@ def off_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
 
 
 def slow_learn(model: PreTrainedModel, batch: TokenBatch, targets: Targets, config: LearnerConfig) -> float:
-    """One optimizer step, in place: all rows' losses added up, one backward, torch's clip and AdamW. Returns the loss."""
+    """One optimizer step, in place: losses added up, one backward, torch's clip and AdamW. Returns the loss."""
     live = targets.live_tokens(batch)
     weight = token_weights(batch.response_lens, live, config.loss.aggregation)
     total = torch.zeros(())
@@ -218,7 +218,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(start: Starter, batch:
 
 def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
     start().save(tmp_path)
-    with pytest.raises(ValueError, match="'zero_stage': 1.*this learner has.*'zero_stage': 2"):
+    with pytest.raises(ValueError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
         start(replace(CONFIG, zero_stage=2)).load(tmp_path)
 
 
@@ -275,8 +275,9 @@ def test_bfloat16_follows_float32(
     assert report.loss == pytest.approx(slow_learn(model, batch, off_policy(batch, expected), config), abs=0.05)
     moved = weights_of(learner, tmp_path)
     assert all(tensor.dtype == torch.bfloat16 for tensor in moved.values())
+    goals = dict(model.named_parameters())
     ours = torch.cat([(moved[name].float() - before[name].float()).flatten() for name in moved])
-    theirs = torch.cat([(p.detach() - before[name].float()).flatten() for name, p in model.named_parameters()])
+    theirs = torch.cat([(goals[name].detach() - before[name].float()).flatten() for name in moved])
     assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.8
 
 
@@ -302,7 +303,7 @@ def test_targets_the_loss_cannot_use_are_refused_and_leave_the_learner_alive(sta
 
 def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
     learner = start(replace(CONFIG, learning_rate=1e38, loss=LossConfig()))
-    with pytest.raises(FloatingPointError, match="resume from the last checkpoint"):
+    with pytest.raises(FloatingPointError, match="resume from the last checkpoint"):  # noqa: PT012 at one of the steps
         for _ in range(4):
             learner.sft(batch)
 

@@ -53,7 +53,9 @@ def test_a_row_that_repeats_its_predecessor_joins_its_chain() -> None:
         (0, 1, [2, 3, 4], [5]),  # the window moved on
     ],
 )
-def test_a_row_that_does_not_repeat_its_predecessor_starts_a_chain(second: tuple[int, int, list[int], list[int]]) -> None:
+def test_a_row_that_does_not_repeat_its_predecessor_starts_a_chain(
+    second: tuple[int, int, list[int], list[int]],
+) -> None:
     assert find_chains(rows((0, 0, [1, 2], [3]), second)) == [(0,), (1,)]
 
 
@@ -82,7 +84,9 @@ def test_packing_gives_every_chain_to_one_rank_and_keeps_its_limits(batch: Token
     cells = [collate(batch, micro).input_ids.size for micro in micros]
     real = [sum(len(batch.row(chain[-1])) for chain in micro) for micro in micros]
     assert all(len(micro) == 1 or size <= budget for micro, size in zip(micros, cells, strict=True) if micro)
-    assert all(size - tokens <= MAX_PADDING * size for micro, size, tokens in zip(micros, cells, real, strict=True) if micro)
+    # In all, not for each: halving a micro-batch for a rank short of work moves its padding into one of the halves.
+    used = sum(size for micro, size in zip(micros, cells, strict=True) if micro)
+    assert used - sum(real) <= MAX_PADDING * used
     assert (packing.padded_tokens, packing.real_tokens) == (sum(cells), sum(real))
     assert packing.row_tokens == batch.tokens.size
 
