@@ -1,0 +1,171 @@
+"""The report's pictures: a run's numbers over its updates as SVG that takes its colours from the page, and as PNG."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from trainer.evaluation import Rate
+
+# Every colour has a name; a picture is drawn in the light ones and told apart from its page by nothing but the names.
+LIGHT = {
+    "paper": "#fdfdfc",
+    "ink": "#1d2126",
+    "muted": "#646c76",
+    "rule": "#dfe2e6",
+    "before": "#9a7b4f",
+    "after": "#1f5fae",
+    "c1": "#3d74b8",
+    "c2": "#55a39a",
+    "c3": "#c4544d",
+    "c4": "#d9a441",
+    "c5": "#8a6bb1",
+}
+DARK = {
+    "paper": "#15181c",
+    "ink": "#e4e7ea",
+    "muted": "#98a1ab",
+    "rule": "#30363d",
+    "before": "#cdaa78",
+    "after": "#74aef5",
+    "c1": "#6f9fdc",
+    "c2": "#74c2b8",
+    "c3": "#e58079",
+    "c4": "#e6bd68",
+    "c5": "#b197d6",
+}
+CYCLE = ("c1", "c2", "c3", "c4", "c5")
+CARD, WIDE, TALL = (4.2, 2.3), (9.2, 3.0), (4.2, 3.3)  # inches; one inch is 72 units of an SVG
+SMOOTH = 5  # updates that a training success is averaged over
+FEW = 60  # points up to which each gets a mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A named number per update."""
+
+    label: str
+    values: Sequence[float]
+
+
+def lines(at: Sequence[int], series: Sequence[Series], *, unit: str = "update") -> Figure:
+    """One line per series over updates, or another unit; from 0 up where nothing is negative."""
+    figure, axes = _axes(CARD)
+    for one, color in zip(series, CYCLE, strict=False):
+        marker = "o" if len(at) <= FEW else ""
+        axes.plot(at, one.values, color=LIGHT[color], label=one.label, linewidth=1.5, marker=marker, markersize=2)
+    if min(min(one.values) for one in series) >= 0:
+        axes.set_ylim(bottom=0)
+    return _finished(figure, unit=unit, columns=len(series))
+
+
+def stack(updates: Sequence[int], series: Sequence[Series]) -> Figure:
+    """One column per update, the series on top of each other; updates are consecutive."""
+    figure, axes = _axes(CARD)
+    edges = np.arange(len(updates) + 1) + updates[0] - 0.5
+    floor = np.zeros(len(updates))
+    for one, color in zip(series, CYCLE, strict=False):
+        top = floor + np.asarray(one.values)
+        axes.stairs(top, edges, baseline=floor, fill=True, color=LIGHT[color], label=one.label, linewidth=0)
+        floor = top
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    return _finished(figure, columns=len(series))
+
+
+def success(
+    updates: Sequence[int],
+    training: Sequence[float],
+    validations: Sequence[tuple[int, Rate]],
+    *,
+    size: tuple[float, float] = WIDE,
+) -> Figure:
+    """Success in per cent: training rollouts as dots and their running mean, held-out tasks with their interval."""
+    figure, axes = _axes(size)
+    percent = 100 * np.asarray(training)
+    if len(percent):
+        axes.plot(updates, percent, "o", color=LIGHT["muted"], markersize=2, alpha=0.5)
+        mean = [percent[max(0, at - SMOOTH // 2) : at + SMOOTH // 2 + 1].mean() for at in range(len(percent))]
+        axes.plot(updates, mean, color=LIGHT["muted"], label=f"training rollouts, mean of {SMOOTH} updates")
+    at = [update for update, _ in validations]
+    low, high = 100 * np.array([rate.interval for _, rate in validations]).T
+    blue = LIGHT["after"]
+    axes.fill_between(at, low, high, color=blue, alpha=0.15, linewidth=0)
+    axes.vlines(at, low, high, color=blue, linewidth=0.8, alpha=0.6)
+    shares = [100 * rate.share for _, rate in validations]
+    axes.plot(at, shares, "-o", color=blue, markersize=3.5, linewidth=1.6, label="held-out tasks, 95 % interval")
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("success, %", color=LIGHT["muted"], fontsize=8)
+    return _finished(figure, columns=2 if size == WIDE else 1)
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """An `<svg>` for a page that defines `--ink` and the other colours; no two names share an id."""
+    text = _svg(figure, name)
+    for color, value in LIGHT.items():
+        text = text.replace(value, f"var(--{color})")
+    return text
+
+
+def write_svg(figure: Figure, path: Path) -> None:
+    """The same as a file of its own, with both sets of colours in it."""
+    light, dark = (";".join(f"--{color}:{value}" for color, value in each.items()) for each in (LIGHT, DARK))
+    style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    text = inline_svg(figure, path.stem)
+    path.write_text(text.replace(">", f' font-family="system-ui, sans-serif">{style}', 1))
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=200, facecolor=LIGHT["paper"])
+
+
+def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """An empty picture: levels ruled, no frame, whole updates below."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots()
+    axes.patch.set_alpha(0)
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8, labelcolor=LIGHT["muted"])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    return figure, axes
+
+
+def _finished(figure: Figure, *, columns: int, unit: str = "update") -> Figure:
+    """The legend above, the axis named."""
+    figure.axes[0].set_xlabel(unit, loc="right", color=LIGHT["muted"], fontsize=8)
+    figure.legend(
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        labelcolor=LIGHT["ink"],
+        handlelength=1.2,
+        columnspacing=1.2,
+        borderpad=0,
+    )
+    return figure
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Text stays text, in the page's own font; equal pictures of one name give equal bytes."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": None}):
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<style.*?</style>|<defs>\s*</defs>", "", text)  # the style is for all of a page it stands in
+    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # the names of groups, the same in every picture
+    text = re.sub(r" font-family: [^;\"]*;?", "", text)
+    return re.sub(r'<svg ([^>]*?)width="\S+" height="\S+"', r'<svg \1role="img"', text, count=1)
