@@ -2,8 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.evaluation import Rate
 
-# Every colour has a name; a picture is drawn in the light ones and told apart from its page by nothing but the names.
+# A picture is drawn in the light colours; on a page each of them becomes its name, so that no two may be equal.
 LIGHT = {
     "paper": "#fdfdfc",
     "ink": "#1d2126",
@@ -41,43 +40,26 @@ DARK = {
     "c4": "#e6bd68",
     "c5": "#b197d6",
 }
-CYCLE = ("c1", "c2", "c3", "c4", "c5")
-CARD, WIDE, TALL = (4.2, 2.3), (9.2, 3.0), (4.2, 3.3)  # inches; one inch is 72 units of an SVG
+CYCLE = tuple(LIGHT[name] for name in ("c1", "c2", "c3", "c4", "c5"))
+CARD, WIDE, TALL = (3.0, 2.0), (9.2, 3.0), (3.6, 3.2)  # inches; one inch is 72 units of an SVG
+ROUND = (1, 2, 5, 10)  # the steps of an axis, by powers of ten
 SMOOTH = 5  # updates that a training success is averaged over
-FEW = 60  # points up to which each gets a mark
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """A named number per update."""
-
-    label: str
-    values: Sequence[float]
-
-
-def lines(at: Sequence[int], series: Sequence[Series], *, unit: str = "update") -> Figure:
-    """One line per series over updates, or another unit; from 0 up where nothing is negative."""
+def panel(updates: Sequence[int], series: Mapping[str, Sequence[float]], *, stacked: bool = False) -> Figure:
+    """One line per name over consecutive updates, or one column per update with the names on top of each other."""
     figure, axes = _axes(CARD)
-    for one, color in zip(series, CYCLE, strict=False):
-        marker = "o" if len(at) <= FEW else ""
-        axes.plot(at, one.values, color=LIGHT[color], label=one.label, linewidth=1.5, marker=marker, markersize=2)
-    if min(min(one.values) for one in series) >= 0:
+    floor, edges = np.zeros(len(updates)), np.arange(len(updates) + 1) + updates[0] - 0.5
+    for (label, values), color in zip(series.items(), CYCLE, strict=False):
+        if stacked:
+            top = floor + np.asarray(values)
+            axes.stairs(top, edges, baseline=floor, fill=True, color=color, label=label)
+            floor = top
+        else:
+            axes.plot(updates, values, "-o", color=color, label=label, linewidth=1.4, markersize=1.8)
+    if min(min(values) for values in series.values()) >= 0:
         axes.set_ylim(bottom=0)
-    return _finished(figure, unit=unit, columns=len(series))
-
-
-def stack(updates: Sequence[int], series: Sequence[Series]) -> Figure:
-    """One column per update, the series on top of each other; updates are consecutive."""
-    figure, axes = _axes(CARD)
-    edges = np.arange(len(updates) + 1) + updates[0] - 0.5
-    floor = np.zeros(len(updates))
-    for one, color in zip(series, CYCLE, strict=False):
-        top = floor + np.asarray(one.values)
-        axes.stairs(top, edges, baseline=floor, fill=True, color=LIGHT[color], label=one.label, linewidth=0)
-        floor = top
-    axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(bottom=0)
-    return _finished(figure, columns=len(series))
+    return _finished(figure, columns=3)
 
 
 def success(
@@ -89,20 +71,18 @@ def success(
 ) -> Figure:
     """Success in per cent: training rollouts as dots and their running mean, held-out tasks with their interval."""
     figure, axes = _axes(size)
-    percent = 100 * np.asarray(training)
-    if len(percent):
-        axes.plot(updates, percent, "o", color=LIGHT["muted"], markersize=2, alpha=0.5)
-        mean = [percent[max(0, at - SMOOTH // 2) : at + SMOOTH // 2 + 1].mean() for at in range(len(percent))]
-        axes.plot(updates, mean, color=LIGHT["muted"], label=f"training rollouts, mean of {SMOOTH} updates")
+    percent, grey, blue = 100 * np.asarray(training), LIGHT["muted"], LIGHT["after"]
+    mean = [percent[max(0, at - SMOOTH // 2) : at + SMOOTH // 2 + 1].mean() for at in range(len(percent))]
+    axes.plot(updates, percent, "o", color=grey, markersize=2, alpha=0.5)
+    axes.plot(updates, mean, color=grey, label=f"training rollouts, mean of {SMOOTH} updates")
     at = [update for update, _ in validations]
     low, high = 100 * np.array([rate.interval for _, rate in validations]).T
-    blue = LIGHT["after"]
     axes.fill_between(at, low, high, color=blue, alpha=0.15, linewidth=0)
     axes.vlines(at, low, high, color=blue, linewidth=0.8, alpha=0.6)
     shares = [100 * rate.share for _, rate in validations]
     axes.plot(at, shares, "-o", color=blue, markersize=3.5, linewidth=1.6, label="held-out tasks, 95 % interval")
     axes.set_ylim(0, 100)
-    axes.set_ylabel("success, %", color=LIGHT["muted"], fontsize=8)
+    axes.set_ylabel("success, %", color=grey, fontsize=8)
     return _finished(figure, columns=2 if size == WIDE else 1)
 
 
@@ -129,31 +109,24 @@ def write_png(figure: Figure, path: Path) -> None:
 def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """An empty picture: levels ruled, no frame, whole updates below."""
     figure = Figure(figsize=size, layout="constrained")
-    figure.patch.set_alpha(0)
     axes = figure.subplots()
-    axes.patch.set_alpha(0)
     axes.spines[:].set_visible(False)
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.7)
     axes.set_axisbelow(True)
+    axes.set_facecolor("none")
     axes.tick_params(length=0, labelsize=8, labelcolor=LIGHT["muted"])
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=ROUND))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=ROUND))
+    axes.set_xlabel("update", loc="right", color=LIGHT["muted"], fontsize=8)
     return figure, axes
 
 
-def _finished(figure: Figure, *, columns: int, unit: str = "update") -> Figure:
-    """The legend above, the axis named."""
-    figure.axes[0].set_xlabel(unit, loc="right", color=LIGHT["muted"], fontsize=8)
-    figure.legend(
-        loc="outside upper left",
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=LIGHT["ink"],
-        handlelength=1.2,
-        columnspacing=1.2,
-        borderpad=0,
-    )
+def _finished(figure: Figure, *, columns: int) -> Figure:
+    """With the legend above, close to the left; a single line needs none."""
+    if len(figure.axes[0].get_legend_handles_labels()[1]) == 1:
+        return figure
+    style = {"fontsize": 8, "labelcolor": LIGHT["ink"], "handlelength": 1.2, "columnspacing": 1.2, "borderpad": 0}
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, **style)
     return figure
 
 
@@ -161,11 +134,11 @@ def _svg(figure: Figure, name: str) -> str:
     """Text stays text, in the page's own font; equal pictures of one name give equal bytes."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": None}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<style.*?</style>|<defs>\s*</defs>", "", text)  # the style is for all of a page it stands in
-    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # the names of groups, the same in every picture
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the names of groups, the same in every picture
     text = re.sub(r" font-family: [^;\"]*;?", "", text)
-    return re.sub(r'<svg ([^>]*?)width="\S+" height="\S+"', r'<svg \1role="img"', text, count=1)
+    return re.sub(r'<svg ([^>]*?)width="\S+" height="\S+"', rf'<svg \1role="img" aria-label="{name}"', text, count=1)

@@ -1,6 +1,7 @@
 """Expert demonstrations: played in the world, kept as text, turned into supervised rows."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tupl
 def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:
     """Every distinct text that the world writes and the expert answers: what a tiny policy's tokenizer is trained on.
 
-    Each task is played a second time with the actions of its neighbour's expert, most of them wrong: what a world
-    says to errors is most of what an untrained policy reads.
+    Each task is played a second time with the wrong actions: what a world says to errors is most of what an untrained
+    policy reads.
     """
     demos = list(demonstrate(env, task_ids, seed=0))
     texts: dict[str, None] = {}
@@ -70,12 +71,22 @@ def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: in
             texts.update(dict.fromkeys(message.content for message in messages))
             texts[response] = None
         env.reset(demo.task_id, seed=demo.seed)
-        for step in neighbour.steps:
-            answer = env.step(step.action)
+        for action in _wrong([step.action for step in neighbour.steps]):
+            answer = env.step(action)
             texts[answer.observation] = None
             if answer.ending is not None:
                 break
     return list(texts)
+
+
+def _wrong(actions: Sequence[str]) -> Iterator[str]:
+    """A plan with each number one too high, from its end, and each action with the first word of another."""
+    for action in actions:
+        yield re.sub(r"\d+", lambda number: str(int(number[0]) + 1), action)
+    backwards = actions[::-1]
+    yield from backwards
+    for one, other in zip(backwards, actions, strict=True):
+        yield " ".join([other.split()[0], *one.split()[1:]])
 
 
 def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int) -> TokenBatch:

@@ -1,6 +1,9 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 
 from trainer import demos as demonstrations
@@ -28,7 +31,11 @@ class DemosConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmstartConfig:
-    """demos: a file of `stepcredit demos`, or None to play the expert now. rows_per_step: steps per optimizer step."""
+    """demos: a file of `stepcredit demos`, the same in every epoch; None plays the expert anew for each.
+
+    passes: how often an epoch plays each training task, with its own seed each time. rows_per_step: agent steps per
+    optimizer step.
+    """
 
     output: str
     model: ModelConfig
@@ -60,23 +67,22 @@ def write_demos(config: DemosConfig, display: Display) -> Path:
     """Play the expert on training tasks and write what it did. Raises ConfigError where it failed on any."""
     world = open_world(config.env)
     path = Path(config.output).absolute()
-    played = play(world, tasks=config.tasks, passes=config.passes, seed=config.seed, display=display)
+    with display.counting("passes", config.passes) as bar:
+        played: list[Demo] = []
+        for number in range(config.passes):
+            played += play(world, config.tasks, seed=config.seed + number)
+            bar.advance()
     demonstrations.write(played, path)
     display.line(f"{len(played)} demonstrations, {sum(len(demo.steps) for demo in played)} steps, in {path}")
     return path
 
 
-def play(world: World, *, tasks: int | None, passes: int, seed: int, display: Display) -> list[Demo]:
-    """Demonstrations of the first `tasks` training tasks, pass after pass. ConfigError where the expert fails."""
-    task_ids = world.train[:tasks]
-    played: list[Demo] = []
-    with display.counting("demonstrations", passes * len(task_ids)) as bar:
-        for number in range(passes):
-            for demo in demonstrations.demonstrate(world.env, task_ids, seed=seed + number):
-                if not demo.won:
-                    raise ConfigError(f"the expert failed on {demo.task_id!r} (seed {demo.seed}): raise the step limit")
-                played.append(demo)
-                bar.advance()
+def play(world: World, tasks: int | None, *, seed: int) -> list[Demo]:
+    """Demonstrations of the first `tasks` training tasks (None: all). Raises ConfigError where the expert fails."""
+    played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed))
+    for demo in played:
+        if not demo.won:
+            raise ConfigError(f"the expert failed on {demo.task_id!r} (seed {demo.seed}): raise the step limit")
     return played
 
 
@@ -86,27 +92,32 @@ def warmstart(config: WarmstartConfig, display: Display) -> WarmstartResult:
     if (output / "model").exists():
         raise ConfigError(f"{output} already holds a model: choose another output folder")
     world = open_world(config.env)
-    if config.demos is not None:
-        played = demonstrations.read(Path(config.demos))
-    else:
-        played = play(world, tasks=config.tasks, passes=config.passes, seed=config.seed, display=display)
+    epochs = _epochs(config, world)
+    first = next(epochs)  # before any model loads: the file or the expert may be at fault
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
         model = resolve_model(config.model, world, config.env)
-        batch = demonstrations.supervised(played, world.prompter, ChatCodec(model), history=config.env.history)
-        steps = -(-batch.num_rows // config.rows_per_step)
-        display.stage(f"warm start on {len(played)} demonstrations: {config.epochs} epochs of {steps} optimizer steps")
+        codec = ChatCodec(model)
+        display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # The demonstrations are the only teacher here: no reference model is loaded beside the policy.
         learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
-        try:
-            losses: list[float] = []
-            with display.counting("epochs", config.epochs) as bar:
-                for epoch in range(config.epochs):
-                    report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch)
-                    losses.append(report.loss)
-                    display.line(f"epoch {epoch + 1}/{config.epochs}  loss {report.loss:.4f}")
-                    bar.advance()
+        losses: list[float] = []
+        with closing(learner), display.counting("epochs", config.epochs) as bar:
+            for epoch, played in enumerate(chain([first], epochs), start=1):
+                batch = demonstrations.supervised(played, world.prompter, codec, history=config.env.history)
+                steps = -(-batch.num_rows // config.rows_per_step)
+                losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
+                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
+                bar.advance()
             learner.export(output / "model")
-        finally:
-            learner.close()
     return WarmstartResult(model=output / "model", losses=tuple(losses))
+
+
+def _epochs(config: WarmstartConfig, world: World) -> Iterator[list[Demo]]:
+    """The demonstrations of each epoch."""
+    if config.demos is not None:
+        yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
+        return
+    for epoch in range(config.epochs):
+        first = config.seed + epoch * config.passes
+        yield [demo for seed in range(first, first + config.passes) for demo in play(world, config.tasks, seed=seed)]

@@ -1,0 +1,105 @@
+"""What was played comes back from disk exactly, and a file is whole or refused."""
+
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.record import read_groups, write_groups
+from rollout.types import RolloutGroup, Step
+from tests.fakes import completion, group, plain, step
+
+TEXT = st.text(max_size=20)
+# Everything a float32 can be: what is learned from a recording must be what was learned from the run.
+LOGPROB = st.floats(max_value=0.0, width=32)
+STEPS = st.builds(
+    lambda text, state, valid, reward, said, version: step(
+        text,
+        state=state,
+        valid=valid,
+        reward=reward,
+        said=completion(text, tokens=[token for token, _ in said], logprobs=[one for _, one in said], version=version),
+    ),
+    TEXT,
+    TEXT,
+    st.booleans(),
+    st.floats(allow_nan=False),
+    st.lists(st.tuples(st.integers(0, 2**31 - 1), LOGPROB), max_size=4),
+    st.integers(0, 1000),
+)
+GROUPS = st.lists(
+    st.builds(
+        lambda rollouts, task_id, seed, won: group(*rollouts, task_id=task_id, seed=seed, won=[won]),
+        st.lists(st.lists(STEPS, min_size=1, max_size=3), min_size=1, max_size=3),
+        TEXT,
+        st.integers(0, 2**31 - 1),
+        st.booleans(),
+    ),
+    max_size=3,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recording")
+
+
+@pytest.fixture
+def played() -> list[RolloutGroup]:
+    return [group([step("go", state=str(place)) for place in range(50)], task_id=str(task)) for task in range(3)]
+
+
+@given(groups=GROUPS)
+def test_rollouts_come_back_exactly(folder: Path, groups: list[RolloutGroup]) -> None:
+    write_groups(folder / "some.jsonl.zst", groups)
+    assert plain(list(read_groups(folder / "some.jsonl.zst"))) == plain(groups)
+
+
+def test_a_recording_is_one_line_of_json_a_group(tmp_path: Path, played: list[RolloutGroup]) -> None:
+    path = tmp_path / "new" / "folder" / "some.jsonl.zst"
+    write_groups(path, played)
+    text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).decode()
+    assert text.count("\n") == 3
+    assert text.endswith("\n")
+
+
+def test_half_a_recording_is_refused(tmp_path: Path, played: list[RolloutGroup]) -> None:
+    path = tmp_path / "some.jsonl.zst"
+    write_groups(path, played)
+    whole = path.read_bytes()
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="is no whole recording"):
+            list(read_groups(path))
+
+
+def test_a_kill_while_writing_leaves_the_recording_before(
+    tmp_path: Path, played: list[RolloutGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "some.jsonl.zst"
+    write_groups(path, played[:1])
+    write = Path.write_bytes
+
+    def killed(partial: Path, data: bytes) -> None:
+        write(partial, data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_groups(path, played)
+    assert plain(list(read_groups(path))) == plain(played[:1])
+    assert list(tmp_path.glob("*.zst")) == [path]
+
+
+def test_a_step_keeps_what_it_was_trained_on(folder: Path) -> None:
+    said = completion(prompt=[3, 4], tokens=[7, 2], logprobs=[-0.1, -0.2], version=5)
+    write_groups(folder / "one.jsonl.zst", [group([step(said=said)])])
+    (read,) = read_groups(folder / "one.jsonl.zst")
+    back: Step = read.trajectories[0].steps[0]
+    assert [str(column.dtype) for column in (back.completion.prompt_ids, back.completion.logprobs)] == [
+        "int32",
+        "float32",
+    ]
+    assert plain(back.completion) == plain(said)

@@ -1,0 +1,47 @@
+"""A rollout that is not whole is refused at birth."""
+
+import pytest
+
+from tests.fakes import completion, group, step, trajectory
+from rollout.types import RolloutGroup, success_rate
+
+
+def test_a_token_without_a_logprob_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 tokens but 2 log-probs"):
+        completion(tokens=[5, 6, 7], logprobs=[-0.5, -0.25])
+
+
+def test_a_rollout_without_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="trajectory of '9' has no step"):
+        trajectory(task_id="9")
+
+
+@pytest.mark.parametrize(
+    ("stranger", "named"),
+    [
+        ({"task_id": "3", "seed": 5, "sibling": 1}, "'3', seed 5, sibling 1"),
+        ({"task_id": "2", "seed": 6, "sibling": 1}, "'2', seed 6, sibling 1"),
+        ({"task_id": "2", "seed": 5, "sibling": 0}, "'2', seed 5, sibling 0"),
+    ],
+)
+def test_a_rollout_of_another_group_is_refused(stranger: dict[str, object], named: str) -> None:
+    first = trajectory(step(), task_id="2", seed=5, sibling=0)
+    other = trajectory(step(), **stranger)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=rf"group \('2', seed 5\) got trajectory 1 of \({named}\)"):
+        RolloutGroup(task_id="2", seed=5, trajectories=(first, other))
+
+
+def test_a_rollouts_tokens_are_its_responses_only() -> None:
+    said = completion(prompt=range(50), tokens=[5, 6, 7])
+    assert trajectory(step(said=said), step(said=completion(tokens=[9]))).tokens == 4
+
+
+def test_the_success_rate_counts_rollouts_not_groups() -> None:
+    groups = [group([step()], [step()], [step()], won=[True]), group([step()], task_id="4", won=[True])]
+    assert success_rate(groups) == 0.5
+
+
+@pytest.mark.parametrize("groups", [[], [RolloutGroup(task_id="2", seed=0, trajectories=())]])
+def test_a_success_rate_of_nothing_is_refused(groups: list[RolloutGroup]) -> None:
+    with pytest.raises(ValueError, match="no rollouts"):
+        success_rate(groups)
