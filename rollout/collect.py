@@ -1,6 +1,7 @@
 """Policy x env -> trajectories: one asyncio task per rollout, no barrier between rollouts."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from envs.base import EnvStep
 from envs.prompts import Prompter, Turn
 from rollout.policy import Exchange, Policy, PromptTooLong
 from rollout.pool import EnvPool, Episode, EpisodeFailed
+from rollout.ranges import refuse_outside
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Step, Trajectory
 from rollout.waves import WavePolicy
@@ -41,6 +43,15 @@ class RolloutConfig:
     success_reward: float = 10.0
     retries: int = 2
     max_failure_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("history", self.history >= 0, "0 (no past turn) or more"),
+            ("success_reward", 0.0 < self.success_reward < math.inf, "a value above 0"),
+            ("retries", self.retries >= 0, "0 or more"),
+            ("max_failure_share", 0.0 <= self.max_failure_share <= 1.0, "a value in [0, 1]"),
+        )
+        refuse_outside(self, "rollout", checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rollout.cluster import ActorSpec, Remote, gather, spawn
+from rollout.ranges import refuse_outside
+from rollout.types import Device, Precision
 
 # Without these, OpenMP threads spin against the other processes of a small machine, vLLM starts three processes
 # instead of two and keeps a core to itself.
@@ -30,9 +32,9 @@ class EngineConfig:
     """
 
     count: int = 1
-    device: str = "cpu"
+    device: Device = "cpu"
     tensor_parallel: int = 1
-    dtype: str = "float32"
+    dtype: Precision = "float32"
     max_num_seqs: int = 128
     kv_cache_bytes: int = 2**28
     gpu_memory: float = 0.85
@@ -40,6 +42,24 @@ class EngineConfig:
     threads: int = 2
     sleep: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("count", self.count >= 1, "1 or more"),
+            ("device", self.device in get_args(Device), f"one of {get_args(Device)}"),
+            ("tensor_parallel", self.tensor_parallel >= 1, "1 or more"),
+            ("dtype", self.dtype in get_args(Precision), f"one of {get_args(Precision)}"),
+            ("max_num_seqs", self.max_num_seqs >= 1, "1 or more"),
+            ("kv_cache_bytes", self.kv_cache_bytes >= 1, "1 or more"),
+            ("gpu_memory", 0.0 < self.gpu_memory <= 1.0, "a share of the memory in (0, 1]"),
+            ("gpus", self.gpus >= 0.0, "0 or more"),
+            ("threads", self.threads >= 1, "1 or more"),
+        )
+        refuse_outside(self, "engine", checks)
+        if self.sleep and self.device == "cpu":
+            raise ValueError(
+                "engine.sleep=True with engine.device=cpu, where nothing can sleep: set engine.sleep=false"
+            )
 
     def options(self, *, context: int, prefix_caching: bool) -> dict[str, Any]:
         """As vLLM's AsyncEngineArgs. context: prompt and response together, in tokens."""

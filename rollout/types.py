@@ -1,24 +1,40 @@
 """The nouns of a rollout: what a policy said, one agent step, one finished rollout, all rollouts of one task."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from envs.base import Ending
+from rollout.ranges import refuse_outside
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn: temperature 0 is greedy; top_p 1 keeps all; at most `max_tokens` a response."""
+    """How tokens are drawn: temperature 0 is greedy; top_p 1 keeps all; at most `max_tokens` a response.
+
+    Raises ValueError outside these ranges, as the other configs of this room do.
+    """
 
     temperature: float
     max_tokens: int
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("temperature", 0.0 <= self.temperature < math.inf, "0 (greedy) or more"),
+            ("max_tokens", self.max_tokens >= 1, "1 or more"),
+            ("top_p", 0.0 < self.top_p <= 1.0, "a value in (0, 1]"),
+        )
+        refuse_outside(self, "sampling", checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

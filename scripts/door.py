@@ -1,5 +1,6 @@
 """What every door shares: Hydra composes, the config becomes typed, bad input ends with one line and exit code 2."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -24,15 +25,20 @@ FAILED = (RolloutsFailed, ActorDied)
 T = TypeVar("T")
 
 
-def open_door(name: str, kind: type[T], run: Callable[[T, Display], Any]) -> None:
-    """Compose configs/`name`.yaml with the command line, build `kind` of it and `run` it."""
+def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> None:
+    """Compose configs/`name`.yaml with the command line, build `kind` of it, `check` it, and run "module:function".
+
+    run is named and not imported: it brings torch and transformers, and a wrong word should not wait for them.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
-    display = Display()
+    sys.argv[0] = "stepcredit"  # not this file's path: help and shell completion name the command
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
     def body(config: DictConfig) -> None:
         try:
-            run(build(kind, OmegaConf.to_container(config, resolve=True)), display)  # pyright: ignore
+            typed = build(kind, OmegaConf.to_container(config, resolve=True))  # pyright: ignore
+            check(typed)
+            function_named(run)(typed, Display())
         except REFUSED as error:
             leave(2, error)
         except FAILED as error:
@@ -46,6 +52,12 @@ def open_door(name: str, kind: type[T], run: Callable[[T, Display], Any]) -> Non
         leave(2, error)
 
 
+def function_named(path: str) -> Callable[..., Any]:
+    """The function of "module:function"."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def leave(code: int, error: BaseException) -> None:
     """One line on standard error, then the end."""
     line = " ".join(str(error).split())
@@ -54,6 +66,9 @@ def leave(code: int, error: BaseException) -> None:
 
 
 def _drop_if_empty(folder: Path) -> None:
-    """Hydra makes the output folder before anything is checked; a refused run leaves nothing behind."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    """Hydra makes the output folder before anything is checked; a refused run leaves neither it nor its parents."""
+    here = Path.cwd()
+    if folder != here and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+        if here in folder.parents:
+            _drop_if_empty(folder.parent)

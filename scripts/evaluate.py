@@ -2,7 +2,8 @@
 
 from door import open_door
 
-from trainer.measure import EvaluateConfig, evaluate
+from trainer.config import EvaluateConfig
+from trainer.preflight import plan_evaluation
 
 if __name__ == "__main__":
-    open_door("evaluate", EvaluateConfig, evaluate)
+    open_door("evaluate", EvaluateConfig, plan_evaluation, "trainer.measure:evaluate")

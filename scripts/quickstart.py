@@ -2,7 +2,8 @@
 
 from door import open_door
 
-from trainer.quickstart import QuickstartConfig, quickstart
+from trainer.config import QuickstartConfig
+from trainer.preflight import plan_quickstart
 
 if __name__ == "__main__":
-    open_door("quickstart", QuickstartConfig, quickstart)
+    open_door("quickstart", QuickstartConfig, plan_quickstart, "trainer.quickstart:quickstart")

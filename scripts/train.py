@@ -3,7 +3,7 @@
 from door import open_door
 
 from trainer.config import TrainConfig
-from trainer.run import train
+from trainer.preflight import plan_training
 
 if __name__ == "__main__":
-    open_door("train", TrainConfig, train)
+    open_door("train", TrainConfig, plan_training, "trainer.run:train")

@@ -2,7 +2,8 @@
 
 from door import open_door
 
-from trainer.warmstart import WarmstartConfig, warmstart
+from trainer.config import WarmstartConfig
+from trainer.preflight import plan_warmstart
 
 if __name__ == "__main__":
-    open_door("warmstart", WarmstartConfig, warmstart)
+    open_door("warmstart", WarmstartConfig, plan_warmstart, "trainer.warmstart:warmstart")

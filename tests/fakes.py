@@ -5,18 +5,23 @@ a codec of one token a character; and short ways to write down rollouts and to c
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from envs import WORLDS
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.prompts import Bare, Dialect, Message
-from rollout.policy import Answer, Exchange, Key, PromptTooLong
-from rollout.pool import EpisodeFailed
+from rollout.collect import Task
+from rollout.policy import Answer, Exchange, Key, PromptTooLong, Request
+from rollout.pool import EnvWorker, EpisodeFailed
 from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=8)
@@ -50,9 +55,10 @@ def step(
     valid: bool = True,
     reward: float = 0.0,
     said: Completion | None = None,
+    seen: str | None = None,
 ) -> Step:
     return Step(
-        observation=f"at {state}",
+        observation=f"at {state}" if seen is None else seen,
         completion=said or completion(action),
         action=action,
         valid=valid,
@@ -83,6 +89,11 @@ def group(*rollouts: Sequence[Step], task_id: str = "2", seed: int = 0, won: Seq
         for number, steps in enumerate(rollouts)
     )
     return RolloutGroup(task_id=task_id, seed=seed, trajectories=trajectories)
+
+
+def tasks(*task_ids: str) -> list[Task]:
+    """Numbered from 0; the world's seeds count from 100."""
+    return [Task(number=number, task_id=task_id, seed=100 + number) for number, task_id in enumerate(task_ids)]
 
 
 def plain(value: Any) -> Any:
@@ -151,6 +162,35 @@ class Corridor:
 
     def close(self) -> None:
         self._goal = None
+
+
+class TreacherousCorridor(Corridor):
+    """Tells its process for `pid` and how many of its kind that has for `made`; does not come back from `hang`."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        TreacherousCorridor.made += 1
+
+    def step(self, action: str) -> EnvStep:
+        if action == "hang":
+            time.sleep(3600)
+        if action == "broken data":
+            raise EnvError(action)
+        if action == "bug":
+            raise ZeroDivisionError
+        after = super().step(action)
+        answers = {"pid": os.getpid(), "made": self.made}
+        return replace(after, observation=str(answers[action])) if action in answers else after
+
+
+class CorridorWorker(EnvWorker):
+    """An env worker's inside, in a process that knows the corridor."""
+
+    def __init__(self, world: str, options: Mapping[str, Any]) -> None:
+        WORLDS["corridor"] = TreacherousCorridor
+        super().__init__(world, options)
 
 
 CORRIDOR_PROMPTS = Bare(Dialect(introduction="Walk.", grammar=lambda line: line in ("go", "stop")))
@@ -287,13 +327,13 @@ class ScriptedPolicy:
 class ScriptedEngine:
     """What `EnginePolicy` and `WavePolicy` call in an actor, in this process.
 
-    `waves` has the request names of every wave, `alone` of the requests that came one by one.
+    `waves` has the request names of every wave; `asked` has whole the requests that came one by one.
     """
 
     def __init__(self, script: str | Callable[[Key], str] = "go") -> None:
         self._script = script
         self.waves: list[list[str]] = []
-        self.alone: list[str] = []
+        self.asked: list[Request] = []
         self.fail: Exception | None = None
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
@@ -302,7 +342,7 @@ class ScriptedEngine:
         if self.fail is not None:
             raise self.fail
         if method == "complete":
-            self.alone.append(args[0])
+            self.asked.append(args)
             return self._answer(args[0])
         if method == "complete_wave":
             self.waves.append([name for name, _, _ in args[0]])
@@ -314,3 +354,24 @@ class ScriptedEngine:
         text = self._script if isinstance(self._script, str) else self._script(key)
         ids = CharCodec().encode_response(text).tolist()
         return ids, [-0.5] * len(ids), "stop", 0
+
+
+# --- a learner ----------------------------------------------------------------------------------------------------
+
+
+class FolderLearner:
+    """The part of a learner that checkpoints see: its whole state is one word, kept in two files."""
+
+    def __init__(self, word: str = "") -> None:
+        self.word = word
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rank0.pt").write_text(self.word)
+
+    def load(self, folder: Path) -> None:
+        self.word = (folder / "rank0.pt").read_text()
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text(self.word)

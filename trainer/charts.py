@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -50,7 +51,7 @@ def panel(updates: Sequence[int], series: Mapping[str, Sequence[float]], *, stac
     """One line per name over consecutive updates, or one column per update with the names on top of each other."""
     figure, axes = _axes(CARD)
     floor, edges = np.zeros(len(updates)), np.arange(len(updates) + 1) + updates[0] - 0.5
-    for (label, values), color in zip(series.items(), CYCLE, strict=False):
+    for (label, values), color in zip(series.items(), cycle(CYCLE), strict=False):
         if stacked:
             top = floor + np.asarray(values)
             axes.stairs(top, edges, baseline=floor, fill=True, color=color, label=label)
@@ -97,7 +98,7 @@ def inline_svg(figure: Figure, name: str) -> str:
 def write_svg(figure: Figure, path: Path) -> None:
     """The same as a file of its own, with both sets of colours in it."""
     light, dark = (";".join(f"--{color}:{value}" for color, value in each.items()) for each in (LIGHT, DARK))
-    style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    style = f"<style>svg{{{light};background:var(--paper)}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
     text = inline_svg(figure, path.stem)
     path.write_text(text.replace(">", f' font-family="system-ui, sans-serif">{style}', 1))
 

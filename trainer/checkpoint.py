@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,13 @@ def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
     learner.save(partial / "learner")
     learner.export(partial / "model")
     (partial / STATE).write_text(json.dumps(asdict(state), indent=1))
-    _sync(partial)
+    _sync_all(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
     _write_tracker(output / FOLDER, folder.name)
-    for old in sorted((output / FOLDER).glob("update-*"))[:-keep]:
+    # A run that fell back to an older checkpoint leaves the later ones alone until it gets there.
+    for old in sorted(one for one in (output / FOLDER).glob("update-*") if one <= folder)[:-keep]:
         shutil.rmtree(old)
     return folder
 
@@ -71,8 +73,9 @@ def read_state(folder: Path) -> RunState:
 
 def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
     """Raises ConfigError naming the first setting that differs from the checkpoint's."""
-    for key in sorted(settings.keys() | state.settings.keys()):
-        saved, asked = state.settings.get(key), settings.get(key)
+    before, now = _flat(state.settings), _flat(settings)
+    for key in sorted(before.keys() | now.keys()):
+        saved, asked = before.get(key), now.get(key)
         if saved != asked:
             raise ConfigError(
                 f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={asked!r}: "
@@ -80,16 +83,22 @@ def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> N
             )
 
 
-def _sync(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
+def _flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys, as a command line names them."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{group}{key}.") if isinstance(value, Mapping) else {f"{group}{key}": value}
+    return flat
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_all(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """A file's bytes, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -99,6 +108,6 @@ def _sync_folder(folder: Path) -> None:
 def _write_tracker(folder: Path, name: str) -> None:
     partial = folder / f".{TRACKER}.partial"
     partial.write_text(name)
-    _sync_folder(folder)
+    _sync(partial)
     partial.rename(folder / TRACKER)
-    _sync_folder(folder)
+    _sync(folder)

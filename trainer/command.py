@@ -19,7 +19,10 @@ def main() -> None:
     """Run `scripts/<command>.py` with the remaining words; exit code 2 for a word that is no command."""
     if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ:  # a shell completes `stepcredit train ...` for us
         program, _, rest = os.environ["COMP_LINE"].partition(" ")
-        command, _, rest = rest.lstrip().partition(" ")
+        command, space, rest = rest.lstrip().partition(" ")
+        if not space:  # the command itself is being typed
+            sys.stdout.write("\n".join(COMMANDS))
+            return
         os.environ["COMP_LINE"] = f"{program} {rest}"
         sys.argv.insert(1, command)
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"

@@ -1,6 +1,7 @@
 """Expert demonstrations: played in the world, kept as text, turned into supervised rows."""
 
 import json
+import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +18,12 @@ from trainer.typed import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoStep:
-    """What the expert saw and what it did."""
+    """What was seen and what was done. by_expert: False for a mistake put before the expert's next action."""
 
     observation: str
     action: str
     admissible: tuple[str, ...] | None
+    by_expert: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +36,37 @@ class Demo:
     steps: tuple[DemoStep, ...]
 
 
-def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int) -> Iterator[Demo]:
-    """Play the expert on every task once; the world's seed is derived from `seed` and the task."""
+def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float = 0.0) -> Iterator[Demo]:
+    """Play the expert on every task once; the world's seed is derived from `seed` and the task.
+
+    mistakes: probability that a mistake is made where the expert is about to act; it goes on from what comes of it.
+    """
     for task_id in task_ids:
         world_seed = derive_seed(seed, "demo", task_id)
+        rng = random.Random(derive_seed(seed, "mistakes", task_id))
         now = env.reset(task_id, seed=world_seed)
-        steps: list[DemoStep] = []
-        for action in env.expert():
-            steps.append(DemoStep(observation=now.observation, action=action, admissible=now.admissible))
+        expert, steps = env.expert(), list[DemoStep]()
+        while now.ending is None and (action := next(expert, None)) is not None:
+            by_expert = rng.random() >= mistakes
+            if not by_expert:
+                action, expert = _mistaken(action, rng), env.expert()
+            steps.append(
+                DemoStep(observation=now.observation, action=action, admissible=now.admissible, by_expert=by_expert)
+            )
             now = env.step(action)
-            if now.ending is not None:
-                break
         yield Demo(task_id=task_id, seed=world_seed, won=now.won, steps=tuple(steps))
+
+
+def _mistaken(action: str, rng: random.Random) -> str:
+    """The action with one of its numbers off by one, or without one of its words where it has no number."""
+    numbers = list(re.finditer(r"\d+", action))
+    if numbers:
+        number = rng.choice(numbers)
+        off = max(1, int(number[0]) + rng.choice((-1, 1)))
+        return f"{action[: number.start()]}{off}{action[number.end() :]}"
+    words = action.split()
+    words.pop(rng.randrange(len(words)))
+    return " ".join(words)
 
 
 def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tuple[Message, ...], str]]:
@@ -90,11 +111,12 @@ def _wrong(actions: Sequence[str]) -> Iterator[str]:
 
 
 def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int) -> TokenBatch:
-    """All steps of all demonstrations as rows; prompts are the rollout's, responses end the turn."""
+    """The expert's steps of all demonstrations as rows; prompts are the rollout's, responses end the turn."""
     table = [
         (number, time, codec.encode(messages), codec.encode_response(response))
         for number, demo in enumerate(demos)
         for time, (messages, response) in enumerate(rows(demo, prompter, history=history))
+        if demo.steps[time].by_expert
     ]
     return pack(
         [prompt for _, _, prompt, _ in table],
@@ -130,6 +152,7 @@ def read(path: Path) -> list[Demo]:
                     observation=step["observation"],
                     action=step["action"],
                     admissible=None if step["admissible"] is None else tuple(step["admissible"]),
+                    by_expert=step["by_expert"],
                 )
                 for step in record["steps"]
             )

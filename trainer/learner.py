@@ -9,12 +9,12 @@ import numpy as np
 
 from rollout.cluster import ActorDied, ActorSpec, Remote, gather, share, spawn
 from trainer.learner_config import Aggregation, LearnerConfig
-from trainer.losses import token_weights
 from trainer.packing import Chain, Packing, find_chains, pack, split_by_trajectory
-from trainer.rank import LearnerRank
 from trainer.rank_types import Published, RankScores, StepStats, TokenColumns
 from trainer.token_batch import Bool, Float32, Int64, Targets, TokenBatch
+from trainer.token_weights import token_weights
 
+RANK = "trainer.rank:LearnerRank"  # by name: the driver needs no DeepSpeed
 # Without these, glibc gives freed activations back to the kernel and takes them again: a third of a CPU step.
 MALLOC_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -80,9 +80,7 @@ class Learner:
         Raises ValueError for a model of an unsupported kind, ActorDied where a rank does not come up.
         """
         folders = (str(model_folder), str(reference_folder or model_folder))
-        ranks = [
-            spawn(LearnerRank, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)
-        ]
+        ranks = [spawn(RANK, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)]
         learner = cls(config, ranks)
         meeting = learner._call("address")[0]
         learner._call("join", *meeting)

@@ -1,13 +1,14 @@
 """What a learner is told: typed, ranges checked, and light to import (no torch, Ray or DeepSpeed)."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from rollout.ranges import refuse_outside
+from rollout.types import Device, Precision
 
 Ratio = Literal["token", "sequence"]
 KlEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token", "sequence"]
-Device = Literal["cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         checks = (
-            ("clip_low", 0.0 < self.clip_low < 1.0, "in (0, 1)"),
-            ("clip_high", self.clip_high > 0.0, "above 0"),
-            ("dual_clip", self.dual_clip is None or self.dual_clip > 1.0, "above 1, or none"),
+            ("clip_low", 0.0 < self.clip_low < 1.0, "a value in (0, 1)"),
+            ("clip_high", self.clip_high > 0.0, "a value above 0"),
+            ("dual_clip", self.dual_clip is None or self.dual_clip > 1.0, "a value above 1, or none"),
             ("ratio", self.ratio in get_args(Ratio), f"one of {get_args(Ratio)}"),
             ("kl_coef", self.kl_coef >= 0.0, "0 or more"),
             ("kl_estimator", self.kl_estimator in get_args(KlEstimator), f"one of {get_args(KlEstimator)}"),
@@ -46,7 +47,7 @@ class LossConfig:
             ("aggregation", self.aggregation in get_args(Aggregation), f"one of {get_args(Aggregation)}"),
             ("importance_cap", self.importance_cap is None or self.importance_cap >= 1.0, "1 or more, or none"),
         )
-        _refuse_failed(self, "loss", checks)
+        refuse_outside(self, "learner.loss", checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +88,20 @@ class LearnerConfig:
             ("device", self.device in get_args(Device), f"one of {get_args(Device)}"),
             ("dtype", self.dtype in get_args(Precision), f"one of {get_args(Precision)}"),
             ("zero_stage", self.zero_stage in (0, 1, 2, 3), "0, 1, 2 or 3"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("learning_rate", self.learning_rate > 0, "a value above 0"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("betas", all(0 <= beta < 1 for beta in self.betas), "in [0, 1) for both"),
+            ("betas", all(0 <= beta < 1 for beta in self.betas), "values in [0, 1) for both"),
             ("warmup_steps", self.warmup_steps >= 0, "0 or more"),
-            ("grad_clip", self.grad_clip > 0, "above 0 (a large one never clips)"),
+            ("grad_clip", self.grad_clip > 0, "a value above 0 (a large one never clips)"),
             ("token_budget", self.token_budget >= 1, "1 or more"),
             ("optimizer_steps", self.optimizer_steps >= 1, "1 or more"),
             ("threads", self.threads >= 1, "1 or more"),
-            ("temperature", self.temperature > 0, "above 0"),
+            ("gpus", self.gpus >= 0, "0 or more"),
+            ("temperature", self.temperature > 0, "a value above 0"),
         )
-        _refuse_failed(self, "learner", checks)
+        refuse_outside(self, "learner", checks)
         if self.dtype == "bfloat16" and self.zero_stage == 0:
             raise ValueError(
                 "learner.dtype=bfloat16 with learner.zero_stage=0 keeps no float32 master weights, "
                 "and small updates would round to nothing: set learner.zero_stage=1"
             )
-
-
-def _refuse_failed(config: Any, prefix: str, checks: tuple[tuple[str, bool, str], ...]) -> None:
-    for name, holds, remedy in checks:
-        if not holds:
-            raise ValueError(f"{prefix}.{name}={getattr(config, name)} is out of range: choose a value {remedy}")

@@ -1,7 +1,6 @@
 """Numbers of a run: a JSON line an update, TensorBoard, and wandb (the one file that knows it)."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,24 @@ METRICS = "metrics.jsonl"
 
 
 class MetricLog:
-    """Writes one row of numbers per update everywhere at once. A resumed run drops rows after its checkpoint first."""
+    """Writes one row of numbers per update everywhere at once.
+
+    resumed_at: the update of the checkpoint gone on from, whose later rows are dropped first; None for a fresh run.
+    """
 
     def __init__(
-        self, output: Path, config: LogConfig, *, settings: Mapping[str, Any], resumed_at: int, tracking: str | None
+        self,
+        output: Path,
+        config: LogConfig,
+        *,
+        settings: Mapping[str, Any],
+        resumed_at: int | None,
+        tracking: str | None,
     ) -> None:
         self._path = output / METRICS
-        _keep_rows(self._path, resumed_at)
-        self._board = (
-            SummaryWriter(str(output / "tensorboard"), purge_step=resumed_at + 1) if config.tensorboard else None
-        )
+        first = 0 if resumed_at is None else resumed_at + 1
+        _drop_rows(self._path, first)
+        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first) if config.tensorboard else None
         self._wandb = _start_wandb(output, config, settings, tracking)
 
     @property
@@ -46,7 +53,7 @@ class MetricLog:
         if self._board:
             self._board.close()
         if self._wandb:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
 
 
 def read_metrics(output: Path) -> list[dict[str, float]]:
@@ -54,13 +61,11 @@ def read_metrics(output: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
 
 
-def _keep_rows(path: Path, last: int) -> None:
-    """Rows up to update `last`; written beside and renamed."""
-    rows = (
-        [line for line in path.read_text().splitlines() if json.loads(line)["update"] <= last] if path.exists() else []
-    )
+def _drop_rows(path: Path, first: int) -> None:
+    """Keep what comes before update `first`, but no row that a kill cut short; written beside and renamed."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(line + "\n" for line in rows))
+    partial.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] < first))
     partial.rename(path)
 
 
@@ -69,8 +74,7 @@ def _start_wandb(output: Path, config: LogConfig, settings: Mapping[str, Any], t
     if mode == "disabled":
         return None
     if mode == "auto":
-        logged_in = bool(os.environ.get("WANDB_API_KEY")) or wandb.api.api_key is not None
-        mode = "online" if logged_in else "offline"
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
     return wandb.init(
         project=config.project,
         dir=str(output),

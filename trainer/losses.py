@@ -1,18 +1,16 @@
 """What the learner minimises, per response token, as pure tensor functions.
 
 S response tokens of one micro-batch. Every token carries a *weight* in which the one global denominator is already
-divided out (`token_weights`), so a loss is a plain weighted sum and adds up over micro-batches and ranks.
+divided out (`trainer.token_weights`), so a loss is a plain weighted sum and adds up over micro-batches and ranks.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.learner_config import Aggregation, KlEstimator, LossConfig
-from trainer.token_batch import Bool, Float32
+from trainer.learner_config import KlEstimator, LossConfig
 
 MAX_LOG_RATIO = 20.0
 """Nats at which log-ratios are clamped before exp: exp(20) = 4.9e8 stays finite in float32 after being squared."""
@@ -22,7 +20,7 @@ MAX_LOG_RATIO = 20.0
 class LossInputs:
     """The S response tokens of one micro-batch; only `logprobs` and `entropy` carry a gradient. All [S], nats.
 
-    ref_logprobs, rollout_logprobs: None where the loss does not use them. weight: see `token_weights`; 0 is left out.
+    ref_logprobs, rollout_logprobs: None where the loss does not use them. weight: `trainer.token_weights`, 0: left out.
     segment: int64, which row of the micro-batch a token belongs to, below num_rows.
     """
 
@@ -52,22 +50,6 @@ class LossTerms:
     clip_share: Tensor
     ratio: Tensor
     ratio_max: Tensor
-
-
-def token_weights(response_lens: np.ndarray, live: Bool, aggregation: Aggregation) -> Float32:
-    """Weight of each response token in one optimizer step; they sum to 1. [N], bool [R] -> [R]
-
-    "token": 1 / (live tokens of the step), 2503.14476 eq. 8 (DAPO) with the step for the group.
-    "sequence": 1 / (live tokens of the row * rows with any), 2402.03300 eq. 3 (GRPO).
-    Raises ValueError where no token is live: 0 / 0 has no mean.
-    """
-    if not live.any():
-        raise ValueError("no response token of this optimizer step is in the loss: leave such a step out")
-    if aggregation == "token":
-        return (live / live.sum()).astype(np.float32)
-    segment = np.repeat(np.arange(len(response_lens)), response_lens)  # [R]
-    live_lens = np.bincount(segment, weights=live, minlength=len(response_lens))  # [N]
-    return (live / (np.maximum(live_lens, 1.0)[segment] * (live_lens > 0).sum())).astype(np.float32)
 
 
 def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:

@@ -5,48 +5,29 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.collect import Collected, Collector
 from rollout.endpoint import EndpointPolicy
-from rollout.engines import EngineConfig
 from rollout.policy import Policy
 from rollout.record import write_groups
 from rollout.seeds import derive_seed
 from rollout.types import Sampling
 from trainer.codec import ChatCodec
-from trainer.config import ClusterConfig, EnvConfig, ModelConfig
+from trainer.config import EvaluateConfig
 from trainer.evaluation import Evaluation, evaluation
 from trainer.parts import engine_policy, playing, ray_running, start_engines
+from trainer.preflight import plan_evaluation
 from trainer.progress import Display
+from trainer.resolve import check_prompts, resolve_model
 from trainer.tasks import validation_tasks
-from trainer.world import World, check_prompts, open_world, resolve_model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateConfig:
-    """endpoint: URL of an OpenAI-compatible server, asked for model.source; None serves model.source here.
-
-    tasks: how many distinct ones of env.validation_split; None: all. An endpoint's key is read from OPENAI_API_KEY.
-    """
-
-    output: str
-    model: ModelConfig
-    env: EnvConfig
-    engine: EngineConfig
-    cluster: ClusterConfig
-    rollout: RolloutConfig
-    sampling: Sampling
-    endpoint: str | None = None
-    endpoint_concurrency: int = 32
-    tasks: int | None = None
-    seed: int = 0
+from trainer.world import World
 
 
 def evaluate(config: EvaluateConfig, display: Display) -> Evaluation:
     """One rollout of each task; writes evaluation.json and the rollouts. Raises ConfigError before any model loads."""
-    world = open_world(config.env)
+    world = plan_evaluation(config)
     with (
         ray_running(config.cluster),
         _policy(config, world, display) as policy,

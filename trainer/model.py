@@ -83,6 +83,8 @@ def _random_qwen2(spec: TinySpec, vocab_size: int) -> Qwen2ForCausalLM:
         num_attention_heads=spec.hidden_size // 64,
         num_key_value_heads=spec.kv_heads,
         max_position_embeddings=spec.context,
+        initializer_range=spec.hidden_size
+        ** -0.5,  # the default 0.02 is for wide models; this one would learn half as fast
         tie_word_embeddings=True,
         eos_token_id=SPECIAL_TOKENS.index("<|end|>"),
         pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),

@@ -6,8 +6,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from estimators import Estimator
-from estimators import build as build_estimator
 from rollout import cluster
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
@@ -17,8 +15,9 @@ from trainer.codec import ChatCodec
 from trainer.config import ClusterConfig, EnvConfig, ModelConfig, TrainConfig
 from trainer.learner import Learner
 from trainer.progress import Display
+from trainer.resolve import check_prompts, resolve_model
 from trainer.typed import ConfigError
-from trainer.world import World, check_prompts, resolve_model
+from trainer.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +97,6 @@ def playing(
     """A collector over a pool of env workers."""
     with closing(EnvPool(PoolConfig(world=env.world, options=env.options, workers=workers))) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout, deterministic=deterministic)
-
-
-def estimator_of(config: TrainConfig) -> Estimator:
-    """Raises ConfigError for an unknown estimator or option."""
-    options = dict(config.estimator)
-    try:
-        return build_estimator(options.pop("name"), **options)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _shared_memory() -> str | None:

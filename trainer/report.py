@@ -1,6 +1,6 @@
 """The page a quickstart ends with: `report.html`, its curves as files beside it, and a table for the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,6 @@ LAP = "seconds/"
 
 Updates = Sequence[Mapping[str, float]]
 Validations = Sequence[tuple[int, Evaluation]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """path: the page. table: plain lines for a terminal, at most 100 columns."""
-
-    path: Path
-    table: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +70,9 @@ LEARNER = (
 )
 CREDIT = (
     Panel(
-        title="Nothing to compare",
-        note="Share of groups with equal returns throughout, and of clusters with one step.",
-        keys={"flat groups": "credit/flat_group_share", "lone clusters": "credit/singleton_share"},
+        title="Flat groups",
+        note="Share of groups whose rollouts all returned the same: they give no episode credit.",
+        keys={"flat groups": "credit/flat_group_share"},
     ),
     Panel(
         title="Cluster size",
@@ -102,8 +94,8 @@ CREDIT = (
 
 def write_report(
     output: Path, config: TrainConfig, losses: Sequence[float], result: RunResult, kind_of: Callable[[str], str]
-) -> Report:
-    """Write report.html, curves.svg and curves.png into `output`, from the run's own numbers in `output`/train.
+) -> tuple[str, ...]:
+    """Write report.html, curves.svg and curves.png into `output`, from the numbers in `output`/train; lines to print.
 
     losses: of the warm start, nats per response token, by epoch. kind_of: a task's label, such as "depth 2".
     Raises ValueError for a run without any validation.
@@ -112,37 +104,37 @@ def write_report(
         raise ValueError(f"the run in {output} has no validation, so nothing to report: train it for an update or more")
     shown = (*result.validations[:1], *result.validations[1:][-1:])
     updates = [row for row in read_metrics(output / "train") if "rollout/success" in row]
-    rows, laps = _rows(shown), _laps(updates)
-    pairs = _pairs(shown, kind_of)
+    seconds = {key.removeprefix(LAP): [row[key] for row in updates] for key in updates[0] if key.startswith(LAP)}
+    laps = {name: sum(spent) / len(updates) for name, spent in seconds.items()}
+    rows, pairs = _rows(shown), _pairs(shown, kind_of)
+    turned = [pair for pair in pairs if pair.after.success and not pair.before.success]
     wide, tall = (_curves(updates, result, size) for size in (charts.WIDE, charts.TALL))
     charts.write_svg(wide, output / "curves.svg")
     charts.write_png(wide, output / "curves.png")
-    time = Panel(title="Seconds per update", note="", keys={lap: LAP + lap for lap in laps}, stacked=True)
     page = _template().render(
         config=config,
         losses=losses,
         shown=shown,
         rows=rows,
-        turned=[pair for pair in pairs if pair.after.success and not pair.before.success],
-        lost=[pair for pair in pairs if pair.before.success and not pair.after.success],
-        example=_example(pairs),
+        turned=len(turned),
+        lost=sum(pair.before.success and not pair.after.success for pair in pairs),
+        example=_example(turned),
         curves=[charts.inline_svg(wide, "success"), charts.inline_svg(tall, "success, narrow")],
         learner=_drawn(LEARNER, updates),
         credit=_drawn(CREDIT, updates),
-        time=_drawn([time], updates),
+        time=charts.inline_svg(charts.panel(_numbers(updates), seconds, stacked=True), "seconds per update"),
         laps=laps,
         num_updates=len(updates),
         light=charts.LIGHT,
         dark=charts.DARK,
     )
-    path = output / "report.html"
-    path.write_text(page)
-    return Report(path=path, table=tuple(_table(shown, rows, laps)))
+    (output / "report.html").write_text(page)
+    return (*_table(shown, rows, laps), f"report: {output / 'report.html'}")
 
 
 def _rows(shown: Validations) -> list[Row]:
     """All tasks, then kind by kind."""
-    kinds = sorted(shown[0][1].by_kind, key=_order)
+    kinds = sorted(set.intersection(*(set(found.by_kind) for _, found in shown)), key=_order)
     return [
         Row(label="all", rates=tuple(found.overall for _, found in shown)),
         *(Row(label=kind, rates=tuple(found.by_kind[kind] for _, found in shown)) for kind in kinds),
@@ -155,26 +147,19 @@ def _order(kind: str) -> tuple[int, str]:
 
 
 def _pairs(shown: Validations, kind_of: Callable[[str], str]) -> list[Pair]:
-    """Every task of the first validation with its rollout of the last; none where there is one validation only."""
+    """Tasks that were played before and after: a validation may lose some to failed episodes."""
     if len(shown) < 2:
         return []
     before, after = ({one.task_id: one for one in found.trajectories} for _, found in shown)
-    return [Pair(kind=kind_of(task_id), before=before[task_id], after=after[task_id]) for task_id in before]
+    both = [task_id for task_id in before if task_id in after]
+    return [Pair(kind=kind_of(task_id), before=before[task_id], after=after[task_id]) for task_id in both]
 
 
-def _example(pairs: Sequence[Pair]) -> Pair | None:
-    """Of the tasks failed before and solved after, the first by id among the deepest; None where there is none."""
-    turned = [pair for pair in pairs if pair.after.success and not pair.before.success]
+def _example(turned: Sequence[Pair]) -> Pair | None:
+    """The first by id among the deepest tasks; None where there is none."""
     deepest = max((_order(pair.kind) for pair in turned), default=None)
-    return min(
-        (pair for pair in turned if _order(pair.kind) == deepest), key=lambda pair: pair.before.task_id, default=None
-    )
-
-
-def _laps(updates: Updates) -> dict[str, float]:
-    """Mean seconds per update of each lap, in the order they are run in."""
-    names = [key for key in updates[0] if key.startswith(LAP)]
-    return {name.removeprefix(LAP): sum(row[name] for row in updates) / len(updates) for name in names}
+    found = [pair for pair in turned if _order(pair.kind) == deepest]
+    return min(found, key=lambda pair: pair.before.task_id, default=None)
 
 
 def _curves(updates: Updates, result: RunResult, size: tuple[float, float]) -> charts.Figure:
@@ -205,18 +190,18 @@ def _when(number: int) -> str:
     return f"after update {number}" if number else "before the first update"
 
 
-def _table(shown: Validations, rows: Sequence[Row], laps: Mapping[str, float]) -> list[str]:
+def _table(shown: Validations, rows: Sequence[Row], laps: Mapping[str, float]) -> Iterator[str]:
+    """At most 100 columns."""
+    yield _line("held-out success", [_when(number) for number, _ in shown], "change" if len(shown) == 2 else "")
+    for row in rows:
+        yield _line(row.label, [str(rate) for rate in row.rates], "" if row.change is None else f"{row.change:+.1f}")
     total = sum(laps.values())
-    cells = [("held-out success", [_when(number) for number, _ in shown], "change")]
-    cells += [
-        (row.label, [str(rate) for rate in row.rates], "" if row.change is None else f"{row.change:+.1f}")
-        for row in rows
-    ]
-    lines = [
-        f"{label:<17}" + "".join(f"{rate:>30}" for rate in rates) + f"{change:>10}" for label, rates, change in cells
-    ]
     shares = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in laps.items())
-    return [*lines, f"an update takes {total:.1f} s: {shares}"]
+    yield f"an update takes {total:.1f} s: {shares}"
+
+
+def _line(label: str, rates: Sequence[str], change: str) -> str:
+    return f"{label:<17}{''.join(f'{rate:>30}' for rate in rates)}{change:>10}".rstrip()
 
 
 def _template() -> jinja2.Template:
@@ -227,7 +212,9 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    page.filters["span"] = lambda rate: "{:.1f} to {:.1f} %".format(*(100 * bound for bound in rate.interval))
+    page.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    page.filters["span"] = lambda rate: "{:.1f} to {:.1f}\N{NO-BREAK SPACE}%".format(
+        *(100 * bound for bound in rate.interval)
+    )
     page.filters["when"] = _when
     return page.get_template("report.html.j2")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from estimators import Estimator
-from estimators.base import group_based
 from rollout.record import write_groups
 from rollout.types import Trajectory
 from trainer import checkpoint
@@ -19,14 +18,10 @@ from trainer.evaluation import Evaluation, evaluation
 from trainer.logs import MetricLog
 from trainer.measure import play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
-from trainer.parts import Parts, assembled, estimator_of
+from trainer.parts import Parts, assembled
+from trainer.preflight import TrainingPlan, estimator_of, plan_training, settings_of
 from trainer.progress import Display
 from trainer.step import UpdateReport, publish, update
-from trainer.typed import ConfigError
-from trainer.world import open_world
-
-# What may differ between a run and its continuation: where and how far it runs, and how much it tells.
-FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +35,11 @@ class RunResult:
 def train(config: TrainConfig, display: Display) -> RunResult:
     """Run all updates. Raises ConfigError before any model loads, for whatever can be known by then."""
     output = Path(config.output).absolute()
-    world = open_world(config.env)
-    estimator = estimator_of(config)
-    if config.group_size == 1 and group_based(estimator):
-        raise ConfigError(
-            f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
-            "set group_size to 2 or more"
-        )
-    resumed = _resumable(config, output)
+    plan = plan_training(config)
     output.mkdir(parents=True, exist_ok=True)
-    with assembled(config, world, display) as parts:
+    with assembled(config, plan.world, display) as parts:
         (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
-        run = _Run(config, output, parts, estimator, display, resumed)
+        run = _Run(config, output, parts, plan, display)
         try:
             return run.all_updates()
         finally:
@@ -61,27 +49,20 @@ def train(config: TrainConfig, display: Display) -> RunResult:
 class _Run:
     """The loop's own state: the estimator as it stands, the log, what was validated."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        output: Path,
-        parts: Parts,
-        estimator: Estimator,
-        display: Display,
-        resumed: tuple[Path, RunState] | None,
-    ) -> None:
+    def __init__(self, config: TrainConfig, output: Path, parts: Parts, plan: TrainingPlan, display: Display) -> None:
         self.config, self.output, self.parts, self.display = config, output, parts, display
-        self.estimator = estimator
+        self.estimator = plan.estimator
         self.done = 0
         self.validations: list[tuple[int, Evaluation]] = []
-        tracking = None
-        if resumed is not None:
-            folder, state = resumed
-            self.done, tracking = state.update, state.tracking
+        resumed_at = tracking = None
+        if plan.resumed is not None:
+            folder, state = plan.resumed
+            self.done = resumed_at = state.update
+            tracking = state.tracking
             self.estimator = estimator_of(replace(config, estimator=state.estimator))
             parts.learner.load(folder / "learner")
             display.stage(f"resumed after update {self.done} from {folder.name}")
-        self.log = MetricLog(output, config.log, settings=_settings(config), resumed_at=self.done, tracking=tracking)
+        self.log = MetricLog(output, config.log, settings=settings_of(config), resumed_at=resumed_at, tracking=tracking)
 
     def all_updates(self) -> RunResult:
         publish(self.parts, self.done)
@@ -146,7 +127,7 @@ class _Run:
     def _save(self, number: int) -> Path:
         state = RunState(
             update=number,
-            settings=_settings(self.config),
+            settings=settings_of(self.config),
             estimator=_estimator_options(self.config, self.estimator),
             tracking=self.log.tracking,
         )
@@ -154,28 +135,6 @@ class _Run:
 
     def _due(self, number: int, every: int) -> bool:
         return number % every == 0 or number == self.config.updates
-
-
-def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | None:
-    """The checkpoint to go on from, checked; None for a fresh start."""
-    folder = checkpoint.latest(output)
-    if config.resume == "never":
-        if folder is not None:
-            raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
-        return None
-    if folder is None:
-        return None
-    state = checkpoint.read_state(folder)
-    checkpoint.check_same_run(state, _settings(config), folder)
-    if state.update >= config.updates:
-        raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
-    return folder, state
-
-
-def _settings(config: TrainConfig) -> dict[str, Any]:
-    """What makes a run the run it is, as plain JSON values."""
-    plain = json.loads(json.dumps(asdict(config), default=str))
-    return {key: value for key, value in plain.items() if key not in FREE_SETTINGS}
 
 
 def _estimator_options(config: TrainConfig, estimator: Estimator) -> dict[str, Any]:

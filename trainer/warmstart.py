@@ -2,57 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 
 from trainer import demos as demonstrations
 from trainer.codec import ChatCodec
-from trainer.config import ClusterConfig, EnvConfig, ModelConfig
+from trainer.config import DemosConfig, WarmstartConfig
 from trainer.demos import Demo
 from trainer.learner import Learner
-from trainer.learner_config import LearnerConfig
 from trainer.parts import ray_running
+from trainer.preflight import plan_demos, plan_warmstart
 from trainer.progress import Display
+from trainer.resolve import resolve_model
 from trainer.typed import ConfigError
-from trainer.world import World, open_world, resolve_model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemosConfig:
-    """Where demonstrations go: `passes` over the training tasks, each pass with its own seeds."""
-
-    output: str
-    env: EnvConfig
-    tasks: int | None = None
-    passes: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarmstartConfig:
-    """demos: a file of `stepcredit demos`, the same in every epoch; None plays the expert anew for each.
-
-    passes: how often an epoch plays each training task, with its own seed each time. rows_per_step: agent steps per
-    optimizer step.
-    """
-
-    output: str
-    model: ModelConfig
-    env: EnvConfig
-    learner: LearnerConfig
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    demos: str | None = None
-    tasks: int | None = None
-    passes: int = 1
-    epochs: int = 1
-    rows_per_step: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("passes", "epochs", "rows_per_step"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose 1 or more")
+from trainer.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,33 +29,34 @@ class WarmstartResult:
 
 def write_demos(config: DemosConfig, display: Display) -> Path:
     """Play the expert on training tasks and write what it did. Raises ConfigError where it failed on any."""
-    world = open_world(config.env)
+    world = plan_demos(config)
     path = Path(config.output).absolute()
     with display.counting("passes", config.passes) as bar:
         played: list[Demo] = []
         for number in range(config.passes):
-            played += play(world, config.tasks, seed=config.seed + number)
+            played += play(world, config.tasks, seed=config.seed + number, mistakes=config.mistakes)
             bar.advance()
     demonstrations.write(played, path)
     display.line(f"{len(played)} demonstrations, {sum(len(demo.steps) for demo in played)} steps, in {path}")
     return path
 
 
-def play(world: World, tasks: int | None, *, seed: int) -> list[Demo]:
-    """Demonstrations of the first `tasks` training tasks (None: all). Raises ConfigError where the expert fails."""
-    played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed))
+def play(world: World, tasks: int | None, *, seed: int, mistakes: float) -> list[Demo]:
+    """Demonstrations of the first `tasks` training tasks (None: all), without those that a mistake lost.
+
+    Raises ConfigError where the expert fails by itself.
+    """
+    played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes))
     for demo in played:
-        if not demo.won:
+        if not demo.won and all(step.by_expert for step in demo.steps):
             raise ConfigError(f"the expert failed on {demo.task_id!r} (seed {demo.seed}): raise the step limit")
-    return played
+    return [demo for demo in played if demo.won]
 
 
 def warmstart(config: WarmstartConfig, display: Display) -> WarmstartResult:
     """Train on demonstrations and export `output/model`. Raises ConfigError before any model loads."""
     output = Path(config.output).absolute()
-    if (output / "model").exists():
-        raise ConfigError(f"{output} already holds a model: choose another output folder")
-    world = open_world(config.env)
+    world = plan_warmstart(config)
     epochs = _epochs(config, world)
     first = next(epochs)  # before any model loads: the file or the expert may be at fault
     output.mkdir(parents=True, exist_ok=True)
@@ -120,4 +85,8 @@ def _epochs(config: WarmstartConfig, world: World) -> Iterator[list[Demo]]:
         return
     for epoch in range(config.epochs):
         first = config.seed + epoch * config.passes
-        yield [demo for seed in range(first, first + config.passes) for demo in play(world, config.tasks, seed=seed)]
+        passes = (
+            play(world, config.tasks, seed=seed, mistakes=config.mistakes)
+            for seed in range(first, first + config.passes)
+        )
+        yield list(chain.from_iterable(passes))

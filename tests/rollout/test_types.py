@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.fakes import completion, group, step, trajectory
 from rollout.types import RolloutGroup, success_rate
+from tests.fakes import completion, group, step, trajectory
 
 
 def test_a_token_without_a_logprob_is_refused() -> None:

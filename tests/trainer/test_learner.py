@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from rollout.cluster import ActorDied
 from trainer.learner import Learner
 from trainer.learner_config import LearnerConfig, LossConfig
-from trainer.losses import LossInputs, policy_loss, token_weights
+from trainer.losses import LossInputs, policy_loss
 from trainer.token_batch import Targets, TokenBatch
+from trainer.token_weights import token_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 

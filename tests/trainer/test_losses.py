@@ -15,8 +15,8 @@ from trainer.losses import (
     likelihood_loss,
     policy_loss,
     sequence_log_ratio,
-    token_weights,
 )
+from trainer.token_weights import token_weights
 
 QUARTER = LossConfig(clip_low=0.25, clip_high=0.25)
 
@@ -188,7 +188,7 @@ def test_likelihood_loss_is_the_weighted_negative_log_likelihood() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clip_low": 1.0}, r"loss.clip_low=1.0 is out of range: choose a value in \(0, 1\)"),
+        ({"clip_low": 1.0}, r"^learner.loss.clip_low=1.0 is out of range: choose a value in \(0, 1\)$"),
         ({"clip_high": 0.0}, "loss.clip_high=0.0"),
         ({"dual_clip": 1.0}, "loss.dual_clip=1.0"),
         ({"ratio": "row"}, "loss.ratio=row"),
@@ -209,7 +209,7 @@ def test_a_loss_outside_its_ranges_is_refused(changes: dict[str, object], messag
     [
         ({"world_size": 0}, "learner.world_size=0"),
         ({"device": "tpu"}, "learner.device=tpu"),
-        ({"zero_stage": 4}, "learner.zero_stage=4 is out of range: choose a value 0, 1, 2 or 3"),
+        ({"zero_stage": 4}, "learner.zero_stage=4 is out of range: choose 0, 1, 2 or 3"),
         ({"learning_rate": 0.0}, "learner.learning_rate=0.0"),
         ({"temperature": 0.0}, "learner.temperature=0.0"),
         ({"dtype": "bfloat16", "zero_stage": 0}, "set learner.zero_stage=1"),

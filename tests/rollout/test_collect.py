@@ -1,0 +1,263 @@
+"""Rollouts: each goes its own way to its own end, and what cannot be played is counted, retried or left out."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from envs.base import Ending
+from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
+from rollout.policy import Key
+from rollout.pool import EpisodeFailed
+from rollout.seeds import derive_seed
+from rollout.types import Trajectory
+from tests.fakes import (
+    CORRIDOR_PROMPTS,
+    SAMPLING,
+    CharCodec,
+    LocalPool,
+    ScriptedPolicy,
+    completion,
+    failing,
+    plain,
+    step,
+    tasks,
+)
+
+
+def collected(
+    *task_ids: str,
+    policy: ScriptedPolicy | None = None,
+    pool: LocalPool | None = None,
+    group_size: int = 2,
+    history: int = 6,
+    retries: int = 2,
+    max_failure_share: float = 1.0,
+    on_done: Callable[[Trajectory], None] = lambda _: None,
+) -> Collected:
+    collector = Collector(
+        policy=policy or ScriptedPolicy(),
+        pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
+        prompter=CORRIDOR_PROMPTS,
+        config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
+    )
+    chosen = tasks(*task_ids)
+    return asyncio.run(collector.collect(chosen, group_size=group_size, sampling=SAMPLING, seed=1, on_done=on_done))
+
+
+def names(found: Collected) -> list[tuple[str, list[int]]]:
+    return [(group.task_id, [one.sibling for one in group.trajectories]) for group in found.groups]
+
+
+# --- what is played -----------------------------------------------------------------------------------------------
+
+
+def test_a_rollout_is_what_was_seen_said_done_and_earned() -> None:
+    said = ["fly", "go", "go"]
+    seen = ["corridor 100 of length 2", "fly?", "at 1"]
+    prompts = ["corridor 100 of length 2\n", "fly\0fly?\n", "go\0at 1\n"]  # each goes on from the ones before
+    found = collected("2", group_size=1, policy=ScriptedPolicy(lambda key: said[key[2]]))
+    assert plain(found.groups[0].trajectories[0]) == plain(
+        Trajectory(
+            task_id="2",
+            sibling=0,
+            seed=100,
+            steps=tuple(
+                step(
+                    said[time],
+                    seen=seen[time],
+                    state="001"[time],
+                    valid=said[time] != "fly",
+                    reward=10.0 if time == 2 else 0.0,
+                    said=completion(
+                        said[time], prompt=[*"".join(prompts[: time + 1]).encode()], tokens=[*said[time].encode(), 0]
+                    ),
+                )
+                for time in range(3)
+            ),
+            ending=Ending.SUCCESS,
+            success=True,
+            score=1.0,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "ending", "steps", "score"), [("stop", Ending.FAILURE, 1, 0.0), ("wait", Ending.LIMIT, 6, 0.0)]
+)
+def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, steps: int, score: float) -> None:
+    found = collected("3", group_size=1, policy=ScriptedPolicy(says))
+    (lost,) = found.groups[0].trajectories
+    assert (lost.ending, lost.success, lost.score, len(lost.steps)) == (ending, False, score, steps)
+    assert [one.reward for one in lost.steps] == [0.0] * steps
+    assert (found.failures, found.dropped_groups) == ({}, 0)
+
+
+def test_every_request_has_a_seed_of_its_own_that_nothing_but_its_place_decides() -> None:
+    policy = ScriptedPolicy()
+    collected("1", "2", policy=policy, group_size=2)
+    keys = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
+    assert sorted((asked.key, asked.seed) for asked in policy.asked) == [(key, derive_seed(1, *key)) for key in keys]
+
+
+def test_a_request_knows_the_turn_before_it_in_its_own_rollout() -> None:
+    policy = ScriptedPolicy(lambda key: ["go", "wait"][key[1]])
+    collected("2", policy=policy)
+    asked = {one.key: one for one in policy.asked}
+    assert [asked[0, sibling, 0].before for sibling in (0, 1)] == [None, None]
+    for sibling, said in enumerate(["go", "wait"]):
+        before = asked[0, sibling, 1].before
+        assert before is not None
+        assert (before.messages, before.completion.text) == (asked[0, sibling, 0].messages, said)
+
+
+# --- no barrier ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("slow_part", ["policy", "world"])
+def test_a_slow_rollout_holds_no_other_back(slow_part: str) -> None:
+    others_done, finished = asyncio.Event(), []
+
+    async def slow_policy(key: Key) -> None:
+        if slow_part == "policy" and key[:2] == (0, 0):
+            await others_done.wait()
+
+    async def slow_world(task_id: str, episode: int, turn: int) -> None:
+        if slow_part == "world" and episode == 1:
+            await others_done.wait()
+
+    def on_done(rollout: Trajectory) -> None:
+        finished.append((rollout.task_id, rollout.sibling))
+        if len(finished) == 5:
+            others_done.set()
+
+    # With a barrier anywhere, the others would wait for the rollout that waits for them.
+    policy, pool = ScriptedPolicy(before=slow_policy), LocalPool(before=slow_world)
+    found = collected("1", "4", "3", policy=policy, pool=pool, on_done=on_done)
+    assert finished[-1] == ("1", 0)
+    assert names(found) == [("1", [0, 1]), ("4", [0, 1]), ("3", [0, 1])]
+
+
+def test_results_are_in_the_order_of_the_tasks_whatever_order_they_come_in() -> None:
+    async def late_first(key: Key) -> None:
+        await asyncio.sleep(0.01 * (4 - 2 * key[0] - key[1]))
+
+    arrived: list[tuple[str, int]] = []
+    found = collected(
+        "3",
+        "1",
+        policy=ScriptedPolicy(before=late_first),
+        on_done=lambda one: arrived.append((one.task_id, one.sibling)),
+    )
+    assert arrived == [("1", 1), ("1", 0), ("3", 1), ("3", 0)]
+    assert names(found) == [("3", [0, 1]), ("1", [0, 1])]
+    assert plain(found.groups) == plain(collected("3", "1").groups)
+
+
+# --- what cannot be played ----------------------------------------------------------------------------------------
+
+
+def in_episodes(*numbers: int, reason: str = "env_error") -> LocalPool:
+    """Episodes of these numbers, in order of being handed out, fail at their second turn."""
+
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        if episode in numbers and turn == 1:
+            raise EpisodeFailed(reason, f"{task_id} in episode {episode}")
+
+    return LocalPool(before=before)
+
+
+@pytest.mark.parametrize("turn", [-1, 0, 2])  # -1 is the reset
+def test_a_failed_episode_is_played_again_from_its_seed(turn: int) -> None:
+    undisturbed, policy = collected("3", "1"), ScriptedPolicy()
+    found = collected("3", "1", policy=policy, pool=LocalPool(before=failing("died", task_id="3", times=2, turn=turn)))
+    assert plain(found.groups) == plain(undisturbed.groups)
+    assert (found.failures, found.dropped_groups) == ({"died": 2}, 0)
+    # Whatever was asked twice was the same request, its seed included.
+    assert len({plain(asked) for asked in policy.asked}) == len({asked.key for asked in policy.asked})
+
+
+def test_failures_are_counted_by_reason() -> None:
+    hooks = [failing("worker_died", task_id="3", times=2), failing("env_timeout", task_id="2", times=1)]
+
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        for hook in hooks:
+            await hook(task_id, episode, turn)
+
+    assert collected("3", "2", pool=LocalPool(before=before)).failures == {"worker_died": 2, "env_timeout": 1}
+
+
+def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None:
+    done: list[tuple[str, int]] = []
+    # Nothing here waits, so rollouts are played one by one: the third takes episode 3, and again 4 and 5.
+    found = collected(
+        "2", "3", "4", pool=in_episodes(3, 4, 5), on_done=lambda one: done.append((one.task_id, one.sibling))
+    )
+    assert names(found) == [("2", [0, 1]), ("4", [0, 1])]
+    assert (found.dropped_groups, found.failures) == (1, {"env_error": 3})
+    assert sorted(done) == [("2", 0), ("2", 1), ("3", 1), ("4", 0), ("4", 1)]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_an_episode_is_retried_as_often_as_told(retries: int) -> None:
+    pool = LocalPool(before=failing("env_error", task_id="3", times=99))
+    found = collected("3", pool=pool, group_size=1, retries=retries)
+    assert (found.failures, found.dropped_groups, pool.episodes) == ({"env_error": 1 + retries}, 1, 1 + retries)
+
+
+def test_every_episode_is_given_back_failed_ones_too() -> None:
+    pool = in_episodes(2, 3)
+    collected("2", "3", pool=pool)
+    assert sorted(pool.left) == list(range(1, pool.episodes + 1)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it() -> None:
+    def four_tasks(*broken: int) -> Collected:
+        return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
+
+    assert four_tasks(1).dropped_groups == 1
+    with pytest.raises(RolloutsFailed, match=r"2 of 4 groups dropped \(\{'env_error': 2\}\).*max_failure_share=0.25"):
+        four_tasks(1, 3)
+
+
+def test_a_bad_program_is_a_crash_that_ends_the_other_rollouts() -> None:
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        if task_id == "3":
+            raise ZeroDivisionError
+        await asyncio.sleep(0.01)
+
+    done: list[Trajectory] = []
+    with pytest.raises(ZeroDivisionError):
+        collected("2", "3", pool=LocalPool(before=before), on_done=done.append)
+    assert done == []
+
+
+# --- prompts that are too long ------------------------------------------------------------------------------------
+
+FULL = "corridor 100 of length 3\nwait\0wait?\nwait\0wait?\n"  # the third turn's prompt with all history, 49 tokens
+ONE_TURN = "corridor 100 of length 3\nwait\0wait?\n"
+
+
+def prompts(policy: ScriptedPolicy, time: int) -> list[str]:
+    return ["".join(map(chr, CharCodec().encode(asked.messages))) for asked in policy.asked if asked.key[2] == time]
+
+
+@pytest.mark.parametrize(("limit", "shown", "cut"), [(len(FULL), FULL, 0), (len(FULL) - 1, ONE_TURN, 1)])
+def test_a_prompt_that_is_too_long_shows_less_history_and_is_counted(limit: int, shown: str, cut: int) -> None:
+    policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop", prompt_tokens=limit)
+    found = collected("3", policy=policy, group_size=1)
+    assert prompts(policy, 2) == [shown]
+    assert (found.cut_prompts, found.failures) == (cut, {})
+
+
+def test_no_more_history_than_configured_is_shown_and_that_is_no_cut() -> None:
+    policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop")
+    found = collected("3", policy=policy, group_size=1, history=1)
+    assert (prompts(policy, 2), found.cut_prompts) == ([ONE_TURN], 0)
+
+
+def test_a_prompt_that_fits_with_no_history_fails_its_rollout_by_name() -> None:
+    policy = ScriptedPolicy("wait", prompt_tokens=len(ONE_TURN) - 1)
+    found = collected("3", policy=policy, group_size=1, retries=0)
+    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())

@@ -1,0 +1,61 @@
+"""What a run's engines are started with, and that a stale one is found out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout import engines
+from rollout.engines import EngineConfig, Engines, PublishError
+
+
+class Recorder:
+    """A `Remote` whose calls are written down and answered at once. `serves` is the version it says it serves."""
+
+    def __init__(self, target: str, model: str, options: dict[str, Any], **_: Any) -> None:
+        self.target, self.model, self.options = target, model, options
+        self.calls: list[tuple[Any, ...]] = []
+        self.serves: int | None = None
+
+    def submit(self, method: str, *args: Any) -> Any:
+        self.calls.append((method, *args))
+        return (args[1] if self.serves is None else self.serves) if method == "publish" else None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
+    monkeypatch.setattr(engines, "spawn", Recorder)
+    monkeypatch.setattr(engines, "gather", list)
+    return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
+
+
+def test_a_publish_goes_to_every_engine(started: Engines) -> None:
+    started.publish(Path("weights"), 3)
+    assert [engine.calls for engine in started.remotes] == [[("publish", "weights", 3)]] * 2  # pyright: ignore
+
+
+def test_an_engine_that_serves_other_weights_is_found_out(started: Engines) -> None:
+    started.remotes[1].serves = 2  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(PublishError, match=r"published version 3, but the engines serve \[3, 2\]"):
+        started.publish(Path("weights"), 3)
+
+
+def test_engines_rest_and_wake_only_where_they_share_a_device(started: Engines) -> None:
+    started.rest()
+    started.wake()
+    resident = Engines("folder", EngineConfig(count=1), context=512)
+    resident.rest()
+    resident.wake()
+    assert [engine.calls for engine in (*started.remotes, *resident.remotes)] == [[("sleep",), ("wake",)]] * 2 + [[]]  # pyright: ignore
+
+
+def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:
+    # Prefilled in pieces, a seeded request kills the engine on a CPU.
+    options = EngineConfig(device="cpu").options(context=9000, prefix_caching=True)
+    assert options["enable_chunked_prefill"] is False
+    assert options["max_num_batched_tokens"] >= 9000
+
+
+def test_extra_options_come_last() -> None:
+    options = EngineConfig(extra={"block_size": 16}).options(context=512, prefix_caching=False)
+    assert (options["block_size"], options["enable_prefix_caching"]) == (16, False)

@@ -1,0 +1,206 @@
+"""Env workers are processes: a killed, hung or broken one is replaced, and who lost what is told by reason."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from envs import WORLDS
+from rollout import cluster
+from rollout.cluster import ActorDied, ActorSpec, ActorTimeout
+from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.policy import Key
+from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
+from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, Corridor, LocalPool, ScriptedPolicy, plain, tasks
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    cluster.start(num_cpus=WORKERS, object_store_bytes=2**27)
+    yield
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def pool(ray_session: None) -> Iterator[EnvPool]:
+    """One pool for all tests: it has to mend itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rollout.pool.WORKER", "tests.fakes:CorridorWorker")
+        made = EnvPool(PoolConfig(world="corridor", options={}, workers=WORKERS))
+        yield made
+        made.close()
+
+
+@asynccontextmanager
+async def episodes(pool: EnvPool, count: int) -> AsyncIterator[list[Episode]]:
+    """Under way at once; an idle pool hands them to worker 0, 1, 0, 1."""
+    async with AsyncExitStack() as stack:
+        under_way = [await stack.enter_async_context(pool.episode()) for _ in range(count)]
+        for episode in under_way:
+            await episode.reset("4", 0)
+        yield under_way
+
+
+async def pid(episode: Episode) -> int:
+    return int((await episode.step("pid")).observation)
+
+
+async def failure(episode: Episode, action: str = "go") -> str:
+    with pytest.raises(EpisodeFailed) as caught:
+        await episode.step(action)
+    return caught.value.reason
+
+
+def gone(process: int) -> bool:
+    """Whether the process ends within ten seconds."""
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def collected(pool: Any, policy: ScriptedPolicy) -> Collected:
+    config = RolloutConfig(history=6, max_failure_share=0.0)
+    collector = Collector(policy=policy, pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
+    return asyncio.run(collector.collect(tasks("1", "2", "3", "4"), group_size=3, sampling=SAMPLING, seed=0))
+
+
+def play(key: Key) -> str:
+    return "wait" if key[1] == key[2] else "go"
+
+
+# --- whole workers ------------------------------------------------------------------------------------------------
+
+
+def test_many_episodes_in_few_workers_play_as_each_would_alone(pool: EnvPool) -> None:
+    found = collected(pool, ScriptedPolicy(play))
+    assert found.failures == {}
+    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+async def test_an_episode_goes_to_the_least_busy_worker(pool: EnvPool) -> None:
+    async with episodes(pool, 1) as (first,):
+        async with episodes(pool, 1) as (second,):
+            one, other = await pid(first), await pid(second)
+            assert one != other
+            async with episodes(pool, 2) as (third, fourth):
+                assert [await pid(third), await pid(fourth)] == [one, other]
+        async with episodes(pool, 1) as (fifth,):
+            assert await pid(fifth) == other
+
+
+async def test_a_finished_episodes_place_in_its_worker_is_free_again(pool: EnvPool) -> None:
+    made: list[str] = []
+    for _ in range(3):
+        async with episodes(pool, 1) as (episode,):
+            made.append((await episode.step("made")).observation)
+    assert made == made[:1] * 3
+
+
+def test_a_worker_plays_its_next_episode_in_an_environment_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Corridor] = []
+
+    def make(**options: Any) -> Corridor:
+        made.append(Corridor())
+        return made[-1]
+
+    monkeypatch.setitem(WORLDS, "corridor", make)
+    worker = EnvWorker("corridor", {})
+    worker.reset(1, "2", 0)
+    worker.reset(2, "3", 0)
+    assert worker.step(1, "go").score == 1 / 2
+    assert worker.step(2, "go").score == 1 / 3
+    worker.release(1)
+    worker.release(1)  # a second time changes nothing
+    assert worker.reset(3, "1", 7).observation == "corridor 7 of length 1"
+    assert worker.step(2, "go").score == 2 / 3
+    assert len(made) == 2
+
+
+# --- broken ones --------------------------------------------------------------------------------------------------
+
+
+async def test_a_killed_worker_is_replaced_once_and_takes_only_its_own_episodes_with_it(pool: EnvPool) -> None:
+    async with episodes(pool, 4) as (first, second, third, fourth):
+        killed, other = await pid(first), await pid(second)
+        os.kill(killed, signal.SIGKILL)
+        assert await failure(first) == "worker_died"
+        async with episodes(pool, 1) as (in_its_place,):
+            new = await pid(in_its_place)
+            assert new not in (killed, other)
+            assert await failure(third) == "worker_died"
+        assert [await pid(second), await pid(fourth)] == [other, other]
+    async with episodes(pool, 1) as (later,):
+        assert await pid(later) == new
+
+
+async def test_a_hung_worker_is_killed_and_replaced(pool: EnvPool) -> None:
+    async with episodes(pool, 4) as (first, second, third, fourth):
+        hung, other = await pid(first), await pid(second)
+        patient = pool.config
+        pool.config = replace(patient, timeout_s=2.0)
+        found = await asyncio.gather(failure(first, "hang"), failure(third))
+        pool.config = patient
+        assert found[0] == "env_timeout"
+        assert found[1] in ("env_timeout", "worker_died")  # it waited behind the other, or lost its worker to it
+        assert [await pid(second), await pid(fourth)] == [other, other]
+        assert gone(hung)
+    async with episodes(pool, 1) as (again,):
+        assert await pid(again) not in (hung, other)
+
+
+async def test_broken_data_fails_the_episode_and_spares_the_worker(pool: EnvPool) -> None:
+    async with episodes(pool, 3) as (first, _, third):
+        worker = await pid(first)
+        assert await failure(first, "broken data") == "env_error"
+        assert await pid(third) == worker
+
+
+async def test_a_bug_in_a_world_is_a_crash(pool: EnvPool) -> None:
+    async with episodes(pool, 1) as (episode,):
+        with pytest.raises(ZeroDivisionError):
+            await episode.step("bug")
+
+
+def test_a_worker_killed_in_the_middle_of_a_collection_changes_nothing_but_the_count(pool: EnvPool) -> None:
+    async def worker() -> int:
+        async with episodes(pool, 1) as (episode,):
+            return await pid(episode)
+
+    victims = [asyncio.run(worker())]
+
+    async def kill(key: Key) -> None:
+        if key == (3, 1, 2) and victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+
+    found = collected(pool, ScriptedPolicy(play, before=kill))
+    assert set(found.failures) == {"worker_died"}
+    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+# --- the rim ------------------------------------------------------------------------------------------------------
+
+
+def test_an_actor_gives_its_answer_its_own_error_or_the_name_of_its_death(ray_session: None) -> None:
+    environment: Mapping[str, str] = {"STEPCREDIT_TEST": "seen"}
+    actor = cluster.spawn("tests.fakes:CorridorWorker", "corridor", {}, spec=ActorSpec(env=environment))
+    assert actor.call("reset", 1, "2", 5).observation == "corridor 5 of length 2"
+    with pytest.raises(KeyError, match="7"):
+        actor.call("step", 7, "go")
+    hanging = actor.submit("step", 1, "hang")
+    with pytest.raises(ActorTimeout, match=r"0\.1 s"):
+        cluster.gather([hanging], timeout_s=0.1)
+    actor.kill()
+    with pytest.raises(ActorDied):
+        cluster.gather([hanging])

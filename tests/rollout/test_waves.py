@@ -1,0 +1,109 @@
+"""Deterministic admission: engines are asked for the same batches whatever order the rollouts come in."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from envs.prompts import Message
+from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.policy import EnginePolicy, Key
+from rollout.waves import WavePolicy
+from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, CharCodec, LocalPool, ScriptedEngine, failing, plain, tasks
+
+ASKED = (Message(role="user", content="walk"),)
+KEYS: list[Key] = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (10, 0, 0)]
+
+
+def engine_policy(*engines: ScriptedEngine, prompt_tokens: int = 1000) -> EnginePolicy:
+    return EnginePolicy(engines=engines, codec=CharCodec(), prompt_tokens=prompt_tokens)  # pyright: ignore
+
+
+async def ask(waves: WavePolicy, key: Key) -> str:
+    return (await waves.complete(ASKED, None, sampling=SAMPLING, seed=0, key=key)).text
+
+
+async def turn_of_the_loop() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(KEYS)))
+async def test_a_wave_is_sorted_by_key_whatever_order_its_requests_come_in(order: tuple[Key, ...]) -> None:
+    engine = ScriptedEngine(lambda key: f"to {key}")
+    waves = WavePolicy(engine_policy(engine))
+    waves.enter(len(KEYS))
+    answers = await asyncio.gather(*(ask(waves, key) for key in order))
+    assert engine.waves == [["0-0-0-0", "0-1-0-0", "1-0-0-0", "10-0-0-0"]]
+    assert answers == [f"to {key}" for key in order]
+
+
+async def test_nothing_is_sent_before_every_live_rollout_has_asked() -> None:
+    engine = ScriptedEngine()
+    waves = WavePolicy(engine_policy(engine))
+    waves.enter(3)
+    asking = [asyncio.create_task(ask(waves, key)) for key in KEYS[:2]]
+    await turn_of_the_loop()
+    assert engine.waves == []
+    waves.leave()  # the third rollout is over without another word
+    await asyncio.gather(*asking)
+    assert engine.waves == [["0-0-0-0", "0-1-0-0"]]
+
+
+async def test_each_engine_gets_its_own_tasks_part_of_a_wave() -> None:
+    engines = [ScriptedEngine(), ScriptedEngine(), ScriptedEngine()]
+    waves = WavePolicy(engine_policy(*engines))
+    waves.enter(len(KEYS))
+    await asyncio.gather(*(ask(waves, key) for key in KEYS))
+    assert [engine.waves for engine in engines] == [[["0-0-0-0", "0-1-0-0"]], [["1-0-0-0", "10-0-0-0"]], []]
+
+
+async def test_an_engines_failure_reaches_everyone_in_its_wave() -> None:
+    engine = ScriptedEngine()
+    engine.fail = RuntimeError("out of memory")
+    waves = WavePolicy(engine_policy(engine))
+    waves.enter(2)
+    found = await asyncio.gather(*(ask(waves, key) for key in KEYS[:2]), return_exceptions=True)
+    assert [str(error) for error in found] == ["out of memory"] * 2
+
+
+def collected(engine: ScriptedEngine, pool: LocalPool, *, history: int = 6, prompt_tokens: int = 1000) -> Collected:
+    collector = Collector(
+        policy=engine_policy(engine, prompt_tokens=prompt_tokens),
+        pool=pool,  # pyright: ignore[reportArgumentType]
+        prompter=CORRIDOR_PROMPTS,
+        config=RolloutConfig(history=history, max_failure_share=1.0),
+        deterministic=True,
+    )
+    return asyncio.run(collector.collect(tasks("2", "3"), group_size=2, sampling=SAMPLING, seed=1))
+
+
+def delayed(fast_first: bool) -> LocalPool:
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        del turn
+        await asyncio.sleep(0.002 * (episode if fast_first else 5 - episode))
+
+    return LocalPool(before=before)
+
+
+def test_a_collection_sends_the_same_waves_however_fast_the_worlds_are() -> None:
+    engines = [ScriptedEngine(), ScriptedEngine()]
+    first, second = (collected(engine, delayed(fast)) for engine, fast in zip(engines, (True, False), strict=True))
+    assert engines[0].waves == engines[1].waves
+    assert [[len(name.split("-")) for name in wave] for wave in engines[0].waves] == [[4] * 4, [4] * 4, [4] * 2]
+    assert engines[0].asked == []
+    assert plain(first.groups) == plain(second.groups)
+
+
+@pytest.mark.timeout(10)
+def test_a_rollout_that_failed_for_good_does_not_hold_the_others() -> None:
+    found = collected(ScriptedEngine(), LocalPool(before=failing("env_timeout", task_id="3", times=9, turn=1)))
+    assert [group.task_id for group in found.groups] == ["2"]
+    assert found.dropped_groups == 1
+
+
+@pytest.mark.timeout(10)
+def test_a_prompt_that_is_too_long_does_not_hold_the_others() -> None:
+    found = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
+    assert [group.task_id for group in found.groups] == ["2", "3"]
+    assert found.cut_prompts > 0

@@ -1,0 +1,172 @@
+"""A checkpoint is whole or absent, at whatever moment the process dies; another run's is refused."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FolderLearner
+from trainer import checkpoint
+from trainer.checkpoint import FOLDER, TRACKER, RunState, check_same_run, latest, read_state
+from trainer.typed import ConfigError
+
+
+def state(update: int, **settings: Any) -> RunState:
+    return RunState(update=update, settings=settings, estimator={"name": "gigpo", "omega": 0.5}, tracking="a1b2")
+
+
+def save(output: Path, update: int, *, keep: int = 2) -> Path:
+    return checkpoint.save(output, FolderLearner(f"weights {update}"), state(update), keep=keep)  # pyright: ignore
+
+
+def saved(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / FOLDER).glob("update-*"))
+
+
+class Killed(BaseException):
+    """No program catches it, as none catches a SIGKILL."""
+
+
+def kill_at(moment: int, patch: pytest.MonkeyPatch) -> list[str]:
+    """Die ahead of the effect on the disk with this number, or, if it writes, half way through. Returns the effects."""
+    effects: list[str] = []
+
+    def dying(name: str, effect: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if len(effects) == moment:
+                if name == "write_text":
+                    effect(args[0], args[1][: len(args[1]) // 2])
+                raise Killed
+            effects.append(name)
+            return effect(*args, **kwargs)
+
+        return run
+
+    for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "write_text"), (shutil, "rmtree")):
+        patch.setattr(owner, name, dying(name, getattr(owner, name)))
+    return effects
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    folder = save(tmp_path, 3)
+    learner = FolderLearner()
+    learner.load(folder / "learner")
+    assert latest(tmp_path) == folder
+    assert read_state(folder) == state(3)
+    assert learner.word == "weights 3"
+    assert (folder / "model" / "config.json").read_text() == "weights 3"
+
+
+def test_a_run_without_a_checkpoint_starts_fresh(tmp_path: Path) -> None:
+    assert latest(tmp_path) is None
+
+
+def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path: Path) -> None:
+    found: list[int] = []
+    for moment in range(1000):
+        output = tmp_path / str(moment)
+        save(output, 1, keep=1)
+        with pytest.MonkeyPatch.context() as patch:
+            effects = kill_at(moment, patch)
+            with contextlib.suppress(Killed):
+                save(output, 2, keep=1)
+        folder = latest(output)
+        assert folder is not None
+        update = read_state(folder).update
+        files = [path.read_text() for path in (folder / "learner" / "rank0.pt", folder / "model" / "config.json")]
+        assert files == [f"weights {update}"] * 2, f"killed at {effects}"
+        found.append(update)
+        save(output, 2, keep=1)  # and the next process gets through
+        assert [path.name for path in (output / FOLDER).iterdir() if path.is_dir()] == ["update-000002"]
+        if len(effects) < moment:
+            break
+    assert found == sorted(found)
+    assert set(found) == {1, 2}
+    assert len(found) > 10
+
+
+def test_everything_reaches_the_disk_before_a_name_says_that_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[Path] = set()
+    unsynced: list[Path] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def watched_rename(path: Path, target: Path) -> Path:
+        unsynced.extend(one for one in (path, *path.rglob("*")) if one not in synced)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    save(tmp_path, 1)
+    assert unsynced == []
+    assert tmp_path / FOLDER in synced
+
+
+def test_a_kill_before_leaves_nothing_in_the_checkpoint_after(tmp_path: Path) -> None:
+    rank = tmp_path / FOLDER / ".update-000001.partial" / "learner" / "rank7.pt"
+    rank.parent.mkdir(parents=True)
+    rank.write_text("of a run with more ranks")
+    folder = save(tmp_path, 1)
+    assert [path.name for path in (folder / "learner").iterdir()] == ["rank0.pt"]
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    for update in (5, 10, 1000):
+        save(tmp_path, update, keep=2)
+    assert saved(tmp_path) == ["update-000010", "update-001000"]
+
+
+def test_a_run_that_fell_back_keeps_its_own_checkpoint_not_a_later_one_it_left(tmp_path: Path) -> None:
+    for update in (10, 20):
+        save(tmp_path, update, keep=2)
+    (tmp_path / FOLDER / TRACKER).write_text("update-000010")
+    folder = save(tmp_path, 15, keep=1)
+    assert latest(tmp_path) == folder
+    assert saved(tmp_path) == ["update-000015", "update-000020"]
+
+
+def test_a_tracker_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    shutil.rmtree(save(tmp_path, 1) / "learner")
+    (tmp_path / FOLDER / "update-000001" / checkpoint.STATE).unlink()
+    with pytest.raises(ConfigError, match="names update-000001, which is not there: write the name of another"):
+        latest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"update": 1}', '{"update": 1, "unknown": 2}'])
+def test_a_broken_state_is_refused(tmp_path: Path, text: str) -> None:
+    folder = save(tmp_path, 1)
+    (folder / checkpoint.STATE).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{folder}/state.json is broken .*: resume from another checkpoint"):
+        read_state(folder)
+
+
+def test_the_same_settings_are_the_same_run(tmp_path: Path) -> None:
+    check_same_run(state(1, seed=0, model={"source": "tiny"}), {"model": {"source": "tiny"}, "seed": 0}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            {"model": {"source": "other"}, "seed": 0},
+            r"model=\{'source': 'tiny'\}, this run has model=\{'source': 'other'",
+        ),
+        ({"model": {"source": "tiny"}, "seed": 1}, "seed=0, this run has seed=1"),
+        ({"model": {"source": "tiny"}}, "seed=0, this run has seed=None"),
+        ({"model": {"source": "tiny"}, "seed": 0, "group_size": 8}, "group_size=None, this run has group_size=8"),
+    ],
+)
+def test_another_runs_checkpoint_is_refused_by_the_setting_that_differs(
+    tmp_path: Path, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"was made with {named}"):
+        check_same_run(state(1, seed=0, model={"source": "tiny"}), settings, tmp_path)

@@ -1,0 +1,302 @@
+"""The loop with a policy, a learner and engines of a few lines each: what happens when, and what a resume repeats."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from envs import WORLDS
+from envs.prompts import DIALECTS
+from estimators.bipace import Bipace
+from rollout.collect import Collector, RolloutConfig
+from rollout.policy import Key
+from rollout.record import read_groups
+from rollout.seeds import derive_seed
+from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy, plain
+from trainer import checkpoint, run
+from trainer.checkpoint import latest, read_state
+from trainer.config import CheckpointConfig, EnvConfig, LogConfig, TrainConfig, ValidationConfig
+from trainer.learner import LearnReport, Scores
+from trainer.logs import read_metrics
+from trainer.parts import Parts
+from trainer.preflight import estimator_of
+from trainer.progress import Display
+from trainer.rank_types import Published
+from trainer.run import RunResult, train
+from trainer.step import UpdateReport, update
+from trainer.tasks import training_tasks
+from trainer.token_batch import Targets, TokenBatch
+from trainer.typed import ConfigError, build
+from trainer.world import World
+
+TIMED = ("seconds/", "share/")
+
+
+class HashLearner(FolderLearner):
+    """Its weights are a word that every update hashes together with what it was taught."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__("0")
+        self.events = events
+        self.dies_at: int | None = None
+        self.updates = 0
+
+    def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
+        self.events.append("score")
+        direction = np.random.default_rng(0).standard_normal((batch.num_rows, 4)).astype(np.float32)
+        logprobs = np.full(batch.num_response_tokens, -0.5, np.float32)
+        embedding = None if layer is None else direction
+        return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5)
+
+    def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
+        self.events.append("learn")
+        self.updates += 1
+        if self.updates == self.dies_at:
+            raise KeyboardInterrupt
+        targets.check_fits(batch)
+        self.word = str(derive_seed(self.word, seed, str(targets.advantage.tolist()), str(batch.tokens.tolist())))
+        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0) | {"optimizer_steps": 1, "tokens": 1}
+        return LearnReport(**means)  # pyright: ignore[reportArgumentType]
+
+    def publish(self, folder: Path, version: int) -> Published:
+        self.events.append(f"publish {version}")
+        path = folder / f"{version}.txt"
+        path.write_text(self.word)
+        return Published(path=str(path), version=version, names=(), shapes=(), checksum="")
+
+
+@dataclass(slots=True)
+class WordEngines:
+    """Serve the learner's word: what the policy says depends on it."""
+
+    events: list[str]
+    word: str = ""
+
+    def rest(self) -> None:
+        self.events.append("rest")
+
+    def wake(self) -> None:
+        self.events.append("wake")
+
+    def publish(self, weights: Path, version: int) -> None:
+        self.events.append(f"serve {version}")
+        self.word = weights.read_text()
+
+    def say(self, key: Key) -> str:
+        if self.events[-1:] != ["ask"]:
+            self.events.append("ask")
+        return "go" if derive_seed(self.word, *key) % 3 else "wait"
+
+
+@dataclass(slots=True)
+class Stack:
+    """One process of a run: its parts, and what they did in which order."""
+
+    events: list[str] = field(default_factory=list)
+    learner: HashLearner = field(init=False)
+    policy: ScriptedPolicy = field(init=False)
+    engines: WordEngines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learner, self.engines = HashLearner(self.events), WordEngines(self.events)
+        self.policy = ScriptedPolicy(self.engines.say)
+
+    def parts(self, config: TrainConfig, world: World, weights: Path) -> Parts:
+        collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
+        return Parts(
+            config=config,
+            world=world,
+            engines=self.engines,  # pyright: ignore[reportArgumentType]
+            learner=self.learner,  # pyright: ignore[reportArgumentType]
+            collector=collector,
+            weights_folder=weights,
+        )
+
+    def train(self, config: TrainConfig) -> RunResult:
+        """`run.train` with these parts in the place of Ray, vLLM and DeepSpeed."""
+
+        @contextmanager
+        def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[Parts]:
+            del display
+            weights = Path(config.output) / "weights"
+            weights.mkdir(exist_ok=True)
+            yield self.parts(config, world, weights)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, "assembled", assembled)
+            return train(config, Display(Console(quiet=True)))
+
+
+@pytest.fixture(autouse=True)
+def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORLDS, "corridor", Corridor)
+    monkeypatch.setitem(DIALECTS, "corridor", CORRIDOR_PROMPTS.dialect)
+
+
+@cache
+def defaults() -> TrainConfig:
+    with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
+        values = compose("train", overrides=["output=out"])
+    return build(TrainConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
+
+
+def configured(output: Path, **changes: Any) -> TrainConfig:
+    """Three groups of two rollouts, four updates; a checkpoint and a validation every two."""
+    plain_run = {
+        "env": EnvConfig(world="corridor", style="bare", history=6),
+        "rollout": RolloutConfig(history=6),
+        "estimator": {"name": "gigpo"},
+        "validation": ValidationConfig(every=2, tasks=2),
+        "checkpoint": CheckpointConfig(every=2, keep=2),
+        "log": LogConfig(tensorboard=False, wandb="disabled"),
+        "updates": 4,
+        "groups_per_update": 3,
+        "group_size": 2,
+    }
+    return replace(defaults(), output=str(output), **{**plain_run, **changes})
+
+
+def one_update(tmp_path: Path, number: int, **changes: Any) -> tuple[Stack, UpdateReport]:
+    stack, config = Stack(), configured(tmp_path, **changes)
+    corridor = Corridor()
+    world = World(
+        env=corridor,
+        prompter=CORRIDOR_PROMPTS,
+        train=tuple(corridor.tasks("train")),
+        validation=tuple(corridor.tasks("test")),
+    )
+    return stack, update(stack.parts(config, world, tmp_path), estimator_of(config), number)
+
+
+# --- one update ---------------------------------------------------------------------------------------------------
+
+
+def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 3)
+    assert stack.events == ["ask", "rest", "score", "learn", "publish 3", "wake", "serve 3"]
+    assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
+    assert stack.engines.word == stack.learner.word != "0"
+
+
+def test_an_update_plays_its_own_tasks_each_as_often_as_the_group_is_large(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 3)
+    tasks = training_tasks(("1", "2", "3", "4"), seed=0, update=2, groups=3)
+    assert [(group.task_id, group.seed, len(group.trajectories)) for group in report.collected.groups] == [
+        (task.task_id, task.seed, 2) for task in tasks
+    ]
+
+
+def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 1, estimator={"name": "bipace", "eps": "auto", "layer": -1})
+    assert isinstance(report.estimator, Bipace)
+    assert report.advantages.diagnostics["eps"] == report.estimator.eps != "auto"
+
+
+# --- a whole run --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_validates_before_the_first_update_and_as_often_as_told(tmp_path: Path) -> None:
+    stack = Stack()
+    result = stack.train(configured(tmp_path, updates=5))
+    assert [number for number, _ in result.validations] == [0, 2, 4, 5]
+    assert [sorted(one.task_id for one in found.trajectories) for _, found in result.validations] == [["5", "6"]] * 4
+    rows = read_metrics(tmp_path)
+    assert [row["update"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert [row["update"] for row in rows if "validation/success" in row] == [0, 2, 4, 5]
+    assert [event for event in stack.events if event.startswith("serve")] == [f"serve {number}" for number in range(6)]
+
+
+def test_a_run_leaves_its_newest_checkpoints_and_names_the_last_ones_model(tmp_path: Path) -> None:
+    result = Stack().train(configured(tmp_path, updates=7))
+    assert result.model == tmp_path / checkpoint.FOLDER / "update-000007" / "model"
+    assert (result.model / "config.json").is_file()
+    assert sorted(path.name for path in result.model.parents[1].glob("update-*")) == ["update-000006", "update-000007"]
+
+
+def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> None:
+    stack = Stack()
+    stack.train(configured(tmp_path, updates=2, record="rollouts", validation=ValidationConfig(every=9, tasks=2)))
+    recorded = [list(read_groups(tmp_path / "rollouts" / f"update-{number:06d}.jsonl.zst")) for number in (1, 2)]
+    assert [[group.task_id for group in groups] for groups in recorded] == [
+        [task.task_id for task in training_tasks(("1", "2", "3", "4"), seed=0, update=number, groups=3)]
+        for number in (0, 1)
+    ]
+
+
+# --- resume -------------------------------------------------------------------------------------------------------
+
+ESTIMATORS: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator["name"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimator: dict[str, Any]) -> None:
+    whole, killed, resumed = Stack(), Stack(), Stack()
+    whole.train(configured(tmp_path / "whole", estimator=estimator, updates=6))
+    killed.learner.dies_at = 5  # the checkpoint after update 4 is there, the work of update 5 is lost
+    cut_short = configured(tmp_path / "cut", estimator=estimator, updates=6, resume="auto")
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(cut_short)
+    result = resumed.train(cut_short)
+
+    assert resumed.learner.word == whole.learner.word
+    asked = plain(resumed.policy.asked)  # tasks, seeds, prompts and the turns before them
+    assert asked == plain(whole.policy.asked)[-len(asked) :]
+    assert resumed.events[:3] == ["publish 4", "wake", "serve 4"]
+    assert [number for number, _ in result.validations] == [6]
+    assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
+    states = [latest(tmp_path / name) for name in ("cut", "whole")]
+    assert [read_state(folder) for folder in states if folder] == [read_state(states[0] or tmp_path)] * 2
+
+
+def lasting(output: Path) -> list[dict[str, float]]:
+    """Rows without what a clock says."""
+    return [{name: value for name, value in row.items() if not name.startswith(TIMED)} for row in read_metrics(output)]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:
+    whole, killed, again = Stack(), Stack(), Stack()
+    whole.train(configured(tmp_path / "whole"))
+    killed.learner.dies_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(configured(tmp_path / "cut"))
+    again.train(configured(tmp_path / "cut"))
+    assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
+
+
+def test_more_updates_can_be_asked_for_afterwards(tmp_path: Path) -> None:
+    whole, first, second = Stack(), Stack(), Stack()
+    whole.train(configured(tmp_path / "whole", updates=4))
+    first.train(configured(tmp_path / "parts", updates=2))
+    second.train(configured(tmp_path / "parts", updates=4, resume="auto"))
+    assert second.learner.word == whole.learner.word
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "already holds a run: go on with resume=auto"),
+        ({"resume": "auto"}, "has done 2: raise updates"),
+        ({"resume": "auto", "updates": 4, "seed": 1}, "seed=0, this run has seed=1"),
+        ({"resume": "auto", "updates": 4, "group_size": 3}, "group_size=2, this run has group_size=3"),
+        ({"resume": "auto", "updates": 4, "model": None}, "model={.*prompt_tokens"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused_before_anything_starts(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    Stack().train(configured(tmp_path, updates=2))
+    if "model" in changes:
+        model = defaults().model
+        changes = {**changes, "model": replace(model, prompt_tokens=model.prompt_tokens - 1)}
+    refused = Stack()
+    with pytest.raises(ConfigError, match=named):
+        refused.train(configured(tmp_path, **{"updates": 2, **changes}))
+    assert refused.events == []

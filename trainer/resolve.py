@@ -1,0 +1,57 @@
+"""The model that is to act in a world: made, converted or fetched; and whether the world's prompts fit it."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from trainer.codec import ChatCodec
+from trainer.config import EnvConfig, ModelConfig
+from trainer.demos import corpus
+from trainer.model import ModelError, build_tiny, convert_smollm2
+from trainer.preflight import model_folder
+from trainer.typed import ConfigError
+from trainer.world import World
+
+CORPUS_TASKS = 400  # enough text for a tokenizer; more changes nothing but the time
+SAMPLED_PROMPTS = 64  # first prompts that are measured before a run, of each split
+NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.model")
+
+
+def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
+    """The model's Hugging Face folder; made, converted or fetched here where it must be. Raises ConfigError."""
+    cache = Path(config.cache).absolute()
+    try:
+        if config.source == "tiny":
+            texts = corpus(world.env, world.train[:CORPUS_TASKS], world.prompter, history=env.history)
+            return str(build_tiny(texts, config.tiny, cache))
+        if config.source == "smollm2_135m":
+            return str(convert_smollm2(cache))
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    return str(model_folder(config) or _fetched(config.source))
+
+
+def check_prompts(model: ModelConfig, env: EnvConfig, world: World, codec: ChatCodec) -> None:
+    """Raises ConfigError where a task's first prompt does not fit; before any weights are loaded."""
+    for split in (world.train, world.validation):
+        for task_id in split[:: max(1, len(split) // SAMPLED_PROMPTS)]:
+            first = world.env.reset(task_id, seed=0)
+            messages = world.prompter.render(first=first, turns=(), now=first, history=env.history)
+            length = len(codec.encode(messages))
+            if length > model.prompt_tokens:
+                raise ConfigError(
+                    f"the first prompt of {task_id!r} has {length} tokens, model.prompt_tokens={model.prompt_tokens}: "
+                    "raise it, or choose a shorter env.style"
+                )
+
+
+def _fetched(source: str) -> str:
+    """The folder of a hub id, fetched once: engines and ranks read files and never ask the hub."""
+    try:
+        return snapshot_download(source, allow_patterns=list(NEEDED))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ConfigError(
+            f"model.source={source!r} is no folder here and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}): check the id and the network, or give a folder"
+        ) from error
