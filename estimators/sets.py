@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Norm = Literal["mean", "mean_std"]
+Lone = Literal["zero", "raw"]
 
 STD_FLOOR = 1e-6  # added to every standard deviation, as in 2505.10978's public code
 NO_SPREAD = 1e-6  # relative spread below which a set carries no signal
@@ -32,6 +33,10 @@ class Sets:
         # A stable sort by the key alone keeps the rows of one old set together inside each run of equal keys.
         order = self.order[np.argsort(key[self.order], kind="stable")]
         return cut(order, changes(key[order]) | changes(self.label[order]))
+
+    def parts(self) -> list[NDArray[np.int64]]:
+        """The rows of each set."""
+        return np.split(self.order, self.start[1:])
 
     def sum(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum [S] of `value` [N] over each set."""
@@ -76,19 +81,24 @@ class Moments:
     signal: NDArray[np.bool_]
 
 
-def moments(sets: Sets, value: NDArray[np.float64], norm: Norm) -> Moments:
-    """Mean and scale of `value` [N] over each set: std (ddof 1) + 1e-6 for "mean_std", 1 for "mean".
+def moments(sets: Sets, value: NDArray[np.float64], norm: Norm, *, ddof: int = 1, lone: Lone = "zero") -> Moments:
+    """Mean and scale of `value` [N] over each set: std + 1e-6 for "mean_std", 1 for "mean".
 
     A set of one, or with max - min below 1e-6 * max(1, |mean|), has no signal: its advantages are exactly 0. Without
-    the rule rounding alone is standardised to order 1 (23 equal returns of 9.025 in float32: 0.65).
+    the rule rounding alone is standardised to order 1 (23 equal returns of 9.025 in float32: 0.65). lone="raw" lets
+    the value of a set of one through as it is, as the public GiGPO code does.
     """
     mean = sets.mean(value)
-    signal = (sets.size > 1) & (sets.spread(value) >= NO_SPREAD * np.maximum(1.0, np.abs(mean)))
-    if norm == "mean":
-        return Moments(mean=mean, scale=np.ones_like(mean), signal=signal)
-    deviation = value - mean[sets.label]
-    variance = sets.sum(deviation * deviation) / np.maximum(sets.size - 1, 1)
-    return Moments(mean=mean, scale=np.sqrt(variance) + STD_FLOOR, signal=signal)
+    alone = sets.size == 1
+    signal = ~alone & (sets.spread(value) >= NO_SPREAD * np.maximum(1.0, np.abs(mean)))
+    scale = np.ones_like(mean)
+    if norm == "mean_std":
+        deviation = value - mean[sets.label]
+        variance = sets.sum(deviation * deviation) / np.maximum(sets.size - ddof, 1)
+        scale = np.where(alone, 1.0, np.sqrt(variance) + STD_FLOOR)
+    if lone == "raw":
+        return Moments(mean=np.where(alone, 0.0, mean), scale=scale, signal=signal | alone)
+    return Moments(mean=mean, scale=scale, signal=signal)
 
 
 def relative(value: NDArray[np.float64], label: NDArray[np.int64], of: Moments) -> NDArray[np.float64]:
