@@ -66,6 +66,8 @@ def check_options(estimator: Any) -> None:
 def suggestion(value: object, right: Iterable[str]) -> str:
     """The nearest of the `right` words and the list of them, as the end of a message."""
     words = sorted(right)
+    if not words:
+        return "it has none"
     nearest = get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
     return f"did you mean {nearest!r}? It is one of {', '.join(words)}"
 

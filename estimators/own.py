@@ -26,9 +26,8 @@ def loaded(target: str) -> Callable[..., Any]:
 
 def installed(name: str) -> Callable[..., Any] | None:
     """The same for an installed package's entry point of that name; None where there is none."""
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return _maker(point.load())
-    return None
+    point = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
+    return None if point is None else _maker(point.load())
 
 
 def _maker(found: Any) -> Callable[..., Any]:
