@@ -31,14 +31,15 @@ def row_penalty(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> N
 
 
 def _cost(batch: StepBatch, invalid_penalty: float) -> NDArray[np.float64]:
-    return np.where(batch.invalid, invalid_penalty, 0.0)
+    return batch.invalid.astype(np.float64) * invalid_penalty
 
 
 def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> EpisodeReturns:
     """R = sum of rewards, undiscounted (2505.10978 sec. 3)."""
     rollout = batch.rollouts.sum(rewards(batch, penalty, invalid_penalty))
-    row = rollout[batch.rollouts.label] - row_penalty(batch, penalty, invalid_penalty)
-    return EpisodeReturns(rollout=rollout, row=row)
+    row = rollout[batch.rollouts.label]
+    own = row - _cost(batch, invalid_penalty) if penalty == "row" else row
+    return EpisodeReturns(rollout=rollout, row=own)
 
 
 def outcomes(batch: StepBatch) -> NDArray[np.float64]:
@@ -54,7 +55,7 @@ def succeeded(batch: StepBatch, success_reward: float) -> NDArray[np.bool_]:
 def returns_to_go(batch: StepBatch, gamma: float, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
     """G_t = r_t + gamma * G_{t+1} [N] (2505.10978 eq. 5)."""
     future = discounted(batch, rewards(batch, penalty, invalid_penalty), gamma)
-    return future - row_penalty(batch, penalty, invalid_penalty)
+    return future - _cost(batch, invalid_penalty) if penalty == "row" else future
 
 
 def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
@@ -66,7 +67,9 @@ def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> ND
     total = value[batch.rollouts.order]
     weight = gamma
     for reach, within in _doubling(batch):
-        total[:-reach] += weight * within * total[reach:]
+        later = total[reach:] * weight
+        later *= within
+        total[:-reach] += later
         weight *= weight
     return _by_row(batch, total)
 

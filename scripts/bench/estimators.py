@@ -77,17 +77,25 @@ def public_gigpo(batch):
     for group in np.unique(uid):
         clusters = defaultdict(list)
         for i in np.where(uid == group)[0]:
-            clusters[texts[i]].append(i)
+            clusters[_hashable(texts[i])].append(i)
         for members in clusters.values():
             label = str(uuid4())
             for i in members:
                 anchor[i] = label
-    return _by_list(score, uid) + _by_list(step, anchor)
+    return _by_list(score, uid, who) + _by_list(step, anchor, who)
 
 
-def _by_list(score, index):
-    lists, result = defaultdict(list), np.zeros(len(score))
+def _hashable(value):
+    if isinstance(value, int | float | str | bool):
+        return value
+    return tuple(value)
+
+
+def _by_list(score, index, who):
+    lists, result, seen = defaultdict(list), np.zeros(len(score)), set()
     for i in range(len(score)):
+        if (index[i], who[i]) in seen:  # it stays empty where every row counts
+            continue
         lists[index[i]].append(score[i])
     mean = {key: np.mean(values) for key, values in lists.items()}
     std = {key: np.std(values, ddof=1) if len(values) > 1 else 1.0 for key, values in lists.items()}

@@ -1,5 +1,8 @@
 """A user's own estimator: one file, found by `_target_` or by the entry point of its package."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from estimators import build, group_based, requires
@@ -87,3 +90,14 @@ def test_what_cannot_be_built_is_refused_with_the_remedy(own, options, message):
 def test_an_unknown_name_tells_of_the_two_ways():
     with pytest.raises(ValueError, match=r"'mine' is unknown: .*your own needs `_target_` or an entry point in 'step"):
         build("mine")
+
+
+def test_the_worked_example_of_the_docs_holds(tmp_path, monkeypatch, rows):
+    text = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text()
+    (tmp_path / "my_credit.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    # One rollout in states 4 4 5, R = 8: the second visit to 4 gets nothing.
+    batch = rows(trajectory=[0, 0, 0], time=[0, 1, 2], reward=[0.0, 0.0, 8.0], state=[4, 4, 5])
+    result = build("first_visit", _target_="my_credit.FirstVisit", scale=0.5)(batch)
+    assert result.value.tolist() == [4.0, 0.0, 4.0]
+    assert result.diagnostics == {"first": 2 / 3}
