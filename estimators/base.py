@@ -34,6 +34,7 @@ class StepBatch:
     embedding: float32 [N, D], the actor's late hidden state at the last prompt token.
     repair: float64 [N] in [0, 1], IBPO's s of the rollout, constant over it.
     edited: bool [N], IBPO: the row's action was changed by a successful revision.
+    similar: int64 [N], code of the group of similar observations, for an estimator with `similarity` below 1.
 
     rollouts, groups: the rows by rollout and by group, both in the order (group, trajectory, time).
 
@@ -54,6 +55,7 @@ class StepBatch:
     embedding: NDArray[np.float32] | None = None
     repair: NDArray[np.float64] | None = None
     edited: NDArray[np.bool_] | None = None
+    similar: NDArray[np.int64] | None = None
     rollouts: Sets = field(init=False, repr=False)
     groups: Sets = field(init=False, repr=False)
 
@@ -83,10 +85,31 @@ class StepBatch:
     def __len__(self) -> int:
         return len(self.group)
 
+    def needed(self, name: str, by: str) -> NDArray[Any]:
+        """The optional column `name` [N] or [N, D]. Raises ValueError, naming who needs it, where it is missing."""
+        value: NDArray[Any] | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"{by} needs {name}, the batch has None in all rows: {_OPTIONAL[name]}")
+        return value
+
     @property
     def siblings(self) -> Sets:
         """The M rollouts cut by group; rollout m is set m of `rollouts`, group g is set g of `groups`."""
         return cut(np.arange(len(self.rollouts.size)), changes(self.group[self.rollouts.firsts()]))
+
+    @property
+    def anchors(self) -> Sets:
+        """The groups cut into rows that stood in the same state: GiGPO's anchor groups, a graph's nodes."""
+        return self.groups.split(self.state)
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Action keys [N], with a key of its own for every row that names no action."""
+        unparsed = self.action == UNPARSED
+        if not unparsed.any():
+            return self.action
+        codes = np.unique(self.action, return_inverse=True)[1]  # 0..K-1, which leaves room for the rows' own keys
+        return np.where(unparsed, len(self) + np.arange(len(self)), codes)
 
 
 _COLUMNS: Mapping[str, type[np.generic]] = {
@@ -99,8 +122,14 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "embedding": np.float32,
     "repair": np.float64,
     "edited": np.bool_,
+    "similar": np.int64,
 }
-_OPTIONAL = frozenset({"embedding", "repair", "edited"})
+_OPTIONAL: Mapping[str, str] = {  # and what to do where one is needed and missing
+    "embedding": "let the learner keep hidden states",
+    "repair": "run the revision phase, or take grpo",
+    "edited": "run the revision phase, or take grpo",
+    "similar": "group the observations by similarity, or set similarity=1",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,6 +186,11 @@ def hidden_layer(estimator: Estimator) -> int | None:
     if not isinstance(layer, int):
         raise ValueError(f"{estimator!r} requires an embedding but has layer={layer!r}: give it an integer, such as -8")
     return layer
+
+
+def similarity(estimator: Estimator) -> float:
+    """From which ratio on two observations count as one in the `similar` column; 1 where it needs no such column."""
+    return float(getattr(estimator, "similarity", 1.0))
 
 
 def calibrated(estimator: Estimator, batch: StepBatch) -> Estimator:

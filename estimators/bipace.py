@@ -1,24 +1,23 @@
 """BiPACE: states grouped by the policy's own hidden states, and inside a group actions against actions (2606.25556)."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from estimators.base import UNPARSED, Advantages, StepBatch
 from estimators.clusters import Centroid, calibrate, cluster
-from estimators.grpo import episode_advantage
-from estimators.options import EpisodeStats, Penalty, check_options
+from estimators.grpo import Grpo
 from estimators.returns import returns_to_go
-from estimators.sets import Norm, Sets, moments, size_report
+from estimators.sets import Sets, moments, size_report
 
 Variant = Literal["q", "action_tag", "first_token", "state_only"]
 NoContrast = Literal["leave_one_out", "zero"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bipace:
+class Bipace(Grpo):
     """A = A_E + omega * A_S (2606.25556). A_E as `Grpo`; A_S is PACE over the clusters of BiGPO (`cluster`).
 
     In a cluster C of n rows, C= the m rows with i's action key, Cx the others, G the return to go:
@@ -34,10 +33,6 @@ class Bipace:
 
     gamma: float = 0.95
     omega: float = 1.0
-    norm: Norm = "mean_std"
-    episode_stats: EpisodeStats = "trajectory"
-    penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
     eps: float | Literal["auto"] = 0.10
     layer: int = -8
     variant: Variant = "q"
@@ -45,15 +40,16 @@ class Bipace:
     centroid: Centroid = "mean"
     kappa: float = 0.0
 
-    requires: ClassVar[frozenset[str]] = frozenset({"embedding"})
-    group_based: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
-        check_options(self)
+        Grpo.__post_init__(self)  # not super(): a slotted dataclass is another class than its body saw
         if self.kappa and self.variant != "q":
             raise ValueError(
                 f"kappa={self.kappa} has no effect on variant={self.variant!r}: set kappa=0 or variant='q'"
             )
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({"embedding"})
 
     @property
     def action_key(self) -> str:
@@ -63,17 +59,15 @@ class Bipace:
         """Itself, with "auto" replaced by the eps that suits `batch` (`calibrate`)."""
         if self.eps != "auto":
             return self
-        return replace(self, eps=calibrate(batch, _embedding(batch), self.centroid))
+        return replace(self, eps=calibrate(batch, batch.needed("embedding", "bipace"), self.centroid))
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         if self.eps == "auto":
             raise ValueError(
                 "eps='auto' is not measured yet: use calibrated(batch) once, at the first update, or a number"
             )
-        episode, diagnostics = episode_advantage(
-            batch, self.norm, self.episode_stats, self.penalty, self.invalid_penalty
-        )
-        clusters = cluster(batch, _embedding(batch), self.eps, self.centroid)
+        episode, diagnostics = self.episode(batch)
+        clusters = cluster(batch, batch.needed("embedding", "bipace"), self.eps, self.centroid)
         step, contrast_report = self._step(batch, clusters)
         sizes = size_report(clusters, batch.groups)
         return Advantages(
@@ -100,7 +94,7 @@ class Bipace:
         self, batch: StepBatch, clusters: Sets, returns: NDArray[np.float64], deviation: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, float]]:
         """Each row's action against the cluster's others [N], where it has others [N], and what the keys look like."""
-        alike = clusters.split(_keys(batch))
+        alike = clusters.split(batch.keys)
         n, m = clusters.size[clusters.label], alike.size[alike.label]
         same = alike.sum(returns)[alike.label]
         total = clusters.sum(returns)[clusters.label]
@@ -115,18 +109,3 @@ class Bipace:
             "parse_rate": float((batch.action != UNPARSED).mean()),
         }
         return np.where(n > m, against, fallback), n > m, report
-
-
-def _embedding(batch: StepBatch) -> NDArray[np.float32]:
-    if batch.embedding is None:
-        raise ValueError("bipace needs embedding, the batch has None in all rows: let the learner keep hidden states")
-    return batch.embedding
-
-
-def _keys(batch: StepBatch) -> NDArray[np.int64]:
-    """Action keys [N], with a key of its own for every row that names no action."""
-    unparsed = batch.action == UNPARSED
-    if not unparsed.any():
-        return batch.action
-    codes = np.unique(batch.action, return_inverse=True)[1]  # 0..K-1, which leaves room for the rows' own keys
-    return np.where(unparsed, len(batch) + np.arange(len(batch)), codes)

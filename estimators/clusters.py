@@ -77,7 +77,7 @@ def assign(gram: NDArray[np.float32], eps: float, centroid: Centroid) -> NDArray
 
 def _grams(batch: StepBatch, embedding: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Per group: its rows [n] in the order (trajectory, time), and the products [n, n] of their unit vectors."""
-    for rows in np.split(batch.groups.order, batch.groups.start[1:]):
+    for rows in batch.groups.parts():
         run = bool(np.all(np.diff(rows) == 1))
         vectors = embedding[rows[0] : rows[-1] + 1] if run else embedding[rows]  # a slice copies nothing
         gram = vectors @ vectors.T

@@ -1,46 +1,43 @@
 """GiGPO: GRPO between rollouts, and again between the steps that stood in the same state (2505.10978)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from estimators.base import Advantages, StepBatch
-from estimators.grpo import episode_advantage
-from estimators.options import EpisodeStats, Penalty, check_options
+from estimators.grpo import Grpo
 from estimators.returns import returns_to_go
-from estimators.sets import Norm, moments, relative, size_report
+from estimators.sets import Sets, moments, relative, size_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gigpo:
+class Gigpo(Grpo):
     """A = A_E + omega * A_S (2505.10978 eq. 3, 5-8).
 
     A_E as `Grpo`. Rows with equal (group, state) form an anchor group; A_S = (G - mean) / F over it, G the return to
-    go, F the std or 1. Alone in its state a row has A_S = 0, so without repeated states this is GRPO.
+    go, F the std or 1. Alone in its state a row has A_S = 0, so without repeated states this is GRPO. With
+    `similarity` below 1 the anchor groups are those of the `similar` column: texts whose ratio is at least that.
     Diagnostics: `flat_group_share` and the anchor groups' sizes (`size_report`).
+    Raises ValueError for a similarity below 1 on a batch without `similar`.
     """
 
     gamma: float = 0.95
     omega: float = 1.0
-    norm: Norm = "mean_std"
-    episode_stats: EpisodeStats = "trajectory"
-    penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
+    similarity: float = 1.0
 
-    requires: ClassVar[frozenset[str]] = frozenset()
-    group_based: ClassVar[bool] = True
-    action_key: ClassVar[str] = "action"
-
-    def __post_init__(self) -> None:
-        check_options(self)
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset() if self.similarity == 1.0 else frozenset({"similar"})
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
-        episode, diagnostics = episode_advantage(
-            batch, self.norm, self.episode_stats, self.penalty, self.invalid_penalty
-        )
+        episode, diagnostics = self.episode(batch)
         returns = returns_to_go(batch, self.gamma, self.penalty, self.invalid_penalty)
-        anchors = batch.groups.split(batch.state)
+        anchors = self._anchors(batch)
         step = relative(returns, anchors.label, moments(anchors, returns, self.norm))
         return Advantages(
             value=episode + self.omega * step,
             diagnostics={**diagnostics, **size_report(anchors, batch.groups)},
         )
+
+    def _anchors(self, batch: StepBatch) -> Sets:
+        if self.similarity == 1.0:
+            return batch.anchors
+        return batch.groups.split(batch.needed("similar", f"gigpo with similarity={self.similarity}"))

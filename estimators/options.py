@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-from estimators.sets import Norm
+from estimators.sets import Lone, Norm
 
 EpisodeStats = Literal["trajectory", "row"]
 Penalty = Literal["return", "row"]
@@ -25,18 +25,28 @@ class Range:
 RANGES: Mapping[str, Range] = {
     "gamma": Range(high=1.0),
     "omega": Range(),
+    "similarity": Range(high=1.0),
     "invalid_penalty": Range(),
     "eps": Range(high=1.0, words=("auto",)),  # up to a right angle: beyond it a cluster's mean may vanish
     "kappa": Range(),
     "layer": Range(low=-math.inf, integer=True),
+    "depth": Range(integer=True),
+    "alpha": Range(),
+    "success_reward": Range(low=1e-6),
+    "boost": Range(high=1.0),
+    "decay": Range(high=1.0),
+    "trace": Range(high=1.0),
+    "floor": Range(low=1e-6),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "norm": get_args(Norm),
     "episode_stats": get_args(EpisodeStats),
     "penalty": get_args(Penalty),
+    "lone": get_args(Lone),
     "variant": ("q", "action_tag", "first_token", "state_only"),
     "no_contrast": ("leave_one_out", "zero"),
     "centroid": ("mean", "first"),
+    "baseline": ("none", "group"),
 }
 
 
@@ -56,6 +66,8 @@ def check_options(estimator: Any) -> None:
 def suggestion(value: object, right: Iterable[str]) -> str:
     """The nearest of the `right` words and the list of them, as the end of a message."""
     words = sorted(right)
+    if not words:
+        return "it has none"
     nearest = get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
     return f"did you mean {nearest!r}? It is one of {', '.join(words)}"
 

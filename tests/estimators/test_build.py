@@ -7,7 +7,11 @@ from estimators.bipace import Bipace
 from estimators.grpo import Grpo
 
 BAD = [
-    ("gigp", {}, r"estimator 'gigp' is unknown: did you mean 'gigpo'\? It is one of bipace, gigpo, grpo, rloo"),
+    (
+        "gigp",
+        {},
+        r"estimator 'gigp' is unknown: did you mean 'gigpo'\? It is one of bipace, crbc, .*your own needs `_target_`",
+    ),
     ("gigpo", {"gama": 0.9}, r"gigpo has no option 'gama': did you mean 'gamma'\? It is one of episode_stats, gamma"),
     ("grpo", {"gamma": 0.9}, r"grpo has no option 'gamma'"),
     ("gigpo", {"norm": "std"}, r"gigpo: norm='std' is unknown: did you mean 'mean_std'\? It is one of mean, mean_std"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch, build
+from estimators import StepBatch, action_key, build, group_based, requires
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 OPTIONS = {
@@ -104,3 +104,9 @@ def test_a_row_penalty_lowers_its_row_alone_and_no_statistics_by_trajectory(rows
 def test_flat_group_share_counts_groups_without_spread(rows, name):
     batch = rows(group=[0, 0, 1, 1, 2, 3, 3], reward=[1.0, 1.0, 0.0, 1.0, 5.0, 2.0, 2.0])
     assert build(name)(batch).diagnostics == {"flat_group_share": 0.75}
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo"])
+def test_facts_that_the_trainer_asks_for(name):
+    made = build(name)
+    assert (requires(made), group_based(made), action_key(made)) == (frozenset(), True, "action")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from estimators.sets import Sets, cut, moments, relative, size_report
+from estimators.sets import Sets, cut, moments, narrow, relative, size_report
 
 
 def sets_of(labels) -> Sets:
@@ -53,6 +53,22 @@ def test_split_cuts_every_set_by_the_key_and_keeps_the_order_inside():
     assert [parts[label] for label in sets.label] == [[0, 4], [1, 3], [2, 5], [1, 3], [0, 4], [2, 5]]
     assert sets.size[sets.label].tolist() == [2, 2, 2, 2, 2, 2]
     assert sets.firsts().tolist() == [part[0] for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("keys", "bits"),
+    [
+        ([-(2**15), 2**15 - 1], 16),
+        ([0, 2**15], 64),
+        ([-(2**15) - 1, 0], 64),
+        ([5, 5 + 2**16], 64),
+        ([2**40, -(2**40)], 64),
+    ],
+)
+def test_keys_are_narrowed_only_where_none_changes(keys, bits):
+    narrowed = narrow(np.array(keys))
+    assert (narrowed.tolist(), 8 * narrowed.itemsize) == (keys, bits)
+    assert sets_of([0, 0]).split(np.array(keys)).size.tolist() == [1, 1]
 
 
 def test_size_report_counts_clusters_and_holds_the_largest_against_its_own_group():

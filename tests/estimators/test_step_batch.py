@@ -34,7 +34,7 @@ BAD = [
     ({**GOOD, "group": []}, r"group has no rows"),
     ({**GOOD, "group": 3}, r"group has shape \(\)"),
     ({**GOOD, "reward": [1.0, 0.0]}, r"reward has 2 rows where 4 are due"),
-    ({**GOOD, "reward": None}, r"reward is None: only edited, embedding, repair may be missing"),
+    ({**GOOD, "reward": None}, r"reward is None: only edited, embedding, repair, similar may be missing"),
     ({**GOOD, "embedding": np.ones(4, np.float32)}, r"embedding has shape \(4,\): give it 2 axes"),
     ({**GOOD, "state": ["a", "b", "c", "d"]}, r"state has dtype <U1: give it int64"),
     ({**GOOD, "state": [0.0, 1.0, 0.25, 0.5]}, r"row 2: state=0.25 does not fit int64"),

@@ -1,0 +1,180 @@
+"""Time of every estimator against its formula in plain loops, and against the public GiGPO code's way, in one run.
+
+python -m scripts.bench.estimators [rows ...]   (682 2116 5596 19769 unless given; then BiPACE with 6,400 vectors)
+Every loop's answer is held against the fast one before its time counts. Last line: JSON.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeVar
+from uuid import uuid4
+
+import numpy as np
+
+from estimators import ESTIMATORS, StepBatch, build
+from estimators.clusters import cluster
+from scripts.bench.loops import Loops
+
+T = TypeVar("T")
+SIZES = (682, 2116, 5596, 19769)
+SETTINGS = {"bipace": {"eps": 0.0}}  # on one-hot states eps 0 finds the states
+
+
+def make_batch(rows, seed=0, vectors=None):
+    """Groups of 8 rollouts of many lengths; some states come up in most of a group's rollouts, a tail of them once."""
+    rng = np.random.default_rng(seed)
+    groups = 64 if rows > 10_000 else 16
+    lengths = 1 + rng.multinomial(rows - 8 * groups, rng.dirichlet(np.full(8 * groups, 6.0)))
+    trajectory = np.repeat(np.arange(8 * groups), lengths)
+    time = np.concatenate([np.arange(n) for n in lengths])
+    chance = 1.0 / np.arange(1, 201) ** 1.5
+    state = rng.choice(200, rows, p=chance / chance.sum())
+    last = time == lengths[trajectory] - 1
+    columns = {
+        "group": trajectory // 8,
+        "trajectory": trajectory,
+        "time": time,
+        "reward": 10.0 * (last & (rng.random(8 * groups) < 0.5)[trajectory]),
+        "invalid": rng.random(rows) < 0.05,
+        "state": state,
+        "action": rng.integers(0, 4, rows),
+        "embedding": np.eye(200, dtype=np.float32)[state] if vectors is None else vectors(rng, trajectory // 8, state),
+        "repair": np.zeros(rows),
+        "edited": np.zeros(rows, bool),
+    }
+    return StepBatch(**columns)
+
+
+def hidden(rng, group, state, width=3584):
+    """Vectors [N, width] around one direction per group and state, about 0.02 from it."""
+    centre = rng.standard_normal((group.max() + 1, 200, width), dtype=np.float32)
+    return centre[group, state] + 0.2 * rng.standard_normal((len(state), width), dtype=np.float32)
+
+
+def public_gigpo(batch):
+    """Row by row and rollout by rollout: lists of scores per uid, a scan of the batch per rollout, a uuid a state."""
+    uid, who, reward = batch.group, batch.trajectory, batch.reward
+    texts = np.array([f"observation {state}" for state in batch.state], dtype=object)
+    of_rollout = {}
+    for rollout in np.unique(who):
+        inside = np.where(who == rollout)[0]
+        running, future = 0.0, np.zeros(len(inside))
+        for t in reversed(range(len(inside))):
+            running = reward[inside[t]] + 0.95 * running
+            future[t] = running
+        of_rollout[rollout] = (reward[inside].sum(), future)
+    score, step = np.zeros(len(batch)), np.zeros(len(batch))
+    for rollout in np.unique(who):
+        inside = np.where(who == rollout)[0]
+        score[inside], step[inside] = of_rollout[rollout]
+    for i in range(len(batch)):
+        score[i] -= 0.1 * batch.invalid[i]
+        step[i] -= 0.1 * batch.invalid[i]
+    anchor = np.empty(len(batch), dtype=object)
+    for group in np.unique(uid):
+        clusters = defaultdict(list)
+        for i in np.where(uid == group)[0]:
+            clusters[_hashable(texts[i])].append(i)
+        for members in clusters.values():
+            label = str(uuid4())
+            for i in members:
+                anchor[i] = label
+    return _by_list(score, uid, who) + _by_list(step, anchor, who)
+
+
+def _hashable(value):
+    if isinstance(value, int | float | str | bool):
+        return value
+    return tuple(value)
+
+
+def _by_list(score, index, who):
+    lists, result, seen = defaultdict(list), np.zeros(len(score)), set()
+    for i in range(len(score)):
+        if (index[i], who[i]) in seen:  # it stays empty where every row counts
+            continue
+        lists[index[i]].append(score[i])
+    mean = {key: np.mean(values) for key, values in lists.items()}
+    std = {key: np.std(values, ddof=1) if len(values) > 1 else 1.0 for key, values in lists.items()}
+    for i in range(len(score)):
+        result[i] = (score[i] - mean[index[i]]) / (std[index[i]] + 1e-6)
+    return result
+
+
+def best(call: Callable[[], T], times: int) -> tuple[float, T]:
+    """(seconds of the fastest of 1 + `times` calls, the answer)."""
+    begun = perf_counter()
+    answer = call()
+    seconds = perf_counter() - begun
+    for _ in range(times):
+        begun = perf_counter()
+        call()
+        seconds = min(seconds, perf_counter() - begun)
+    return seconds, answer
+
+
+def compare(rows):
+    """Print one line per estimator at this size; {name: times faster than the public way}."""
+    batch = make_batch(rows)
+    sizes = build("gigpo")(batch).diagnostics
+    print(f"{rows} rows, {len(batch.rollouts.size)} rollouts; states: {sizes['singleton_share']:.0%} seen once, mean "
+          f"{sizes['cluster_size_mean']:.1f}, P90 {sizes['cluster_size_p90']:.0f}")  # fmt: skip
+    public_s, public = best(lambda: public_gigpo(batch), 4)
+    loops = Loops(batch)
+    speedup = {}
+    for name in sorted(ESTIMATORS):
+        made = build(name, **SETTINGS.get(name, {}))
+        fast_s, fast = best(lambda made=made: made(batch).value, 20)
+        slow_s, slow = best(getattr(loops, name), 1)
+        np.testing.assert_allclose(fast, slow, rtol=1e-6, atol=1e-6)
+        line = f"  {name:12} {1e3 * fast_s:9.2f} ms   loops x{slow_s / fast_s:6.0f}"
+        if name == "gigpo":
+            compat = build("gigpo", episode_stats="row", penalty="row", lone="raw")
+            fast_s, fast = best(lambda compat=compat: compat(batch).value, 20)
+            np.testing.assert_allclose(fast, public, rtol=1e-6, atol=1e-6)
+            speedup[name] = public_s / fast_s
+            line += (
+                f"   public way x{speedup[name]:5.0f} ({1e3 * public_s:.0f} ms, compat preset {1e3 * fast_s:.2f} ms)"
+            )
+        print(line)
+    return speedup
+
+
+def slow_clusters(batch, eps):
+    """BiGPO one row at a time: a product of the row with every centroid, the centroid re-made when it gains a row."""
+    label = np.zeros(len(batch), np.int64)
+    unit = batch.embedding / np.linalg.norm(batch.embedding, axis=1, keepdims=True)
+    for rows in batch.groups.parts():
+        sums, centroids = [], np.empty((0, unit.shape[1]), np.float32)
+        for i in rows:
+            near = centroids @ unit[i]
+            at = int(near.argmax()) if len(near) else 0
+            if not len(near) or 1.0 - near[at] > eps:
+                at = len(sums)
+                sums.append(unit[i].copy())
+                centroids = np.vstack([centroids, unit[i]])
+            else:
+                sums[at] += unit[i]
+                centroids[at] = sums[at] / np.linalg.norm(sums[at])
+            label[i] = at
+    return batch.groups.split(label)
+
+
+def main(sizes):
+    gigpo = {rows: compare(rows)["gigpo"] for rows in sizes}
+    batch = make_batch(6400, vectors=hidden)
+    bipace = build("bipace", eps=0.05)
+    fast_s, _ = best(lambda: bipace(batch), 5)
+    slow_s, slow = best(lambda: slow_clusters(batch, 0.05), 0)
+    fast = cluster(batch, batch.needed("embedding", "the bench"), 0.05, "mean")
+    assert np.array_equal(fast.label, slow.label), "clusters differ from the loop's"
+    print(f"bipace of 6400 x 3584: {1e3 * fast_s:.0f} ms, {len(fast.size)} clusters; row by row {1e3 * slow_s:.0f} ms")
+    report = {"bipace_6400_s": round(fast_s, 4), "bipace_speedup_6400": round(slow_s / fast_s, 1)}
+    print(json.dumps({f"gigpo_speedup_{rows}": round(times, 1) for rows, times in gigpo.items()} | report))
+
+
+if __name__ == "__main__":
+    main([int(rows) for rows in sys.argv[1:]] or SIZES)

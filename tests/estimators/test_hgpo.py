@@ -1,0 +1,87 @@
+"""HGPO against loops, by hand, and at its limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estimators import StepBatch, build
+from tests.estimators.slow import returns, rewards, standard, within_visits
+
+LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
+SEED = st.integers(0, 2**32 - 1)
+
+
+def context(batch, i, k):
+    """The states of the rollout's steps t - k .. t, as many as there are."""
+    mine = {batch.time[j]: batch.state[j] for j in np.flatnonzero(batch.trajectory == batch.trajectory[i])}
+    return (batch.group[i], *(mine[t] for t in range(max(0, batch.time[i] - k), batch.time[i] + 1)))
+
+
+def slow(batch, depth, alpha, gamma, norm):
+    future = returns(batch, gamma, rewards(batch))
+    total = sum((k + 1) ** alpha for k in range(depth + 1))
+    result = np.zeros(len(batch))
+    for k in range(depth + 1):
+        contexts = [context(batch, i, k) for i in range(len(batch))]
+        for i, mine in enumerate(contexts):
+            values = future[[other == mine for other in contexts]]
+            result[i] += (k + 1) ** alpha / total * standard(future[i], values, norm, ddof=0)
+    return result
+
+
+@given(
+    seed=SEED,
+    lengths=LENGTHS,
+    depth=st.integers(0, 4),
+    alpha=st.sampled_from([0.0, 1.0, 2.0]),
+    gamma=st.sampled_from([0.5, 0.95]),
+    norm=st.sampled_from(["mean", "mean_std"]),
+)
+def test_hgpo_equals_the_formula_in_loops(random_columns, seed, lengths, depth, alpha, gamma, norm):
+    batch = StepBatch(**random_columns(seed, lengths, num_states=2))
+    fast = build("hgpo", depth=depth, alpha=alpha, gamma=gamma, norm=norm)(batch).value
+    np.testing.assert_allclose(fast, slow(batch, depth, alpha, gamma, norm), rtol=1e-9, atol=1e-9)
+
+
+def test_hgpo_by_hand(rows):
+    # Two rollouts in states 0 1 and 2 1, G = 8, 8 and 4, 0 at gamma 1. In state 1 alone: 8 and 0, +-4 by the mean. The
+    # contexts 0 1 and 2 1 differ, so depth 1 is silent: A = 1/3 * +-4.
+    batch = rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 4.0, 0.0], state=[0, 1, 2, 1])
+    result = build("hgpo", depth=1, gamma=1.0, norm="mean")(batch)
+    assert result.value.tolist() == pytest.approx([0.0, 4.0 / 3.0, 0.0, -4.0 / 3.0], abs=1e-12)
+    assert result.diagnostics == {"alone_at_0": 0.5, "alone_at_1": 1.0}
+
+
+def test_a_short_past_matches_only_a_short_past(rows):
+    # The same state at time 0 and, after itself, at time 1: equal at depth 0, of different length at depth 1.
+    batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 4.0, 2.0], state=[7, 7, 7])
+    sets = build("hgpo", depth=1, gamma=1.0, norm="mean")(batch)
+    # Depth 0: G = 4, 4, 2. Depth 1: rows 0 and 2 (length 1) with 4 and 2, row 1 alone.
+    expected = [2 / 3 / 3 + 2 / 3, 2 / 3 / 3, -4 / 3 / 3 - 2 / 3]
+    assert sets.value.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_state_coded_0_is_not_the_nothing_before_the_first_step(rows):
+    # Contexts of depth 1: (nothing, 0), (0, 0), (nothing, 0): row 1 stands apart.
+    batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 4.0, 2.0], state=[0, 0, 0])
+    assert build("hgpo", depth=1)(batch).diagnostics["alone_at_1"] == 1 / 3
+
+
+@given(seed=SEED, lengths=LENGTHS, norm=st.sampled_from(["mean", "mean_std"]))
+def test_depth_0_is_the_flat_level(random_columns, seed, lengths, norm):
+    batch = StepBatch(**random_columns(seed, lengths))
+    flat = within_visits(batch, returns(batch, 0.95, rewards(batch)), norm, ddof=0)
+    np.testing.assert_allclose(build("hgpo", depth=0, norm=norm)(batch).value, flat, rtol=1e-9, atol=1e-9)
+
+
+@given(seed=SEED, lengths=LENGTHS)
+def test_depth_0_with_the_mean_is_gigpos_step_term(random_columns, seed, lengths):
+    batch = StepBatch(**random_columns(seed, lengths))
+    once, twice = (build("gigpo", norm="mean", omega=omega)(batch).value for omega in (1.0, 2.0))
+    np.testing.assert_allclose(build("hgpo", depth=0, norm="mean")(batch).value, twice - once, atol=1e-9)
+
+
+def test_the_defaults_are_the_papers():
+    made = build("hgpo")
+    assert (made.depth, made.alpha, made.gamma, made.norm) == (2, 1.0, 0.95, "mean_std")

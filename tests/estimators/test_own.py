@@ -1,0 +1,103 @@
+"""A user's own estimator: one file, found by `_target_` or by the entry point of its package."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from estimators import build, group_based, requires
+
+MODULE = '''
+from dataclasses import dataclass
+from estimators import Advantages, StepBatch
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """The step's own reward, scaled."""
+    scale: float = 1.0
+    group_based = True
+
+    def __post_init__(self):
+        if self.scale == 0:
+            raise ValueError("scale=0 gives no credit: take another")
+
+    def __call__(self, batch: StepBatch) -> Advantages:
+        return Advantages(value=self.scale * batch.reward)
+
+def plain(batch: StepBatch) -> Advantages:
+    return Advantages(value=batch.reward)
+
+plain.requires = frozenset({"embedding"})
+broken = 1 / int("1")
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder on the path with one module of a user's, declared as an installed package's entry points."""
+    (tmp_path / "own_credit.py").write_text(MODULE)
+    (tmp_path / "raises_on_import.py").write_text("import a_module_that_is_not_there")
+    info = tmp_path / "own_credit-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-credit\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[stepcredit.estimators]\nscaled = own_credit:Scaled\nplain = own_credit:plain\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_class_is_built_with_its_options_by_target(own, rows):
+    made = build("mine", _target_="own_credit.Scaled", scale=2.0)
+    assert made(rows(reward=[1.0, 3.0])).value.tolist() == [2.0, 6.0]
+    assert group_based(made)
+
+
+def test_the_same_by_entry_point(own, rows):
+    assert build("scaled", scale=3.0)(rows(reward=[1.0])).value.tolist() == [3.0]
+
+
+@pytest.mark.parametrize(("name", "options"), [("mine", {"_target_": "own_credit.plain"}), ("plain", {})])
+def test_a_plain_function_is_the_estimator_and_keeps_its_facts(own, rows, name, options):
+    made = build(name, **options)
+    assert made(rows(reward=[1.0, 3.0])).value.tolist() == [1.0, 3.0]
+    assert requires(made) == {"embedding"}
+
+
+def test_a_name_of_ours_goes_before_an_entry_point(own, tmp_path, rows):
+    (tmp_path / "own_credit-1.0.dist-info" / "entry_points.txt").write_text(
+        "[stepcredit.estimators]\ngrpo = own_credit:Scaled\n"
+    )
+    assert type(build("grpo")).__name__ == "Grpo"
+
+
+BAD = [
+    ({"_target_": "own_credit.Scald"}, r"_target_='own_credit.Scald' cannot be loaded \(.*'Scald'"),
+    ({"_target_": "own_creditt.Scaled"}, r"_target_='own_creditt.Scaled' cannot be loaded \(No module named"),
+    ({"_target_": "raises_on_import.X"}, r"a_module_that_is_not_there.*with its folder on PYTHONPATH"),
+    ({"_target_": "Scaled"}, r"_target_='Scaled' cannot be loaded .*give package.module.Name"),
+    ({"_target_": "own_credit.Scaled", "scael": 1.0}, r"mine has no option 'scael': did you mean 'scale'\?"),
+    ({"_target_": "own_credit.Scaled", "scale": 0.0}, r"mine: scale=0 gives no credit"),
+    ({"_target_": "own_credit.plain", "scale": 1.0}, r"mine has no option 'scale': it has none"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_cannot_be_built_is_refused_with_the_remedy(own, options, message):
+    with pytest.raises(ValueError, match=message):
+        build("mine", **options)
+
+
+def test_an_unknown_name_tells_of_the_two_ways():
+    with pytest.raises(ValueError, match=r"'mine' is unknown: .*your own needs `_target_` or an entry point in 'step"):
+        build("mine")
+
+
+def test_the_worked_example_of_the_docs_holds(tmp_path, monkeypatch, rows):
+    text = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text()
+    (tmp_path / "my_credit.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    # One rollout in states 4 4 5, R = 8: the second visit to 4 gets nothing.
+    batch = rows(trajectory=[0, 0, 0], time=[0, 1, 2], reward=[0.0, 0.0, 8.0], state=[4, 4, 5])
+    result = build("first_visit", _target_="my_credit.FirstVisit", scale=0.5)(batch)
+    assert result.value.tolist() == [4.0, 0.0, 4.0]
+    assert result.diagnostics == {"first": 2 / 3}
