@@ -63,6 +63,12 @@ def perform(game: Game, state: State, act: Act) -> tuple[State, str]:
             return state, _contents(game, state, act.place)
         case "examineObject":
             return state, _examined(game, state, act.thing)
+        case _:
+            return _acted(game, state, act)
+
+
+def _acted(game: Game, state: State, act: Act) -> tuple[State, str]:
+    """An act that changes something."""
     after = _effect(game, state, act)
     text = game.wording.answers[act.verb].format(
         o=game.objects[act.thing],

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from envs.alfworld.engine import ABLE, Act
+from envs.alfworld.engine import ABLE, Act, is_won, perform
 from envs.alfworld.game import Game, Numbers, State
+from envs.base import EnvError
 
 _STATIONS = {
     "isclean": ("CleanObject", ("sinkbasintype", "sinktype")),
@@ -32,13 +33,27 @@ class Route:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """Ways through one game. known: receptacles whose contents may be used; None for all of them."""
+    """Ways from one state of a game. known: receptacles whose contents may be used; None for all of them."""
 
-    game: Game
-    state: State
-    known: Numbers | None = None
+    def __init__(self, game: Game, state: State, known: Numbers | None = None) -> None:
+        goal = game.goal
+        able = None if goal.treatment is None else game.able[ABLE[goal.treatment]]
+        self.game, self.state = game, state
+        # Objects of the goal's type that can be treated as it asks, and those that are treated already.
+        self._wanted = [
+            thing
+            for thing, kind in enumerate(game.object_kind)
+            if kind == goal.kind and (able is None or thing in able)
+        ]
+        self._done = (
+            set(self._wanted) if goal.treatment is None else state.flags[goal.treatment].intersection(self._wanted)
+        )
+        self._holders: dict[int, list[int]] = {}  # thing -> known receptacles it is in
+        for place, things in enumerate(state.contents):
+            if known is None or place in known:
+                for thing in things:
+                    self._holders.setdefault(thing, []).append(place)
 
     def best(self) -> tuple[Act, ...] | None:
         """The shortest of the ways considered; None where what is known offers none, () where the goal holds."""
@@ -49,9 +64,9 @@ class Planner:
     def _to_lamp(self, start: Route) -> Iterator[Route]:
         """Fetch the object, go to where a lamp is, switch it on unless it is."""
         goal, game = self.game.goal, self.game
-        for thing in self._of_kind():
-            for lamp in game.able["toggleable"]:
-                for place in self._holders(lamp) if game.object_kind[lamp] == goal.lamp else ():
+        for thing in self._wanted:
+            for lamp in sorted(game.able["toggleable"]):
+                for place in self._holders.get(lamp, ()) if game.object_kind[lamp] == goal.lamp else ():
                     fetched = self.fetch(start, thing)
                     if fetched is not None:
                         there = self.walk(fetched, place)
@@ -64,7 +79,7 @@ class Planner:
         for place, kind in enumerate(game.place_kind):
             if kind != goal.place or (kind, goal.kind) not in game.fits:
                 continue
-            there = {thing for thing in self._contents(place) if self._is_done(thing)}
+            there = {thing for thing in self._done if place in self._holders.get(thing, ())}
             ways = [start]
             for _ in range(goal.count - len(there)):
                 ways = [min(legs, key=_length)] if (legs := self._legs(ways[0], place, there)) else []
@@ -75,7 +90,7 @@ class Planner:
 
     def _legs(self, route: Route, place: int, there: Collection[int]) -> list[Route]:
         """Ways to bring one more to where some are already."""
-        legs = (self._bring(route, thing, place) for thing in self._of_kind() if thing not in there)
+        legs = (self._bring(route, thing, place) for thing in self._wanted if thing not in there)
         return [leg for leg in legs if leg is not None]
 
     def _bring(self, route: Route, thing: int, place: int) -> Route | None:
@@ -83,8 +98,10 @@ class Planner:
         fetched = self.fetch(route, thing)
         if fetched is None:
             return None
-        treated = [fetched] if self._is_done(thing) else list(self._treated(fetched, thing))
-        ends = (self.open(self.walk(way, place), place).then(Act("PutObject", thing=thing, place=place)) for way in treated)
+        treated = [fetched] if thing in self._done else list(self._treated(fetched, thing))
+        ends = (
+            self.open(self.walk(way, place), place).then(Act("PutObject", thing=thing, place=place)) for way in treated
+        )
         return min(ends, key=_length, default=None)
 
     def _treated(self, route: Route, thing: int) -> Iterator[Route]:
@@ -105,7 +122,7 @@ class Planner:
             return None
         ways = (
             self.open(self.walk(empty, place), place).then(Act("PickupObject", thing=thing, place=place), held=thing)
-            for place in self._holders(thing)
+            for place in self._holders.get(thing, ())
         )
         return min(ways, key=_length, default=None)
 
@@ -131,24 +148,17 @@ class Planner:
         )
         return min(ways, key=_length, default=None)
 
-    def _of_kind(self) -> list[int]:
-        """Objects of the goal's type that can be treated as it asks."""
-        goal, game = self.game.goal, self.game
-        able = None if goal.treatment is None else game.able[ABLE[goal.treatment]]
-        return [
-            thing for thing, kind in enumerate(game.object_kind) if kind == goal.kind and (able is None or thing in able)
-        ]
 
-    def _is_done(self, thing: int) -> bool:
-        treatment = self.game.goal.treatment
-        return thing in self._of_kind() and (treatment is None or thing in self.state.flags[treatment])
-
-    def _contents(self, place: int) -> tuple[int, ...]:
-        return self.state.contents[place] if self.known is None or place in self.known else ()
-
-    def _holders(self, thing: int) -> list[int]:
-        """Known receptacles that a thing is in."""
-        return [place for place in range(len(self.game.spot)) if thing in self._contents(place)]
+def solution(game: Game, *, max_steps: int) -> tuple[Act, ...] | None:
+    """What `search` does from the start of a game to its end; None where that takes more than `max_steps`."""
+    state, seen, acts = game.start, frozenset[int](), list[Act]()
+    while not is_won(game, state):
+        if len(acts) == max_steps:
+            return None
+        acts.append(search(game, state, seen))
+        state, _ = perform(game, state, acts[-1])
+        seen |= shown_by(game, state, acts[-1])
+    return tuple(acts)
 
 
 def shown_by(game: Game, state: State, act: Act) -> Numbers:
@@ -161,15 +171,15 @@ def shown_by(game: Game, state: State, act: Act) -> Numbers:
 def search(game: Game, state: State, seen: Numbers) -> Act:
     """What someone would do who knows only the contents of the receptacles `seen`: carry on, or look further.
 
-    Looks where the wanted thing fits first, at receptacles here before others. Raises LookupError when everything was
+    Looks where the wanted thing fits first, at receptacles here before others. Raises EnvError when everything was
     seen and the goal is out of reach.
     """
-    found = Planner(game=game, state=state, known=seen).best()
+    found = Planner(game, state, known=seen).best()
     if found:
         return found[0]
     unseen = [place for place in range(len(game.spot)) if place not in seen]
     if not unseen:
-        raise LookupError(f"no way to the goal of {game.task!r}")
+        raise EnvError(f"the expert knows no way to the goal of {game.task!r}")
     wanted = game.goal.kind
 
     def order(place: int) -> tuple[bool, bool, bool, int]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from envs.alfworld.wording import Wording, read_wording, split_task
 from envs.base import EnvError
@@ -92,12 +92,12 @@ def load_game(path: Path) -> Game:
 def load_record(path: Path) -> dict[str, Any]:
     """The JSON object of a game file. Raises EnvError for one that is missing or broken."""
     try:
-        record = json.loads(path.read_bytes())
+        record: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise EnvError(f"{path} cannot be read ({error}); fetch the data again: stepcredit data alfworld") from error
     if not isinstance(record, dict) or not {"pddl_problem", "grammar"} <= record.keys():
         raise EnvError(f"{path} is no game: it lacks pddl_problem or grammar; fetch the data again")
-    return record
+    return cast(dict[str, Any], record)
 
 
 def read_game(record: Mapping[str, Any], *, source: str) -> Game:
@@ -156,7 +156,11 @@ def _build(facts: Mapping[str, Sequence[list[str]]], *, task: str, goal: Goal, w
 
 
 def _start(
-    facts: Mapping[str, Sequence[list[str]]], o: Mapping[str, int], r: Mapping[str, int], loc: Mapping[str, int], here: int
+    facts: Mapping[str, Sequence[list[str]]],
+    o: Mapping[str, int],
+    r: Mapping[str, int],
+    loc: Mapping[str, int],
+    here: int,
 ) -> State:
     inside = _grouped((r[place], o[thing]) for thing, place in facts.get("inreceptacle", ()))
     return State(
@@ -175,9 +179,7 @@ def _names(ids: Iterable[str]) -> dict[str, str]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(ids):
         groups[name.partition("_bar_")[0] + ("basin" if "basin" in name else "")].append(name)
-    return {
-        name: f"{base} {len(group) - place}" for base, group in groups.items() for place, name in enumerate(group)
-    }
+    return {name: f"{base} {len(group) - place}" for base, group in groups.items() for place, name in enumerate(group)}
 
 
 def _goal(text: str) -> Goal:

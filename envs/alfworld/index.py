@@ -84,7 +84,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _build(folder: Path, files: Sequence[Path]) -> Index:
-    """As the original's loader: tasks with movable or sliced objects and games not known to be solvable are left out."""
+    """As the original: tasks with movable or sliced objects and games not known to be solvable are left out."""
     entries: dict[str, Entry] = {}
     skipped: dict[str, int] = {}
     for path in files:
@@ -115,7 +115,9 @@ def _task_type(path: Path) -> str:
     try:
         task_type = json.loads(details.read_bytes())["task_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EnvError(f"{details} cannot be read ({error!r}); fetch the data again: stepcredit data alfworld") from error
+        raise EnvError(
+            f"{details} cannot be read ({error!r}); fetch the data again: stepcredit data alfworld"
+        ) from error
     if task_type not in TASK_TYPES:
         raise EnvError(f"{details} has task_type={task_type!r}; ALFWorld's are {', '.join(TASK_TYPES)}")
     return str(task_type)

@@ -1,4 +1,4 @@
-"""The original engine (packages alfworld and textworld), spoken to only here: slow, and what the native one must equal."""
+"""The original engine (packages alfworld and textworld): slow, and what the native one must equal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 from envs.base import EnvError
 
 try:
-    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-    from textworld import EnvInfos
-    from textworld.envs.pddl import PddlEnv
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+    from textworld import EnvInfos  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+    from textworld.envs.pddl import PddlEnv  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 except ImportError as missing:
     raise EnvError(
         f"engine='textworld' needs packages that are not installed ({missing}): pip install alfworld==0.4.2, "

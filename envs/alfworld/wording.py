@@ -94,7 +94,7 @@ def _wording(rules: _Rules, actions: Mapping[str, tuple[str, str]]) -> Wording:
     if "help" in actions:
         spoken["help"], answer = actions["help"]
         # A symbol, or the text itself; the original loses a leading line break.
-        answers["help"] = (rules[answer.strip("#")][0]["rhs"] if answer.startswith("#") else answer)
+        answers["help"] = rules[answer.strip("#")][0]["rhs"] if answer.startswith("#") else answer
         answers["help"] = answers["help"].replace("\\n", "\n").lstrip()
     sides = _text(rules["look-variations"][0]["rhs"]).replace("{things}", "{facing}")
     return Wording(
