@@ -28,8 +28,9 @@ class Act(NamedTuple):
 
 
 def opening(game: Game) -> str:
-    """What the episode starts with: welcome, the whole room, the task."""
-    seen = game.wording.around.format(things=_listed(game.receptacles))
+    """What the episode starts with: welcome, the whole room (at a receptacle, only what `look` shows), the task."""
+    here = game.at.get(game.start.here)
+    seen = _look(game, game.start) if here else game.wording.around.format(things=_listed(game.receptacles))
     return game.wording.intro.replace("#look.feedback#", seen).replace("#task#", game.task)
 
 
