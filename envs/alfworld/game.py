@@ -95,9 +95,10 @@ def load_record(path: Path) -> dict[str, Any]:
         record: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise EnvError(f"{path} cannot be read ({error}); fetch the data again: stepcredit data alfworld") from error
-    if not isinstance(record, dict) or not {"pddl_problem", "grammar"} <= record.keys():
+    fields = cast(dict[str, Any], record) if isinstance(record, dict) else {}
+    if not all(isinstance(fields.get(key), str) for key in ("pddl_problem", "grammar")):
         raise EnvError(f"{path} is no game: it lacks pddl_problem or grammar; fetch the data again")
-    return cast(dict[str, Any], record)
+    return fields
 
 
 def read_game(record: Mapping[str, Any], *, source: str) -> Game:
@@ -110,7 +111,7 @@ def read_game(record: Mapping[str, Any], *, source: str) -> Game:
     try:
         facts = _facts(problem[init:goal])
         return _build(facts, task=task, goal=_goal(problem[goal:]), wording=read_wording(grammar))
-    except (KeyError, ValueError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise EnvError(f"{source} is not built like ALFWorld's games: {error!r}") from error
 
 

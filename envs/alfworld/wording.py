@@ -63,10 +63,12 @@ class Wording:
 
 def split_task(grammar: str) -> tuple[str, str]:
     """The task sentence and the grammar without it, which thousands of games share. Raises EnvError without one."""
-    found = _TASK.search(grammar)
-    if found is None:
-        raise EnvError("the game's grammar has no task sentence; the file is broken, fetch it again")
-    return str(json.loads(found[1])), grammar[: found.start(1)] + '""' + grammar[found.end(1) :]
+    try:
+        found = _TASK.search(grammar)
+        task = str(json.loads(found[1] if found else ""))
+    except ValueError as error:
+        raise EnvError("the game's grammar has no task sentence; the file is broken, fetch it again") from error
+    return task, _TASK.sub('"task": [{"rhs": ""', grammar, count=1)
 
 
 @lru_cache(maxsize=8)
@@ -92,7 +94,7 @@ def _wording(rules: _Rules, actions: Mapping[str, tuple[str, str]]) -> Wording:
     spoken = {name: _text(_ONE_NAME.sub(r"{\1}", actions[name][0])) for name in sorted(wanted)}
     answers = {name: _text(rules[actions[name][1].strip("#")][0]["rhs"]) for name in VERBS}
     if "help" in actions:
-        spoken["help"], answer = actions["help"]
+        spoken["help"], answer = _text(actions["help"][0]), actions["help"][1]
         # A symbol, or the text itself; the original loses a leading line break.
         answers["help"] = rules[answer.strip("#")][0]["rhs"] if answer.startswith("#") else answer
         answers["help"] = answers["help"].replace("\\n", "\n").lstrip()
@@ -118,7 +120,8 @@ def _text(rhs: str) -> str:
     text = _NAME.sub(r"{\1}", _LIST.sub("{things}", rhs)).replace("#examineReceptacle.feedback#", "{seen}")
     for symbol in ("#list_objects_on_the_floor#", "#list_appliances#"):
         text = text.replace(symbol, "{things}")
-    if "#" in text or not set(_SLOT.findall(text)) <= _SLOTS or len(_SLOT.findall(text)) != text.count("{"):
+    slots = _SLOT.findall(text)
+    if "#" in text or not set(slots) <= _SLOTS or not len(slots) == text.count("{") == text.count("}"):
         raise ValueError(rhs)
     return text
 

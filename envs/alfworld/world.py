@@ -76,9 +76,9 @@ class ALFWorld:
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Start a game; every seed gives the same. Raises EnvError for an unknown task id and a broken game."""
         record = self._library.record(task_id)
-        game = self._game = read_game(record, source=task_id)
+        game = read_game(record, source=task_id)
         text = opening(game) if self._original is None else self._original.reset(record).observation
-        self._open = commands(game, game.start)
+        self._game, self._open = game, commands(game, game.start)
         first = EnvStep(observation=text, state_key=text, admissible=tuple(self._open))
         self._now = Snapshot(task_id=task_id, state=game.start, turns=0, seen=frozenset(), last=first)
         return first

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs import EnvError
 from envs.alfworld import engine
@@ -150,13 +152,30 @@ def test_a_goal_of_another_sort_is_refused() -> None:
         read_game(tiny("", KITCHEN, "(exists (?o) (and (objectType ?o MugType) (isBroken ?o)))"), source="test")
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"grammar": "x", "pddl'])
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "{}", '{"grammar": "x", "pddl', '{"grammar": "x", "pddl_problem": 1}']
+)
 def test_a_missing_or_broken_file_is_refused_with_its_path(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "game.tw-pddl"
     if content is not None:
         path.write_text(content)
     with pytest.raises(EnvError, match=rf"{path}.*data again"):
         load_game(path)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 400), st.sampled_from(["pddl_problem", "grammar"]))
+def test_a_game_with_a_piece_missing_is_read_or_refused_but_never_crashes(start: int, length: int, field: str) -> None:
+    record = make_record(SPEC, errand(SPEC, "train", 1))
+    text = record[field]
+    start %= len(text)
+    try:
+        game = read_game({**record, field: text[:start] + text[start + length :]}, source="test")
+    except EnvError:
+        return
+    engine.opening(game)
+    known = engine.commands(game, game.start)
+    assert list(known) == sorted(known)
 
 
 def test_a_file_and_its_contents_are_the_same_game(tmp_path: Path, record: dict[str, Any]) -> None:
