@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -77,22 +78,24 @@ def _unproven(spec: Households, task: Errand, attempt: int) -> dict[str, Any]:
 
 
 def write_households(spec: Households, folder: Path) -> int:
-    """Write every game into `folder`/json_2.1.1, as official ones lie there. Returns how many.
+    """Write every game into `folder`/json_2.1.1, as official ones lie there; renamed into place when complete.
 
-    A game's own folder is complete once its game.tw-pddl is there. Raises EnvError for a folder that has games already.
+    Returns how many. Raises EnvError for a folder that has games already.
     """
-    root = folder / RELEASE
+    root, partial = folder / RELEASE, folder / f"{RELEASE}.partial"
     if root.exists():
         raise EnvError(f"{root} exists already; remove it, or write into another folder")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was cut off
     for split in SPLITS:
         for number in range(spec.count(split)):
             task = errand(spec, split, number)
             record = make_record(spec, task)
-            place = root / task.task_id(spec.seed)
+            place = partial / task.task_id(spec.seed)
             place.mkdir(parents=True)
             details = json.dumps(_details(task, record, seed=spec.seed), indent=1)
             (place / "traj_data.json").write_text(details, encoding="utf-8")
             (place / GAME_FILE).write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(root)
     return sum(map(spec.count, SPLITS))
 
 

@@ -59,10 +59,9 @@ class Households:
             ("receptacles", FEWEST_RECEPTACLES, MOST_RECEPTACLES),
             ("objects", FEWEST_OBJECTS, MOST_OBJECTS),
         ):
-            if not lowest <= getattr(self, name) <= highest:
-                raise EnvError(
-                    f"alfworld cannot make households with {name}={getattr(self, name)}; give {lowest} to {highest}"
-                )
+            value: object = getattr(self, name)
+            if not isinstance(value, int) or not lowest <= value <= highest:
+                raise EnvError(f"alfworld cannot make households with {name}={value}; give {lowest} to {highest}")
         unknown = set(self.task_types) - set(TASK_TYPES)
         if unknown or not self.task_types:
             raise EnvError(f"alfworld has no task type {sorted(unknown)}; choose some of {', '.join(TASK_TYPES)}")

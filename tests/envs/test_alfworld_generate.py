@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envs import EnvError
-from envs.alfworld import ALFWorld
+from envs.alfworld import ALFWorld, generate
 from envs.alfworld.expert import solution
 from envs.alfworld.game import load_game, read_game
 from envs.alfworld.generate import Generated, write_households
@@ -59,6 +59,23 @@ def test_the_walkthrough_of_a_written_game_wins(written: Path) -> None:
 def test_a_folder_that_has_games_already_is_left_alone(written: Path) -> None:
     with pytest.raises(EnvError, match="exists already"):
         write_households(SPEC, written)
+
+
+def test_what_a_run_that_was_cut_off_left_behind_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Households(train=3, held_out=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_details", _cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            write_households(spec, tmp_path)
+    assert not (tmp_path / "json_2.1.1").exists()
+    assert write_households(spec, tmp_path) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["json_2.1.1"]
+
+
+def _cut_off(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(("receptacles", "objects"), [(6, 3), (12, 30), (30, 60)])

@@ -47,15 +47,17 @@ def compare(native: ALFWorld, original: ALFWorld, task: str, rng: random.Random)
     return steps
 
 
+@pytest.mark.slow
 def test_generated_households_are_the_same_in_both_engines(original: type[ALFWorld]) -> None:
     engines = [original(engine=engine, households=HOUSEHOLDS) for engine in ("native", "textworld")]
-    tasks = engines[0].tasks("train")[::5]
+    tasks = engines[0].tasks("train")[::10]
     assert {engines[0].kind(task) for task in tasks} == {engines[0].kind(task) for task in engines[0].tasks("train")}
     rng = random.Random(0)
-    assert sum(compare(*engines, task, rng) for task in tasks) > 200
+    assert sum(compare(*engines, task, rng) for task in tasks) > 100
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # the original needs seconds to load a kitchen
 def test_official_games_are_the_same_in_both_engines(original: type[ALFWorld], shared_data: Path) -> None:
     sample = shared_data / "alfworld" / "sample"
     engines = [original(data=sample, engine=engine) for engine in ("native", "textworld")]
@@ -65,6 +67,7 @@ def test_official_games_are_the_same_in_both_engines(original: type[ALFWorld], s
     assert sum(compare(*engines, task, rng) for task in tasks) > 600
 
 
+@pytest.mark.slow
 def test_other_wording_and_a_start_at_a_receptacle_are_the_same_in_both_engines(original: type[ALFWorld]) -> None:
     games = Generated(spec=Households(**HOUSEHOLDS))
     record = dict(games.record(games.tasks("train")[0]))
@@ -89,6 +92,7 @@ def test_other_wording_and_a_start_at_a_receptacle_are_the_same_in_both_engines(
         assert (text, tuple(commands(game, state))) == (answer.observation, answer.commands), line
 
 
+@pytest.mark.slow
 def test_the_expert_wins_in_the_original_too(original: type[ALFWorld]) -> None:
     env = original(engine="textworld", households=HOUSEHOLDS)
     for task in env.tasks("valid_unseen"):

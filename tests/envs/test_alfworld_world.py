@@ -135,6 +135,7 @@ def test_the_expert_wins_from_wherever_an_episode_has_come_to(env: ALFWorld) -> 
         ),
         ({"households": {"zzz": 9}}, "alfworld's households have no 'zzz'; choose one of seed, train, held_out"),
         ({"households": {"receptacles": 5}}, "receptacles=5; give 6 to 60"),
+        ({"households": {"objects": "many"}}, "objects=many; give 3 to 120"),
         ({"households": {"objects": 2}}, "objects=2; give 3 to 120"),
         ({"households": {"train": 0}}, "train=0; give 1 to 1000000"),
         ({"households": {"task_types": ["fly"]}}, "alfworld has no task type ['fly']; choose some of pick_and_place"),
