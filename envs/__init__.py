@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
+from envs.alfworld import ALFWorld
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.textcraft import TextCraft
 
 __all__ = ["WORLDS", "Ending", "Env", "EnvError", "EnvStep", "make"]
 
-WORLDS: dict[str, Callable[..., Env]] = {"textcraft": TextCraft}
+WORLDS: dict[str, Callable[..., Env]] = {"alfworld": ALFWorld, "textcraft": TextCraft}
 
 
 def make(name: str, **options: Any) -> Env:

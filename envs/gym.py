@@ -1,4 +1,4 @@
-"""TextCraft for Gymnasium: `import envs.gym`, then `gymnasium.make("stepcredit/TextCraft-v0")`.
+"""The worlds for Gymnasium: `import envs.gym`, then `gymnasium.make("stepcredit/TextCraft-v0")`.
 
 `gymnasium.make("envs.gym:stepcredit/TextCraft-v0")` does both at once.
 """
@@ -9,10 +9,10 @@ from typing import Any
 import gymnasium
 from gymnasium.spaces import Text
 
+from envs import make
 from envs.base import Ending, EnvStep
-from envs.textcraft import TextCraft
 
-ID = "stepcredit/TextCraft-v0"
+IDS = {"alfworld": "stepcredit/ALFWorld-v0", "textcraft": "stepcredit/TextCraft-v0"}  # by the name that `make` knows
 
 ACTION_CHARS = string.ascii_letters + string.digits + string.punctuation + " "
 MAX_ACTION = 512
@@ -21,18 +21,18 @@ MAX_OBSERVATION = 2**16
 _MAX_SEED = 2**31
 
 
-class TextCraftGym(gymnasium.Env[str, str]):
-    """TextCraft with Gymnasium's five values. `recipes`, `distractors`, ... are TextCraft's own options.
+class WorldGym(gymnasium.Env[str, str]):
+    """A world of `envs.make` with Gymnasium's five values; options are the world's own.
 
     `reset(options={"task_id": ID})` starts that task; without it one of `split` is drawn by the environment's
-    generator, as are the distractors in both cases. Winning is `terminated`, the step limit is `truncated`.
-    info: task_id, state_key, won, score, ending.
+    generator, as is the world's seed in both cases. Winning is `terminated`, the step limit is `truncated`.
+    info: task_id, state_key, admissible, won, score, ending.
     """
 
-    def __init__(self, *, split: str = "train", **options: Any) -> None:
+    def __init__(self, *, world: str, split: str = "train", **options: Any) -> None:
         self.action_space = Text(min_length=0, max_length=MAX_ACTION, charset=ACTION_CHARS)
         self.observation_space = Text(min_length=0, max_length=MAX_OBSERVATION, charset=ACTION_CHARS + "\n")
-        self._world = TextCraft(**options)
+        self._world = make(world, **options)
         self._tasks = self._world.tasks(split)
         self._task_id = ""
 
@@ -66,6 +66,7 @@ class TextCraftGym(gymnasium.Env[str, str]):
         return {
             "task_id": self._task_id,
             "state_key": now.state_key,
+            "admissible": now.admissible,
             "won": now.won,
             "score": now.score,
             "ending": now.ending,
@@ -73,9 +74,10 @@ class TextCraftGym(gymnasium.Env[str, str]):
 
 
 def register() -> None:
-    """Make the id known to Gymnasium; a second call changes nothing."""
-    if ID not in gymnasium.registry:
-        gymnasium.register(id=ID, entry_point=TextCraftGym)  # pyright: ignore[reportUnknownMemberType]
+    """Make the ids known to Gymnasium; a second call changes nothing."""
+    for world, name in IDS.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(id=name, entry_point=WorldGym, kwargs={"world": world})  # pyright: ignore[reportUnknownMemberType]
 
 
 register()

@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Literal, Protocol
 
+from envs.alfworld.prompt import DIALECT as ALFWORLD
 from envs.base import EnvError, EnvStep
+from envs.dialect import Dialect
 from envs.textcraft.commands import is_command
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -40,19 +43,6 @@ class Reply:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """What a prompt must know of a world.
-
-    introduction: who the agent is and which actions there are. grammar: whether a line is a command at all, in
-    microseconds. lower_case: the action is lower-cased, as in the papers' ALFWorld.
-    """
-
-    introduction: str
-    grammar: Callable[[str], bool]
-    lower_case: bool = False
-
-
 class Prompter(Protocol):
     """How to ask, and how to read the answer. Holds no episode."""
 
@@ -77,11 +67,13 @@ class Prompter(Protocol):
 class React:
     """One user message, rebuilt at each step; the answer thinks first, then acts (GiGPO 2505.10978, appendix).
 
-    A valid answer has both pairs of tags and no character of U+4E00-9FFF. The action is what stands between the first
-    action tags; without them, as in the public code of the papers, the last 30 characters are what the world is given.
+    A valid answer has both pairs of tags, no character of U+4E00-9FFF and an action that is open now, where the dialect
+    asks for that; `loose`: it need not be open, as in the public code of the papers. The action is what stands between
+    the first action tags; without them, as there, the last 30 characters are what the world is given.
     """
 
     dialect: Dialect
+    loose: bool = False
 
     def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
         """One user message: task, the last `history` turns, the current observation, the admissible actions."""
@@ -91,7 +83,8 @@ class React:
         else:
             parts.append("You are at step 1.")
         if now.admissible is not None:
-            parts.append(f"Admissible actions: {', '.join(repr(action) for action in now.admissible)}.")
+            listed = ", ".join(repr(action) for action in now.admissible if action not in self.dialect.hidden)
+            parts.append(f"Admissible actions: {listed}.")
         parts.append(
             "Reason step by step about what to do next, inside <think> </think>. "
             "Then give exactly one action, inside <action> </action>."
@@ -99,11 +92,12 @@ class React:
         return (Message(role="user", content="\n\n".join(parts)),)
 
     def parse(self, response: str, now: EnvStep) -> Reply:
-        """What stands between the first action tags; valid with both pairs of tags and no Chinese characters."""
+        """What stands between the first action tags; see the class for when it is valid."""
         acted = _ACTION.search(response)
         action = (acted[1] if acted else response[-_TAIL:]).strip()
-        valid = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
-        return Reply(action=action.lower() if self.dialect.lower_case else action, valid=valid)
+        action = action.lower() if self.dialect.lower_case else action
+        tagged = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=action, valid=tagged and (self.loose or self.dialect.is_open(action, now)))
 
     def respond(self, action: str) -> str:
         """The action between its tags, after the shortest of thoughts: an expert's reasons are not known."""
@@ -115,7 +109,8 @@ class Bare:
     """A plain dialogue for tiny policies: observations in, bare command lines out.
 
     While `history` covers all turns, each prompt is the one before plus the response and the next observation, so that
-    nothing is computed twice. A valid answer is one line that is a command of the world.
+    nothing is computed twice. A valid answer is one line that is a command of the world, and open now where the dialect
+    asks for that.
     """
 
     dialect: Dialect
@@ -134,9 +129,10 @@ class Bare:
         return tuple(messages)
 
     def parse(self, response: str, now: EnvStep) -> Reply:
-        """The response without outer white space; valid if it is one line that the world's grammar knows."""
+        """The response without outer white space; see the class for when it is valid."""
         action = response.strip()
-        return Reply(action=action, valid="\n" not in action and self.dialect.grammar(action))
+        known = "\n" not in action and self.dialect.grammar(action)
+        return Reply(action=action, valid=known and self.dialect.is_open(action, now))
 
     def respond(self, action: str) -> str:
         """The action itself."""
@@ -144,6 +140,7 @@ class Bare:
 
 
 DIALECTS: dict[str, Dialect] = {
+    "alfworld": ALFWORLD,
     "textcraft": Dialect(
         introduction=(
             "You craft items in a text world. Its commands are:\n"
@@ -155,7 +152,11 @@ DIALECTS: dict[str, Dialect] = {
         grammar=is_command,
     ),
 }
-STYLES: dict[str, Callable[[Dialect], Prompter]] = {"react": React, "bare": Bare}
+STYLES: dict[str, Callable[[Dialect], Prompter]] = {
+    "react": React,
+    "react_loose": partial(React, loose=True),
+    "bare": Bare,
+}
 
 
 def prompter(world: str, style: str) -> Prompter:

@@ -1,7 +1,9 @@
-"""Recipe folders for the tests: the real one beside the checkout, and small ones written on the spot."""
+"""Data for the tests: the real one beside the checkout, and small recipe folders written on the spot."""
 
+import gzip
 import json
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,31 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data: {SHARED_DATA} is missing")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Indexes are cached for the length of the test run, not in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def alfworld_data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with all official games of both validation splits."""
+    folder = tmp_path_factory.mktemp("alfworld")
+    for split in ("valid_seen", "valid_unseen"):
+        with tarfile.open(shared_data / "alfworld" / f"json_2.1.1_{split}.tar.xz", "r:xz") as archive:
+            archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def alfworld_traces(shared_data: Path) -> list[dict[str, Any]]:
+    """Episodes recorded in the original."""
+    files = sorted((shared_data / "traces" / "alfworld").glob("*.jsonl.gz"))
+    return [json.loads(line) for file in files for line in gzip.open(file, "rt")]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""TextCraft through Gymnasium's door."""
+"""The worlds through Gymnasium's door."""
 
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import envs.gym
 from envs import EnvError
 
+TEXTCRAFT = envs.gym.IDS["textcraft"]
 SPOON = "minecraft:copper_spoon"
 WINNING = (
     "get 5 copper",
@@ -21,13 +22,18 @@ WINNING = (
 
 
 def make(**options: object) -> gymnasium.Env[str, str]:
-    return gymnasium.make(envs.gym.ID, **options)
+    return gymnasium.make(TEXTCRAFT, **options)
 
 
-def test_gymnasiums_own_checker_has_no_complaint() -> None:
+@pytest.mark.parametrize("world", envs.gym.IDS)
+def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(make().unwrapped)
+        check_env(gymnasium.make(envs.gym.IDS[world]).unwrapped)
+
+
+def test_every_world_has_an_id() -> None:
+    assert set(envs.gym.IDS) == set(envs.WORLDS)
 
 
 def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
@@ -37,16 +43,23 @@ def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
 
 
 def test_registering_twice_changes_nothing() -> None:
-    before = gymnasium.registry[envs.gym.ID]
+    before = gymnasium.registry[TEXTCRAFT]
     envs.gym.register()
-    assert gymnasium.registry[envs.gym.ID] is before
+    assert gymnasium.registry[TEXTCRAFT] is before
 
 
 def test_a_task_asked_for_is_the_task_played_and_won() -> None:
     env = make()
     observation, info = env.reset(seed=1, options={"task_id": SPOON})
     assert observation.endswith("Goal: craft copper spoon.")
-    assert info == {"task_id": SPOON, "state_key": "nothing", "won": False, "score": 0.0, "ending": None}
+    assert info == {
+        "task_id": SPOON,
+        "state_key": "nothing",
+        "admissible": None,
+        "won": False,
+        "score": 0.0,
+        "ending": None,
+    }
     steps = [env.step(action) for action in WINNING]
     assert [step[1:4] for step in steps] == [(0.0, False, False)] * 3 + [(1.0, True, False)]
     assert (steps[-1][4]["won"], steps[-1][4]["ending"]) == (True, "success")
@@ -61,7 +74,7 @@ def test_the_step_limit_truncates() -> None:
 def test_without_a_task_the_seed_draws_one_of_the_split() -> None:
     env = make(split="test_depth3")
     drawn = {env.reset(seed=seed)[1]["task_id"] for seed in range(40)}
-    world = envs.gym.TextCraft()
+    world = envs.make("textcraft")
     assert drawn == set(world.tasks("test_depth3"))
     assert env.reset(seed=7) == env.reset(seed=7)
 
@@ -76,6 +89,17 @@ def test_wrong_options_and_actions_are_refused() -> None:
     for action in ("x" * 513, "日本", "get 1\nhemp"):
         with pytest.raises(ValueError, match="is not an action: at most 512 printable ASCII characters"):
             env.step(action)
+
+
+def test_alfworlds_observations_lie_in_the_space_and_its_commands_among_the_actions(shared_data) -> None:
+    env = gymnasium.make(envs.gym.IDS["alfworld"], data=shared_data / "alfworld" / "sample")
+    observation, info = env.reset(seed=0)
+    while True:
+        assert env.observation_space.contains(observation)
+        assert all(env.action_space.contains(action) for action in info["admissible"])
+        observation, _, terminated, truncated, info = env.step(info["admissible"][len(observation) % 7])
+        if terminated or truncated:
+            break
 
 
 def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -> None:

@@ -164,7 +164,7 @@ def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str
     [
         ("textcraf", "bare", "there is no world 'textcraf'; did you mean 'textcraft'?"),
         ("textcraft", "reakt", "there is no prompt style 'reakt'; did you mean 'react'?"),
-        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, react"),
+        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, react, react_loose"),
     ],
 )
 def test_an_unknown_world_or_style_is_refused_with_the_nearest_right_one(world: str, style: str, message: str) -> None:

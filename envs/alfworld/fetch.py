@@ -1,0 +1,154 @@
+"""The official release: downloaded where the network allows it, counted and checked, or else how to get it by hand."""
+
+import hashlib
+import shutil
+import urllib.request
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS, TASK_TYPES, open_index, release_folder
+from envs.base import EnvError
+
+# What `alfworld-download` 0.4.2 fetches of it: the trajectories with their task types, and the games.
+ARCHIVES = (
+    "https://github.com/alfworld/alfworld/releases/download/0.2.2/json_2.1.1_json.zip",
+    "https://github.com/alfworld/alfworld/releases/download/0.4.0/json_2.1.2_tw-pddl.zip",
+)
+_WANTED = {GAME_FILE, "traj_data.json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A split of the official release: games by type, in the order of TASK_TYPES, and `digest` of its game files."""
+
+    games: tuple[int, ...]
+    digest: str
+
+
+OFFICIAL = {
+    "train": Expected(
+        games=(790, 308, 650, 459, 533, 813),
+        digest="f266271c7af84e9fd59e6ac5ac207715c91750a51b54aaff9c0b77f099013a0f",
+    ),
+    "valid_seen": Expected(
+        games=(35, 13, 27, 16, 25, 24),
+        digest="ffd7d02f64eee249a99509b297cd3b248ebb017109169b8449f520c30b1fa458",
+    ),
+    "valid_unseen": Expected(
+        games=(24, 18, 31, 23, 21, 17),
+        digest="0bdb0dc931092551605821e4e76ed5e50b2c2fdea6742d71960fde1d7f72e98e",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A split found on disk: games by type, and whether every game file is, byte for byte, the release's."""
+
+    split: str
+    games: tuple[int, ...]
+    exact: bool
+
+    @property
+    def complete(self) -> bool:
+        return self.games == OFFICIAL[self.split].games
+
+
+def fetch(data: Path, *, archives: tuple[str, ...] = ARCHIVES) -> tuple[Verdict, ...]:
+    """Download what is missing into `data`/json_2.1.1 and verify all of it.
+
+    Raises EnvError where the network does not allow it, with what to do instead, and for what `verify` refuses.
+    """
+    if not any((data / RELEASE / split).is_dir() for split in SPLITS):
+        data.mkdir(parents=True, exist_ok=True)
+        for address in archives:
+            _unpack(_download(address, data, archives), data)
+    return verify(data)
+
+
+def verify(data: Path) -> tuple[Verdict, ...]:
+    """Count and compare the three splits. Raises EnvError for one that lacks games or has others.
+
+    Other contents of the right games (an older release words some answers otherwise) are no error: `exact` tells.
+    """
+    folder = release_folder(data)
+    index = open_index(folder)
+    verdicts: list[Verdict] = []
+    for split in SPLITS:
+        tasks = index.split(split)
+        found = Counter(index.entries[task_id].task_type for task_id in tasks)
+        games = tuple(found[task_type] for task_type in TASK_TYPES)
+        exact = digest(folder, split) == OFFICIAL[split].digest
+        verdicts.append(Verdict(split=split, games=games, exact=exact))
+    for verdict in verdicts:
+        if not verdict.complete:
+            counts = ", ".join(
+                f"{task_type} {have} of {want}"
+                for task_type, have, want in zip(TASK_TYPES, verdict.games, OFFICIAL[verdict.split].games, strict=True)
+                if have != want
+            )
+            raise EnvError(
+                f"{folder / verdict.split} is not the official split: {counts}; remove {folder} and run "
+                "`stepcredit data alfworld` again"
+            )
+    return tuple(verdicts)
+
+
+def digest(folder: Path, split: str) -> str:
+    """One checksum over a split: "task folder/trial folder" and the SHA-256 of its file, game by game, sorted."""
+    total = hashlib.sha256()
+    games = {
+        path.parent.relative_to(folder / split).as_posix(): path for path in (folder / split).glob(f"*/*/{GAME_FILE}")
+    }
+    for name in sorted(games):
+        total.update(f"{name}\n".encode() + hashlib.sha256(games[name].read_bytes()).digest())
+    return total.hexdigest()
+
+
+def instructions(data: Path, archives: tuple[str, ...] = ARCHIVES) -> str:
+    """How to get the release by hand."""
+    listed = "\n".join(f"  {address}" for address in archives)
+    return (
+        f"download these files on a machine that can reach them:\n{listed}\n"
+        f"unpack both into {data}, so that {data / RELEASE / 'train'} exists, and run `stepcredit data alfworld` again "
+        "to check them.\nGenerated households need no download: leave data=null, or write some to a folder with "
+        "`stepcredit data alfworld-generate`"
+    )
+
+
+def _download(address: str, data: Path, archives: tuple[str, ...]) -> Path:
+    """One archive, renamed into place when complete. Raises EnvError with instructions where it cannot be had."""
+    target = data / PurePosixPath(address).name
+    partial = target.with_suffix(".partial")
+    if target.exists():
+        return target
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer, partial.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise EnvError(f"{address} cannot be fetched ({error}); {instructions(data, archives)}") from error
+    partial.rename(target)
+    return target
+
+
+def _unpack(archive: Path, data: Path) -> None:
+    """The games and their details, nothing else. Raises EnvError for a broken archive, which is removed."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for name in content.namelist():
+                if _is_wanted(PurePosixPath(name)):
+                    content.extract(name, data)
+    except zipfile.BadZipFile as error:
+        raise EnvError(
+            f"{archive} is broken ({error}) and was removed; run `stepcredit data alfworld` again"
+        ) from error
+    finally:
+        archive.unlink()
+
+
+def _is_wanted(path: PurePosixPath) -> bool:
+    """json_2.1.1/split/task folder/trial folder/file, of the three splits."""
+    return len(path.parts) == 5 and path.parts[0] == RELEASE and path.parts[1] in SPLITS and path.name in _WANTED

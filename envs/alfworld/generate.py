@@ -1,0 +1,130 @@
+"""Generated games: proven solvable, played from memory or written to a folder in the official layout."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.alfworld.engine import line
+from envs.alfworld.expert import Planner, solution
+from envs.alfworld.game import read_game
+from envs.alfworld.household import Errand, Households, errand, furnish, problem, sentence
+from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS
+from envs.base import EnvError
+
+MAX_STEPS = 50  # the papers' limit, within which the expert has to find its way
+_ATTEMPTS = 50
+_TRIAL = re.compile(r"(\w+)/[^/]+/trial_S-?\d+_(\d{6})")
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """The games of `Households`, each made when it is asked for; the same in every process."""
+
+    spec: Households
+
+    def tasks(self, split: str) -> Sequence[str]:
+        return _tasks(self.spec, split)
+
+    def task_type(self, task_id: str) -> str:
+        return self._errand(task_id).task_type
+
+    def record(self, task_id: str) -> Mapping[str, Any]:
+        """What `read_game` and the original need of the game's file."""
+        task = self._errand(task_id)
+        return _unproven(self.spec, task, _solvable(self.spec, task))
+
+    def _errand(self, task_id: str) -> Errand:
+        found = _TRIAL.fullmatch(task_id)
+        if found is not None and int(found[2]) < self.spec.count(found[1]):
+            task = errand(self.spec, found[1], int(found[2]))
+            if task.task_id(self.spec.seed) == task_id:
+                return task
+        raise EnvError(f"{task_id!r} is none of the games generated here; take a task id from tasks(split)")
+
+
+def make_record(spec: Households, task: Errand) -> dict[str, Any]:
+    """The contents of `game.tw-pddl`. The walkthrough is a short solution by someone who knows where all is."""
+    record = _unproven(spec, task, _solvable(spec, task))
+    game = read_game(record, source=task.task_id(spec.seed))
+    walkthrough = Planner(game, game.start).best() or ()
+    return {**record, "solvable": True, "walkthrough": [line(game, act) for act in walkthrough]}
+
+
+@lru_cache(maxsize=2**16)
+def _solvable(spec: Households, task: Errand) -> int:
+    """The first layout of the things in which the expert finds its way. Raises EnvError where there is none."""
+    for attempt in range(_ATTEMPTS):
+        game = read_game(_unproven(spec, task, attempt), source=task.task_id(spec.seed))
+        if solution(game, max_steps=MAX_STEPS):
+            return attempt
+    raise EnvError(
+        f"in {_ATTEMPTS} layouts of {task.task_id(spec.seed)} the expert found no way within {MAX_STEPS} steps; "
+        f"give fewer receptacles than {spec.receptacles}"
+    )
+
+
+def _unproven(spec: Households, task: Errand, attempt: int) -> dict[str, Any]:
+    return {
+        "pddl_domain": _logic("household.pddl"),
+        "grammar": _logic("household.twl2").replace("TASK", sentence(spec, task)),
+        "pddl_problem": problem(spec, task, furnish(spec, task, attempt)),
+    }
+
+
+def write_households(spec: Households, folder: Path) -> int:
+    """Write every game into `folder`/json_2.1.1, as official ones lie there; renamed into place when complete.
+
+    Returns how many. Raises EnvError for a folder that has games already.
+    """
+    root, partial = folder / RELEASE, folder / f"{RELEASE}.partial"
+    if root.exists():
+        raise EnvError(f"{root} exists already; remove it, or write into another folder")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was cut off
+    for split in SPLITS:
+        for number in range(spec.count(split)):
+            task = errand(spec, split, number)
+            record = make_record(spec, task)
+            place = partial / task.task_id(spec.seed)
+            place.mkdir(parents=True)
+            details = json.dumps(_details(task, record, seed=spec.seed), indent=1)
+            (place / "traj_data.json").write_text(details, encoding="utf-8")
+            (place / GAME_FILE).write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(root)
+    return sum(map(spec.count, SPLITS))
+
+
+def _details(task: Errand, record: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """`traj_data.json`: the fields of the official files that speak of the task; there is no recorded film."""
+    lamp = task.task_type == "look_at_obj_in_light"
+    walkthrough: list[str] = record["walkthrough"]
+    steps = [{"high_idx": number, "discrete_action": {"action": text}} for number, text in enumerate(walkthrough)]
+    return {
+        "task_id": task.task_id(seed).rpartition("/")[2],
+        "task_type": task.task_type,
+        "pddl_params": {
+            "mrecep_target": "",
+            "object_sliced": False,
+            "object_target": task.thing,
+            "parent_target": "" if lamp else task.target,
+            "toggle_target": task.target if lamp else "",
+        },
+        "plan": {"high_pddl": steps, "low_actions": []},
+        "scene": {"floor_plan": f"FloorPlan{task.scene}", "scene_num": task.scene},
+        "turk_annotations": {"anns": []},
+    }
+
+
+@lru_cache(maxsize=64)
+def _tasks(spec: Households, split: str) -> tuple[str, ...]:
+    return tuple(sorted(errand(spec, split, number).task_id(spec.seed) for number in range(spec.count(split))))
+
+
+@cache
+def _logic(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")

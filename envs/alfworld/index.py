@@ -1,0 +1,153 @@
+"""The games of an official folder: found, checked and measured once, then read from a cache."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.alfworld.game import load_record, read_game
+from envs.base import EnvError
+
+RELEASE = "json_2.1.1"
+SPLITS = ("train", "valid_seen", "valid_unseen")
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+GAME_FILE = "game.tw-pddl"
+_FORMAT = 1  # of the cache; raised whenever an entry's fields change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A game: its task id "split/task folder/trial folder", its type, and how many receptacles and objects it has."""
+
+    task_id: str
+    task_type: str
+    receptacles: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """Every playable game by task id, in the order of the ids; `skipped` games by reason."""
+
+    entries: Mapping[str, Entry]
+    skipped: Mapping[str, int]
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """Task ids of a split, sorted."""
+        return tuple(task_id for task_id in self.entries if task_id.partition("/")[0] == name)
+
+
+def release_folder(data: Path) -> Path:
+    """The folder that holds the splits: `data`/json_2.1.1, or `data` where that is it. Raises EnvError for neither."""
+    for folder in (data / RELEASE, data):
+        if any((folder / split).is_dir() for split in SPLITS):
+            return folder
+    raise EnvError(
+        f"{data} holds no ALFWorld games: {RELEASE}/{{{','.join(SPLITS)}}} is missing; run `stepcredit data alfworld`, "
+        "or leave data=None to play generated households"
+    )
+
+
+@lru_cache(maxsize=4)
+def open_index(folder: Path) -> Index:
+    """The index of a release folder; from the cache while no game file was added, removed or changed.
+
+    The cache is `$XDG_CACHE_HOME/stepcredit` or `~/.cache/stepcredit`; where that cannot be written, the index is built
+    anew in each process (3,800 games: about 10 s). Raises EnvError for a broken game and for a folder without games.
+    """
+    files = _files(folder)
+    if not files:
+        raise EnvError(f"{folder} has no {GAME_FILE}; run `stepcredit data alfworld`")
+    cache = _cache_file(folder, files)
+    index = _read_cache(cache)
+    if index is None:
+        index = _build(folder, files)
+        _write_cache(cache, index)
+    return index
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every game file of the three splits, sorted: the order of a directory is the file system's."""
+    return sorted(path for split in SPLITS for path in (folder / split).glob(f"*/*/{GAME_FILE}"))
+
+
+def _build(folder: Path, files: Sequence[Path]) -> Index:
+    """As the original: tasks with movable or sliced objects and games not known to be solvable are left out."""
+    entries: dict[str, Entry] = {}
+    skipped: dict[str, int] = {}
+    for path in files:
+        task_id = path.parent.relative_to(folder).as_posix()
+        record = load_record(path)
+        reason = _unplayable(task_id, record)
+        if reason is not None:
+            skipped[reason] = skipped.get(reason, 0) + 1
+            continue
+        game = read_game(record, source=str(path))
+        entries[task_id] = Entry(
+            task_id=task_id,
+            task_type=_task_type(path),
+            receptacles=len(game.receptacles),
+            objects=len(game.objects),
+        )
+    return Index(entries=entries, skipped=skipped)
+
+
+def _unplayable(task_id: str, record: Mapping[str, Any]) -> str | None:
+    if "movable" in task_id or "Sliced" in task_id:
+        return "movable or sliced"
+    return None if record.get("solvable") is True else "not solvable"
+
+
+def _task_type(path: Path) -> str:
+    details = path.with_name("traj_data.json")
+    try:
+        task_type = json.loads(details.read_bytes())["task_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnvError(
+            f"{details} cannot be read ({error!r}); fetch the data again: stepcredit data alfworld"
+        ) from error
+    if task_type not in TASK_TYPES:
+        raise EnvError(f"{details} has task_type={task_type!r}; ALFWorld's are {', '.join(TASK_TYPES)}")
+    return str(task_type)
+
+
+def _cache_file(folder: Path, files: Sequence[Path]) -> Path:
+    """Named by what the index depends on: path, size and time of every game file."""
+    digest = hashlib.sha256(f"{_FORMAT} {folder.resolve()}\n".encode())
+    for path in files:
+        stat = path.stat()
+        digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "stepcredit" / f"alfworld-{digest.hexdigest()[:24]}.json"
+
+
+def _read_cache(path: Path) -> Index | None:
+    try:
+        content = json.loads(path.read_bytes())
+        entries = {entry["task_id"]: Entry(**entry) for entry in content["entries"]}
+        return Index(entries=entries, skipped=content["skipped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # missing or cut off: built anew
+
+
+def _write_cache(path: Path, index: Index) -> None:
+    content = {"entries": [asdict(entry) for entry in index.entries.values()], "skipped": dict(index.skipped)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(content, file)
+        os.replace(file.name, path)
+    except OSError:
+        return  # a cache that cannot be written costs time, nothing else

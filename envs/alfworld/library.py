@@ -1,0 +1,52 @@
+"""Where games come from: a folder in the official layout, or anything else that names games by task id."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from envs.alfworld.game import load_record
+from envs.alfworld.index import GAME_FILE, Index, open_index, release_folder
+from envs.base import EnvError
+
+
+class Library(Protocol):
+    """Games by task id, immutable and shared."""
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """Task ids of a split, in a fixed order; empty for a split it does not have."""
+        ...
+
+    def task_type(self, task_id: str) -> str:
+        """One of the six. Raises EnvError for an unknown task id."""
+        ...
+
+    def record(self, task_id: str) -> Mapping[str, Any]:
+        """The contents of the game's file. Raises EnvError for an unknown task id and a broken file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder in the official layout: split/task folder/trial folder/game.tw-pddl."""
+
+    path: Path
+    index: Index
+
+    def tasks(self, split: str) -> Sequence[str]:
+        return self.index.split(split)
+
+    def task_type(self, task_id: str) -> str:
+        if task_id not in self.index.entries:
+            raise EnvError(f"{self.path} has no game {task_id!r}; take a task id from tasks(split)")
+        return self.index.entries[task_id].task_type
+
+    def record(self, task_id: str) -> Mapping[str, Any]:
+        self.task_type(task_id)
+        return load_record(self.path / task_id / GAME_FILE)
+
+
+def open_folder(data: Path) -> Folder:
+    """The games under a folder that holds json_2.1.1. Raises EnvError for none and for broken ones."""
+    path = release_folder(data)
+    return Folder(path=path, index=open_index(path))

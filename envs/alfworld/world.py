@@ -1,0 +1,188 @@
+"""ALFWorld: household tasks in text (2010.03768), by rules that agree with the original's to the letter."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from envs.alfworld.engine import NOTHING_HAPPENS, Act, commands, is_won, line, opening, perform
+from envs.alfworld.expert import Planner, search, shown_by
+from envs.alfworld.game import Game, Numbers, State, read_game
+from envs.alfworld.generate import Generated
+from envs.alfworld.household import Households
+from envs.alfworld.index import SPLITS
+from envs.alfworld.library import Library, open_folder
+from envs.base import Ending, EnvError, EnvStep
+
+Engine = Literal["native", "textworld"]
+Guide = Literal["search", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A whole episode at one point: all that `restore` needs, in any process with the same games.
+
+    turns: actions taken. seen: receptacles whose contents were shown. last: what the last action led to.
+    """
+
+    task_id: str
+    state: State
+    turns: int
+    seen: Numbers
+    last: EnvStep
+
+
+class ALFWorld:
+    """One episode at a time of ALFWorld. Games are fixed, so `seed` changes nothing.
+
+    data: a folder that holds games in the official layout, json_2.1.1. households: without data, the fields of
+    `Households`, by which games are generated; None for its defaults.
+    engine: "native", or "textworld" for the original (one instance per process; no snapshots). max_steps: actions until
+    Ending.LIMIT (the papers: 50). expert: "search" looks for things as an agent must; "plan" knows where all is.
+    Raises EnvError for a folder without games, broken games and options out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: str | Path | None = None,
+        households: Mapping[str, Any] | None = None,
+        engine: str = "native",
+        max_steps: int = 50,
+        expert: str = "search",
+    ) -> None:
+        if max_steps < 1:
+            raise EnvError(f"alfworld cannot run with max_steps={max_steps}; give 1 or more")
+        self._guide: Guide = _guide(expert)
+        self._original = _original(engine)
+        self._library = _library(data, households)
+        self._max_steps = max_steps
+        self._game: Game | None = None
+        self._open: Mapping[str, Act] = {}
+        self._now: Snapshot | None = None
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """Task ids "split/task folder/trial folder" of train, valid_seen or valid_unseen, sorted."""
+        if split not in SPLITS:
+            raise EnvError(f"alfworld has no split {split!r}; choose one of {', '.join(SPLITS)}")
+        return self._library.tasks(split)
+
+    def kind(self, task_id: str) -> str:
+        """The task type, such as "pick_and_place_simple"."""
+        return self._library.task_type(task_id)
+
+    def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
+        """Start a game; every seed gives the same. Raises EnvError for an unknown task id and a broken game."""
+        record = self._library.record(task_id)
+        game = read_game(record, source=task_id)
+        text = opening(game) if self._original is None else self._original.reset(record).observation
+        self._game, self._open = game, commands(game, game.start)
+        first = EnvStep(observation=text, state_key=text, admissible=tuple(self._open))
+        self._now = Snapshot(task_id=task_id, state=game.start, turns=0, seen=frozenset(), last=first)
+        return first
+
+    def step(self, action: str) -> EnvStep:
+        """Carry out one command. Raises EnvError before `reset` and after the end."""
+        game, now = self._playing()
+        if now.last.ending is not None:
+            raise EnvError(f"the episode of {now.task_id} ended ({now.last.ending}); reset before the next step")
+        act = self._open.get(action.strip())
+        state, text = (now.state, NOTHING_HAPPENS) if act is None else perform(game, now.state, act)
+        self._open = commands(game, state)
+        won, admissible = is_won(game, state), tuple(self._open)
+        if self._original is not None:
+            answer = self._original.step(action)
+            text, won, admissible = answer.observation, answer.won, answer.commands
+        limit = Ending.LIMIT if now.turns + 1 >= self._max_steps else None
+        last = EnvStep(
+            observation=text,
+            state_key=text,
+            reward=float(won),
+            ending=Ending.SUCCESS if won else limit,
+            admissible=admissible,
+            won=won,
+            score=float(won),
+        )
+        seen = now.seen if act is None else now.seen | shown_by(game, state, act)
+        self._now = Snapshot(task_id=now.task_id, state=state, turns=now.turns + 1, seen=seen, last=last)
+        return last
+
+    def expert(self) -> Iterator[str]:
+        """Actions that solve the game from where it stands, thought over anew each time one is asked for."""
+        while (playing := self._playing())[1].last.ending is None:
+            game, now = playing
+            if self._guide == "search":
+                yield line(game, search(game, now.state, now.seen))
+            else:
+                yield line(game, _first(Planner(game, now.state).best(), now.task_id))
+
+    def snapshot(self) -> Snapshot:
+        """The episode as it stands. Raises EnvError before `reset` and with the original engine."""
+        if self._original is not None:
+            raise EnvError("the original engine cannot be rewound; take snapshots with engine='native'")
+        return self._playing()[1]
+
+    def restore(self, snapshot: Snapshot) -> EnvStep:
+        """Go on from a snapshot; gives the step it was taken after."""
+        if self._original is not None:
+            raise EnvError("the original engine cannot be rewound; restore snapshots with engine='native'")
+        game = self._game
+        if game is None or self._now is None or self._now.task_id != snapshot.task_id:
+            game = self._game = read_game(self._library.record(snapshot.task_id), source=snapshot.task_id)
+        self._now, self._open = snapshot, commands(game, snapshot.state)
+        return snapshot.last
+
+    def close(self) -> None:
+        """Forget the episode."""
+        self._game = self._now = None
+        self._open = {}
+
+    def _playing(self) -> tuple[Game, Snapshot]:
+        if self._game is None or self._now is None:
+            raise EnvError("no episode is under way; reset alfworld with a task id first")
+        return self._game, self._now
+
+
+def _library(data: str | Path | None, households: Mapping[str, Any] | None) -> Library:
+    """Raises EnvError for both at once and for a field that households do not have."""
+    if data is not None:
+        if households is not None:
+            raise EnvError("alfworld plays either data or generated households; leave one of the two options out")
+        return open_folder(Path(data).resolve())
+    given = dict(households or {})
+    known = [field.name for field in fields(Households)]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+            raise EnvError(f"alfworld's households have no {name!r}; {hint}")
+    if "task_types" in given:
+        given["task_types"] = tuple(given["task_types"])
+    return Generated(spec=Households(**given))
+
+
+def _original(engine: str) -> Any:
+    """The original engine where it is asked for. Raises EnvError where it is not installed."""
+    match engine:
+        case "native":
+            return None
+        case "textworld":  # loaded by name: nobody else pays for its import
+            return import_module("envs.alfworld.oracle").TextWorldEngine()
+        case _:
+            raise EnvError(f"alfworld has no engine={engine!r}; choose 'native' or 'textworld'")
+
+
+def _guide(expert: str) -> Guide:
+    match expert:
+        case "search" | "plan":
+            return expert
+        case _:
+            raise EnvError(f"alfworld has no expert={expert!r}; choose 'search' or 'plan'")
+
+
+def _first(acts: tuple[Act, ...] | None, task_id: str) -> Act:
+    if not acts:
+        raise EnvError(f"the expert knows no way to the goal of {task_id}")
+    return acts[0]
