@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from estimators import UNPARSED, StepBatch
 from rollout.types import RolloutGroup, Step, Trajectory
+from trainer.similar import similar_codes
 from trainer.token_batch import TokenBatch
 
 FIRST_TOKENS = 8  # 2606.25556: the `first_token` key of a row
@@ -29,9 +30,16 @@ def rows(groups: Sequence[RolloutGroup]) -> list[tuple[int, int, int, Step]]:
 
 
 def step_batch(
-    groups: Sequence[RolloutGroup], *, embedding: NDArray[np.float32] | None, action_key: str = "action"
+    groups: Sequence[RolloutGroup],
+    *,
+    embedding: NDArray[np.float32] | None,
+    action_key: str = "action",
+    similarity: float = 1.0,
 ) -> StepBatch:
-    """Columns for an estimator. embedding float32 [N, D]; action_key "action" (executed text) or "first_token"."""
+    """Columns for an estimator. embedding float32 [N, D]; action_key "action" (executed text) or "first_token".
+
+    similarity: below 1, states whose texts are that alike get one code in the column `similar`.
+    """
     table = rows(groups)
     return StepBatch(
         group=np.array([group for group, _, _, _ in table], np.int64),
@@ -41,10 +49,15 @@ def step_batch(
         invalid=np.array([not step.valid for *_, step in table], np.bool_),
         state=codes((group, step.state_key) for group, _, _, step in table),
         action=_actions(table, action_key),
+        similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
         repair=None,
         edited=None,
     )
+
+
+def _similar(table: Sequence[tuple[int, int, int, Step]], threshold: float) -> NDArray[np.int64]:
+    return similar_codes([step.state_key for *_, step in table], [group for group, *_ in table], threshold)
 
 
 def _actions(table: Sequence[tuple[int, int, int, Step]], action_key: str) -> NDArray[np.int64]:

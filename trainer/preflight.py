@@ -14,7 +14,7 @@ from typing import Any
 
 from estimators import Estimator
 from estimators import build as build_estimator
-from estimators.base import group_based, hidden_layer
+from estimators.base import group_based, hidden_layer, requires
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config import (
@@ -31,6 +31,7 @@ from trainer.world import World, open_world
 
 MADE_HERE = ("tiny", "smollm2_135m")  # sources that are neither a folder nor an id
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+MADE_COLUMNS = frozenset({"embedding", "similar"})  # the optional ones that `batch.step_batch` fills
 # What may differ between a run and its continuation: where and how far it runs, and how much it tells.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 
@@ -51,6 +52,11 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         raise ConfigError(
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
+        )
+    if missing := requires(estimator) - MADE_COLUMNS:
+        raise ConfigError(
+            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
+            "makes yet: choose another estimator, or call it on columns of your own"
         )
     if config.record == "embeddings" and hidden_layer(estimator) is None:
         raise ConfigError(

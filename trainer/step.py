@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from estimators import Advantages, Estimator
-from estimators.base import action_key, calibrated, hidden_layer
+from estimators.base import action_key, calibrated, hidden_layer, similarity
 from rollout.collect import Collected
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
@@ -54,7 +54,12 @@ def update(
     with watch("score"):
         scores = parts.learner.score(tokens, layer=hidden_layer(estimator))
     with watch("credit"):
-        batch = step_batch(collected.groups, embedding=scores.embedding, action_key=action_key(estimator))
+        batch = step_batch(
+            collected.groups,
+            embedding=scores.embedding,
+            action_key=action_key(estimator),
+            similarity=similarity(estimator),
+        )
         estimator = calibrated(estimator, batch)
         advantages = estimator(batch)
     with watch("learn"):

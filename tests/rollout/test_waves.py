@@ -38,6 +38,7 @@ async def test_a_wave_is_sorted_by_key_whatever_order_its_requests_come_in(order
     assert answers == [f"to {key}" for key in order]
 
 
+@pytest.mark.timeout(10)
 async def test_nothing_is_sent_before_every_live_rollout_has_asked() -> None:
     engine = ScriptedEngine()
     waves = WavePolicy(engine_policy(engine))
@@ -58,6 +59,7 @@ async def test_each_engine_gets_its_own_tasks_part_of_a_wave() -> None:
     assert [engine.waves for engine in engines] == [[["0-0-0-0", "0-1-0-0"]], [["1-0-0-0", "10-0-0-0"]], []]
 
 
+@pytest.mark.timeout(10)
 async def test_an_engines_failure_reaches_everyone_in_its_wave() -> None:
     engine = ScriptedEngine()
     engine.fail = RuntimeError("out of memory")
@@ -86,6 +88,7 @@ def delayed(fast_first: bool) -> LocalPool:
     return LocalPool(before=before)
 
 
+@pytest.mark.timeout(10)
 def test_a_collection_sends_the_same_waves_however_fast_the_worlds_are() -> None:
     engines = [ScriptedEngine(), ScriptedEngine()]
     first, second = (collected(engine, delayed(fast)) for engine, fast in zip(engines, (True, False), strict=True))

@@ -23,6 +23,7 @@ SOUND = {
     "warmstart": ("trainer.warmstart:warmstart", WarmstartConfig),
     "quickstart": ("trainer.quickstart:quickstart", QuickstartConfig),
 }
+ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[2] / "configs" / "estimator").glob("*.yaml")}
 
 
 def tree(folder: Path) -> set[Path]:
@@ -77,7 +78,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("quickstart", "warmstart.epochs=0"), ("warmstart.epochs=0", "1 or more")),
         (("evaluate", "endpoint=localhost"), ("endpoint=localhost", "http://")),
         # An unknown estimator, and one with an option it has not or a value it cannot take.
-        (("train", "estimator=gigpoo"), ("estimator/gigpoo", "gigpo grpo rloo")),
+        (("train", "estimator=gigpoo"), ("estimator/gigpoo", "bipace")),
         (("train", "estimator.name=gigpoo"), ("'gigpoo'", "did you mean 'gigpo'?")),
         (("train", "estimator=gigpo", "+estimator.eps=0.1"), ("gigpo has no option 'eps'",)),
         (("train", "estimator.gamma=1.5"), ("gamma=1.5", "nearest 1.0")),
@@ -284,7 +285,7 @@ def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
 def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
     told = stepcredit("train", "--help")
     assert told.code == 0
-    assert "estimator: bipace, gigpo, grpo, rloo" in told.out
+    assert "estimator: bipace, crbc, ecpo" in told.out
     assert "cluster: cpu, gpu1, gpu2, gpu4, gpu8" in told.out
     assert stepcredit.runs == []
 
@@ -319,7 +320,7 @@ def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None
     ("line", "choices"),
     [
         ("stepcredit tr", set(COMMANDS)),
-        ("stepcredit train estimator=", {"estimator=bipace", "estimator=gigpo", "estimator=grpo", "estimator=rloo"}),
+        ("stepcredit train estimator=", {f"estimator={name}" for name in ESTIMATORS}),
         ("stepcredit evaluate cluster=gpu", {"cluster=gpu1", "cluster=gpu2", "cluster=gpu4", "cluster=gpu8"}),
     ],
 )

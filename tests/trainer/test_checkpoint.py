@@ -156,10 +156,7 @@ def test_the_same_settings_are_the_same_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        (
-            {"model": {"source": "other"}, "seed": 0},
-            r"model=\{'source': 'tiny'\}, this run has model=\{'source': 'other'",
-        ),
+        ({"model": {"source": "other"}, "seed": 0}, "model.source='tiny', this run has model.source='other'"),
         ({"model": {"source": "tiny"}, "seed": 1}, "seed=0, this run has seed=1"),
         ({"model": {"source": "tiny"}}, "seed=0, this run has seed=None"),
         ({"model": {"source": "tiny"}, "seed": 0, "group_size": 8}, "group_size=None, this run has group_size=8"),
