@@ -58,12 +58,12 @@ class IndexBuilder:
         )
         columns = csc_array(matrix)
         del matrix
-        order = sorted(self._numbers, key=lambda term: term.encode())
+        order = sorted(self._numbers, key=_bytes)
         numbers = np.array([self._numbers[term] for term in order], dtype=np.int64)
         _save_weights(folder, columns, numbers, lengths)
-        ends = np.cumsum([0, *(len(term.encode()) for term in order)])
+        ends = np.cumsum([0, *(len(_bytes(term)) for term in order)])
         np.save(folder / "term_ends.npy", ends.astype(np.int64))
-        (folder / "terms.bin").write_bytes("".join(order).encode())
+        (folder / "terms.bin").write_bytes(_bytes("".join(order)))
         (folder / "index.json").write_text(json.dumps({"documents": len(lengths)}))
 
 
@@ -125,7 +125,7 @@ class Index:
 
     def _slice(self, term: str) -> slice | None:
         """Where the postings of a term are; None for a term of no document."""
-        wanted = term.encode()
+        wanted = _bytes(term)
         place = bisect_left(range(len(self.term_ends) - 1), wanted, key=self._term)
         if place == len(self.term_ends) - 1 or self._term(place) != wanted:
             return None
@@ -156,6 +156,10 @@ class Index:
             weight = self.weights[where][place] * np.float32(count)
             total += np.where(held[place] == near, weight, np.float32(0))
         return total.astype(np.float32)
+
+
+def _bytes(term: str) -> bytes:
+    return term.encode(errors="surrogatepass")  # scraped text may hold half a character
 
 
 def _near(scores: NDArray[np.float32], most: int) -> NDArray[np.intp]:

@@ -83,16 +83,20 @@ def _has_attribute(bought: Product, wanted: str) -> bool:
 
 
 def _option_hits(wanted: Sequence[tuple[str, str] | str], chosen: Iterable[str]) -> int:
-    values = [_colour(value) for value in chosen]
-    return sum(any(_alike(value, _colour(option)) for value in values) for option in wanted)
+    values = tuple(chosen)
+    return sum(any(option_fits(option, value) for value in values) for option in wanted)
+
+
+def option_fits(wanted: tuple[str, str] | str, value: str) -> bool:
+    """Whether choosing a value counts for a goal's option.
+
+    The first colour in either stands for it. The original looks for the colour in the whole (name, value) pair of a
+    synthetic goal, where it is found only if it equals one of the two, and else compares the pair as Python prints it.
+    """
+    return _alike(_colour(value), _colour(wanted))
 
 
 def _colour(option: tuple[str, str] | str) -> str:
-    """The first colour in a value stands for it.
-
-    The original looks for the colour in the whole (name, value) pair of a synthetic goal, where it is found only if it
-    equals one of the two, and else compares the pair as Python prints it.
-    """
     return next((colour for colour in _COLOURS if colour in option), str(option))
 
 
