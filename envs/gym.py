@@ -1,38 +1,65 @@
-"""TextCraft for Gymnasium: `import envs.gym`, then `gymnasium.make("stepcredit/TextCraft-v0")`.
+"""The worlds for Gymnasium: `import envs.gym`, then `gymnasium.make("stepcredit/TextCraft-v0")`.
 
 `gymnasium.make("envs.gym:stepcredit/TextCraft-v0")` does both at once.
 """
 
 import string
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 from gymnasium.spaces import Text
 
+from envs import make
 from envs.base import Ending, EnvStep
-from envs.textcraft import TextCraft
 
 ID = "stepcredit/TextCraft-v0"
+WEBSHOP_ID = "stepcredit/WebShop-v0"
 
 ACTION_CHARS = string.ascii_letters + string.digits + string.punctuation + " "
 MAX_ACTION = 512
-# A reset lists at most a few hundred recipes; an inventory grows by less than a longest action in each of 40 steps.
-MAX_OBSERVATION = 2**16
 _MAX_SEED = 2**31
 
 
-class TextCraftGym(gymnasium.Env[str, str]):
-    """TextCraft with Gymnasium's five values. `recipes`, `distractors`, ... are TextCraft's own options.
+class AnyText(Text):
+    """Text with letters of any script: what was scraped from the web has no charset. Samples are ASCII."""
+
+    def contains(self, x: Any) -> bool:
+        """Any text within the lengths."""
+        return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registered:
+    """A world's id and how long its texts may be. plain: its texts are ASCII, one line for an action."""
+
+    id: str
+    max_observation: int
+    plain: bool
+
+
+# TextCraft: a reset lists at most a few hundred recipes; an inventory grows by less than a longest action in each of 40
+# steps. WebShop: the longest descriptions have some ten thousand characters, and HTML repeats long addresses.
+_WORLDS = {
+    "textcraft": _Registered(id=ID, max_observation=2**16, plain=True),
+    "webshop": _Registered(id=WEBSHOP_ID, max_observation=2**20, plain=False),
+}
+
+
+class WorldGym(gymnasium.Env[str, str]):
+    """A world with Gymnasium's five values. `options` are the world's own.
 
     `reset(options={"task_id": ID})` starts that task; without it one of `split` is drawn by the environment's
-    generator, as are the distractors in both cases. Winning is `terminated`, the step limit is `truncated`.
+    generator, as is the world's seed in both cases. Winning or losing is `terminated`, the step limit `truncated`.
     info: task_id, state_key, won, score, ending.
     """
 
-    def __init__(self, *, split: str = "train", **options: Any) -> None:
-        self.action_space = Text(min_length=0, max_length=MAX_ACTION, charset=ACTION_CHARS)
-        self.observation_space = Text(min_length=0, max_length=MAX_OBSERVATION, charset=ACTION_CHARS + "\n")
-        self._world = TextCraft(**options)
+    def __init__(self, *, world: str, split: str = "train", **options: Any) -> None:
+        kind = _WORLDS[world]
+        space = Text if kind.plain else AnyText
+        self.action_space = space(min_length=0, max_length=MAX_ACTION, charset=ACTION_CHARS)
+        self.observation_space = space(min_length=0, max_length=kind.max_observation, charset=ACTION_CHARS + "\n")
+        self._world = make(world, **options)
         self._tasks = self._world.tasks(split)
         self._task_id = ""
 
@@ -49,7 +76,7 @@ class TextCraftGym(gymnasium.Env[str, str]):
         return first.observation, self._info(first)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """One command. Raises ValueError for an action outside the action space, whose echo no space would hold."""
+        """One action. Raises ValueError for an action outside the action space, whose echo no space would hold."""
         if not self.action_space.contains(action):
             raise ValueError(
                 f"{action!r} is not an action: at most {MAX_ACTION} printable ASCII characters on one line"
@@ -73,9 +100,12 @@ class TextCraftGym(gymnasium.Env[str, str]):
 
 
 def register() -> None:
-    """Make the id known to Gymnasium; a second call changes nothing."""
-    if ID not in gymnasium.registry:
-        gymnasium.register(id=ID, entry_point=TextCraftGym)  # pyright: ignore[reportUnknownMemberType]
+    """Make the ids known to Gymnasium; a second call changes nothing."""
+    for world, kind in _WORLDS.items():
+        if kind.id not in gymnasium.registry:
+            gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
+                id=kind.id, entry_point=WorldGym, kwargs={"world": world}
+            )
 
 
 register()

@@ -27,6 +27,8 @@ KNOWN_TO = {
     "deepspeed": ("trainer/rank.py",),
     "wandb": ("trainer/logs.py",),
     "gymnasium": ("envs/gym.py",),
+    "regex": ("envs/webshop/analyzer.py",),
+    "rapidfuzz": ("envs/webshop/reward.py",),
     "zstandard": ("rollout/record.py",),
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),
@@ -35,7 +37,7 @@ KNOWN_TO = {
     "safetensors": ("trainer", "rollout/engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.
-DIET = {"envs": {"numpy", "gymnasium"}, "estimators": {"numpy", "scipy"}}
+DIET = {"envs": {"numpy", "gymnasium", "scipy", "regex", "rapidfuzz"}, "estimators": {"numpy", "scipy"}}
 LONGEST_FILE, LONGEST_DOOR = 500, 40
 SHARED_DOOR = "scripts/door.py"
 

@@ -11,10 +11,11 @@ import regex
 
 from envs.webshop.stem import stem
 
-_STOP_WORDS = frozenset(
+_STOPS = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
+    "to was will with"
 )
+_STOP_WORDS = frozenset(_STOPS.split())
 # From one word boundary to the next; what holds no letter, digit or emoji is no word. Emoji as of Unicode 12, Lucene's:
 # later versions of the table lost symbols such as the black star.
 _ASCII_WORD = re.compile(r"\w+(?:(?:(?<=[A-Za-z])[:.'](?=[A-Za-z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*", re.ASCII)

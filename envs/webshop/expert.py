@@ -104,5 +104,5 @@ def _assigned(fits: list[dict[str, str]]) -> dict[str, str]:
 
 
 def _can_click(value: str) -> bool:
-    """Whether an action can name the value: an opening bracket or a line break would cut it, a button takes its name."""
+    """Whether an action can name the value: not one cut by a bracket or line break, nor a button's."""
     return value not in _BUTTONS and bool(value) and not re.search(r"[\[\n]", value)

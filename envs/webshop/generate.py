@@ -12,7 +12,8 @@ from envs.webshop.files import ShopFiles, built_once
 
 _VERSION = 1  # a change of what follows makes other shops of the same seeds
 _ASKED_SHARE, _HUMAN_SHARE, _RANGE_SHARE = 0.6, 0.2, 0.25
-_BRANDS = "Alder Brixo Corvane Delmar Esker Fennick Galway Hollin Isolde Juniper Kestrel Marlow Norden Ostra".split()
+_NAMES = "Alder Brixo Corvane Delmar Esker Fennick Galway Hollin Isolde Juniper Kestrel Marlow Norden Ostra"
+_BRANDS = tuple(_NAMES.split())
 _COLOURS = ("black", "white", "red", "blue", "green", "yellow", "purple")
 
 
@@ -150,9 +151,10 @@ def _spoken(rng: random.Random, item: dict[str, Any], described: list[str]) -> d
     """One instruction as people gave them: the options are values without names."""
     groups: dict[str, Any] = item["customization_options"]
     chosen = [rng.choice(contents)["value"] for contents in groups.values()]
+    wanted = f"{item['query']} that are {' and '.join(described)}"
     return {
         "asin": item["asin"],
-        "instruction": f"i am looking for {item['query']} that are {' and '.join(described)}, in {' and '.join(chosen)}.",
+        "instruction": f"i am looking for {wanted}, in {' and '.join(chosen)}.",
         "attributes": described,
         "instruction_attributes": described,
         "instruction_options": chosen,

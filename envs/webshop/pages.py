@@ -44,7 +44,7 @@ def text_rich(session: Session, goal: Goal, shop: Shop, score: float) -> str:
 
 
 def _visible(session: Session, goal: Goal, shop: Shop, score: float) -> Iterator[Node]:
-    """The strings that an HTML reader finds: none for an empty one, and white space with a line break counts as none."""
+    """The strings that an HTML reader finds: an empty one is none, nor is white space with a line break."""
     for node in _nodes(session, goal, shop, score):
         if node.text.strip(_SPACES):
             yield node

@@ -120,14 +120,14 @@ def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _product(raw: Mapping[str, Any], described: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> Product:
-    bullets = raw["small_description"]
+    bullets: list[str] | str = raw["small_description"]
     options, images = _options(raw["customization_options"] or {})
     text = described.get("instruction")
     return Product(
         asin=raw["asin"],
         title=raw["name"],
         description=raw["full_description"],
-        bullets=tuple(bullets) if isinstance(bullets, list) else (bullets,),
+        bullets=(bullets,) if isinstance(bullets, str) else tuple(bullets),
         category=raw["category"],
         query=raw["query"].lower().strip(),
         product_category=raw["product_category"],

@@ -91,7 +91,9 @@ def _build(fresh: Path, files: ShopFiles) -> None:
 
 def _packed(product: Product) -> bytes:
     values = asdict(product)
-    return json.dumps([values[name] for name in _FIELDS], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+    return json.dumps([values[name] for name in _FIELDS], ensure_ascii=False, separators=(",", ":")).encode(
+        errors="surrogatepass"
+    )
 
 
 def _unpacked(records: mmap.mmap, ends: Sequence[int] | NDArray[np.int64], number: int) -> Product:
@@ -107,4 +109,3 @@ def _unpacked(records: mmap.mmap, ends: Sequence[int] | NDArray[np.int64], numbe
 
 def _ask(values: dict[str, Any]) -> Ask:
     return Ask(text=values["text"], attributes=tuple(values["attributes"]), options=tuple(values["options"]))
-

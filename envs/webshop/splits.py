@@ -83,7 +83,9 @@ def _by_product(goals: GoalTable, held_out: int) -> tuple[NDArray[np.int64], NDA
 
 def _leaking(shop: Shop, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if size <= _HELD_OUT:
-        raise EnvError(f"{shop.source}: split='verl_agent' holds out {_HELD_OUT} goals and there are {size}; use by_goal")
+        raise EnvError(
+            f"{shop.source}: split='verl_agent' holds out {_HELD_OUT} goals and there are {size}; use by_goal"
+        )
     index_of = np.argsort(shop.goals.order)  # number before any shuffle -> our index
     train = np.unique(np.concatenate([_shuffled(size, seed)[_HELD_OUT:] for seed in _TRAIN_SEEDS]))
     places = np.random.RandomState(_VALIDATION_SEEDS[0]).choice(_HELD_OUT, len(_VALIDATION_SEEDS), replace=False)

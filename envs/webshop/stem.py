@@ -15,31 +15,10 @@ _STEP_2 = (
 _STEP_3 = (
     ("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", ""),
 )  # fmt: skip
-_STEP_4 = tuple(
-    (suffix, "")
-    for suffix in (
-        "al",
-        "ance",
-        "ence",
-        "er",
-        "ic",
-        "able",
-        "ible",
-        "ant",
-        "ement",
-        "ment",
-        "ent",
-        "sion",
-        "tion",
-        "ou",
-        "ism",
-        "ate",
-        "iti",
-        "ous",
-        "ive",
-        "ize",
-    )  # fmt: skip
-)
+_STEP_4 = (
+    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "sion", "tion", "ou", "ism", "ate",
+    "iti", "ous", "ive", "ize",
+)  # fmt: skip
 
 
 def stem(word: str) -> str:
@@ -104,7 +83,7 @@ def _past_tense(word: str) -> str:
 
 
 def _replaced(word: str, rules: Sequence[tuple[str, str]], above: int) -> str:
-    """The first suffix that fits is replaced if what stands before it has a measure above `above`; no other is tried."""
+    """The first suffix that fits is replaced if the measure before it is above `above`; no other is tried."""
     for suffix, replacement in rules:
         if word.endswith(suffix):
             base = word.removesuffix(suffix)
@@ -114,7 +93,7 @@ def _replaced(word: str, rules: Sequence[tuple[str, str]], above: int) -> str:
 
 def _without_ending(word: str) -> str:
     # "ion" goes only after s or t, which stay.
-    for suffix, _ in _STEP_4:
+    for suffix in _STEP_4:
         if word.endswith(suffix):
             kept = word.removesuffix("ion" if suffix in ("sion", "tion") else suffix)
             return kept if _measure(kept) > 1 else word
