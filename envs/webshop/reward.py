@@ -27,7 +27,10 @@ _LATIN_1 = dict.fromkeys(range(128, 256))  # thefuzz drops these, and only these
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A purchase, judged. score: in [0, 1]. The other parts are what it is made of; None where a goal asks for none."""
+    """A purchase, judged. score: in [0, 1]. The other parts are what it is made of; None where a goal asks for none.
+
+    weights: the shares of attributes, options and price in the sum; they do not contain the type factor.
+    """
 
     score: float
     type_factor: float
@@ -37,6 +40,7 @@ class Verdict:
     attributes: float
     options: float | None
     price: bool
+    weights: tuple[float, float | None, float]
 
 
 def judge(goal: Goal, bought: Product, price: float, options: Mapping[str, str]) -> Verdict:
@@ -58,6 +62,7 @@ def judge(goal: Goal, bought: Product, price: float, options: Mapping[str, str])
         attributes=attributes / len(goal.attributes),
         options=chosen / len(goal.options) if goal.options else None,
         price=within,
+        weights=(len(goal.attributes) / asked, len(goal.options) / asked if goal.options else None, 1 / asked),
     )
 
 

@@ -1,13 +1,28 @@
 """Recipe folders for the tests: the real one beside the checkout, and small ones written on the spot."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+# What the worlds build lies in a folder of the tests; a process they start is given its own.
+CACHE = "STEPCREDIT_CACHE"
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where worlds keep what they build."""
+    before = os.environ.get(CACHE)
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ[CACHE] = str(folder)
+    yield folder
+    os.environ.pop(CACHE)
+    if before is not None:
+        os.environ[CACHE] = before
 
 
 @pytest.fixture(scope="session")

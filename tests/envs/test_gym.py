@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs.gym
 from envs import EnvError
+from envs.textcraft import TextCraft
 
 SPOON = "minecraft:copper_spoon"
 WINNING = (
@@ -24,10 +25,11 @@ def make(**options: object) -> gymnasium.Env[str, str]:
     return gymnasium.make(envs.gym.ID, **options)
 
 
-def test_gymnasiums_own_checker_has_no_complaint() -> None:
+@pytest.mark.parametrize("world", [envs.gym.ID, envs.gym.WEBSHOP_ID])
+def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(make().unwrapped)
+        check_env(gymnasium.make(world).unwrapped)
 
 
 def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
@@ -61,7 +63,7 @@ def test_the_step_limit_truncates() -> None:
 def test_without_a_task_the_seed_draws_one_of_the_split() -> None:
     env = make(split="test_depth3")
     drawn = {env.reset(seed=seed)[1]["task_id"] for seed in range(40)}
-    world = envs.gym.TextCraft()
+    world = TextCraft()
     assert drawn == set(world.tasks("test_depth3"))
     assert env.reset(seed=7) == env.reset(seed=7)
 
@@ -87,3 +89,12 @@ def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -
     for _ in range(39):
         observation = env.step(f"get {digits} quartz")[0]
     assert env.observation_space.contains(env.step("inventory")[0])
+
+
+def test_the_official_shops_pages_lie_in_the_space_and_a_purchase_terminates(shared_data) -> None:
+    env = gymnasium.make(envs.gym.WEBSHOP_ID, data=shared_data / "webshop", observation_mode="html")
+    env.reset(seed=0, options={"task_id": "goal-3573"})
+    for action in ("search[womens winter plus velvet leggings 日本]", "click[b08q43ljkj]", "click[description]"):
+        assert env.observation_space.contains(env.step(action)[0])
+    env.step("click[< prev]")
+    assert env.step("click[buy now]")[2:4] == (True, False)
