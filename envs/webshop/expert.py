@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from envs.webshop.goals import Goal
 from envs.webshop.products import Product
-from envs.webshop.reward import judge, option_fits
+from envs.webshop.reward import Verdict, judge, option_fits
 from envs.webshop.session import BACK_TO_SEARCH, BUY, NEXT, PER_PAGE, PREVIOUS, SUB_PAGES, Page, Session
 from envs.webshop.shop import Shop
 
@@ -57,15 +57,22 @@ def aim(shop: Shop, index: int) -> Aim:
     best: Aim | None = None
     for query in _queries(goal, shop.product(goal.product)):
         for number in shop.search(query):
-            product = shop.product(number)
+            product, price = shop.product(number), shop.price(number)
+            if best is not None and _most(judge(goal, product, price, {})) <= best.score:
+                continue
             options = _options(goal, product)
-            score = judge(goal, product, shop.price(number), options).score
+            score = judge(goal, product, price, options).score
             if best is None or score > best.score:
                 best = Aim(query=query, product=number, options=options, score=score)
             if best.score == 1.0:
                 return best
     assert best is not None  # the last query is the title of a product of the shop
     return best
+
+
+def _most(bare: Verdict) -> float:
+    """What a purchase without options could score at most if all options were hit, rounding included."""
+    return bare.score + (bare.weights[1] or 0.0) * bare.type_factor + 1e-9
 
 
 def _queries(goal: Goal, product: Product) -> Iterator[str]:
