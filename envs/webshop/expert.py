@@ -76,8 +76,10 @@ def _most(bare: Verdict) -> float:
 
 
 def _queries(goal: Goal, product: Product) -> Iterator[str]:
-    """What a customer would type; the last is the very title, which only an expert knows."""
-    for text in (f"{' '.join(goal.attributes)} {goal.query}", goal.text, product.title, product.indexed_text):
+    """What a customer would type, options included, as the search looks at them; the last two only an expert knows."""
+    options = " ".join(option if isinstance(option, str) else option[1] for option in goal.options)
+    named = f"{' '.join(goal.attributes)} {goal.query}"
+    for text in (f"{named} {options}", named, goal.text, product.title, product.indexed_text):
         # Brackets would be read as the end of the action.
         yield " ".join(re.sub(r"[\[\]]", " ", text).lower().split())
 
