@@ -29,6 +29,8 @@ KNOWN_TO = {
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),
+    "regex": ("envs/webshop/analyzer.py",),
+    "rapidfuzz": ("envs/webshop/reward.py",),
     "zstandard": ("rollout/record.py",),
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),
@@ -37,7 +39,10 @@ KNOWN_TO = {
     "safetensors": ("trainer", "rollout/engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.
-DIET = {"envs": {"numpy", "gymnasium", "textworld", "alfworld"}, "estimators": {"numpy", "scipy"}}
+DIET = {
+    "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld"},
+    "estimators": {"numpy", "scipy"},
+}
 LONGEST_FILE, LONGEST_DOOR = 500, 40
 SHARED_DOOR = "scripts/door.py"
 
