@@ -2,7 +2,9 @@
 
 import ast
 import importlib.metadata
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,11 @@ class Import:
     @property
     def room(self) -> str:
         return self.file.partition("/")[0]
+
+
+def plain(distribution: str) -> str:
+    """A distribution's name in the one spelling that counts."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def python_files() -> list[Path]:
@@ -132,6 +139,20 @@ def test_a_library_is_known_where_it_belongs_and_nowhere_else(imports: list[Impo
 def test_a_light_room_lives_on_the_standard_library_and_what_it_is_granted(imports: list[Import], room: str) -> None:
     granted = {room, *DIET[room], *sys.stdlib_module_names}
     assert [str(found) for found in imports if found.room == room and found.name not in granted] == []
+
+
+def test_a_room_imports_only_what_is_declared_outside_the_extra_of_developers(imports: list[Import]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"]
+    declared = {plain(re.split(r"[=<> ]", line)[0]) for lines in (project["dependencies"], *extras) for line in lines}
+    owners = importlib.metadata.packages_distributions()
+    known = {*ROOMS, *sys.stdlib_module_names, *(path.stem for path in (ROOT / "scripts").rglob("*.py"))}
+    strays = {
+        str(found)
+        for found in imports
+        if found.name not in known and declared.isdisjoint(map(plain, owners.get(found.name, [found.name])))
+    }
+    assert strays == set()
 
 
 def test_no_import_hides_inside_a_function(imports: list[Import]) -> None:

@@ -5,6 +5,7 @@ run on generated data. Prints a table; the last line is a JSON object. A figure 
 """
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -99,7 +100,7 @@ def main() -> None:
     for name, found in worlds.items():
         print(f"{name:12} reset {found['reset_ms']:8.3f} ms   {found['steps_per_s']:9.0f} steps/s")
     oracle = None
-    if asked.alfworld is not None and "alfworld" in WORLDS:
+    if asked.alfworld is not None and importlib.util.find_spec("textworld") is not None:
         oracle = measure_world("alfworld", options["alfworld"] | {"engine": "textworld"}, 5)
         print(f"{'textworld':12} reset {oracle['reset_ms']:8.3f} ms   {oracle['steps_per_s']:9.0f} steps/s")
     pool = None if asked.no_pool else _pools(options, quick=asked.quick)
@@ -107,16 +108,15 @@ def main() -> None:
 
 
 def _pools(options: Mapping[str, dict[str, Any]], *, quick: bool) -> dict[str, float]:
-    """Each size on as many actors as cores, then one actor an episode; gives the largest pool on few actors."""
-    name = "alfworld" if "alfworld" in options else "webshop"
+    """ALFWorld, each size on as many actors as cores, then one actor an episode; gives the largest on few actors."""
     cores = psutil.cpu_count(logical=False) or 1
     cluster.start(num_cpus=max(POOL_SIZES))
     found: dict[str, float] = {}
     for episodes in POOL_SIZES:
         for workers in (cores,) if quick else (cores, episodes):
-            one = measure_pool(name, options[name], episodes=episodes, workers=workers)
+            one = measure_pool("alfworld", options["alfworld"], episodes=episodes, workers=workers)
             print(
-                f"{name} pool: {episodes} episodes, {workers} actors   start {one['start_s']:.2f} s   "
+                f"alfworld pool: {episodes} episodes, {workers} actors   start {one['start_s']:.2f} s   "
                 f"round trip {one['trip_ms']:.1f} ms   memory {one['rss_gb']:.2f} GB"
             )
             found = one if workers == cores else found
@@ -127,11 +127,11 @@ def _pools(options: Mapping[str, dict[str, Any]], *, quick: bool) -> dict[str, f
 def _summary(
     worlds: Mapping[str, Mapping[str, float]], oracle: Mapping[str, float] | None, pool: Mapping[str, float] | None
 ) -> dict[str, float | None]:
-    alfworld = worlds.get("alfworld")
+    alfworld = worlds["alfworld"]
     return {
-        "alfworld_reset_ms": alfworld["reset_ms"] if alfworld else None,
-        "alfworld_steps_per_s": alfworld["steps_per_s"] if alfworld else None,
-        "alfworld_vs_textworld": alfworld["steps_per_s"] / oracle["steps_per_s"] if alfworld and oracle else None,
+        "alfworld_reset_ms": alfworld["reset_ms"],
+        "alfworld_steps_per_s": alfworld["steps_per_s"],
+        "alfworld_vs_textworld": alfworld["steps_per_s"] / oracle["steps_per_s"] if oracle else None,
         "webshop_steps_per_s": worlds["webshop"]["steps_per_s"],
         "textcraft_steps_per_s": worlds["textcraft"]["steps_per_s"],
         "pool_rss_gb_256": pool["rss_gb"] if pool else None,

@@ -22,6 +22,13 @@ def corridor() -> Iterator[Env]:
     del WORLDS["corridor"], DIALECTS["corridor"]
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_world_has_its_row_and_its_section(world: str) -> None:
+    page = PAGE.read_text()
+    assert page.count(f"\n| `{world}` |") == 1
+    assert len(re.findall(rf"^## {world} ", page, re.IGNORECASE | re.MULTILINE)) == 1
+
+
 def test_its_expert_wins_every_task_and_a_snapshot_goes_on(corridor: Env) -> None:
     assert isinstance(corridor, Env)
     train, test = corridor.tasks("train"), corridor.tasks("test")
