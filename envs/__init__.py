@@ -8,10 +8,11 @@ from typing import Any
 from envs.alfworld import ALFWorld
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.textcraft import TextCraft
+from envs.webshop import WebShop
 
 __all__ = ["WORLDS", "Ending", "Env", "EnvError", "EnvStep", "make"]
 
-WORLDS: dict[str, Callable[..., Env]] = {"alfworld": ALFWorld, "textcraft": TextCraft}
+WORLDS: dict[str, Callable[..., Env]] = {"alfworld": ALFWorld, "textcraft": TextCraft, "webshop": WebShop}
 
 
 def make(name: str, **options: Any) -> Env:

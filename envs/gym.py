@@ -4,6 +4,7 @@
 """
 
 import string
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -12,26 +13,55 @@ from gymnasium.spaces import Text
 from envs import make
 from envs.base import Ending, EnvStep
 
-IDS = {"alfworld": "stepcredit/ALFWorld-v0", "textcraft": "stepcredit/TextCraft-v0"}  # by the name that `make` knows
-
-ACTION_CHARS = string.ascii_letters + string.digits + string.punctuation + " "
+ASCII = string.ascii_letters + string.digits + string.punctuation + " "
 MAX_ACTION = 512
-# A reset lists at most a few hundred recipes; an inventory grows by less than a longest action in each of 40 steps.
-MAX_OBSERVATION = 2**16
 _MAX_SEED = 2**31
+
+
+class AnyText(Text):
+    """Text with letters of any script: what was scraped from the web has no charset. Samples are ASCII."""
+
+    def contains(self, x: Any) -> bool:
+        """Any text within the lengths."""
+        return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A world's id and the texts of its spaces. charset: the characters of a line; None for any text."""
+
+    id: str
+    max_observation: int
+    charset: str | None
+
+    def text(self, max_length: int, breaks: str = "") -> Text:
+        """Texts up to a length, of the charset and `breaks`."""
+        space = AnyText if self.charset is None else Text
+        return space(min_length=0, max_length=max_length, charset=(self.charset or ASCII) + breaks)
+
+
+# By the name that `make` knows. ALFWorld's answers list a room or a receptacle. TextCraft's reset lists at most a few
+# hundred recipes; its inventory grows by less than a longest action in each of 40 steps. WebShop's longest descriptions
+# have some ten thousand characters, and HTML repeats long addresses.
+TABLE = {
+    "alfworld": Registered(id="stepcredit/ALFWorld-v0", max_observation=2**16, charset=ASCII),
+    "textcraft": Registered(id="stepcredit/TextCraft-v0", max_observation=2**16, charset=ASCII),
+    "webshop": Registered(id="stepcredit/WebShop-v0", max_observation=2**20, charset=None),
+}
 
 
 class WorldGym(gymnasium.Env[str, str]):
     """A world of `envs.make` with Gymnasium's five values; options are the world's own.
 
     `reset(options={"task_id": ID})` starts that task; without it one of `split` is drawn by the environment's
-    generator, as is the world's seed in both cases. Winning is `terminated`, the step limit is `truncated`.
+    generator, as is the world's seed in both cases. Winning or losing is `terminated`, the step limit `truncated`.
     info: task_id, state_key, admissible, won, score, ending.
     """
 
     def __init__(self, *, world: str, split: str = "train", **options: Any) -> None:
-        self.action_space = Text(min_length=0, max_length=MAX_ACTION, charset=ACTION_CHARS)
-        self.observation_space = Text(min_length=0, max_length=MAX_OBSERVATION, charset=ACTION_CHARS + "\n")
+        entry = TABLE[world]
+        self.action_space = entry.text(MAX_ACTION)
+        self.observation_space = entry.text(entry.max_observation, breaks="\n")
         self._world = make(world, **options)
         self._tasks = self._world.tasks(split)
         self._task_id = ""
@@ -49,11 +79,11 @@ class WorldGym(gymnasium.Env[str, str]):
         return first.observation, self._info(first)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """One command. Raises ValueError for an action outside the action space, whose echo no space would hold."""
+        """One action. Raises ValueError for an action outside the action space, whose echo no space would hold."""
         if not self.action_space.contains(action):
-            raise ValueError(
-                f"{action!r} is not an action: at most {MAX_ACTION} printable ASCII characters on one line"
-            )
+            any_text = isinstance(self.action_space, AnyText)
+            allowed = "characters" if any_text else "printable ASCII characters on one line"
+            raise ValueError(f"{action!r} is not an action: at most {MAX_ACTION} {allowed}")
         now = self._world.step(action)
         ended = now.ending is not None and now.ending is not Ending.LIMIT
         return now.observation, now.reward, ended, now.ending is Ending.LIMIT, self._info(now)
@@ -75,9 +105,11 @@ class WorldGym(gymnasium.Env[str, str]):
 
 def register() -> None:
     """Make the ids known to Gymnasium; a second call changes nothing."""
-    for world, name in IDS.items():
-        if name not in gymnasium.registry:
-            gymnasium.register(id=name, entry_point=WorldGym, kwargs={"world": world})  # pyright: ignore[reportUnknownMemberType]
+    for world, entry in TABLE.items():
+        if entry.id not in gymnasium.registry:
+            gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
+                id=entry.id, entry_point=WorldGym, kwargs={"world": world}
+            )
 
 
 register()

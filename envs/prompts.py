@@ -11,6 +11,8 @@ from envs.alfworld.prompt import DIALECT as ALFWORLD
 from envs.base import EnvError, EnvStep
 from envs.dialect import Dialect
 from envs.textcraft.commands import is_command
+from envs.webshop.prompt import INTRODUCTION as WEBSHOP
+from envs.webshop.prompt import is_action
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
@@ -151,6 +153,7 @@ DIALECTS: dict[str, Dialect] = {
         ),
         grammar=is_command,
     ),
+    "webshop": Dialect(introduction=WEBSHOP, grammar=is_action, lower_case=True),
 }
 STYLES: dict[str, Callable[[Dialect], Prompter]] = {
     "react": React,

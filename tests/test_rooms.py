@@ -2,7 +2,9 @@
 
 import ast
 import importlib.metadata
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ KNOWN_TO = {
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),
+    "regex": ("envs/webshop/analyzer.py",),
+    "rapidfuzz": ("envs/webshop/reward.py",),
     "zstandard": ("rollout/record.py",),
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),
@@ -37,7 +41,10 @@ KNOWN_TO = {
     "safetensors": ("trainer", "rollout/engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.
-DIET = {"envs": {"numpy", "gymnasium", "textworld", "alfworld"}, "estimators": {"numpy", "scipy"}}
+DIET = {
+    "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld"},
+    "estimators": {"numpy", "scipy"},
+}
 LONGEST_FILE, LONGEST_DOOR = 500, 40
 SHARED_DOOR = "scripts/door.py"
 
@@ -57,6 +64,11 @@ class Import:
     @property
     def room(self) -> str:
         return self.file.partition("/")[0]
+
+
+def plain(distribution: str) -> str:
+    """A distribution's name in the one spelling that counts."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def python_files() -> list[Path]:
@@ -127,6 +139,20 @@ def test_a_library_is_known_where_it_belongs_and_nowhere_else(imports: list[Impo
 def test_a_light_room_lives_on_the_standard_library_and_what_it_is_granted(imports: list[Import], room: str) -> None:
     granted = {room, *DIET[room], *sys.stdlib_module_names}
     assert [str(found) for found in imports if found.room == room and found.name not in granted] == []
+
+
+def test_a_room_imports_only_what_is_declared_outside_the_extra_of_developers(imports: list[Import]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"]
+    declared = {plain(re.split(r"[=<> ]", line)[0]) for lines in (project["dependencies"], *extras) for line in lines}
+    owners = importlib.metadata.packages_distributions()
+    known = {*ROOMS, *sys.stdlib_module_names, *(path.stem for path in (ROOT / "scripts").rglob("*.py"))}
+    strays = {
+        str(found)
+        for found in imports
+        if found.name not in known and declared.isdisjoint(map(plain, owners.get(found.name, [found.name])))
+    }
+    assert strays == set()
 
 
 def test_no_import_hides_inside_a_function(imports: list[Import]) -> None:

@@ -20,13 +20,15 @@ _STRATIFIED_EVERY = 4
 
 @cache
 def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, tuple[str, ...]]:
-    """Every split that has goals, by name: `train`, `test`, `depthN`, `train_depthN`, `test_depthN`.
+    """Every split that has goals, by name: `train`, `test`, `depthN`, `train_depthN`, `test_depthN`, `agentgym`.
 
     No goal is in both `train` and `test`.
 
     protocol "adapt" (2311.05772): of the goals of depth >= 2, deepest first, 200 are `test`, the rest `train`: the
     authors' 200 where the book has them all, else the first 200, equal depths in the order of the files.
     "stratified": every goal; of each depth, after a fixed permutation, every 4th is `test`.
+    `agentgym`: all goals, shallowest first, equal depths in the order of the files: place i is AgentGym's task i (its
+    protocol: seed 42, 30 steps). It is no held-out set: it contains `train`.
     None: "adapt" where that leaves goals to train on, else "stratified".
     Raises EnvError where "adapt" leaves none.
     """
@@ -41,6 +43,7 @@ def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, t
     splits = _adapt(book) if protocol == "adapt" else _stratified(book)
     for depth in sorted({book.depth[goal] for goal in book.goals}):
         splits |= _of_depth(book, splits, depth)
+    splits["agentgym"] = tuple(sorted(book.goals, key=book.depth.__getitem__))
     return {name: goals for name, goals in splits.items() if goals}
 
 

@@ -57,7 +57,7 @@ class TextCraft:
         self._now: Snapshot | None = None
 
     def tasks(self, split: str) -> Sequence[str]:
-        """Goal ids of a split, in a fixed order: train, test, depthN, train_depthN, test_depthN."""
+        """Goal ids of a split, in a fixed order: train, test, depthN, train_depthN, test_depthN, agentgym."""
         if split not in self._splits:
             raise EnvError(f"textcraft has no split {split!r}; choose one of {', '.join(self._splits)}")
         return self._splits[split]

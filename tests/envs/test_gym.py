@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import envs.gym
 from envs import EnvError
 
-TEXTCRAFT = envs.gym.IDS["textcraft"]
+TEXTCRAFT = envs.gym.TABLE["textcraft"].id
 SPOON = "minecraft:copper_spoon"
 WINNING = (
     "get 5 copper",
@@ -25,15 +25,15 @@ def make(**options: object) -> gymnasium.Env[str, str]:
     return gymnasium.make(TEXTCRAFT, **options)
 
 
-@pytest.mark.parametrize("world", envs.gym.IDS)
+@pytest.mark.parametrize("world", envs.gym.TABLE)
 def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gymnasium.make(envs.gym.IDS[world]).unwrapped)
+        check_env(gymnasium.make(envs.gym.TABLE[world].id).unwrapped)
 
 
 def test_every_world_has_an_id() -> None:
-    assert set(envs.gym.IDS) == set(envs.WORLDS)
+    assert set(envs.gym.TABLE) == set(envs.WORLDS)
 
 
 def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
@@ -92,7 +92,7 @@ def test_wrong_options_and_actions_are_refused() -> None:
 
 
 def test_alfworlds_observations_lie_in_the_space_and_its_commands_among_the_actions(shared_data) -> None:
-    env = gymnasium.make(envs.gym.IDS["alfworld"], data=shared_data / "alfworld" / "sample")
+    env = gymnasium.make(envs.gym.TABLE["alfworld"].id, data=shared_data / "alfworld" / "sample")
     observation, info = env.reset(seed=0)
     while True:
         assert env.observation_space.contains(observation)
@@ -111,3 +111,14 @@ def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -
     for _ in range(39):
         observation = env.step(f"get {digits} quartz")[0]
     assert env.observation_space.contains(env.step("inventory")[0])
+
+
+def test_the_official_shops_pages_lie_in_the_space_and_a_purchase_terminates(shared_data) -> None:
+    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="html")
+    env.reset(seed=0, options={"task_id": "goal-3573"})
+    for action in ("search[womens winter plus velvet leggings 日本]", "click[b08q43ljkj]", "click[description]"):
+        assert env.observation_space.contains(env.step(action)[0])
+    with pytest.raises(ValueError, match="at most 512 characters"):
+        env.step("日" * 513)
+    env.step("click[< prev]")
+    assert env.step("click[buy now]")[2:4] == (True, False)

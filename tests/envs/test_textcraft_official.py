@@ -84,3 +84,21 @@ def test_recorded_episodes_replay_turn_by_turn(recipes: Path, shared_data: Path)
             assert (now.observation, now.reward) == (recorded["observation"], recorded["reward"])
             assert (now.ending is not None) == recorded["terminated"]
             assert list(env.snapshot().inventory.items()) == list(recorded["inventory"].items())
+
+
+def test_agentgyms_indices_go_from_shallow_to_deep_over_all_goals(recipes: Path, book: RecipeBook) -> None:
+    tasks = TextCraft(recipes=recipes).tasks("agentgym")
+    assert sorted(tasks) == sorted(book.goals)
+    assert [book.depth[task] for task in tasks] == [1] * 147 + [2] * 274 + [3] * 112 + [4] * 11
+    place = {goal: number for number, goal in enumerate(book.goals)}
+    within = [place[task] for task in tasks if book.depth[task] == 2]
+    assert within == sorted(within)
+
+
+def test_depth_2_is_trained_on_and_depth_3_only_tested_under_the_transfer_protocol(recipes: Path) -> None:
+    env = TextCraft(recipes=recipes, protocol="adapt")
+    trained = env.tasks("train_depth2")
+    assert len(trained) == 274 - 77
+    assert {env.depth(task) for task in trained} == {2}
+    assert {env.depth(task) for task in env.tasks("test_depth3")} == {3}
+    assert not set(trained) & {*env.tasks("test_depth2"), *env.tasks("test_depth3")}

@@ -1,0 +1,130 @@
+"""Which files a shop is made of, and the folder where what is built of them is kept."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from envs.base import EnvError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopFiles:
+    """The official files of a catalogue; nouns: asin -> nouns of the title, where someone has computed them."""
+
+    products: Path
+    attributes: Path
+    human: Path | None = None
+    nouns: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path | None, ...]:
+        """All four, in a fixed order."""
+        return self.products, self.attributes, self.human, self.nouns
+
+
+def find_files(
+    *,
+    data: str | Path | None,
+    products: str | Path | None,
+    attributes: str | Path | None,
+    human: str | Path | None,
+    nouns: str | Path | None,
+) -> ShopFiles | None:
+    """The files named, those not named from the folder `data`; None where nothing at all was named.
+
+    In a folder, products and attributes must carry the same suffix (`items_shuffle_1000`, `items_ins_v2_1000`); the
+    shortest wins. Without `nouns`, a title_nouns*.json beside the products is taken.
+    Raises EnvError for a file that is missing.
+    """
+    named = {"products": products, "attributes": attributes, "human": human, "nouns": nouns}
+    paths = {name: Path(path).resolve() for name, path in named.items() if path is not None}
+    if data is not None:
+        paths = _in_folder(Path(data).resolve()) | paths
+    if not paths:
+        return None
+    for name in ("products", "attributes"):
+        if name not in paths:
+            raise EnvError(f"webshop was given {', '.join(paths)} but no {name}; give {name}=FILE or data=FOLDER")
+    beside = sorted(paths["products"].parent.glob("title_nouns*.json"))
+    if "nouns" not in paths and beside:
+        paths["nouns"] = beside[0]
+    for name, path in paths.items():
+        if not path.is_file():
+            raise EnvError(f"{path}: there is no such file; give webshop {name}=FILE, one of WebShop's official files")
+    return ShopFiles(**paths)
+
+
+def _in_folder(folder: Path) -> dict[str, Path]:
+    pairs = [
+        (found, partner)
+        for found in sorted(folder.glob("items_shuffle*.json"), key=lambda path: (len(path.name), path.name))
+        if (partner := folder / found.name.replace("items_shuffle", "items_ins_v2")).is_file()
+    ]
+    if not pairs:
+        raise EnvError(
+            f"{folder}: holds no items_shuffle*.json with its items_ins_v2*.json; give webshop data=FOLDER with "
+            "WebShop's official files, or no data for a generated shop"
+        )
+    human = folder / "items_human_ins.json"
+    found = {"products": pairs[0][0], "attributes": pairs[0][1]}
+    return found | ({"human": human} if human.is_file() else {})
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """Where built shops are kept: `cache`, else $STEPCREDIT_CACHE, else ~/.cache/stepcredit; there `webshop`."""
+    root = cache or os.environ.get("STEPCREDIT_CACHE") or Path.home() / ".cache" / "stepcredit"
+    folder = Path(root).expanduser().resolve() / "webshop"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def content_key(paths: tuple[Path | None, ...], cache: Path, version: str) -> str:
+    """A name for what is built of these contents.
+
+    A file that was hashed before and has kept its path, size and time of change is not read again.
+    """
+    parts = [version, *("" if path is None else _digest(path, cache) for path in paths)]
+    return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _digest(path: Path, cache: Path) -> str:
+    state = path.stat()
+    seen = f"{path} {state.st_size} {state.st_mtime_ns}"
+    note = cache / "digests" / hashlib.blake2b(seen.encode(), digest_size=16).hexdigest()
+    if note.is_file():
+        return note.read_text()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest()
+    note.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as fresh:
+        fresh.write(digest)
+    Path(fresh.name).rename(note)
+    return digest
+
+
+def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """`folder`, built if it is not there: into a temporary name, renamed when whole.
+
+    Of several processes that ask at once, one builds and the others wait for it.
+    """
+    if not folder.is_dir():
+        with _locked(folder.with_name(f"{folder.name}.lock")):
+            if not folder.is_dir():
+                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as fresh:
+                    whole = Path(fresh) / "whole"
+                    whole.mkdir()
+                    build(whole)
+                    whole.rename(folder)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

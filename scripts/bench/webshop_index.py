@@ -1,0 +1,68 @@
+"""The search at the size of the full catalogue: memory, build and query time over documents of Zipf's words.
+
+`python scripts/bench/webshop_index.py [--documents N] [--quick]`; the last line is a JSON object.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+# This folder holds an envs.py of its own, which a run by path would find before the room.
+sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+
+from envs.webshop.index import IndexBuilder, open_index  # noqa: E402
+
+WORDS, LENGTH, ZIPF = 500_000, 110, 1.07
+CHUNK = 20_000
+
+
+def main() -> None:
+    """Build an index of random documents, then ask it queries of instruction length."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--documents", type=int, default=1_180_000)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--quick", action="store_true")
+    asked = parser.parse_args()
+    documents = 50_000 if asked.quick else asked.documents
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, WORDS + 1) ** ZIPF
+    reach = np.cumsum(share / share.sum())
+    with tempfile.TemporaryDirectory() as name:
+        begun = time.perf_counter()
+        builder = IndexBuilder()
+        for start in range(0, documents, CHUNK):
+            drawn = np.searchsorted(reach, rng.random((min(CHUNK, documents - start), LENGTH)))
+            for words in drawn.tolist():
+                builder.add(" ".join([f"w{word}" for word in words]))
+        builder.write(Path(name))
+        build_s = time.perf_counter() - begun
+        index = open_index(Path(name))
+        times = []
+        for _ in range(asked.queries):
+            words = np.searchsorted(reach, rng.random(20))
+            query = " ".join(f"w{word}" for word in words)
+            begun = time.process_time()
+            index.search(query, most=50, name=str)
+            times.append((time.process_time() - begun) * 1e3)
+        disk_gb = sum(path.stat().st_size for path in Path(name).iterdir()) / 2**30
+    result = {
+        "documents": documents,
+        "build_s": round(build_s, 1),
+        "disk_gb": round(disk_gb, 2),
+        "query_ms_median": round(float(np.median(times)), 2),
+        "query_ms_p95": round(float(np.percentile(times, 95)), 2),
+        "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    for key, value in result.items():
+        print(f"{key:18} {value}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The worked example of docs/environments.md is a world that keeps the contract."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envs import WORLDS, Ending, Env, EnvError, make
+from envs.prompts import DIALECTS, Reply, prompter
+
+PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
+
+
+@pytest.fixture
+def corridor() -> Iterator[Env]:
+    """The example, registered as it registers itself and taken out again."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(code.splitlines()) < 100
+    exec(compile(code, str(PAGE), "exec"), {"__name__": "corridor"})
+    yield make("corridor")
+    del WORLDS["corridor"], DIALECTS["corridor"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_world_has_its_row_and_its_section(world: str) -> None:
+    page = PAGE.read_text()
+    assert page.count(f"\n| `{world}` |") == 1
+    assert len(re.findall(rf"^## {world} ", page, re.IGNORECASE | re.MULTILINE)) == 1
+
+
+def test_its_expert_wins_every_task_and_a_snapshot_goes_on(corridor: Env) -> None:
+    assert isinstance(corridor, Env)
+    train, test = corridor.tasks("train"), corridor.tasks("test")
+    assert len(train) == len(test) == 6
+    assert not set(train) & set(test)
+    for task in [*train, *test]:
+        assert corridor.reset(task) == corridor.reset(task, seed=9)
+        saved = corridor.snapshot()
+        ends = []
+        for _ in range(2):
+            corridor.restore(saved)
+            ends.append([corridor.step(action) for action in corridor.expert()])
+        assert ends[0] == ends[1]
+        assert ends[0][-1].won
+        with pytest.raises(EnvError, match="ended"):
+            corridor.step("left")
+
+
+def test_it_can_be_lost_and_it_has_prompts(corridor: Env) -> None:
+    first = corridor.reset("door-0")
+    assert prompter("corridor", "bare").parse("left", first) == Reply(action="left", valid=True)
+    assert not prompter("corridor", "bare").parse("fly", first).valid
+    assert corridor.step("fly").ending is None
+    assert corridor.step("open").ending is Ending.FAILURE

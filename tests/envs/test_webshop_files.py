@@ -1,0 +1,166 @@
+"""What a shop is built of, how often, and what is refused."""
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs import EnvError, make
+from envs.webshop import WebShop
+from envs.webshop.files import built_once, content_key, find_files
+from envs.webshop.generate import generated_files, write_shop
+from envs.webshop.nouns import with_nouns
+from envs.webshop.products import read_products
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    write_shop(folder, size=40, seed=1)
+    return folder
+
+
+def test_a_seed_is_a_shop_and_another_seed_another(tmp_path: Path, written: Path) -> None:
+    for name, seed in (("again", 1), ("other", 2)):
+        (tmp_path / name).mkdir()
+        write_shop(tmp_path / name, size=40, seed=seed)
+    files = sorted(path.name for path in written.iterdir())
+    assert files == ["items_human_ins.json", "items_ins_v2.json", "items_shuffle.json", "title_nouns.json"]
+    for name in files:
+        assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
+        assert (tmp_path / "other" / name).read_bytes() != (written / name).read_bytes()
+
+
+def test_a_generated_shop_is_read_from_its_folder_like_the_official_files(written: Path) -> None:
+    env = WebShop(data=written)
+    assert [env.goal(task).text for task in env.tasks("validation")] == [
+        WebShop(shop_size=40, shop_seed=1).goal(task).text for task in env.tasks("validation")
+    ]
+
+
+def test_what_is_built_is_named_by_its_contents_and_built_once(written: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "kept"
+    cache.mkdir()
+    files = find_files(data=written, products=None, attributes=None, human=None, nouns=None)
+    assert files is not None
+    before = content_key(files.paths, cache, "1")
+    copy = shutil.copytree(written, tmp_path / "copy")
+    moved = find_files(data=copy, products=None, attributes=None, human=None, nouns=None)
+    assert moved is not None
+    assert content_key(moved.paths, cache, "1") == before
+    assert content_key(files.paths, cache, "2") != before
+    items = json.loads(files.products.read_text())
+    items[0]["name"] += " x"
+    files.products.write_text(json.dumps(items))
+    assert content_key(files.paths, cache, "1") != before
+
+
+def test_a_build_that_fails_leaves_nothing_and_one_that_is_there_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "thing"
+
+    def fail(fresh: Path) -> None:
+        (fresh / "half").touch()
+        raise EnvError("broken")
+
+    with pytest.raises(EnvError, match="broken"):
+        built_once(target, fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["thing.lock"]
+    built_once(target, lambda fresh: (fresh / "whole").touch())
+    assert built_once(target, fail) == target
+    assert [path.name for path in target.iterdir()] == ["whole"]
+
+
+def _solve(cache: str, results: Any) -> None:
+    env = WebShop(shop_size=60, cache=cache)
+    env.reset("goal-0")
+    results.put([env.step(action).observation for action in env.expert()])
+
+
+def test_processes_that_open_a_new_shop_at_once_share_one(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_solve, args=(str(tmp_path), results)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    episodes = [results.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert episodes[0] == episodes[1]
+    built = [path for path in (tmp_path / "webshop").iterdir() if (path / "products.bin").is_file()]
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("items_shuffle.json", "{}", "not a JSON array of products"),
+        ("items_shuffle.json", "[{", "not a whole JSON array"),
+        ("items_shuffle.json", "[]", "holds no product"),
+        ("items_shuffle.json", '[{"asin": "B1"}]', r"product 0 is not in WebShop's format \(KeyError"),
+        ("items_ins_v2.json", "{", "not a JSON file"),
+        ("items_ins_v2.json", "{}", "no product has a synthetic instruction"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line_with_its_path(
+    written: Path, name: str, content: str, message: str
+) -> None:
+    (written / name).write_text(content)
+    with pytest.raises(EnvError, match=message) as refusal:
+        WebShop(data=written)
+    assert str(written) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_price_that_is_no_price_is_refused(written: Path) -> None:
+    items = json.loads((written / "items_shuffle.json").read_text())
+    items[3]["pricing"] = "$1.2.3"
+    (written / "items_shuffle.json").write_text(json.dumps(items))
+    with pytest.raises(EnvError, match=r"product 3 is not in WebShop's format .*'\$1.2.3' is not a number"):
+        WebShop(data=written)
+
+
+def test_missing_files_are_refused_with_what_to_give(tmp_path: Path, written: Path) -> None:
+    with pytest.raises(EnvError, match="holds no items_shuffle"):
+        make("webshop", data=tmp_path)
+    with pytest.raises(EnvError, match="was given products but no attributes; give attributes=FILE"):
+        make("webshop", products=written / "items_shuffle.json")
+    with pytest.raises(EnvError, match="there is no such file; give webshop human=FILE"):
+        make("webshop", data=written, human=written / "nothing.json")
+
+
+def test_titles_that_no_file_knows_need_spacy(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    products = read_products(written / "items_shuffle.json", written / "items_ins_v2.json", None)
+    with pytest.raises(EnvError, match=r"cannot tell the nouns of titles: .*install spacy"):
+        list(with_nouns(products, None))
+
+
+def test_spacy_finds_the_nouns_that_the_file_lacks(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Word:
+        def __init__(self, text: str) -> None:
+            self.text, self.pos_ = text, "NOUN" if text[0].isupper() else "VERB"
+
+    class Tagger:
+        def pipe(self, titles: list[str]) -> list[list[Word]]:
+            return [[Word(word) for word in title.split()] for title in titles]
+
+    monkeypatch.setattr("envs.webshop.nouns._load_tagger", lambda title, file: Tagger())
+    nouns = json.loads((written / "title_nouns.json").read_text())
+    (lacking, *_) = nouns
+    del nouns[lacking]
+    (written / "title_nouns.json").write_text(json.dumps(nouns))
+    products = read_products(written / "items_shuffle.json", written / "items_ins_v2.json", None)
+    found = {product.asin: product for product in with_nouns(products, written / "title_nouns.json")}
+    assert found[lacking].nouns == (found[lacking].title.split()[0].lower(),)
+    assert all(list(found[asin].nouns) == nouns[asin] for asin in nouns)
+
+
+def test_a_large_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = generated_files(tmp_path, 40, 3)
+    expected = list(read_products(whole.products, whole.attributes, whole.human))
+    monkeypatch.setattr("envs.webshop.products._CHUNK", 700)
+    assert list(read_products(whole.products, whole.attributes, whole.human)) == expected
