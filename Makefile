@@ -1,11 +1,12 @@
 .PHONY: install quickstart test check format
 BIN := .venv/bin
+CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 
 install:
 	@scripts/install
 
 quickstart: install
-	@$(BIN)/stepcredit quickstart
+	@$(BIN)/stepcredit quickstart cluster=$(CLUSTER)
 
 test: install
 	@$(BIN)/pytest
