@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Advantages
-from trainer.parts import estimator_of
+from trainer.preflight import estimator_of
 from trainer.typed import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
