@@ -1,0 +1,85 @@
+"""vLLM and the learner on the same text; and whole runs of `stepcredit train`, resumed and repeated."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rollout.engines import EngineConfig, Engines
+from trainer.batch import pack
+from trainer.codec import ChatCodec
+from trainer.learner import Learner
+from trainer.learner_config import LearnerConfig
+from trainer.model import build_tiny, convert_smollm2
+from trainer.tiny import TinySpec
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TEXT = "Crafting commands:\ncraft 1 copper rod using 2 copper\n\nGoal: craft copper rod."
+TOLERANCE = 1e-3  # nats, float32 on both sides; one optimizer step below moves log-probs by a hundred times as much
+SMALL_RUN = (
+    *("model=tiny", "estimator=gigpo", "cluster=cpu", "seed=1", "groups_per_update=2", "group_size=2"),
+    *(
+        "learner.optimizer_steps=1",
+        "validation.tasks=2",
+        "validation.every=1",
+        "checkpoint.every=1",
+        "env.options.max_steps=3",
+    ),
+    *("log.wandb=disabled", "log.tensorboard=false"),
+)
+
+
+def folder_of(source: str, cache: Path) -> Path:
+    return build_tiny([TEXT], TinySpec(), cache) if source == "tiny" else convert_smollm2(ROOT / ".cache" / "models")
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("source", ["tiny", "smollm2_135m"])
+def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_update(
+    source: str, tmp_path: Path
+) -> None:
+    folder = folder_of(source, tmp_path)
+    ids = ChatCodec(folder).encode_response(TEXT)
+    batch = pack([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
+    with (
+        closing(Engines(folder, EngineConfig(), context=256)) as engines,
+        closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner,
+    ):
+
+        def both() -> tuple[np.ndarray, np.ndarray]:
+            served = engines.remotes[0].call("prompt_logprobs", ids.tolist())
+            return np.array(served[4:]), learner.score(batch).logprobs
+
+        served_before, scored_before = both()
+        np.testing.assert_allclose(served_before, scored_before, atol=TOLERANCE)
+        learner.sft(batch)
+        engines.publish(Path(learner.publish(tmp_path / "weights", 1).path), 1)
+        served, scored = both()
+        np.testing.assert_allclose(served, scored, atol=TOLERANCE)
+        assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
+
+
+def train(output: Path, *words: str) -> list[dict[str, float]]:
+    """The metrics of a real run, without what a clock measured."""
+    command = [sys.executable, "-c", "from trainer.command import main; main()", "train", *SMALL_RUN]
+    subprocess.run(
+        [*command, f"output={output}", *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
+    )
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    clocked = ("seconds/", "share/")
+    return [{key: value for key, value in row.items() if not key.startswith(clocked)} for row in rows]
+
+
+def test_a_deterministic_run_gives_the_same_numbers_twice_and_a_resumed_one_gives_them_too(tmp_path: Path) -> None:
+    once = train(tmp_path / "once", "deterministic=true", "updates=2")
+    assert train(tmp_path / "twice", "deterministic=true", "updates=2") == once
+    assert [row["update"] for row in once] == [0, 1, 2]
+    train(tmp_path / "cut", "deterministic=true", "updates=1")
+    assert train(tmp_path / "cut", "deterministic=true", "updates=2", "resume=auto") == once
