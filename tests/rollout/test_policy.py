@@ -1,6 +1,7 @@
 """What goes to an engine is the prompt's ids, and what comes back is kept token by token."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_greedy_request_carries_no_seed() -> None:
 
 def test_the_turn_before_reaches_the_codec() -> None:
     class GoesOn(CharCodec):
-        def encode(self, messages: tuple[Message, ...], before: Exchange | None = None) -> Ids:
+        def encode(self, messages: Sequence[Message], before: Exchange | None = None) -> Ids:
             assert before is not None
             return before.completion.token_ids
 

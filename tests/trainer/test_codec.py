@@ -2,10 +2,11 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import make
@@ -42,6 +43,7 @@ def test_every_text_of_the_world_comes_back_from_its_ids(codec: ChatCodec, world
     assert [text for text in world_texts if codec.decode(codec.encode_response(text)[:-1].tolist()) != text] == []
 
 
+@settings(deadline=None)
 @given(text=TEXT)
 def test_any_text_comes_back_from_its_ids(codec: ChatCodec, text: str) -> None:
     assert codec.decode(codec.encode_response(text).tolist()) == text
@@ -66,7 +68,7 @@ def test_a_prompt_is_the_dialogue_and_the_opening_of_the_next_turn(codec: ChatCo
     assert pad not in codec.encode(messages)
 
 
-def saying(codec: ChatCodec, messages: tuple[Message, ...], ids: list[int]) -> Exchange:
+def saying(codec: ChatCodec, messages: tuple[Message, ...], ids: list[Any]) -> Exchange:
     """A turn in which the engine sampled `ids`."""
     prompt = codec.encode(messages).tolist()
     said = completion(codec.decode(ids), prompt=prompt, tokens=ids)
@@ -81,6 +83,7 @@ def going_on(before: Exchange, observation: str) -> tuple[Message, ...]:
     )
 
 
+@settings(deadline=None)
 @given(
     first=TEXT, sampled=st.lists(st.integers(3, 258), min_size=1, max_size=12), observation=TEXT, ended=st.booleans()
 )
@@ -109,6 +112,7 @@ def test_messages_that_do_not_go_on_are_cut_anew(codec: ChatCodec) -> None:
     assert codec.encode(went_on, before).tolist() != codec.encode(went_on).tolist()
 
 
+@settings(deadline=None)
 @given(first=TEXT, turns=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
 def test_a_demonstration_cut_as_a_whole_equals_one_cut_turn_by_turn(
     codec: ChatCodec, first: str, turns: list[tuple[str, str]]

@@ -67,7 +67,7 @@ def test_a_policy_is_a_hugging_face_folder_whose_vocabulary_has_room_for_every_i
     assert len(tokenizer) <= 300
     assert tokenizer.decode(ids[0]) == "get 3 hemp"
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
-    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight  # pyright: ignore
 
 
 def test_a_kill_half_way_leaves_no_policy_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
