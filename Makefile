@@ -14,6 +14,7 @@ test: install
 check: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/pyright
 	@$(BIN)/pytest -m "not slow and not gpu"
 
 format: install

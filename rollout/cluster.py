@@ -1,11 +1,15 @@
 """The one file that knows Ray: start it, spawn actors, call them, and name their deaths."""
 
+# Ray's own signatures are partly untyped.
+# pyright: reportUnknownMemberType=false
+
 import asyncio
 import importlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -27,13 +31,13 @@ class ActorSpec:
     num_cpus: float = 0.01
     num_gpus: float = 0.0
     concurrency: int = 1
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Remote:
     """A handle to an object living in an actor: `call` waits, `submit` does not, `acall` is for asyncio."""
 
-    def __init__(self, handle: ActorHandle) -> None:
+    def __init__(self, handle: ActorHandle[Any]) -> None:
         self._handle = handle
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> "ray.ObjectRef[Any]":
@@ -93,7 +97,8 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     host = _AsyncHost if spec.concurrency > 1 else _Host
-    return Remote(ray.remote(host).options(**options).remote(target, *args, **kwargs))
+    actor = ray.remote(host).options(**options).remote(target, *args, **kwargs)
+    return Remote(cast(ActorHandle[Any], actor))
 
 
 def _resolve(target: str) -> type:
@@ -130,7 +135,7 @@ def start(*, num_cpus: int | None = None, address: str | None = None, object_sto
         include_dashboard=False,
         object_store_memory=object_store_bytes,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
 
 
@@ -140,7 +145,7 @@ def stop() -> None:
 
 def resources() -> dict[str, float]:
     """What the cluster has: {"CPU": 2.0, "GPU": 0.0, ...}."""
-    return dict(ray.cluster_resources())
+    return dict(cast(Mapping[str, float], ray.cluster_resources()))
 
 
 def _cause(error: RayTaskError) -> BaseException:

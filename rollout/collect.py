@@ -67,7 +67,7 @@ class Collected:
 
 @dataclass(slots=True)
 class _Tally:
-    failures: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter[str])
     cut_prompts: int = 0
 
 

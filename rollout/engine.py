@@ -4,11 +4,14 @@ It is imported in three kinds of process: the Ray actor that holds the engine, a
 import it through `worker_extension_cls` and so learn the weight transfer below.
 """
 
+# Signatures of vLLM and safetensors are partly untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -23,6 +26,7 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
+from vllm.logprobs import LogprobsOnePosition
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
@@ -63,7 +67,7 @@ class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
 
     def receive_weights(self, update_info: WeightFile) -> None:
         with safe_open(update_info.path, framework="pt") as file:
-            self.model.load_weights((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+            cast(Any, self.model).load_weights((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -80,7 +84,7 @@ class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
         pass
 
 
-if BACKEND not in WeightTransferEngineFactory._registry:
+if BACKEND not in WeightTransferEngineFactory._registry:  # pyright: ignore[reportPrivateUsage]  no public way to ask
     WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
 
 
@@ -133,7 +137,8 @@ class Engine:
         ids = list(said.token_ids)
         if said.logprobs is None:
             raise RuntimeError(f"vLLM returned no log-probs for request {request_id}")
-        logprobs = [entry[token].logprob for entry, token in zip(said.logprobs, ids, strict=True)]
+        entries = cast(Sequence[LogprobsOnePosition], said.logprobs)  # only a prompt's have gaps
+        logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
         return ids, logprobs, str(said.finish_reason), version
 
     async def complete_wave(

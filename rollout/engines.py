@@ -41,7 +41,7 @@ class EngineConfig:
     gpus: float = 0.0
     threads: int = 2
     sleep: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         checks = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -38,10 +39,10 @@ class ChatCodec:
 
     def encode_response(self, text: str) -> Ids:
         """What the policy would have to say to answer `text`: its ids and the end of the turn. int32 [R]"""
-        return np.append(self._ids(text), np.int32(self.tokenizer.eos_token_id))
+        return np.append(self._ids(text), np.int32(cast(int, self.tokenizer.eos_token_id)))
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(cast(list[int], ids), skip_special_tokens=True))
 
     def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> str | None:
         """What comes after `before`'s response in the rendered text; None where the messages do not go on from it."""

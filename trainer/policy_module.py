@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ class PolicyModule(nn.Module):
     @property
     def body(self) -> PreTrainedModel:
         """The model below its head. A property: registered twice, it would get DeepSpeed's hooks twice."""
-        return self.model.base_model
+        return cast(PreTrainedModel, self.model.base_model)
 
     def forward(
         self,
@@ -83,14 +83,14 @@ class PolicyModule(nn.Module):
 
     def _module_of(self, layer: int) -> nn.Module:
         """The submodule whose output is `hidden_states[layer]`. Raises ValueError outside the model's range."""
-        blocks: nn.ModuleList = self.body.layers
+        blocks = cast(nn.ModuleList, self.body.layers)
         count = len(blocks) + 1
         if not -count <= layer < count:
             raise ValueError(f"layer {layer} does not exist: this model has hidden states {-count} to {count - 1}")
         index = layer % count
         if index == 0:
             return self.model.get_input_embeddings()
-        return blocks[index - 1] if index < len(blocks) else self.body.norm
+        return blocks[index - 1] if index < len(blocks) else cast(nn.Module, self.body.norm)
 
 
 class ResponseHead(nn.Module):
@@ -139,7 +139,8 @@ class ChunkedLogprobs(torch.autograd.Function):
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad_logprobs, grad_entropy = grad_outputs
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         for part in _chunks(len(hidden), len(weight)):

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -66,7 +66,10 @@ class LearnerRank:
         warmup = self.config.warmup_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
         self.engine, *_ = deepspeed.initialize(
-            model=policy, optimizer=optimizer, lr_scheduler=schedule, config=_engine_config(self.config, policy)
+            model=policy,
+            optimizer=optimizer,
+            lr_scheduler=schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
+            config=_engine_config(self.config, policy),
         )
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
 
@@ -192,7 +195,7 @@ class LearnerRank:
         # Without ZeRO, DeepSpeed clips by the norm and keeps it to itself.
         norm = _grad_norm(self.parameters.values()) if self.config.zero_stage == 0 else None
         self.engine.step()
-        norm = float(norm if norm is not None else self.engine.get_global_grad_norm())
+        norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
         if not np.isfinite(norm):
             raise FloatingPointError(
                 f"gradient norm {norm}: resume from the last checkpoint, with a lower learning rate"
