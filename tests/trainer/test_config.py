@@ -278,9 +278,9 @@ def test_a_number_that_leaves_nothing_to_do_is_refused_by_name(name: str, path: 
 
 def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as refusal:
-        build(TrainConfig, changed(plain_train, "model.prompt_tokens", 1000))
+        build(TrainConfig, changed(plain_train, "model.prompt_tokens", 1010))
     assert str(refusal.value) == (
-        "model.prompt_tokens=1000 + model.response_tokens=32 is longer than the model's context of 1024: "
+        "model.prompt_tokens=1010 + model.response_tokens=20 is longer than the model's context of 1024: "
         "lower one of them, or raise it with +model.tiny.context=..."
     )
 
@@ -305,8 +305,8 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
         ("train", {"cluster.gpus": 1}, ("cluster.gpus=1", "cluster.device='cpu'")),
         ("train", {"cluster.device": "cuda"}, ("cluster.gpus=0", "cluster.device='cuda'")),
         # A response longer than the model has room for after its prompt.
-        ("train", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=32")),
-        ("evaluate", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=32")),
+        ("train", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=20")),
+        ("evaluate", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=20")),
         # The demonstrations and the measured prompts follow the one, the rollouts the other.
         ("train", {"env.history": 4}, ("env.history=4", "rollout.history=40")),
         ("evaluate", {"env.history": 4}, ("env.history=4", "rollout.history=40")),
