@@ -1,10 +1,10 @@
 """What a shop is built of, how often, and what is refused."""
 
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -74,21 +74,20 @@ def test_a_build_that_fails_leaves_nothing_and_one_that_is_there_is_kept(tmp_pat
     assert [path.name for path in target.iterdir()] == ["whole"]
 
 
-def _solve(cache: str, results: Any) -> None:
-    env = WebShop(shop_size=60, cache=cache)
-    env.reset("goal-0")
-    results.put([env.step(action).observation for action in env.expert()])
+SOLVE = """
+import json, sys
+from envs.webshop import WebShop
+env = WebShop(shop_size=60, cache=sys.argv[1])
+env.reset("goal-0")
+print(json.dumps([env.step(action).observation for action in env.expert()]))
+"""
 
 
 def test_processes_that_open_a_new_shop_at_once_share_one(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    workers = [context.Process(target=_solve, args=(str(tmp_path), results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    episodes = [results.get(timeout=120) for _ in workers]
-    for worker in workers:
-        worker.join()
+    command = [sys.executable, "-c", SOLVE, str(tmp_path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    episodes = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    assert episodes[0]
     assert episodes[0] == episodes[1]
     built = [path for path in (tmp_path / "webshop").iterdir() if (path / "products.bin").is_file()]
     assert len(built) == 1
