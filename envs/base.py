@@ -12,6 +12,7 @@ class Ending(StrEnum):
     SUCCESS = "success"  # the task is solved
     FAILURE = "failure"  # the world ended the episode without success (WebShop: bought the wrong thing)
     LIMIT = "limit"  # the step limit came first
+    STUCK = "stuck"  # whoever played gave up, as nothing changed any more; no world says this
 
 
 class EnvError(RuntimeError):

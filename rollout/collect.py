@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from envs.base import EnvStep
+from envs.base import Ending, EnvStep
 from envs.prompts import Prompter, Turn
 from rollout.policy import Exchange, Policy, PromptTooLong
 from rollout.pool import EnvPool, Episode, EpisodeFailed
@@ -87,15 +87,18 @@ class Collector:
         group_size: int,
         sampling: Sampling,
         seed: int,
+        patience: int | None = None,
         on_done: Callable[[Trajectory], None] = lambda _: None,
     ) -> Collected:
         """Roll every task out `group_size` times. Raises RolloutsFailed above the configured failure share.
 
         seed: of the sampling; the request of (task, sibling, step) always gets the same one.
+        patience: a rollout is given up after so many turns in a row that left the state as it was; None: never.
         """
         began = time.perf_counter()
         tally = _Tally()
-        run = _Run(self._policy_for(len(tasks) * group_size), self._pool, self._prompter, self._config, sampling, seed)
+        policy = self._policy_for(len(tasks) * group_size)
+        run = _Run(policy, self._pool, self._prompter, self._config, sampling, seed, patience)
         siblings = [(task, sibling) for task in tasks for sibling in range(group_size)]
         jobs = [asyncio.create_task(run.rollout(task, sibling, tally, on_done)) for task, sibling in siblings]
         try:
@@ -136,6 +139,7 @@ class _Run:
     config: RolloutConfig
     sampling: Sampling
     seed: int
+    patience: int | None
 
     async def rollout(
         self, task: Task, sibling: int, tally: _Tally, on_done: Callable[[Trajectory], None]
@@ -161,7 +165,8 @@ class _Run:
         turns: list[Turn] = []
         steps: list[Step] = []
         before: Exchange | None = None
-        while now.ending is None:
+        idle = 0  # turns in a row that changed nothing
+        while now.ending is None and idle != self.patience:
             before = await self._ask(first, turns, now, before, (task.number, sibling, len(steps)), tally)
             said = before.completion
             reply = self.prompter.parse(said.text, now)
@@ -177,13 +182,14 @@ class _Run:
                 )
             )
             turns.append(Turn(observation=now.observation, response=said.text, action=reply.action))
+            idle = idle + 1 if after.state_key == now.state_key else 0
             now = after
         return Trajectory(
             task_id=task.task_id,
             sibling=sibling,
             seed=task.seed,
             steps=tuple(steps),
-            ending=now.ending,
+            ending=now.ending or Ending.STUCK,
             success=now.won,
             score=now.score,
         )

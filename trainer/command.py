@@ -36,4 +36,8 @@ def main() -> None:
         raise SystemExit(2)
     sys.argv[:2] = [f"stepcredit {name}"]
     sys.path.insert(0, str(DOORS))
-    runpy.run_path(str(DOORS / f"{name}.py"), run_name="__main__")
+    try:
+        runpy.run_path(str(DOORS / f"{name}.py"), run_name="__main__")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader left, as in `stepcredit train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -159,7 +159,11 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run."""
+    """One training run.
+
+    patience: training rollouts are given up after so many turns in a row that left the state as it was (None: never);
+    validation plays every episode to its end.
+    """
 
     output: str
     model: ModelConfig
@@ -177,6 +181,7 @@ class TrainConfig:
     updates: int = 150
     groups_per_update: int = 16
     group_size: int = 8
+    patience: int | None = None
     resume: Literal["never", "auto"] = "never"
     deterministic: bool = False
     record: Literal["none", "rollouts", "embeddings"] = "none"
@@ -184,6 +189,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "", "updates", "groups_per_update", "group_size")
         _check_seed(self)
+        _refuse(self, "", ("patience", self.patience is None or self.patience > 0, "1 or more, or null for no limit"))
         if "name" not in self.estimator:
             raise ConfigError("estimator.name is not set: choose one with estimator=gigpo")
         _check_play(self.model, self.env, self.rollout, self.sampling)

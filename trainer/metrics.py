@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from envs.base import Ending
 from trainer.batch import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
@@ -18,6 +19,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/steps": len(steps) / len(played),
         "rollout/response_tokens": float(np.mean([len(step.completion.token_ids) for step in steps])),
         "rollout/prompt_tokens": float(np.mean([len(step.completion.prompt_ids) for step in steps])),
+        "rollout/stuck": float(np.mean([trajectory.ending is Ending.STUCK for trajectory in played])),
         "rollout/invalid": float(np.mean([not step.valid for step in steps])),
         "rollout/cut_prompts": float(report.collected.cut_prompts),
         "rollout/dropped_groups": float(report.collected.dropped_groups),

@@ -20,6 +20,7 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+from transformers.utils import logging as transformers_logging
 
 from trainer.tiny import TinySpec
 
@@ -31,6 +32,11 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}<|act|>{{ message['content'] }}<|end|>{% else %}{{ message['content'] }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}<|act|>{% endif %}"
 )
+
+
+# Models are made on the CPU here; transformers asks DeepSpeed, which would tell the user of its guess.
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+transformers_logging.disable_progress_bar()
 
 
 class ModelError(ValueError):

@@ -46,6 +46,7 @@ def update(
                 group_size=config.group_size,
                 sampling=config.sampling,
                 seed=derive_seed(config.seed, "sampling", number),
+                patience=config.patience,
                 on_done=on_done,
             )
         )

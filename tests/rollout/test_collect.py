@@ -33,6 +33,7 @@ def collected(
     history: int = 6,
     retries: int = 2,
     max_failure_share: float = 1.0,
+    patience: int | None = None,
     on_done: Callable[[Trajectory], None] = lambda _: None,
 ) -> Collected:
     collector = Collector(
@@ -42,7 +43,10 @@ def collected(
         config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
     )
     chosen = tasks(*task_ids)
-    return asyncio.run(collector.collect(chosen, group_size=group_size, sampling=SAMPLING, seed=1, on_done=on_done))
+    collecting = collector.collect(
+        chosen, group_size=group_size, sampling=SAMPLING, seed=1, patience=patience, on_done=on_done
+    )
+    return asyncio.run(collecting)
 
 
 def names(found: Collected) -> list[tuple[str, list[int]]]:
@@ -91,6 +95,24 @@ def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, ste
     assert (lost.ending, lost.success, lost.score, len(lost.steps)) == (ending, False, score, steps)
     assert [one.reward for one in lost.steps] == [0.0] * steps
     assert (found.failures, found.dropped_groups) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("says", "patience", "ending", "steps"),
+    [
+        (["wait", "go", "wait", "wait", "go"], 2, Ending.STUCK, 4),
+        (["wait", "go", "wait", "go", "wait", "go"], 2, Ending.SUCCESS, 6),
+        (["go", "go", "wait", "go"], 1, Ending.STUCK, 3),
+        (["wait", "wait", "wait", "wait", "go", "go", "go"], None, Ending.LIMIT, 6),
+        (["wait"] * 6, 6, Ending.LIMIT, 6),
+    ],
+)
+def test_a_rollout_is_given_up_when_turn_after_turn_changes_nothing(
+    says: list[str], patience: int | None, ending: Ending, steps: int
+) -> None:
+    found = collected("3", group_size=1, patience=patience, policy=ScriptedPolicy(lambda key: says[key[2]]))
+    (played,) = found.groups[0].trajectories
+    assert (played.ending, len(played.steps), played.success) == (ending, steps, ending is Ending.SUCCESS)
 
 
 def test_every_request_has_a_seed_of_its_own_that_nothing_but_its_place_decides() -> None:

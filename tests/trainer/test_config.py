@@ -173,6 +173,7 @@ def test_the_command_line_wins_over_what_a_model_brings() -> None:
         ("updates", 0, "updates=0 is out of range: choose 1 or more"),
         ("groups_per_update", 0, "groups_per_update=0 is out of range: choose 1 or more"),
         ("group_size", 0, "group_size=0 is out of range: choose 1 or more"),
+        ("patience", 0, "patience=0 is out of range: choose 1 or more, or null for no limit"),
         ("group_size", 2.5, "group_size=2.5 is not of type int"),
         ("resume", "maybe", "resume='maybe': choose one of 'never', 'auto'"),
         ("record", "all", "record='all': choose one of 'none', 'rollouts', 'embeddings'"),
