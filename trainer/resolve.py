@@ -13,7 +13,7 @@ from trainer.preflight import model_folder
 from trainer.typed import ConfigError
 from trainer.world import World
 
-CORPUS_TASKS = 400  # enough text for a tokenizer; more changes nothing but the time
+CORPUS_TASKS = 600  # at most: enough text for a tokenizer; more changes nothing but the time
 SAMPLED_PROMPTS = 64  # first prompts that are measured before a run, of each split
 NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.model")
 
@@ -23,7 +23,8 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     cache = Path(config.cache).absolute()
     try:
         if config.source == "tiny":
-            texts = corpus(world.env, world.train[:CORPUS_TASKS], world.prompter, history=env.history)
+            stride = -(-len(world.train) // CORPUS_TASKS)  # not the first ones: worlds list their tasks by difficulty
+            texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
             return str(build_tiny(texts, config.tiny, cache))
         if config.source == "smollm2_135m":
             return str(convert_smollm2(cache))

@@ -29,12 +29,12 @@ def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, t
     "stratified": every goal; of each depth, after a fixed permutation, every 4th is `test`.
     `agentgym`: all goals, shallowest first, equal depths in the order of the files: place i is AgentGym's task i (its
     protocol: seed 42, 30 steps). It is no held-out set: it contains `train`.
-    None: "adapt" where that leaves goals to train on, else "stratified".
+    None: "adapt" where the book has ADaPT's 200 goals, else "stratified".
     Raises EnvError where "adapt" leaves none.
     """
-    deep = sum(depth >= 2 for depth in map(book.depth.__getitem__, book.goals))
     if protocol is None:
-        protocol = "adapt" if deep > len(ADAPT_TEST) else "stratified"
+        protocol = "adapt" if set(ADAPT_TEST) <= set(book.goals) else "stratified"
+    deep = sum(depth >= 2 for depth in map(book.depth.__getitem__, book.goals))
     if protocol == "adapt" and deep <= len(ADAPT_TEST):
         raise EnvError(
             f"{book.source}: protocol='adapt' tests on the first {len(ADAPT_TEST)} goals of depth 2 or more, and of "
