@@ -73,7 +73,7 @@ def test_the_step_limit_truncates() -> None:
 
 def test_without_a_task_the_seed_draws_one_of_the_split() -> None:
     env = make(split="test_depth3")
-    drawn = {env.reset(seed=seed)[1]["task_id"] for seed in range(40)}
+    drawn = {env.reset(seed=seed)[1]["task_id"] for seed in range(200)}
     world = envs.make("textcraft")
     assert drawn == set(world.tasks("test_depth3"))
     assert env.reset(seed=7) == env.reset(seed=7)
