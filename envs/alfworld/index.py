@@ -52,12 +52,17 @@ class Index:
 def release_folder(data: Path) -> Path:
     """The folder that holds the splits: `data`/json_2.1.1, or `data` where that is it. Raises EnvError for neither."""
     for folder in (data / RELEASE, data):
-        if any((folder / split).is_dir() for split in SPLITS):
+        if holds_games(folder):
             return folder
     raise EnvError(
         f"{data} holds no ALFWorld games: {RELEASE}/{{{','.join(SPLITS)}}} is missing; run `stepcredit data alfworld`, "
         "or leave data=None to play generated households"
     )
+
+
+def holds_games(folder: Path) -> bool:
+    """Whether a folder has one of the splits, whatever that holds."""
+    return any((folder / split).is_dir() for split in SPLITS)
 
 
 @lru_cache(maxsize=4)
