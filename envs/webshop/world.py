@@ -7,7 +7,7 @@ from pathlib import Path
 from envs.base import Ending, EnvError, EnvStep
 from envs.webshop import pages
 from envs.webshop.expert import next_action
-from envs.webshop.files import cache_folder, find_files
+from envs.webshop.files import find_files, shops_folder
 from envs.webshop.generate import generated_files
 from envs.webshop.goals import Goal, GoalKind
 from envs.webshop.html import html
@@ -47,7 +47,7 @@ class WebShop:
     observation_mode: "text", "text_rich", "html" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
     anchor: "state" (page, search, product, chosen options) or "observation", the public GiGPO code's, which takes
     states for equal that differ in the options chosen.
-    cache: where what is built is kept; $STEPCREDIT_CACHE or ~/.cache/stepcredit by default.
+    cache: where what is built is kept, instead of where `envs.cache` says.
     Raises EnvError for files that are missing or broken, and for options out of range.
     """
 
@@ -73,7 +73,7 @@ class WebShop:
         _check("anchor", anchor, _ANCHORS)
         if max_steps < 1:
             raise EnvError(f"webshop cannot run with max_steps={max_steps}; give 1 or more")
-        folder = cache_folder(cache)
+        folder = shops_folder(cache)
         files = find_files(data=data, products=products, attributes=attributes, human=human, nouns=nouns)
         self._shop = open_shop(
             files or generated_files(folder, shop_size, shop_seed), folder, _known_kind(goals), price_seed

@@ -26,8 +26,7 @@ from trainer.typed import ConfigError
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("STEPCREDIT_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
