@@ -10,7 +10,6 @@ from envs.webshop.expert import next_action
 from envs.webshop.files import find_files, shops_folder
 from envs.webshop.generate import generated_files
 from envs.webshop.goals import Goal, GoalKind
-from envs.webshop.html import html
 from envs.webshop.reward import Verdict, judge
 from envs.webshop.session import Page, Session, address, clickables, follow
 from envs.webshop.shop import Shop, open_shop
@@ -21,7 +20,6 @@ _Renderer = Callable[[Session, Goal, Shop, float], str]
 _MODES: dict[str, _Renderer] = {
     "text": pages.text,
     "text_rich": pages.text_rich,
-    "html": html,
     "url": lambda session, goal, shop, score: address(session, shop),
 }
 _ANCHORS = ("state", "observation")
@@ -44,7 +42,7 @@ class WebShop:
     generated shop of `shop_size` products (seed `shop_seed`). nouns: a JSON file, asin -> nouns of the title; found
     beside the products, else computed by spaCy.
     goals: "synthetic" or "human". price_seed: of the draw of prices and caps. split: see `splits.split_goals`.
-    observation_mode: "text", "text_rich", "html" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
+    observation_mode: "text", "text_rich" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
     anchor: "state" (page, search, product, chosen options) or "observation", the public GiGPO code's, which takes
     states for equal that differ in the options chosen.
     cache: where what is built is kept, instead of where `envs.cache` says.

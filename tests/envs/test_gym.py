@@ -114,7 +114,7 @@ def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -
 
 
 def test_the_official_shops_pages_lie_in_the_space_and_a_purchase_terminates(shared_data) -> None:
-    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="html")
+    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="text_rich")
     env.reset(seed=0, options={"task_id": "goal-3573"})
     for action in ("search[womens winter plus velvet leggings 日本]", "click[b08q43ljkj]", "click[description]"):
         assert env.observation_space.contains(env.step(action)[0])

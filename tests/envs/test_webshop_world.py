@@ -197,7 +197,7 @@ def test_a_snapshot_goes_on_in_another_instance_exactly_as_the_episode_did() -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"observation_mode": "txt"}, "no observation_mode='txt'; choose one of 'text', 'text_rich', 'html', 'url'"),
+        ({"observation_mode": "txt"}, "no observation_mode='txt'; choose one of 'text', 'text_rich', 'url'"),
         ({"anchor": "x"}, "no anchor='x'; choose one of 'state', 'observation'"),
         ({"max_steps": 0}, "max_steps=0; give 1 or more"),
         ({"goals": "x"}, "no goals='x'; choose 'synthetic' or 'human'"),
