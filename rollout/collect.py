@@ -19,7 +19,7 @@ from rollout.waves import WavePolicy
 
 
 class RolloutsFailed(RuntimeError):
-    """Too many rollouts could not be played; the message counts them by reason."""
+    """Too many rollouts could not be played; the message counts them by reason and tells the last one's story."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,7 @@ class Collected:
 @dataclass(slots=True)
 class _Tally:
     failures: Counter[str] = field(default_factory=Counter[str])
+    last_failure: str = ""
     cut_prompts: int = 0
     cut_actions: int = 0
 
@@ -112,8 +113,8 @@ class Collector:
         dropped = len(tasks) - len(groups)
         if dropped > self._config.max_failure_share * len(tasks):
             raise RolloutsFailed(
-                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}), more than "
-                f"rollout.max_failure_share={self._config.max_failure_share}: mend the cause or raise the share"
+                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}; the last: {tally.last_failure}), "
+                f"more than rollout.max_failure_share={self._config.max_failure_share}: mend it or raise the share"
             )
         return Collected(
             groups=groups,
@@ -154,6 +155,7 @@ class _Run:
                         trajectory = await self._play(episode, task, sibling, tally)
                 except EpisodeFailed as error:
                     tally.failures[error.reason] += 1
+                    tally.last_failure = str(error)
                 else:
                     on_done(trajectory)
                     return trajectory

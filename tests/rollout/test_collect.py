@@ -221,7 +221,8 @@ def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it
         return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
 
     assert four_tasks(1).dropped_groups == 1
-    with pytest.raises(RolloutsFailed, match=r"2 of 4 groups dropped \(\{'env_error': 2\}\).*max_failure_share=0.25"):
+    told = r"2 of 4 groups dropped \(\{'env_error': 2\}; the last: env_error: 4 in episode 3\).*max_failure_share=0.25"
+    with pytest.raises(RolloutsFailed, match=told):
         four_tasks(1, 3)
 
 
