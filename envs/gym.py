@@ -42,7 +42,7 @@ class Registered:
 
 # By the name that `make` knows. ALFWorld's answers list a room or a receptacle. TextCraft's reset lists at most a few
 # hundred recipes; its inventory grows by less than a longest action in each of 40 steps. WebShop's longest descriptions
-# have some ten thousand characters, and HTML repeats long addresses.
+# have some ten thousand characters.
 TABLE = {
     "alfworld": Registered(id="stepcredit/ALFWorld-v0", max_observation=2**16, charset=ASCII),
     "textcraft": Registered(id="stepcredit/TextCraft-v0", max_observation=2**16, charset=ASCII),

@@ -1,11 +1,12 @@
 """Prompts: what the policy reads at each turn, and how its answer becomes an action."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from envs.alfworld.prompt import DIALECT as ALFWORLD
 from envs.base import EnvError, EnvStep
@@ -17,6 +18,7 @@ from envs.webshop.prompt import is_action
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
+_AFTER_VERB = re.compile(r"[ \[]")  # "take mug 1 from desk 1", "click[buy now]"
 _TAIL = 30
 
 
@@ -46,14 +48,22 @@ class Reply:
 
 
 class Prompter(Protocol):
-    """How to ask, and how to read the answer. Holds no episode."""
+    """How to ask, and how to read the answer. Holds no episode. least_history: a prompt shows no fewer past turns."""
 
-    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+    least_history: ClassVar[int]
+
+    def render(
+        self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
+    ) -> tuple[Message, ...]:
         """The chat for the next turn.
 
         first: what reset gave. turns: all taken so far. now: what the last one led to (`first` itself before any).
-        history: at most so many past turns are shown.
+        history: at most so many past turns are shown. actions: at most so many of `listed` are; None shows all.
         """
+        ...
+
+    def listed(self, now: EnvStep) -> tuple[str, ...]:
+        """The admissible actions that a prompt names where there is room for all of them."""
         ...
 
     def parse(self, response: str, now: EnvStep) -> Reply:
@@ -74,10 +84,13 @@ class React:
     the first action tags; without them, as there, the last 30 characters are what the world is given.
     """
 
+    least_history: ClassVar[int] = 0
     dialect: Dialect
     loose: bool = False
 
-    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+    def render(
+        self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
+    ) -> tuple[Message, ...]:
         """One user message: task, the last `history` turns, the current observation, the admissible actions."""
         parts = [self.dialect.introduction, first.observation]
         if turns:
@@ -85,13 +98,16 @@ class React:
         else:
             parts.append("You are at step 1.")
         if now.admissible is not None:
-            listed = ", ".join(repr(action) for action in now.admissible if action not in self.dialect.hidden)
-            parts.append(f"Admissible actions: {listed}.")
+            parts.append(_choices(self.listed(now), actions))
         parts.append(
             "Reason step by step about what to do next, inside <think> </think>. "
             "Then give exactly one action, inside <action> </action>."
         )
         return (Message(role="user", content="\n\n".join(parts)),)
+
+    def listed(self, now: EnvStep) -> tuple[str, ...]:
+        """What is admissible, without what the dialect hides."""
+        return tuple(action for action in now.admissible or () if action not in self.dialect.hidden)
 
     def parse(self, response: str, now: EnvStep) -> Reply:
         """What stands between the first action tags; see the class for when it is valid."""
@@ -115,13 +131,17 @@ class Bare:
     asks for that.
     """
 
+    least_history: ClassVar[int] = 1
     dialect: Dialect
 
-    def render(self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int) -> tuple[Message, ...]:
+    def render(
+        self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
+    ) -> tuple[Message, ...]:
         """The first observation, then the last `history` turns, each a response and what it led to.
 
         Raises ValueError for a history below 1: the current observation is the answer to the last turn shown.
         """
+        del actions  # none are listed
         if history < 1:
             raise ValueError(f"the bare prompt cannot show history={history} turns; give 1 or more")
         seen = [*(turn.observation for turn in turns), now.observation]
@@ -129,6 +149,11 @@ class Bare:
         for turn, observation in list(zip(turns, seen[1:], strict=True))[-history:]:
             messages += [Message(role="assistant", content=turn.response), Message(role="user", content=observation)]
         return tuple(messages)
+
+    def listed(self, now: EnvStep) -> tuple[str, ...]:
+        """None: the dialogue is all there is."""
+        del now
+        return ()
 
     def parse(self, response: str, now: EnvStep) -> Reply:
         """The response without outer white space; see the class for when it is valid."""
@@ -181,6 +206,26 @@ def _past(turns: Sequence[Turn], history: int) -> list[str]:
         f"Step {number}. You saw: {_brief(number, turn)!r}. You did: {turn.action!r}." for number, turn in shown
     )
     return [f"You have taken {len(turns)} steps. The last {len(shown)}:\n{lines}"]
+
+
+def _choices(listed: Sequence[str], most: int | None) -> str:
+    """The line that lists actions. One that leaves some out says how many, and keeps some of every verb.
+
+    The first of each verb stay longest, then the second ones and so on, in the order of the world: of forty places to
+    go to some are missed less than the only thing to take.
+    """
+    seen: Counter[str] = Counter()
+    ranked: list[tuple[int, int]] = []
+    for place, action in enumerate(listed):
+        verb = _AFTER_VERB.split(action, maxsplit=1)[0]
+        ranked.append((seen[verb], place))
+        seen[verb] += 1
+    kept = sorted(place for _, place in sorted(ranked)[:most])
+    if not kept and listed:
+        return f"Admissible actions: {len(listed)}, not listed."
+    shown = ", ".join(repr(listed[place]) for place in kept)
+    left_out = len(listed) - len(kept)
+    return f"Admissible actions: {shown} and {left_out} more." if left_out else f"Admissible actions: {shown}."
 
 
 def _brief(number: int, turn: Turn) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ from rollout.waves import WavePolicy
 
 
 class RolloutsFailed(RuntimeError):
-    """Too many rollouts could not be played; the message counts them by reason."""
+    """Too many rollouts could not be played; the message counts them by reason and tells the last one's story."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +56,25 @@ class RolloutConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Finished groups in task order, what failed by reason (retried or dropped), prompts cut, and wall seconds."""
+    """Finished groups in task order, what failed by reason (retried or dropped), and wall seconds.
+
+    cut_prompts: those that were shortened to fit; cut_actions: those among them that left out admissible actions.
+    """
 
     groups: tuple[RolloutGroup, ...]
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     dropped_groups: int = 0
     cut_prompts: int = 0
+    cut_actions: int = 0
     seconds: float = 0.0
 
 
 @dataclass(slots=True)
 class _Tally:
     failures: Counter[str] = field(default_factory=Counter[str])
+    last_failure: str = ""
     cut_prompts: int = 0
+    cut_actions: int = 0
 
 
 class Collector:
@@ -110,14 +116,15 @@ class Collector:
         dropped = len(tasks) - len(groups)
         if dropped > self._config.max_failure_share * len(tasks):
             raise RolloutsFailed(
-                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}), more than "
-                f"rollout.max_failure_share={self._config.max_failure_share}: mend the cause or raise the share"
+                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}; the last: {tally.last_failure}), "
+                f"more than rollout.max_failure_share={self._config.max_failure_share}: mend it or raise the share"
             )
         return Collected(
             groups=groups,
             failures=MappingProxyType(dict(tally.failures)),
             dropped_groups=dropped,
             cut_prompts=tally.cut_prompts,
+            cut_actions=tally.cut_actions,
             seconds=time.perf_counter() - began,
         )
 
@@ -152,6 +159,7 @@ class _Run:
                         trajectory = await self._play(episode, task, sibling, tally)
                 except EpisodeFailed as error:
                     tally.failures[error.reason] += 1
+                    tally.last_failure = str(error)
                 else:
                     on_done(trajectory)
                     return trajectory
@@ -203,21 +211,30 @@ class _Run:
         key: tuple[int, ...],
         tally: _Tally,
     ) -> Exchange:
-        """Ask with the configured history, and with less of it while the prompt is too long."""
+        """Ask with the configured history and all actions, and with less of both while the prompt is too long."""
         seed = derive_seed(self.seed, *key)
-        most = min(self.config.history, max(1, len(turns)))
-        least = min(most, 1)
-        for history in range(most, least - 1, -1):
-            messages = self.prompter.render(first=first, turns=turns, now=now, history=history)
+        least = min(self.config.history, self.prompter.least_history)
+        most = min(self.config.history, max(least, len(turns)))
+        listed = len(self.prompter.listed(now))
+        too_long: PromptTooLong | None = None
+        for history, actions in _sizes(most, least, listed):
+            messages = self.prompter.render(first=first, turns=turns, now=now, history=history, actions=actions)
             try:
                 said = await self.policy.complete(messages, before, sampling=self.sampling, seed=seed, key=key)
             except PromptTooLong as error:
-                if history == least:
-                    raise EpisodeFailed("prompt_too_long", str(error)) from error
+                too_long = error
                 continue
-            tally.cut_prompts += history < most
+            tally.cut_prompts += (history, actions) != (most, listed)
+            tally.cut_actions += actions < listed
             return Exchange(messages=messages, completion=said)
-        raise AssertionError("unreachable: the shortest history either answers or raises")
+        raise EpisodeFailed("prompt_too_long", str(too_long)) from too_long
+
+
+def _sizes(most: int, least: int, listed: int) -> Iterable[tuple[int, int]]:
+    """(past turns, actions listed) of ever shorter prompts: less history first, then fewer actions, by eighths."""
+    histories = ((history, listed) for history in range(most, least - 1, -1))
+    fewer = ((least, listed * eighths // 8) for eighths in range(7, -1, -1))
+    return dict.fromkeys((*histories, *fewer))
 
 
 def _groups(tasks: Sequence[Task], done: Sequence[Trajectory | None], group_size: int) -> tuple[RolloutGroup, ...]:

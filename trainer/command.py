@@ -1,4 +1,4 @@
-"""The command `stepcredit`: finds the door that its first word names and opens it."""
+"""The command `stepcredit`: finds the door that its first words name and opens it."""
 
 import os
 import runpy
@@ -12,32 +12,48 @@ COMMANDS = {
     "demos": "write expert demonstrations",
     "warmstart": "fine-tune a policy on demonstrations",
     "quickstart": "warm start, training and report on TextCraft in minutes",
+    "data alfworld": "fetch and check ALFWorld's official games",
+    "data alfworld-generate": "write generated households in the official format",
+    "data webshop-generate": "write a generated shop in the official format",
 }
 
 
 def main() -> None:
-    """Run `scripts/<command>.py` with the remaining words; exit code 2 for a word that is no command."""
+    """Run the command's door with the remaining words; exit code 2 for words that are no command."""
     if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ:  # a shell completes `stepcredit train ...` for us
-        program, _, rest = os.environ["COMP_LINE"].partition(" ")
-        command, space, rest = rest.lstrip().partition(" ")
-        if not space:  # the command itself is being typed
-            sys.stdout.write("\n".join(COMMANDS))
+        program, _, typed = os.environ["COMP_LINE"].partition(" ")
+        typed = typed.lstrip()
+        name = next((command for command in COMMANDS if typed.startswith(f"{command} ")), None)
+        if name is None:  # the command itself is being typed
+            sys.stdout.write("\n".join(_next_words(typed.split(" ")[:-1])))
             return
-        os.environ["COMP_LINE"] = f"{program} {rest}"
-        sys.argv.insert(1, command)
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("-h", "--help"):
-        sys.stdout.write("usage: stepcredit COMMAND [overrides]\n\n")
-        sys.stdout.write("".join(f"  {command:<12}{what}\n" for command, what in COMMANDS.items()))
-        sys.stdout.write("\nEach command explains itself: stepcredit train --help\n")
+        os.environ["COMP_LINE"] = f"{program} {typed.removeprefix(name).lstrip()}"
+        sys.argv[1:1] = name.split()
+    words = sys.argv[1:]
+    name = next((command for command in COMMANDS if words[: len(command.split())] == command.split()), None)
+    if name is None:
+        _explain(words)
         return
-    if name not in COMMANDS:
-        sys.stderr.write(f"stepcredit: no command {name!r}: choose one of {', '.join(COMMANDS)}\n")
-        raise SystemExit(2)
-    sys.argv[:2] = [f"stepcredit {name}"]
+    sys.argv[: 1 + len(name.split())] = [f"stepcredit {name}"]
     sys.path.insert(0, str(DOORS))
     try:
-        runpy.run_path(str(DOORS / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(DOORS / f"{name.replace(' ', '_').replace('-', '_')}.py"), run_name="__main__")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader left, as in `stepcredit train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _next_words(typed: list[str]) -> list[str]:
+    """The words that can follow the first ones of a command, each once."""
+    commands = [command.split() for command in COMMANDS]
+    return list(dict.fromkeys(words[len(typed)] for words in commands if words[: len(typed)] == typed))
+
+
+def _explain(words: list[str]) -> None:
+    """The help that was asked for, or the end of a command that there is not."""
+    if words and words[-1] not in ("-h", "--help"):
+        sys.stderr.write(f"stepcredit: no command {' '.join(words[:2])!r}: choose one of {', '.join(COMMANDS)}\n")
+        raise SystemExit(2)
+    sys.stdout.write("usage: stepcredit COMMAND [overrides]\n\n")
+    sys.stdout.write("".join(f"  {command:<24}{what}\n" for command, what in COMMANDS.items()))
+    sys.stdout.write("\nEach command explains itself: stepcredit train --help\n")

@@ -88,5 +88,7 @@ def _write(output: Path, collected: Collected, found: Evaluation) -> None:
         "steps": found.mean_steps,
         "invalid": found.invalid_share,
         "failures": dict(collected.failures),
+        "cut_prompts": collected.cut_prompts,
+        "cut_actions": collected.cut_actions,
     }
     (output / "evaluation.json").write_text(json.dumps(numbers, indent=1))

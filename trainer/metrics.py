@@ -22,6 +22,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/stuck": float(np.mean([trajectory.ending is Ending.STUCK for trajectory in played])),
         "rollout/invalid": float(np.mean([not step.valid for step in steps])),
         "rollout/cut_prompts": float(report.collected.cut_prompts),
+        "rollout/cut_actions": float(report.collected.cut_actions),
         "rollout/dropped_groups": float(report.collected.dropped_groups),
         "learn/loss": learned.loss,
         "learn/policy_loss": learned.policy_loss,

@@ -5,10 +5,11 @@ import shutil
 import urllib.request
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS, TASK_TYPES, open_index, release_folder
+from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS, TASK_TYPES, holds_games, open_index, release_folder
 from envs.base import EnvError
 
 # What `alfworld-download` 0.4.2 fetches of it: the trajectories with their task types, and the games.
@@ -61,10 +62,11 @@ def fetch(data: Path, *, archives: tuple[str, ...] = ARCHIVES) -> tuple[Verdict,
 
     Raises EnvError where the network does not allow it, with what to do instead, and for what `verify` refuses.
     """
-    if not any((data / RELEASE / split).is_dir() for split in SPLITS):
+    if not holds_games(data / RELEASE) and not holds_games(data):
+        if (data / RELEASE).exists():
+            raise EnvError(f"{data / RELEASE} holds no games; remove it and run `stepcredit data alfworld` again")
         data.mkdir(parents=True, exist_ok=True)
-        for address in archives:
-            _unpack(_download(address, data, archives), data)
+        _unpack([_download(address, data, archives) for address in archives], data)
     return verify(data)
 
 
@@ -134,18 +136,27 @@ def _download(address: str, data: Path, archives: tuple[str, ...]) -> Path:
     return target
 
 
-def _unpack(archive: Path, data: Path) -> None:
-    """The games and their details, nothing else. Raises EnvError for a broken archive, which is removed."""
-    try:
-        with zipfile.ZipFile(archive) as content:
-            for name in content.namelist():
-                if _is_wanted(PurePosixPath(name)):
-                    content.extract(name, data)
-    except zipfile.BadZipFile as error:
-        raise EnvError(
-            f"{archive} is broken ({error}) and was removed; run `stepcredit data alfworld` again"
-        ) from error
-    finally:
+def _unpack(archives: Sequence[Path], data: Path) -> None:
+    """The games and their details, nothing else, renamed into place when complete; then the archives are removed.
+
+    Raises EnvError for a broken archive, which is removed too: the next run downloads that one again.
+    """
+    partial = data / f"{RELEASE}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was cut off
+    (partial / RELEASE).mkdir(parents=True)
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive) as content:
+                content.extractall(partial, [name for name in content.namelist() if _is_wanted(PurePosixPath(name))])
+        except zipfile.BadZipFile as error:
+            archive.unlink()
+            shutil.rmtree(partial, ignore_errors=True)
+            raise EnvError(
+                f"{archive} is broken ({error}) and was removed; run `stepcredit data alfworld` again"
+            ) from error
+    (partial / RELEASE).rename(data / RELEASE)
+    partial.rmdir()
+    for archive in archives:
         archive.unlink()
 
 

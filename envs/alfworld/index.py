@@ -12,6 +12,7 @@ from typing import Any
 
 from envs.alfworld.game import load_record, read_game
 from envs.base import EnvError
+from envs.cache import cache_folder
 
 RELEASE = "json_2.1.1"
 SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -52,7 +53,7 @@ class Index:
 def release_folder(data: Path) -> Path:
     """The folder that holds the splits: `data`/json_2.1.1, or `data` where that is it. Raises EnvError for neither."""
     for folder in (data / RELEASE, data):
-        if any((folder / split).is_dir() for split in SPLITS):
+        if holds_games(folder):
             return folder
     raise EnvError(
         f"{data} holds no ALFWorld games: {RELEASE}/{{{','.join(SPLITS)}}} is missing; run `stepcredit data alfworld`, "
@@ -60,12 +61,17 @@ def release_folder(data: Path) -> Path:
     )
 
 
+def holds_games(folder: Path) -> bool:
+    """Whether a folder has one of the splits, whatever that holds."""
+    return any((folder / split).is_dir() for split in SPLITS)
+
+
 @lru_cache(maxsize=4)
 def open_index(folder: Path) -> Index:
     """The index of a release folder; from the cache while no game file was added, removed or changed.
 
-    The cache is `$XDG_CACHE_HOME/stepcredit` or `~/.cache/stepcredit`; where that cannot be written, the index is built
-    anew in each process (3,800 games: about 10 s). Raises EnvError for a broken game and for a folder without games.
+    Where the cache (see `envs.cache`) cannot be written, the index is built anew in each process (3,800 games: about
+    10 s). Raises EnvError for a broken game and for a folder without games.
     """
     files = _files(folder)
     if not files:
@@ -129,8 +135,7 @@ def _cache_file(folder: Path, files: Sequence[Path]) -> Path:
     for path in files:
         stat = path.stat()
         digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "stepcredit" / f"alfworld-{digest.hexdigest()[:24]}.json"
+    return cache_folder("alfworld") / f"{digest.hexdigest()[:24]}.json"
 
 
 def _read_cache(path: Path) -> Index | None:

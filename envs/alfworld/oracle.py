@@ -1,6 +1,7 @@
 """The original engine (packages alfworld and textworld): slow, and what the native one must equal."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,24 @@ class TextWorldEngine:
         self._env: Any = AlfredDemangler(PddlEnv(EnvInfos(won=True, admissible_commands=True)))
 
     def reset(self, record: Mapping[str, Any]) -> Seen:
-        """Start a game, given the contents of its file."""
-        self._env.load(record)
-        return self._seen(self._env.reset())
+        """Start a game, given the contents of its file. Raises EnvError for whatever goes wrong in the original."""
+        with _named("this game"):
+            self._env.load(record)
+            return _seen(self._env.reset())
 
     def step(self, line: str) -> Seen:
-        return self._seen(self._env.step(line)[0])
+        """Carry out a command. Raises EnvError for whatever goes wrong in the original."""
+        with _named(repr(line)):
+            return _seen(self._env.step(line)[0])
 
-    def _seen(self, state: Any) -> Seen:
-        return Seen(observation=state.feedback, commands=tuple(state.admissible_commands), won=bool(state.won))
+
+def _seen(state: Any) -> Seen:
+    return Seen(observation=state.feedback, commands=tuple(state.admissible_commands), won=bool(state.won))
+
+
+@contextmanager
+def _named(what: str) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:  # somebody else's program: it raises what it likes, and one episode is lost, not the run
+        raise EnvError(f"the original engine failed on {what} ({error!r}); play with engine='native'") from error

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.base import EnvError
+from envs.cache import cache_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +75,15 @@ def _in_folder(folder: Path) -> dict[str, Path]:
     return found | ({"human": human} if human.is_file() else {})
 
 
-def cache_folder(cache: str | Path | None) -> Path:
-    """Where built shops are kept: `cache`, else $STEPCREDIT_CACHE, else ~/.cache/stepcredit; there `webshop`."""
-    root = cache or os.environ.get("STEPCREDIT_CACHE") or Path.home() / ".cache" / "stepcredit"
-    folder = Path(root).expanduser().resolve() / "webshop"
-    folder.mkdir(parents=True, exist_ok=True)
+def shops_folder(cache: str | Path | None) -> Path:
+    """Where built shops are kept, see `envs.cache`. Raises EnvError where it cannot be written."""
+    folder = cache_folder("webshop", cache)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvError(
+            f"{folder} cannot be made ({error.strerror}): set STEPCREDIT_CACHE to a folder that can be written"
+        ) from error
     return folder
 
 

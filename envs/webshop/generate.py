@@ -5,11 +5,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from envs.base import EnvError
 from envs.webshop.files import ShopFiles, built_once
 
+FEWEST, MOST = 20, 100_000  # products; their asins have five digits
 _VERSION = 1  # a change of what follows makes other shops of the same seeds
 _ASKED_SHARE, _HUMAN_SHARE, _RANGE_SHARE = 0.6, 0.2, 0.25
 _NAMES = "Alder Brixo Corvane Delmar Esker Fennick Galway Hollin Isolde Juniper Kestrel Marlow Norden Ostra"
@@ -68,9 +70,8 @@ _AISLES = (
 
 
 def generated_files(cache: Path, size: int, seed: int) -> ShopFiles:
-    """The files of a shop of `size` products, written first if they are not there. Raises EnvError below 20."""
-    if size < 20:
-        raise EnvError(f"webshop cannot generate a shop of shop_size={size} products; give 20 or more")
+    """The files of a shop of `size` products, written first if need be. Raises EnvError as `write_folder`."""
+    _check(size)
     name = f"generated-{_VERSION}-{size}-{seed}"
     return shop_files(built_once(cache / name, lambda fresh: write_shop(fresh, size=size, seed=seed)))
 
@@ -85,14 +86,32 @@ def shop_files(folder: Path) -> ShopFiles:
     )
 
 
+def write_folder(folder: Path, *, size: int, seed: int) -> None:
+    """A shop in a folder of its own, renamed into place when complete. Raises EnvError for one that holds something."""
+    _check(size)
+    if folder.exists() and any(folder.iterdir()):
+        raise EnvError(f"{folder} is not empty; remove it, or write into another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as fresh:
+        whole = Path(fresh) / "whole"
+        whole.mkdir()
+        write_shop(whole, size=size, seed=seed)
+        whole.rename(folder)
+
+
+def _check(size: int) -> None:
+    if not FEWEST <= size <= MOST:
+        raise EnvError(f"webshop cannot generate a shop of {size} products; give {FEWEST} to {MOST}")
+
+
 def write_shop(folder: Path, *, size: int, seed: int) -> None:
-    """Write the four files of a shop: the same seed, the same bytes."""
+    """Write the four files of a shop into a folder: the same seed, the same bytes."""
     rng = random.Random(f"webshop shop {seed}")  # a text: the same in every process
     items: list[dict[str, Any]] = []
     attributes: dict[str, Any] = {}
     human: dict[str, Any] = {}
     nouns: dict[str, list[str]] = {}
-    for number in rng.sample(range(100_000), size):
+    for number in rng.sample(range(MOST), size):
         asin = f"B{number:05d}"
         item, described = _product(rng, asin)
         items.append(item)

@@ -93,7 +93,7 @@ def _sub_page(session: Session, shop: Shop) -> Iterator[Node]:
 
 def _receipt(session: Session, shop: Shop, score: float) -> Iterator[str]:
     yield from ("Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)")
-    yield from ("Purchased", "asin", shop.product(session.product).asin, "options", script_json(session.options))
+    yield from ("Purchased", "asin", shop.product(session.product).asin, "options", _script_json(session.options))
     for name in ("attrs", "category", "query", "product category"):
         yield from (name, "None")
     yield from ("Target", "asin", "options", "attrs", "price upper", "instuction text", "category", "product category")
@@ -101,7 +101,7 @@ def _receipt(session: Session, shop: Shop, score: float) -> Iterator[str]:
     yield from ("Reward Details ", "None")
 
 
-def script_json(value: object) -> str:
+def _script_json(value: object) -> str:
     """JSON as the original's templates print it: sorted, and safe inside a page."""
     plain = json.dumps(value, sort_keys=True)
     for letter in "<>&'":

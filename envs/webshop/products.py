@@ -30,8 +30,7 @@ class Product:
     """What the shop shows of a product, and what the reward compares.
 
     prices: one, or the two ends of a range, dollars. options: name -> values, lower case, in page order.
-    option_images: value -> address or None. synthetic, human: the instructions that goals are made of.
-    nouns: those of the title, lower case, repetitions included.
+    synthetic, human: the instructions that goals are made of. nouns: those of the title, lower case, with repetitions.
     """
 
     asin: str
@@ -44,8 +43,6 @@ class Product:
     prices: tuple[float, ...]
     options: Mapping[str, Sequence[str]]
     attributes: tuple[str, ...]
-    image: str
-    option_images: Mapping[str, str | None]
     synthetic: Ask | None
     human: tuple[Ask, ...]
     nouns: tuple[str, ...] = ()
@@ -121,7 +118,6 @@ def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _product(raw: Mapping[str, Any], described: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> Product:
     bullets: list[str] | str = raw["small_description"]
-    options, images = _options(raw["customization_options"] or {})
     text = described.get("instruction")
     return Product(
         asin=raw["asin"],
@@ -132,10 +128,8 @@ def _product(raw: Mapping[str, Any], described: Mapping[str, Any], asked: Sequen
         query=raw["query"].lower().strip(),
         product_category=raw["product_category"],
         prices=_prices(raw.get("pricing")),
-        options=options,
+        options=_options(raw["customization_options"] or {}),
         attributes=tuple(described.get("attributes", ("DUMMY_ATTR",))),
-        image=raw["images"][0],
-        option_images=images,
         synthetic=None if text is None else _ask(text, described["instruction_attributes"], ()),
         human=tuple(
             _ask(one["instruction"], one["instruction_attributes"], one["instruction_options"])
@@ -163,13 +157,9 @@ def _prices(pricing: str | None) -> tuple[float, ...]:
     return tuple(prices[:2])
 
 
-def _options(groups: Mapping[str, Any]) -> tuple[dict[str, list[str]], dict[str, str | None]]:
-    options: dict[str, list[str]] = {}
-    images: dict[str, str | None] = {}
-    for name, contents in groups.items():
-        if contents is None:
-            continue
-        values = [content["value"].strip().replace("/", " | ").lower() for content in contents]
-        images |= dict(zip(values, (content.get("image") for content in contents), strict=True))
-        options[name.lower()] = values
-    return options, images
+def _options(groups: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {
+        name.lower(): [content["value"].strip().replace("/", " | ").lower() for content in contents]
+        for name, contents in groups.items()
+        if contents is not None
+    }

@@ -20,7 +20,7 @@ from envs.webshop.nouns import with_nouns
 from envs.webshop.products import Ask, Product, read_products
 
 MOST_HITS = 50
-_FORMAT = "1"  # of the files below: a change makes every shop be built anew
+_FORMAT = "2"  # of the files below: a change makes every shop be built anew
 _FIELDS = tuple(field.name for field in fields(Product))
 _PARSED = 4096  # products kept as objects, a few kB each
 

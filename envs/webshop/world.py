@@ -7,10 +7,9 @@ from pathlib import Path
 from envs.base import Ending, EnvError, EnvStep
 from envs.webshop import pages
 from envs.webshop.expert import next_action
-from envs.webshop.files import cache_folder, find_files
+from envs.webshop.files import find_files, shops_folder
 from envs.webshop.generate import generated_files
 from envs.webshop.goals import Goal, GoalKind
-from envs.webshop.html import html
 from envs.webshop.reward import Verdict, judge
 from envs.webshop.session import Page, Session, address, clickables, follow
 from envs.webshop.shop import Shop, open_shop
@@ -21,7 +20,6 @@ _Renderer = Callable[[Session, Goal, Shop, float], str]
 _MODES: dict[str, _Renderer] = {
     "text": pages.text,
     "text_rich": pages.text_rich,
-    "html": html,
     "url": lambda session, goal, shop, score: address(session, shop),
 }
 _ANCHORS = ("state", "observation")
@@ -44,10 +42,10 @@ class WebShop:
     generated shop of `shop_size` products (seed `shop_seed`). nouns: a JSON file, asin -> nouns of the title; found
     beside the products, else computed by spaCy.
     goals: "synthetic" or "human". price_seed: of the draw of prices and caps. split: see `splits.split_goals`.
-    observation_mode: "text", "text_rich", "html" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
+    observation_mode: "text", "text_rich" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
     anchor: "state" (page, search, product, chosen options) or "observation", the public GiGPO code's, which takes
     states for equal that differ in the options chosen.
-    cache: where what is built is kept; $STEPCREDIT_CACHE or ~/.cache/stepcredit by default.
+    cache: where what is built is kept, instead of where `envs.cache` says.
     Raises EnvError for files that are missing or broken, and for options out of range.
     """
 
@@ -73,7 +71,7 @@ class WebShop:
         _check("anchor", anchor, _ANCHORS)
         if max_steps < 1:
             raise EnvError(f"webshop cannot run with max_steps={max_steps}; give 1 or more")
-        folder = cache_folder(cache)
+        folder = shops_folder(cache)
         files = find_files(data=data, products=products, attributes=attributes, human=human, nouns=nouns)
         self._shop = open_shop(
             files or generated_files(folder, shop_size, shop_seed), folder, _known_kind(goals), price_seed

@@ -24,8 +24,7 @@ def shared_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What worlds build lasts for the length of the test run and is not kept in the user's own cache."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("STEPCREDIT_CACHE", "XDG_CACHE_HOME"):
-            patch.setenv(variable, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("STEPCREDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

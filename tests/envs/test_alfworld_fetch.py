@@ -70,6 +70,34 @@ def test_a_broken_archive_is_refused_and_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
+def test_of_a_release_that_comes_half_nothing_is_unpacked_and_the_rest_comes_later(
+    release: Path, tmp_path: Path
+) -> None:
+    details, games = archives(release, tmp_path / "served")
+    with pytest.raises(EnvError, match="cannot be fetched"):
+        fetch(tmp_path / "data", archives=(details, games + ".later"))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["traj_data.json.zip"]
+    assert all(verdict.exact for verdict in fetch(tmp_path / "data", archives=(details, games)))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["json_2.1.1"]
+
+
+def test_what_a_run_left_that_was_cut_off_while_unpacking_is_unpacked_anew(release: Path, tmp_path: Path) -> None:
+    left = tmp_path / "data" / "json_2.1.1.partial" / "json_2.1.1" / "train" / "task" / "trial"
+    left.mkdir(parents=True)
+    (left / "game.tw-pddl").write_text("half")
+    assert all(verdict.exact for verdict in fetch(tmp_path / "data", archives=archives(release, tmp_path / "served")))
+
+
+def test_archives_without_games_are_refused_now_and_with_a_way_out_later(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("picture.png", "x")
+    address = (tmp_path / "other.zip").as_uri()
+    with pytest.raises(EnvError, match="holds no ALFWorld games"):
+        fetch(tmp_path / "data", archives=(address,))
+    with pytest.raises(EnvError, match=r"json_2\.1\.1 holds no games; remove it"):
+        fetch(tmp_path / "data", archives=(address,))
+
+
 def test_a_missing_game_is_refused_with_the_counts(release: Path) -> None:
     shutil.rmtree(next((release / "json_2.1.1" / "valid_seen").glob("pick_heat*")))
     with pytest.raises(EnvError, match=r"valid_seen.*pick_heat_then_place_in_recep 0 of 1"):

@@ -18,7 +18,7 @@ from envs.alfworld.index import TASK_TYPES, Entry, open_index, release_folder
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A release folder of nine games, with a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "cache"))
     write_households(Households(train=7, held_out=1, receptacles=9, objects=11), tmp_path)
     return tmp_path / "json_2.1.1"
 
@@ -92,7 +92,7 @@ def test_a_changed_an_added_and_a_removed_game_are_noticed(folder: Path, builds:
 
 def test_a_damaged_cache_is_built_anew(folder: Path, tmp_path: Path) -> None:
     first = fresh(folder)
-    (cache,) = (tmp_path / "cache" / "stepcredit").iterdir()
+    (cache,) = (tmp_path / "cache" / "alfworld").iterdir()
     cache.write_text(cache.read_text()[:50])
     assert fresh(folder) == first
 
@@ -101,7 +101,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "file"))
     assert len(fresh(folder).entries) == 9
 
 

@@ -1,9 +1,12 @@
 """Turn by turn against the original engine, where its packages are installed."""
 
+import itertools
 import random
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -107,6 +110,29 @@ def test_the_original_cannot_be_rewound(original: type[ALFWorld]) -> None:
     env.reset(env.tasks("train")[0])
     with pytest.raises(EnvError, match="snapshots with engine='native'"):
         env.snapshot()
+
+
+def test_what_goes_wrong_in_the_original_is_an_error_of_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.load = self.reset = self.step = lambda *_: [][0]
+
+    for module, names in {
+        "alfworld.agents.environment.alfred_tw_env": ("AlfredDemangler",),
+        "textworld": ("EnvInfos",),
+        "textworld.envs.pddl": ("PddlEnv",),
+    }.items():
+        fake = ModuleType(module)
+        for name in names:
+            setattr(fake, name, Faulty)
+        for parent in itertools.accumulate(module.split("."), "{}.{}".format):
+            monkeypatch.setitem(sys.modules, parent, sys.modules.get(parent, ModuleType(parent)))
+        monkeypatch.setitem(sys.modules, module, fake)
+    monkeypatch.delitem(sys.modules, "envs.alfworld.oracle", raising=False)
+    env = ALFWorld(engine="textworld", households=HOUSEHOLDS)
+    del sys.modules["envs.alfworld.oracle"]
+    with pytest.raises(EnvError, match=r"the original engine failed on this game \(IndexError.*engine='native'"):
+        env.reset(env.tasks("train")[0])
 
 
 def test_without_its_packages_the_original_is_refused_with_the_remedy() -> None:

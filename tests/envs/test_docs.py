@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,16 @@ from envs.prompts import DIALECTS, Reply, prompter
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
 
+def python_of(section: str) -> str:
+    """The code in a section."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text().partition(f"## {section}\n")[2], re.DOTALL)[:1]
+    return code
+
+
 @pytest.fixture
 def corridor() -> Iterator[Env]:
     """The example, registered as it registers itself and taken out again."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    code = python_of("A world of your own")
     assert len(code.splitlines()) < 100
     exec(compile(code, str(PAGE), "exec"), {"__name__": "corridor"})
     yield make("corridor")
@@ -27,6 +34,14 @@ def test_every_world_has_its_row_and_its_section(world: str) -> None:
     page = PAGE.read_text()
     assert page.count(f"\n| `{world}` |") == 1
     assert len(re.findall(rf"^## {world} ", page, re.IGNORECASE | re.MULTILINE)) == 1
+
+
+def test_the_lines_for_gymnasium_run() -> None:
+    names: dict[str, Any] = {"__name__": "gymnasium_example"}
+    exec(compile(python_of("Gymnasium"), str(PAGE), "exec"), names)
+    assert names["observation"] == "Got 5 copper"
+    assert all("look" in listed for listed in names["infos"]["admissible"])
+    assert len(names["observations"]) == 8
 
 
 def test_its_expert_wins_every_task_and_a_snapshot_goes_on(corridor: Env) -> None:

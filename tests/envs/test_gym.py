@@ -42,6 +42,31 @@ def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
     assert done.stdout.strip() == "stepcredit/TextCraft-v0"
 
 
+@pytest.mark.parametrize("world", envs.gym.TABLE)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_several_episodes_are_played_at_once_as_each_would_be_alone(world: str, mode: str) -> None:
+    name = f"envs.gym:{envs.gym.TABLE[world].id}"
+    kwargs = {"shared_memory": False} if mode == "async" else {}
+    many = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode, vector_kwargs=kwargs, max_steps=2)
+    alone = [gymnasium.make(name, max_steps=2) for _ in range(2)]
+    seen, told = many.reset(seed=[3, 4])
+    firsts = [env.reset(seed=seed) for env, seed in zip(alone, (3, 4), strict=True)]
+    assert list(seen) == [first for first, _ in firsts]
+    assert list(told["task_id"]) == [info["task_id"] for _, info in firsts]
+    for _ in range(2):
+        seen, rewards, won, cut, told = many.step(("inventory", "look"))
+        steps = [env.step(action) for env, action in zip(alone, ("inventory", "look"), strict=True)]
+        assert list(seen) == [step[0] for step in steps]
+        assert [list(column) for column in (rewards, won, cut)] == [[step[at] for step in steps] for at in (1, 2, 3)]
+        assert list(told["state_key"]) == [step[4]["state_key"] for step in steps]
+    assert list(cut) == [True, True]
+    seen, _, _, cut, told = many.step(("look", "look"))  # Gymnasium's way: the step after the end is the next reset
+    again = [env.reset() for env in alone]
+    assert (list(seen), list(cut)) == ([first for first, _ in again], [False, False])
+    assert list(told["task_id"]) == [info["task_id"] for _, info in again]
+    many.close()
+
+
 def test_registering_twice_changes_nothing() -> None:
     before = gymnasium.registry[TEXTCRAFT]
     envs.gym.register()
@@ -114,7 +139,7 @@ def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -
 
 
 def test_the_official_shops_pages_lie_in_the_space_and_a_purchase_terminates(shared_data) -> None:
-    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="html")
+    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="text_rich")
     env.reset(seed=0, options={"task_id": "goal-3573"})
     for action in ("search[womens winter plus velvet leggings 日本]", "click[b08q43ljkj]", "click[description]"):
         assert env.observation_space.contains(env.step(action)[0])

@@ -1,5 +1,7 @@
 """What the policy reads, letter by letter, and how its answers are read."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,43 @@ def test_react_without_history() -> None:
 def test_react_quotes_the_admissible_actions_of_worlds_that_list_them() -> None:
     now = seen("You see a mug 1.", admissible=("take mug 1 from desk 1", "look"))
     assert "\n\nAdmissible actions: 'take mug 1 from desk 1', 'look'.\n\n" in react(TURNS, now, 2)
+
+
+@pytest.mark.parametrize(
+    ("most", "line"),
+    [
+        (5, "Admissible actions: 'go to bed 1', 'go to bed 2', 'go to bed 3', 'look', 'take mug 1 from bed 1'."),
+        (4, "Admissible actions: 'go to bed 1', 'go to bed 2', 'look', 'take mug 1 from bed 1' and 1 more."),
+        (3, "Admissible actions: 'go to bed 1', 'look', 'take mug 1 from bed 1' and 2 more."),
+        (1, "Admissible actions: 'go to bed 1' and 4 more."),
+        (0, "Admissible actions: 5, not listed."),
+    ],
+)
+def test_react_says_how_many_actions_it_leaves_out_and_keeps_some_of_every_verb(most: int, line: str) -> None:
+    beds = tuple(f"go to bed {number}" for number in (1, 2, 3))
+    now = seen("", admissible=("help", *beds, "look", "take mug 1 from bed 1"))
+    (message,) = prompter("alfworld", "react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=most)
+    assert f"\n\n{line}\n\n" in message.content
+
+
+def test_of_a_shops_page_the_buttons_stay_longest() -> None:
+    now = seen("", admissible=tuple(f"click[{name}]" for name in ("back to search", "buy now", "red", "blue")))
+    (message,) = prompter("webshop", "react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=2)
+    assert "Admissible actions: 'click[back to search]', 'click[buy now]' and 2 more." in message.content
+
+
+@given(st.lists(st.text(max_size=6), max_size=5, unique=True), st.integers(0, 6))
+def test_as_many_actions_are_listed_as_asked_for_in_the_worlds_order(actions: list[str], most: int) -> None:
+    react = React(Dialect(introduction="", grammar=bool))
+    lines = [
+        react.render(first=FIRST, turns=(), now=seen("", admissible=tuple(part)), history=0, actions=None)[0].content
+        for part in itertools.combinations(actions, min(most, len(actions)))
+    ]
+    cut = react.render(first=FIRST, turns=(), now=seen("", admissible=tuple(actions)), history=0, actions=most)[0]
+    if most >= len(actions):
+        assert [cut.content] == lines
+    elif most > 0:
+        assert cut.content.replace(f" and {len(actions) - most} more.", ".") in lines
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from envs import EnvError, make
-from envs.webshop import WebShop
+from envs.webshop import WebShop, generate
 from envs.webshop.files import built_once, content_key, find_files
-from envs.webshop.generate import generated_files, write_shop
+from envs.webshop.generate import generated_files, write_folder, write_shop
 from envs.webshop.nouns import with_nouns
 from envs.webshop.products import read_products
 
@@ -33,6 +33,28 @@ def test_a_seed_is_a_shop_and_another_seed_another(tmp_path: Path, written: Path
     for name in files:
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
         assert (tmp_path / "other" / name).read_bytes() != (written / name).read_bytes()
+
+
+def test_a_shop_is_written_whole_or_not_at_all(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_spoken", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            write_folder(tmp_path / "new" / "shop", size=40, seed=1)
+    assert list((tmp_path / "new").iterdir()) == []
+    write_folder(tmp_path / "new" / "shop", size=40, seed=1)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["shop"]
+    for path in written.iterdir():
+        assert (tmp_path / "new" / "shop" / path.name).read_bytes() == path.read_bytes()
+    with pytest.raises(EnvError, match="is not empty"):
+        write_folder(tmp_path / "new" / "shop", size=40, seed=2)
+
+
+@pytest.mark.parametrize("size", [19, 100_001])
+def test_a_shop_of_a_size_that_cannot_be_is_refused(tmp_path: Path, size: int) -> None:
+    with pytest.raises(EnvError, match=f"shop of {size} products; give 20 to 100000"):
+        write_folder(tmp_path / "shop", size=size, seed=0)
+    with pytest.raises(EnvError, match=f"shop of {size} products; give 20 to 100000"):
+        make("webshop", shop_size=size)
 
 
 def test_a_generated_shop_is_read_from_its_folder_like_the_official_files(written: Path) -> None:

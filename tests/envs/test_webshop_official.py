@@ -56,7 +56,7 @@ def same(now: EnvStep, observation: str, actions: dict[str, Any], reward: float,
     )
 
 
-@pytest.mark.parametrize(("mode", "steps"), [("text", 197), ("text_rich", 5), ("html", 5), ("url", 15)])
+@pytest.mark.parametrize(("mode", "steps"), [("text", 197), ("text_rich", 5), ("url", 15)])
 def test_every_recorded_episode_is_replayed_to_the_letter(shared_data: Path, mode: str, steps: int) -> None:
     env = WebShop(data=shared_data / "webshop", observation_mode=mode, max_steps=100)
     addresses = WebShop(data=shared_data / "webshop", observation_mode="url", max_steps=100)

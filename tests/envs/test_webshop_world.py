@@ -197,12 +197,12 @@ def test_a_snapshot_goes_on_in_another_instance_exactly_as_the_episode_did() -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"observation_mode": "txt"}, "no observation_mode='txt'; choose one of 'text', 'text_rich', 'html', 'url'"),
+        ({"observation_mode": "txt"}, "no observation_mode='txt'; choose one of 'text', 'text_rich', 'url'"),
         ({"anchor": "x"}, "no anchor='x'; choose one of 'state', 'observation'"),
         ({"max_steps": 0}, "max_steps=0; give 1 or more"),
         ({"goals": "x"}, "no goals='x'; choose 'synthetic' or 'human'"),
         ({"split": "x"}, "no split='x'; choose one of 'by_goal', 'by_product', 'verl_agent'"),
-        ({"shop_size": 5}, "shop_size=5 products; give 20 or more"),
+        ({"shop_size": 5}, "shop of 5 products; give 20 to 100000"),
         ({"shop_size": 30, "split": "verl_agent"}, "holds out 500 goals and there are"),
     ],
 )

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from envs.base import Ending
+from envs.base import Ending, EnvStep
+from envs.prompts import Dialect, Prompter, React, Turn
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EpisodeFailed
@@ -15,6 +17,7 @@ from tests.fakes import (
     CORRIDOR_PROMPTS,
     SAMPLING,
     CharCodec,
+    Corridor,
     LocalPool,
     ScriptedPolicy,
     completion,
@@ -29,6 +32,7 @@ def collected(
     *task_ids: str,
     policy: ScriptedPolicy | None = None,
     pool: LocalPool | None = None,
+    prompter: Prompter = CORRIDOR_PROMPTS,
     group_size: int = 2,
     history: int = 6,
     retries: int = 2,
@@ -39,7 +43,7 @@ def collected(
     collector = Collector(
         policy=policy or ScriptedPolicy(),
         pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
-        prompter=CORRIDOR_PROMPTS,
+        prompter=prompter,
         config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
     )
     chosen = tasks(*task_ids)
@@ -239,7 +243,8 @@ def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it
         return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
 
     assert four_tasks(1).dropped_groups == 1
-    with pytest.raises(RolloutsFailed, match=r"2 of 4 groups dropped \(\{'env_error': 2\}\).*max_failure_share=0.25"):
+    told = r"2 of 4 groups dropped \(\{'env_error': 2\}; the last: env_error: 4 in episode 3\).*max_failure_share=0.25"
+    with pytest.raises(RolloutsFailed, match=told):
         four_tasks(1, 3)
 
 
@@ -277,6 +282,67 @@ def test_no_more_history_than_configured_is_shown_and_that_is_no_cut() -> None:
     policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop")
     found = collected("3", policy=policy, group_size=1, history=1)
     assert (prompts(policy, 2), found.cut_prompts) == ([ONE_TURN], 0)
+
+
+class ListingCorridor(Corridor):
+    """Lists sixteen actions: two ways on, and fourteen doors that lead nowhere."""
+
+    LISTED = ("go", "stop", *(f"door {number}" for number in range(1, 15)))
+
+    def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
+        return replace(super().reset(task_id, seed=seed), admissible=self.LISTED)
+
+    def step(self, action: str) -> EnvStep:
+        return replace(super().step(action), admissible=self.LISTED)
+
+
+LISTING_PROMPTS = React(Dialect(introduction="Walk.", grammar=bool))
+
+
+def listed_prompt(history: int, actions: int) -> str:
+    """The prompt of the third turn, after two times `wait`."""
+    turns = [
+        Turn(observation=seen, response="wait", action="wait")
+        for seen in ("corridor 100 of length 3", "wait?", "wait?")
+    ]
+    first, now = (
+        EnvStep(observation=turn.observation, state_key="0", admissible=ListingCorridor.LISTED) for turn in turns[:2]
+    )
+    messages = LISTING_PROMPTS.render(first=first, turns=turns[:2], now=now, history=history, actions=actions)
+    return messages[0].content + "\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "fits", "cut"),
+    [
+        ((2, 16), (2, 16), (0, 0)),
+        ((1, 16), (1, 16), (1, 0)),
+        ((0, 16), (0, 16), (1, 0)),
+        ((0, 13), (0, 12), (1, 1)),  # by eighths of all
+        ((0, 8), (0, 8), (1, 1)),
+        ((0, 0), (0, 0), (1, 1)),
+    ],
+)
+def test_a_prompt_that_is_too_long_loses_its_history_first_and_then_actions(
+    limit: tuple[int, int], fits: tuple[int, int], cut: tuple[int, int]
+) -> None:
+    def says(key: Key) -> str:
+        return "<action>wait</action>" if key[2] < 2 else "<action>stop</action>"
+
+    policy = ScriptedPolicy(says, prompt_tokens=len(listed_prompt(*limit)))
+    pool = LocalPool(ListingCorridor)
+    found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2)
+    assert prompts(policy, 2) == [listed_prompt(*fits)]
+    # The first two turns have less to show: only the smallest limits cut them too.
+    assert (found.cut_prompts > 0, found.cut_actions > 0) == (cut[0] > 0, cut[1] > 0)
+    assert found.failures == {}
+
+
+def test_a_prompt_that_fits_with_no_action_listed_fails_its_rollout_by_name() -> None:
+    policy = ScriptedPolicy("<action>wait</action>", prompt_tokens=len(listed_prompt(0, 0)) - 1)
+    pool = LocalPool(ListingCorridor)
+    found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2, retries=0)
+    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())
 
 
 def test_a_prompt_that_fits_with_no_history_fails_its_rollout_by_name() -> None:

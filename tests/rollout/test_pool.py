@@ -2,19 +2,24 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs import WORLDS
+from envs.alfworld.generate import write_households
+from envs.alfworld.household import Households
+from envs.prompts import prompter
 from rollout import cluster
 from rollout.cluster import ActorDied, ActorSpec, ActorTimeout
-from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
 from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, Corridor, LocalPool, ScriptedPolicy, plain, tasks
@@ -23,10 +28,12 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def ray_session() -> Iterator[None]:
-    cluster.start(num_cpus=WORKERS, object_store_bytes=2**27)
-    yield
-    cluster.stop()
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPCREDIT_CACHE", str(tmp_path_factory.mktemp("cache")))  # workers have the driver's environment
+        cluster.start(num_cpus=WORKERS, object_store_bytes=2**27)
+        yield
+        cluster.stop()
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +194,52 @@ def test_a_worker_killed_in_the_middle_of_a_collection_changes_nothing_but_the_c
     found = collected(pool, ScriptedPolicy(play, before=kill))
     assert set(found.failures) == {"worker_died"}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_the_count(pool: EnvPool) -> None:
+    hangs = ["hang"]
+
+    def once(key: Key) -> str:
+        if key != (3, 1, 2) or not hangs:
+            return play(key)
+        patient = pool.config  # a new worker needs longer to start than this call is given
+        pool.config = replace(patient, timeout_s=2.0)
+        asyncio.get_running_loop().call_soon(setattr, pool, "config", patient)
+        return hangs.pop()
+
+    found = collected(pool, ScriptedPolicy(once))
+    assert hangs == []
+    assert found.failures["env_timeout"] == 1
+    assert set(found.failures) <= {"env_timeout", "worker_died"}
+    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_named(
+    ray_session: None, tmp_path: Path
+) -> None:
+    write_households(Households(train=4, held_out=1), tmp_path)
+    games = sorted((tmp_path / "json_2.1.1" / "train").glob("*/*/game.tw-pddl"))
+    task_ids = [game.parent.relative_to(tmp_path / "json_2.1.1").as_posix() for game in games]
+    pool = EnvPool(PoolConfig(world="alfworld", options={"data": str(tmp_path), "max_steps": 2}, workers=1))
+
+    def played(max_failure_share: float) -> Collected:
+        config = RolloutConfig(history=2, retries=1, max_failure_share=max_failure_share)
+        prompts = prompter("alfworld", "bare")
+        collector = Collector(policy=ScriptedPolicy("look"), pool=pool, prompter=prompts, config=config)
+        return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, sampling=SAMPLING, seed=0))
+
+    whole = played(0.0)
+    games[0].unlink()
+    games[2].write_text(games[2].read_text()[:1000])
+    found = played(0.5)
+    assert (found.failures, found.dropped_groups) == ({"env_error": 8}, 2)  # 2 games x 2 rollouts x 2 tries
+    assert plain(found.groups) == plain(whole.groups[1::2])
+    named = f"({'|'.join(re.escape(str(games[number])) for number in (0, 2))}) cannot be read"
+    with pytest.raises(
+        RolloutsFailed, match=rf"2 of 4 groups dropped .*'env_error': 8.*{named}.*max_failure_share=0.25"
+    ):
+        played(0.25)
+    pool.close()
 
 
 # --- the rim ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.scripts.conftest import Stepcredit
 from trainer import preflight
 from trainer.command import COMMANDS
 from trainer.config import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.data import HouseholdsConfig, ReleaseConfig, ShopConfig
 
 SOUND = {
     "train": ("trainer.run:train", TrainConfig),
@@ -22,6 +23,9 @@ SOUND = {
     "demos": ("trainer.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.warmstart:warmstart", WarmstartConfig),
     "quickstart": ("trainer.quickstart:quickstart", QuickstartConfig),
+    "data alfworld": ("trainer.data:fetch_alfworld", ReleaseConfig),
+    "data alfworld-generate": ("trainer.data:generate_households", HouseholdsConfig),
+    "data webshop-generate": ("trainer.data:generate_shop", ShopConfig),
 }
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[2] / "configs" / "estimator").glob("*.yaml")}
 
@@ -51,11 +55,12 @@ def refused(stepcredit: Stepcredit, *words: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
-    told = stepcredit(command, "seed=7")
+    setting, value = ("folder", "games") if command.startswith("data ") else ("seed", 7)
+    told = stepcredit(*command.split(), f"{setting}={value}")
     assert (told.code, told.err) == (0, "")
     ((run, config),) = stepcredit.runs
     assert (run, type(config)) == SOUND[command]
-    assert config.seed == 7
+    assert getattr(config, setting) == value
 
 
 @pytest.mark.slow
@@ -113,6 +118,14 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu1 gpu2 gpu4 gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),
         (("trian",), ("'trian'", "train")),
+        (("data",), ("'data'", "data alfworld")),
+        (("data", "alfwold"), ("'data alfwold'", "data alfworld-generate")),
+        # Data that cannot be made or put there.
+        (("data", "alfworld-generate", "households.trian=3"), ("households.trian",)),
+        (("data", "alfworld-generate", "households.train=many"), ("households.train='many'", "int")),
+        (("data", "alfworld-generate", "households.train=0"), ("train=0", "1 to 1000000")),
+        (("data", "alfworld-generate", "households.task_types=[fly]"), ("'fly'", "pick_and_place_simple")),
+        (("data", "alfworld", "folder=/dev/null/games"), ("folder=/dev/null/games", "choose another folder")),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(
@@ -319,7 +332,9 @@ def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None
 @pytest.mark.parametrize(
     ("line", "choices"),
     [
-        ("stepcredit tr", set(COMMANDS)),
+        ("stepcredit tr", {command.split()[0] for command in COMMANDS}),
+        ("stepcredit data alf", {"alfworld", "alfworld-generate", "webshop-generate"}),
+        ("stepcredit data alfworld-generate fol", {"folder="}),
         ("stepcredit train estimator=", {f"estimator={name}" for name in ESTIMATORS}),
         ("stepcredit evaluate cluster=gpu", {"cluster=gpu1", "cluster=gpu2", "cluster=gpu4", "cluster=gpu8"}),
     ],

@@ -33,6 +33,7 @@ told.write_text(json.dumps([code, sorted(name for name in sys.modules if "." not
         (("quickstart", "updates=0"), 2),
         (("warmstart", "demos=nothing.jsonl"), 2),
         (("demos", "env.options.max_steps=0"), 2),
+        (("data", "webshop-generate", "size=1"), 2),
         (("evaluate", "model.source=./nothing"), 2),
     ],
 )

@@ -23,7 +23,8 @@ KINDS = {
     "quickstart": QuickstartConfig,
 }
 PRESETS = {
-    group: sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")) for group in ("cluster", "estimator", "model")
+    group: sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    for group in ("cluster", "env", "estimator", "fit", "model")
 }
 
 
@@ -162,9 +163,38 @@ def test_an_experiment_sets_model_world_and_cluster(command: str, preset: str, s
 
 
 def test_the_command_line_wins_over_what_a_model_brings() -> None:
-    overrides = ("model=qwen2.5_7b", "env.style=bare", "learner.learning_rate=0.001", "estimator.eps=0.3")
+    overrides = ("model=tiny", "env.style=react", "learner.learning_rate=0.001", "estimator.layer=-1")
     config = build(TrainConfig, composed("train", *overrides))
-    assert (config.env.style, config.learner.learning_rate, config.estimator["eps"]) == ("bare", 0.001, 0.3)
+    assert (config.env.style, config.learner.learning_rate, config.estimator["layer"]) == ("react", 0.001, -1)
+
+
+# 2311.05772: ten distractors, forty steps; 2505.10978: think and act, two turns shown.
+@pytest.mark.parametrize("model", [model for model in PRESETS["model"] if model != "tiny"])
+@pytest.mark.parametrize("env", PRESETS["env"])
+def test_real_models_play_as_in_the_papers(model: str, env: str) -> None:
+    told = build(TrainConfig, composed("train", f"model={model}", f"env={env}")).env
+    assert (told.style, told.history) == ("react", 2)
+    if told.world == "textcraft":
+        assert (told.options["distractors"], told.options["max_steps"]) == (10, 40)
+
+
+@pytest.mark.parametrize("command", ["train", "quickstart", "evaluate", "warmstart", "demos"])
+def test_tiny_policies_craft_in_a_smaller_world_unless_told_otherwise(command: str) -> None:
+    tiny, faithful = (build(KINDS[command], composed(command, *words)).env for words in ((), ("~fit",)))
+    assert (tiny.style, tiny.history, tiny.options["distractors"], tiny.options["max_steps"]) == ("bare", 40, 3, 12)
+    assert (faithful.style, faithful.history) == ("react", 2)
+    assert (faithful.options["distractors"], faithful.options["max_steps"]) == (10, 40)
+
+
+@pytest.mark.parametrize("fit", PRESETS["fit"])
+def test_a_fit_is_of_a_world_and_a_model(fit: str) -> None:
+    env, _, model = fit.rpartition("_")
+    assert env in PRESETS["env"]
+    assert model in PRESETS["model"]
+    plain, fitted = (composed("train", f"env={env}", f"model={model}", *words)["env"] for words in (("~fit",), ()))
+    assert fitted != plain
+    assert fitted.keys() == plain.keys()
+    assert fitted["options"].keys() == plain["options"].keys()
 
 
 @pytest.mark.parametrize(

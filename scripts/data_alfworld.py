@@ -1,0 +1,8 @@
+"""stepcredit data alfworld: fetch ALFWorld's official games, or check those that are there."""
+
+from door import open_door
+
+from trainer.data import ReleaseConfig, check_folder
+
+if __name__ == "__main__":
+    open_door("data_alfworld", ReleaseConfig, check_folder, "trainer.data:fetch_alfworld")

@@ -1,0 +1,8 @@
+"""stepcredit data alfworld-generate: write generated households in the official format."""
+
+from door import open_door
+
+from trainer.data import HouseholdsConfig, check_folder
+
+if __name__ == "__main__":
+    open_door("data_alfworld_generate", HouseholdsConfig, check_folder, "trainer.data:generate_households")

@@ -1,0 +1,8 @@
+"""stepcredit data webshop-generate: write a generated shop in the official format."""
+
+from door import open_door
+
+from trainer.data import ShopConfig, check_folder
+
+if __name__ == "__main__":
+    open_door("data_webshop_generate", ShopConfig, check_folder, "trainer.data:generate_shop")

@@ -1,0 +1,46 @@
+"""A worker plays for days: ten thousand episodes leave no more memory behind than the first thousand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envs import WORLDS
+
+WARM_UP, EPISODES, EVERY = 1_000, 10_000, 1_000
+# Every other episode is the expert's; the rest are ten turns of what is open, or of nonsense.
+PROGRAM = f"""
+import gc, itertools, json, random, sys
+import psutil
+from envs import make
+
+env, rng, sizes = make(sys.argv[1]), random.Random(0), []
+tasks = env.tasks("train")
+for episode in range({WARM_UP} + {EPISODES} + 1):
+    if episode >= {WARM_UP} and (episode - {WARM_UP}) % {EVERY} == 0:
+        gc.collect()
+        sizes.append(psutil.Process().memory_info().rss)
+    now = env.reset(tasks[episode % len(tasks)], seed=episode)
+    if episode % 2:
+        for action in env.expert():
+            env.step(action)
+    for turn in itertools.count():
+        if episode % 2 or now.ending is not None or turn == 10:
+            break
+        now = env.step(rng.choice(now.admissible or ("inventory", "get 1 copper", "craft 1 moon using 1 sun")))
+print(json.dumps(sizes))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("world", WORLDS)
+def test_memory_is_flat_over_ten_thousand_episodes(world: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, world]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    sizes = json.loads(done.stdout)
+    assert len(sizes) == 1 + EPISODES // EVERY
+    print(world, [round(size / 2**20, 1) for size in sizes])  # noqa: T201  for docs/log.md: pytest -s
+    assert max(sizes) <= 1.05 * sizes[0], sizes
