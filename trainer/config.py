@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rollout.collect import RolloutConfig
 from rollout.engines import EngineConfig
 from rollout.ranges import Check, refuse_outside
+from rollout.revise import ReviseConfig
 from rollout.types import Device, Precision, Sampling
 from trainer.learner_config import LearnerConfig
 from trainer.tiny import TinySpec
@@ -159,7 +160,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run."""
+    """One training run. revise: for an estimator that asks for revisions, IBPO's."""
 
     output: str
     model: ModelConfig
@@ -170,6 +171,7 @@ class TrainConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     rollout: RolloutConfig
     sampling: Sampling
+    revise: ReviseConfig
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
