@@ -52,7 +52,7 @@ class Revised:
     """Groups with their revisions, and what the phase took.
 
     rollouts: failed ones that were revised. asked: revisions of them, those that could not be played included, which
-    `failures` counts by reason (retried or given up). cut_prompts, seconds: as in `Collected`.
+    `failures` counts by reason (retried or given up). cut_prompts: as in `Collected`.
     """
 
     groups: tuple[RolloutGroup, ...]
@@ -60,7 +60,6 @@ class Revised:
     asked: int
     failures: Mapping[str, int]
     cut_prompts: int
-    seconds: float
 
 
 async def revise(
@@ -91,7 +90,6 @@ async def revise(
         asked=len(jobs),
         failures=played.failures,
         cut_prompts=played.cut_prompts,
-        seconds=played.seconds,
     )
 
 
