@@ -302,6 +302,11 @@ def test_a_longer_rollout_is_compared_action_by_action_whatever_was_said_around_
     assert marks(failed, revision(*turns)) == [[False, False], [True, True, True]]
 
 
+def test_two_turns_that_became_one_are_compared_by_actions() -> None:
+    failed = [step("wait", said=completion(tokens=[1, 2])), step("go")]
+    assert marks(failed, revision(step("go", said=completion(tokens=[1, 9])))) == [[True, True], [False, False]]
+
+
 def test_a_turn_that_became_two_is_compared_by_actions() -> None:
     assert marks([step("stop")], revision(step("go"), step("go"))) == [[True, True]]
 
