@@ -165,6 +165,11 @@ def requires(estimator: Estimator) -> frozenset[str]:
     return frozenset(getattr(estimator, "requires", frozenset[str]()))
 
 
+def needs_revisions(estimator: Estimator) -> bool:
+    """Whether a revision phase has to make its columns: `repair` or `edited` is among those it requires."""
+    return not requires(estimator).isdisjoint({"repair", "edited"})
+
+
 def group_based(estimator: Estimator) -> bool:
     """Whether a group of one rollout makes no sense to it; False unless it says so in `group_based`."""
     return bool(getattr(estimator, "group_based", False))

@@ -5,17 +5,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from envs.base import Ending, EnvStep
 from envs.prompts import Prompter, Turn
-from rollout.policy import Exchange, Policy, PromptTooLong
+from rollout.policy import Exchange, Key, Policy, PromptTooLong
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.ranges import refuse_outside
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Step, Trajectory
 from rollout.waves import WavePolicy
+
+TOO_LONG = "prompt_too_long"  # the one reason that a second try would only repeat
 
 
 class RolloutsFailed(RuntimeError):
@@ -29,6 +31,19 @@ class Task:
     number: int
     task_id: str
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One rollout to play, as number `sibling`. key: its own, what the keys of its requests begin with.
+
+    told: the task as the prompts put it, in the place of the world's first observation; None: as the world puts it.
+    """
+
+    task: Task
+    sibling: int
+    key: Key
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +84,18 @@ class Collected:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """Rollouts in the order of their jobs, None where one failed for good; the rest as in `Collected`."""
+
+    rollouts: tuple[Trajectory | None, ...]
+    failures: Mapping[str, int]
+    last_failure: str
+    cut_prompts: int
+    cut_actions: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Tally:
     failures: Counter[str] = field(default_factory=Counter[str])
@@ -101,28 +128,54 @@ class Collector:
         seed: of the sampling; the request of (task, sibling, step) always gets the same one.
         patience: a rollout is given up after so many turns in a row that left the state as it was; None: never.
         """
-        began = time.perf_counter()
-        tally = _Tally()
-        policy = self._policy_for(len(tasks) * group_size)
-        run = _Run(policy, self._pool, self._prompter, self._config, sampling, seed, patience)
-        siblings = [(task, sibling) for task in tasks for sibling in range(group_size)]
-        jobs = [asyncio.create_task(run.rollout(task, sibling, tally, on_done)) for task, sibling in siblings]
-        try:
-            done = await asyncio.gather(*jobs)
-        finally:
-            for job in jobs:
-                job.cancel()
-        groups = _groups(tasks, done, group_size)
+        jobs = [
+            Job(task=task, sibling=sibling, key=(task.number, sibling))
+            for task in tasks
+            for sibling in range(group_size)
+        ]
+        played = await self.play(jobs, sampling=sampling, seed=seed, patience=patience, on_done=on_done)
+        groups = _groups(tasks, played.rollouts, group_size)
         dropped = len(tasks) - len(groups)
         if dropped > self._config.max_failure_share * len(tasks):
             raise RolloutsFailed(
-                f"{dropped} of {len(tasks)} groups dropped ({dict(tally.failures)}; the last: {tally.last_failure}), "
+                f"{dropped} of {len(tasks)} groups dropped ({dict(played.failures)}; the last: {played.last_failure}), "
                 f"more than rollout.max_failure_share={self._config.max_failure_share}: mend it or raise the share"
             )
         return Collected(
             groups=groups,
-            failures=MappingProxyType(dict(tally.failures)),
+            failures=played.failures,
             dropped_groups=dropped,
+            cut_prompts=played.cut_prompts,
+            cut_actions=played.cut_actions,
+            seconds=played.seconds,
+        )
+
+    async def play(
+        self,
+        jobs: Sequence[Job],
+        *,
+        sampling: Sampling,
+        seed: int,
+        patience: int | None = None,
+        on_done: Callable[[Trajectory], None] = lambda _: None,
+    ) -> Played:
+        """Play every job to its end, or out of `patience`.
+
+        seed: of the sampling; a request's own follows from it and the request's key.
+        """
+        began = time.perf_counter()
+        tally = _Tally()
+        run = _Run(self._policy_for(len(jobs)), self._pool, self._prompter, self._config, sampling, seed, patience)
+        playing = [asyncio.create_task(run.rollout(job, tally, on_done)) for job in jobs]
+        try:
+            done = await asyncio.gather(*playing)
+        finally:
+            for one in playing:
+                one.cancel()
+        return Played(
+            rollouts=tuple(done),
+            failures=MappingProxyType(dict(tally.failures)),
+            last_failure=tally.last_failure,
             cut_prompts=tally.cut_prompts,
             cut_actions=tally.cut_actions,
             seconds=time.perf_counter() - began,
@@ -148,18 +201,18 @@ class _Run:
     seed: int
     patience: int | None
 
-    async def rollout(
-        self, task: Task, sibling: int, tally: _Tally, on_done: Callable[[Trajectory], None]
-    ) -> Trajectory | None:
+    async def rollout(self, job: Job, tally: _Tally, on_done: Callable[[Trajectory], None]) -> Trajectory | None:
         """Play one rollout to its end, again from its seed if the world failed; None when it failed for good."""
         try:
             for _ in range(1 + self.config.retries):
                 try:
                     async with self.pool.episode() as episode:
-                        trajectory = await self._play(episode, task, sibling, tally)
+                        trajectory = await self._play(episode, job, tally)
                 except EpisodeFailed as error:
                     tally.failures[error.reason] += 1
                     tally.last_failure = str(error)
+                    if error.reason == TOO_LONG:
+                        return None
                 else:
                     on_done(trajectory)
                     return trajectory
@@ -168,14 +221,17 @@ class _Run:
             if isinstance(self.policy, WavePolicy):
                 self.policy.leave()
 
-    async def _play(self, episode: Episode, task: Task, sibling: int, tally: _Tally) -> Trajectory:
-        first = now = await episode.reset(task.task_id, task.seed)
+    async def _play(self, episode: Episode, job: Job, tally: _Tally) -> Trajectory:
+        first = await episode.reset(job.task.task_id, job.task.seed)
+        if job.told is not None:
+            first = replace(first, observation=job.told)
+        now = first
         turns: list[Turn] = []
         steps: list[Step] = []
         before: Exchange | None = None
         idle = 0  # turns in a row that changed nothing
         while now.ending is None and idle != self.patience:
-            before = await self._ask(first, turns, now, before, (task.number, sibling, len(steps)), tally)
+            before = await self._ask(first, turns, now, before, (*job.key, len(steps)), tally)
             said = before.completion
             reply = self.prompter.parse(said.text, now)
             after = await episode.step(reply.action)
@@ -193,9 +249,9 @@ class _Run:
             idle = idle + 1 if after.state_key == now.state_key else 0
             now = after
         return Trajectory(
-            task_id=task.task_id,
-            sibling=sibling,
-            seed=task.seed,
+            task_id=job.task.task_id,
+            sibling=job.sibling,
+            seed=job.task.seed,
             steps=tuple(steps),
             ending=now.ending or Ending.STUCK,
             success=now.won,
@@ -208,7 +264,7 @@ class _Run:
         turns: Sequence[Turn],
         now: EnvStep,
         before: Exchange | None,
-        key: tuple[int, ...],
+        key: Key,
         tally: _Tally,
     ) -> Exchange:
         """Ask with the configured history and all actions, and with less of both while the prompt is too long."""
@@ -227,7 +283,7 @@ class _Run:
             tally.cut_prompts += (history, actions) != (most, listed)
             tally.cut_actions += actions < listed
             return Exchange(messages=messages, completion=said)
-        raise EpisodeFailed("prompt_too_long", str(too_long)) from too_long
+        raise EpisodeFailed(TOO_LONG, str(too_long)) from too_long
 
 
 def _sizes(most: int, least: int, listed: int) -> Iterable[tuple[int, int]]:

@@ -10,7 +10,7 @@ from envs.prompts import Message
 from rollout.cluster import Remote
 from rollout.types import Completion, Ids, Sampling
 
-Key = tuple[int, ...]  # (task number, sibling, step): orders requests and names them
+Key = tuple[int, ...]  # (task number, sibling, ..., step): orders requests and names them
 Request = tuple[str, list[int], dict[str, Any]]  # name, prompt ids, sampling options: what an engine is asked
 Answer = tuple[list[int], list[float], str, int]  # ids, log-probs, finish reason, version: what it says
 

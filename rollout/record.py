@@ -9,7 +9,7 @@ import numpy as np
 import zstandard
 
 from envs.base import Ending
-from rollout.types import Completion, RolloutGroup, Step, Trajectory
+from rollout.types import Completion, Revision, RolloutGroup, Step, Trajectory
 
 
 def write_groups(path: Path, groups: Sequence[RolloutGroup]) -> None:
@@ -36,7 +36,14 @@ def _group(group: RolloutGroup) -> dict[str, Any]:
         "task_id": group.task_id,
         "seed": group.seed,
         "trajectories": [_trajectory(one) for one in group.trajectories],
+        "revisions": None if group.revisions is None else [_revision(one) for one in group.revisions],
     }
+
+
+def _revision(revision: Revision) -> dict[str, Any]:
+    played = revision.trajectory
+    named = {"sibling": played.sibling, "reference": revision.reference, "credit": revision.credit}
+    return named | _trajectory(played)
 
 
 def _trajectory(trajectory: Trajectory) -> dict[str, Any]:
@@ -66,19 +73,30 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _as_group(record: dict[str, Any]) -> RolloutGroup:
-    trajectories = tuple(
-        Trajectory(
-            task_id=record["task_id"],
-            sibling=sibling,
-            seed=record["seed"],
-            steps=_as_steps(one["steps"]),
-            ending=Ending(one["ending"]),
-            success=one["success"],
-            score=one["score"],
-        )
-        for sibling, one in enumerate(record["trajectories"])
+    revisions = record.get("revisions")  # not in recordings from before there were any
+    return RolloutGroup(
+        task_id=record["task_id"],
+        seed=record["seed"],
+        trajectories=tuple(_as_trajectory(record, one, sibling) for sibling, one in enumerate(record["trajectories"])),
+        revisions=None if revisions is None else tuple(_as_revision(record, one) for one in revisions),
     )
-    return RolloutGroup(task_id=record["task_id"], seed=record["seed"], trajectories=trajectories)
+
+
+def _as_revision(group: dict[str, Any], record: dict[str, Any]) -> Revision:
+    played = _as_trajectory(group, record, record["sibling"])
+    return Revision(trajectory=played, reference=record["reference"], credit=record["credit"])
+
+
+def _as_trajectory(group: dict[str, Any], record: dict[str, Any], sibling: int) -> Trajectory:
+    return Trajectory(
+        task_id=group["task_id"],
+        sibling=sibling,
+        seed=group["seed"],
+        steps=_as_steps(record["steps"]),
+        ending=Ending(record["ending"]),
+        success=record["success"],
+        score=record["score"],
+    )
 
 
 def _as_steps(records: Iterable[dict[str, Any]]) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""The nouns of a rollout: what a policy said, one agent step, one finished rollout, all rollouts of one task."""
+"""The nouns of a rollout: what a policy said, one agent step, one finished rollout, one revision, a task's rollouts."""
 
 import math
 from collections.abc import Sequence
@@ -98,12 +98,29 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A failed rollout played anew by a policy that was shown it beside an attempt of a sibling (IBPO 2605.16302).
+
+    trajectory: the new one; its `sibling` is the failed rollout's. reference: the sibling whose attempt was shown.
+    credit: what it adds to the failed rollout's s; 0 where it failed too.
+    """
+
+    trajectory: Trajectory
+    reference: int
+    credit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutGroup:
-    """All rollouts of one task instance (same task id, same seed), ordered by sibling."""
+    """All rollouts of one task instance (same task id, same seed), ordered by sibling.
+
+    revisions: of the failed ones, those that were played to their end; None where no revision phase ran.
+    """
 
     task_id: str
     seed: int
     trajectories: tuple[Trajectory, ...]
+    revisions: tuple[Revision, ...] | None = None
 
     def __post_init__(self) -> None:
         for number, trajectory in enumerate(self.trajectories):
@@ -111,6 +128,14 @@ class RolloutGroup:
                 raise ValueError(
                     f"group ({self.task_id!r}, seed {self.seed}) got trajectory {number} of "
                     f"({trajectory.task_id!r}, seed {trajectory.seed}, sibling {trajectory.sibling})"
+                )
+        failed = {trajectory.sibling for trajectory in self.trajectories if not trajectory.success}
+        for revision in self.revisions or ():
+            played = revision.trajectory
+            if (played.task_id, played.seed) != (self.task_id, self.seed) or played.sibling not in failed:
+                raise ValueError(
+                    f"group ({self.task_id!r}, seed {self.seed}) got a revision of ({played.task_id!r}, seed "
+                    f"{played.seed}, sibling {played.sibling}): revise its own failed rollouts, {sorted(failed)}"
                 )
 
 

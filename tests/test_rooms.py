@@ -32,7 +32,7 @@ KNOWN_TO = {
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),
     "regex": ("envs/webshop/analyzer.py",),
-    "rapidfuzz": ("envs/webshop/reward.py",),
+    "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py"),
     "zstandard": ("rollout/record.py",),
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),

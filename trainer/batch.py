@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import UNPARSED, StepBatch
+from rollout.revise import edits, repairs
 from rollout.types import RolloutGroup, Step, Trajectory
 from trainer.similar import similar_codes
 from trainer.token_batch import TokenBatch
@@ -39,8 +40,10 @@ def step_batch(
     """Columns for an estimator. embedding float32 [N, D]; action_key "action" (executed text) or "first_token".
 
     similarity: below 1, states whose texts are that alike get one code in the column `similar`.
+    `repair` and `edited` are there where every group went through a revision phase.
     """
     table = rows(groups)
+    revised = _revised(groups)
     return StepBatch(
         group=np.array([group for group, _, _, _ in table], np.int64),
         trajectory=np.array([trajectory for _, trajectory, _, _ in table], np.int64),
@@ -51,9 +54,32 @@ def step_batch(
         action=_actions(table, action_key),
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
-        repair=None,
-        edited=None,
+        repair=_repair(groups) if revised else None,
+        edited=np.array([mark.any() for mark in _edits(groups)]) if revised else None,
     )
+
+
+def token_mask(groups: Sequence[RolloutGroup]) -> NDArray[np.bool_] | None:
+    """Which response tokens may be learned from, in row order: of an edited row the edited ones, of any other all. [R]
+
+    None where no revision phase ran. Whether a row is learned from at all is the estimator's word.
+    """
+    if not _revised(groups):
+        return None
+    return np.concatenate([mark if mark.any() else ~mark for mark in _edits(groups)])
+
+
+def _revised(groups: Sequence[RolloutGroup]) -> bool:
+    return all(group.revisions is not None for group in groups)
+
+
+def _repair(groups: Sequence[RolloutGroup]) -> NDArray[np.float64]:
+    lengths = [len(trajectory.steps) for trajectory in trajectories(groups)]
+    return np.repeat(np.concatenate([repairs(group) for group in groups]), lengths)
+
+
+def _edits(groups: Sequence[RolloutGroup]) -> list[NDArray[np.bool_]]:
+    return [mark for group in groups for mark in edits(group)]
 
 
 def _similar(table: Sequence[tuple[int, int, int, Step]], threshold: float) -> NDArray[np.int64]:

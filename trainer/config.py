@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rollout.collect import RolloutConfig
 from rollout.engines import EngineConfig
 from rollout.ranges import Check, refuse_outside
+from rollout.revise import ReviseConfig
 from rollout.types import Device, Precision, Sampling
 from trainer.learner_config import LearnerConfig
 from trainer.tiny import TinySpec
@@ -159,7 +160,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run.
+    """One training run. revise: for an estimator that asks for revisions, IBPO's.
 
     patience: training rollouts are given up after so many turns in a row that left the state as it was (None: never);
     validation plays every episode to its end.
@@ -174,6 +175,7 @@ class TrainConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     rollout: RolloutConfig
     sampling: Sampling
+    revise: ReviseConfig
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)

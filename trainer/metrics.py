@@ -3,13 +3,14 @@
 import numpy as np
 
 from envs.base import Ending
+from rollout.revise import Revised
 from trainer.batch import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
 
 
 def update_numbers(report: UpdateReport) -> dict[str, float]:
-    """Flat numbers of one update: rollout/, learn/, credit/, seconds/, share/."""
+    """Flat numbers of one update: rollout/, revise/, learn/, credit/, seconds/, share/."""
     played = trajectories(report.collected.groups)
     steps = [step for trajectory in played for step in trajectory.steps]
     learned, total = report.learned, sum(report.seconds.values())
@@ -40,11 +41,33 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     }
     if learned.engine_mismatch is not None:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
+    if report.revised is not None:
+        numbers |= revision_numbers(report.revised)
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.failures.items()}
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
     return numbers
+
+
+def revision_numbers(found: Revised) -> dict[str, float]:
+    """Flat numbers of one revision phase, under revise/: counts, and the tokens of all revisions played to their end.
+
+    A prompt's tokens count whole at every turn; an engine's prefix cache computes fewer. Seconds: seconds/revise.
+    """
+    revisions = [(number, one) for number, group in enumerate(found.groups) for one in group.revisions or ()]
+    won = [(number, one.trajectory.sibling) for number, one in revisions if one.trajectory.success]
+    said = [step.completion for _, one in revisions for step in one.trajectory.steps]
+    return {
+        "revise/rollouts": float(found.rollouts),
+        "revise/repaired": float(len(set(won))),
+        "revise/revisions": float(found.asked),
+        "revise/succeeded": float(len(won)),
+        "revise/prompt_tokens": float(sum(len(one.prompt_ids) for one in said)),
+        "revise/response_tokens": float(sum(len(one.token_ids) for one in said)),
+        "revise/cut_prompts": float(found.cut_prompts),
+        **{f"revise/failure/{reason}": float(count) for reason, count in found.failures.items()},
+    }
 
 
 def evaluation_numbers(found: Evaluation) -> dict[str, float]:

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from estimators.base import needs_revisions
 from rollout import cluster
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
@@ -14,6 +15,7 @@ from rollout.pool import EnvPool, PoolConfig
 from trainer.codec import ChatCodec
 from trainer.config import ClusterConfig, EnvConfig, ModelConfig, TrainConfig
 from trainer.learner import Learner
+from trainer.preflight import estimator_of
 from trainer.progress import Display
 from trainer.resolve import check_prompts, resolve_model
 from trainer.typed import ConfigError
@@ -56,6 +58,8 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
+        if needs_revisions(estimator_of(config)):
+            check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
             closing(start_engines(config.engine, config.model, model, deterministic=config.deterministic)) as engines,

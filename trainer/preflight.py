@@ -14,7 +14,7 @@ from typing import Any
 
 from estimators import Estimator
 from estimators import build as build_estimator
-from estimators.base import group_based, hidden_layer, requires
+from estimators.base import group_based, hidden_layer, needs_revisions, requires
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config import (
@@ -31,7 +31,7 @@ from trainer.world import World, open_world
 
 MADE_HERE = ("tiny", "smollm2_135m")  # sources that are neither a folder nor an id
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-MADE_COLUMNS = frozenset({"embedding", "similar"})  # the optional ones that `batch.step_batch` fills
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # the optional ones that a run makes
 # What may differ between a run and its continuation: where and how far it runs, and how much it tells.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 
@@ -56,7 +56,14 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     if missing := requires(estimator) - MADE_COLUMNS:
         raise ConfigError(
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
-            "makes yet: choose another estimator, or call it on columns of your own"
+            "makes: choose another estimator, or call it on columns of your own"
+        )
+    if needs_revisions(estimator) and config.learner.optimizer_steps > config.groups_per_update:
+        # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
+        raise ConfigError(
+            f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
+            f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
+            "of a group to learn from: lower the steps, or ask for more groups"
         )
     if config.record == "embeddings" and hidden_layer(estimator) is None:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """The model that is to act in a world: made, converted or fetched; and whether the world's prompts fit it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -33,17 +34,25 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     return str(model_folder(config) or _fetched(config.source))
 
 
-def check_prompts(model: ModelConfig, env: EnvConfig, world: World, codec: ChatCodec) -> None:
-    """Raises ConfigError where a task's first prompt does not fit; before any weights are loaded."""
-    for split in (world.train, world.validation):
+def check_prompts(
+    model: ModelConfig, env: EnvConfig, world: World, codec: ChatCodec, *, revision: str | None = None
+) -> None:
+    """Raises ConfigError where a task's first prompt does not fit; before any weights are loaded.
+
+    revision: the template of a revision's prompts, for a run that has them: with empty attempts it must fit too.
+    """
+    told, what, remedy = (revision, "a revision of ", "revise.prompt") if revision else ("{task}", "", "env.style")
+    for split in (world.train,) if revision else (world.train, world.validation):
         for task_id in split[:: max(1, len(split) // SAMPLED_PROMPTS)]:
             first = world.env.reset(task_id, seed=0)
+            task = told.format(task=first.observation, attempt="", reference="", outcome="")
+            first = replace(first, observation=task)
             messages = world.prompter.render(first=first, turns=(), now=first, history=env.history)
             length = len(codec.encode(messages))
             if length > model.prompt_tokens:
                 raise ConfigError(
-                    f"the first prompt of {task_id!r} has {length} tokens, model.prompt_tokens={model.prompt_tokens}: "
-                    "raise it, or choose a shorter env.style"
+                    f"the first prompt of {what}{task_id!r} has {length} tokens, model.prompt_tokens="
+                    f"{model.prompt_tokens}: raise it, or choose a shorter {remedy}"
                 )
 
 

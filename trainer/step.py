@@ -1,18 +1,19 @@
-"""One update, top to bottom: collect, score, credit, learn, publish, report."""
+"""One update, top to bottom: collect, revise where the estimator asks for it, score, credit, learn, publish, report."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from estimators import Advantages, Estimator
-from estimators.base import action_key, calibrated, hidden_layer, similarity
+from estimators.base import action_key, calibrated, hidden_layer, needs_revisions, similarity
 from rollout.collect import Collected
+from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
-from trainer.batch import rollout_logprobs, step_batch, token_batch
+from trainer.batch import rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.learner import LearnReport, Scores
 from trainer.parts import Parts
 from trainer.stopwatch import Stopwatch
@@ -22,10 +23,14 @@ from trainer.token_batch import Targets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
-    """What one update did. number counts from 1; seconds by lap; estimator: as it stands after the update."""
+    """What one update did. number counts from 1; seconds by lap; estimator: as it stands after the update.
+
+    revised: what the revision phase took, whose groups `collected` has; None where the estimator needs none.
+    """
 
     number: int
     collected: Collected
+    revised: Revised | None
     scores: Scores
     advantages: Advantages
     learned: LearnReport
@@ -38,18 +43,14 @@ def update(
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve version `number`."""
     config, watch = parts.config, Stopwatch()
-    tasks = training_tasks(parts.world.train, seed=config.seed, update=number - 1, groups=config.groups_per_update)
     with watch("collect"):
-        collected = asyncio.run(
-            parts.collector.collect(
-                tasks,
-                group_size=config.group_size,
-                sampling=config.sampling,
-                seed=derive_seed(config.seed, "sampling", number),
-                patience=config.patience,
-                on_done=on_done,
-            )
-        )
+        collected = _collect(parts, number, on_done)
+    revised = None
+    if needs_revisions(estimator):
+        with watch("revise"):
+            revised = _revise(parts, collected, number)
+            collected = replace(collected, groups=revised.groups)
+    with watch("collect"):
         parts.engines.rest()
     tokens = token_batch(collected.groups)
     with watch("score"):
@@ -71,11 +72,34 @@ def update(
     return UpdateReport(
         number=number,
         collected=collected,
+        revised=revised,
         scores=scores,
         advantages=advantages,
         learned=learned,
         seconds=watch.laps,
         estimator=estimator,
+    )
+
+
+def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -> Collected:
+    config = parts.config
+    tasks = training_tasks(parts.world.train, seed=config.seed, update=number - 1, groups=config.groups_per_update)
+    return asyncio.run(
+        parts.collector.collect(
+            tasks,
+            group_size=config.group_size,
+            sampling=config.sampling,
+            seed=derive_seed(config.seed, "sampling", number),
+            patience=config.patience,
+            on_done=on_done,
+        )
+    )
+
+
+def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
+    config, seed = parts.config, derive_seed(parts.config.seed, "revisions", number)
+    return asyncio.run(
+        revise(parts.collector, collected.groups, config=config.revise, sampling=config.sampling, seed=seed)
     )
 
 
@@ -94,4 +118,5 @@ def _targets(collected: Collected, scores: Scores, advantages: Advantages) -> Ta
         old_logprobs=scores.logprobs,
         ref_logprobs=scores.ref_logprobs,
         rollout_logprobs=rollout_logprobs(collected.groups),
+        token_mask=None if mask is None else token_mask(collected.groups),
     )

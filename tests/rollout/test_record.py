@@ -1,5 +1,7 @@
 """What was played comes back from disk exactly, and a file is whole or refused."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.record import read_groups, write_groups
-from rollout.types import RolloutGroup
-from tests.fakes import completion, group, plain, step
+from rollout.types import Revision, RolloutGroup
+from tests.fakes import completion, group, plain, step, trajectory
 
 TEXT = st.text(max_size=20)
 # Everything a float32 can be: what is learned from a recording must be what was learned from the run.
@@ -56,6 +58,24 @@ def played() -> list[RolloutGroup]:
 def test_rollouts_come_back_exactly(folder: Path, groups: list[RolloutGroup]) -> None:
     write_groups(folder / "some.jsonl.zst", groups)
     assert plain(list(read_groups(folder / "some.jsonl.zst"))) == plain(groups)
+
+
+def test_revisions_come_back_with_the_rollouts_they_are_of(tmp_path: Path) -> None:
+    mended = trajectory(step("go", state="1"), step("stop", reward=10.0), sibling=1, won=True)
+    revision = Revision(trajectory=mended, reference=0, credit=0.25)
+    lost = group([step()], [step()], won=[True])
+    groups = [replace(lost, revisions=(revision,)), replace(lost, revisions=()), lost]
+    write_groups(tmp_path / "some.jsonl.zst", groups)
+    assert plain(list(read_groups(tmp_path / "some.jsonl.zst"))) == plain(groups)
+
+
+def test_a_recording_from_before_there_were_revisions_has_none(tmp_path: Path, played: list[RolloutGroup]) -> None:
+    path = tmp_path / "some.jsonl.zst"
+    write_groups(path, played[:1])
+    record = json.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes()))
+    del record["revisions"]
+    path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode()))
+    assert plain(list(read_groups(path))) == plain(played[:1])
 
 
 def test_a_recording_is_one_line_of_json_a_group(tmp_path: Path, played: list[RolloutGroup]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rollout.types import RolloutGroup, success_rate
+from rollout.types import Revision, RolloutGroup, success_rate
 from tests.fakes import completion, group, step, trajectory
 
 
@@ -29,6 +29,22 @@ def test_a_rollout_of_another_group_is_refused(stranger: dict[str, object], name
     other = trajectory(step(), **stranger)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=rf"group \('2', seed 5\) got trajectory 1 of \({named}\)"):
         RolloutGroup(task_id="2", seed=5, trajectories=(first, other))
+
+
+@pytest.mark.parametrize(
+    ("stranger", "named"),
+    [
+        ({"task_id": "3", "seed": 5, "sibling": 0}, r"'3', seed 5, sibling 0"),
+        ({"task_id": "2", "seed": 6, "sibling": 0}, r"'2', seed 6, sibling 0"),
+        ({"task_id": "2", "seed": 5, "sibling": 1}, r"'2', seed 5, sibling 1"),  # a success
+        ({"task_id": "2", "seed": 5, "sibling": 2}, r"'2', seed 5, sibling 2"),  # nobody
+    ],
+)
+def test_a_group_refuses_a_revision_of_what_is_no_failure_of_its_own(stranger: dict[str, object], named: str) -> None:
+    lost, won = (trajectory(step(), task_id="2", seed=5, sibling=number, won=number == 1) for number in (0, 1))
+    other = Revision(trajectory=trajectory(step(), **stranger), reference=1, credit=0.5)  # pyright: ignore
+    with pytest.raises(ValueError, match=rf"got a revision of \({named}\): revise its own failed rollouts, \[0\]"):
+        RolloutGroup(task_id="2", seed=5, trajectories=(lost, won), revisions=(other,))
 
 
 def test_a_rollouts_tokens_are_its_responses_only() -> None:

@@ -88,10 +88,18 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("train", "estimator=gigpo", "+estimator.eps=0.1"), ("gigpo has no option 'eps'",)),
         (("train", "estimator.gamma=1.5"), ("gamma=1.5", "nearest 1.0")),
         (("train", "estimator=grpo", "record=embeddings"), ("record='embeddings'", "'grpo'", "record=rollouts")),
+        # Revisions: their template, and an estimator's mask that may leave too little for the optimizer steps.
+        (("train", "revise.references=0"), ("revise.references=0", "1 or more")),
+        (("train", "revise.credit=2.0"), ("revise.credit=2.0", "(0, 1]")),
+        (("train", "revise.prompt=Again"), ("revise.prompt", "{attempt}")),
+        (
+            ("train", "estimator=ibpo", "groups_per_update=3"),
+            ("learner.optimizer_steps=4", "groups_per_update=3", "'ibpo'", "lower the steps"),
+        ),
         # A group of one.
         *(
             (("train", f"estimator={name}", "group_size=1"), ("group_size=1", repr(name), "2 or more"))
-            for name in ("bipace", "gigpo", "grpo", "rloo")
+            for name in ("bipace", "gigpo", "grpo", "ibpo", "rloo")
         ),
         (("quickstart", "group_size=1"), ("group_size=1", "2 or more")),
         # A prompt longer than the context.

@@ -1,12 +1,14 @@
 """The translator between rooms: one row order, codes that mean equality, and the engine's own token ids."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from estimators import UNPARSED
-from rollout.types import RolloutGroup, Step
-from tests.fakes import completion, group, plain, step
-from trainer.batch import codes, rollout_logprobs, rows, step_batch, token_batch, trajectories
+from rollout.types import Revision, RolloutGroup, Step
+from tests.fakes import completion, group, plain, step, trajectory
+from trainer.batch import codes, rollout_logprobs, rows, step_batch, token_batch, token_mask, trajectories
 
 # Two groups. The first: two rollouts of 2 and 1 steps, the second: one rollout of 2 steps.
 FIRST = (
@@ -72,6 +74,51 @@ def test_first_token_keys_count_for_unparsed_responses_too() -> None:
 def test_embeddings_go_through_in_row_order() -> None:
     vectors = np.arange(1, 11, dtype=np.float32).reshape(5, 2)
     assert plain(step_batch(GROUPS, embedding=vectors).embedding) == plain(vectors)
+
+
+def revision(*steps: Step, task_id: str, sibling: int) -> Revision:
+    return Revision(trajectory=trajectory(*steps, task_id=task_id, sibling=sibling, won=True), reference=0, credit=0.5)
+
+
+def revised() -> tuple[RolloutGroup, RolloutGroup]:
+    """`GROUPS` after a revision phase: the second rollout mended in one turn, the third twice in two."""
+    first, second = GROUPS
+    one_turn = revision(step("go", said=completion(tokens=[8, 7])), task_id="a", sibling=1)
+    two_turns = revision(step("go"), step("stop"), task_id="b", sibling=0)
+    second = group(THIRD, FIRST, task_id="b", won=[False, True])
+    return replace(first, revisions=(one_turn,)), replace(second, revisions=(two_turns, two_turns))
+
+
+def test_revisions_give_every_row_its_rollouts_s_and_whether_it_was_changed() -> None:
+    batch = step_batch(revised(), embedding=None)
+    assert batch.repair is not None
+    assert batch.edited is not None
+    # Rollouts of 2, 1, 2 and 2 rows. The second's only row says 7 where its revision says 8 7, so 8 was due there. Of
+    # the third the revisions keep go and replace the unparsed second action.
+    assert batch.repair.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0]
+    assert batch.edited.tolist() == [False, False, True, False, True, False, False]
+
+
+def test_of_an_edited_row_only_the_edited_tokens_may_be_learned_from() -> None:
+    long = step("7", said=completion("7", tokens=[5, 7, 9]))
+    mended = revision(step("8", said=completion("8", tokens=[5, 8, 9])), task_id="a", sibling=1)
+    whole = replace(group(FIRST, [long], task_id="a", won=[True]), revisions=(mended,))
+    assert plain(token_mask([whole])) == plain(np.array([True, True, True, False, True, False]))
+    # Many turns: an edited row's tokens all are, and a row that is not edited is the estimator's to leave out.
+    mask = token_mask(revised())
+    assert mask is not None
+    assert mask.all()
+    assert len(mask) == token_batch(revised()).num_response_tokens
+
+
+def test_without_a_revision_phase_in_every_group_there_is_no_column_of_it() -> None:
+    half = (replace(GROUPS[0], revisions=()), GROUPS[1])
+    batch = step_batch(half, embedding=None)
+    assert (batch.repair, batch.edited, token_mask(half)) == (None, None, None)
+    through = [replace(one, revisions=()) for one in GROUPS]
+    batch = step_batch(through, embedding=None)
+    assert plain(batch.repair) == plain(np.zeros(5))
+    assert plain(batch.edited) == plain(np.zeros(5, np.bool_))
 
 
 def test_tokens_are_the_engines_own_row_by_row() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rollout.engines import EngineConfig, Engines
+from rollout.record import read_groups
 from trainer.batch import pack
 from trainer.codec import ChatCodec
 from trainer.learner import Learner
@@ -66,14 +67,14 @@ def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_up
         assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
 
 
-def train(output: Path, *words: str) -> list[dict[str, float]]:
-    """The metrics of a real run, without what a clock measured."""
+def train(output: Path, *words: str, timed: bool = False) -> list[dict[str, float]]:
+    """The metrics of a real run; timed: with what a clock measured."""
     command = [sys.executable, "-c", "from trainer.command import main; main()", "train", *SMALL_RUN]
     subprocess.run(
         [*command, f"output={output}", *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
     )
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    clocked = ("seconds/", "share/")
+    clocked = () if timed else ("seconds/", "share/")
     return [{key: value for key, value in row.items() if not key.startswith(clocked)} for row in rows]
 
 
@@ -83,3 +84,22 @@ def test_a_deterministic_run_gives_the_same_numbers_twice_and_a_resumed_one_give
     assert [row["update"] for row in once] == [0, 1, 2]
     train(tmp_path / "cut", "deterministic=true", "updates=1")
     assert train(tmp_path / "cut", "deterministic=true", "updates=2", "resume=auto") == once
+
+
+def test_a_policy_revises_its_failures_on_the_real_stack(tmp_path: Path) -> None:
+    # A policy that was taught nothing fails; its revisions are asked for, played, paid for, written down, and fail too.
+    words = ("estimator=ibpo", "updates=1", "record=rollouts", "env.options.distractors=0")
+    _, numbers = train(tmp_path / "run", *words, timed=True)
+    groups = list(read_groups(tmp_path / "run" / "rollouts" / "update-000001.jsonl.zst"))
+    failed = [(one, group) for group in groups for one in group.trajectories if not one.success]
+    assert numbers["revise/rollouts"] == numbers["revise/revisions"] == len(failed) > 0  # one sibling each
+    revisions = [one for group in groups for one in group.revisions or ()]
+    assert len(revisions) == numbers["revise/revisions"]
+    assert all(1 <= len(one.trajectory.steps) <= 3 for one in revisions)
+    assert numbers["revise/response_tokens"] == sum(one.trajectory.tokens for one in revisions) > 0
+    assert numbers["revise/succeeded"] == sum(one.trajectory.success for one in revisions)
+    assert numbers["seconds/revise"] > 0.0
+    for one, group in failed:
+        (mine,) = (found for found in group.revisions or () if found.trajectory.sibling == one.sibling)
+        task, told = one.steps[0].observation, mine.trajectory.steps[0].observation
+        assert told.startswith(f"{task}\n\nFailed attempt:\n" + "\n".join(step.action for step in one.steps))

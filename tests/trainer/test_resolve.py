@@ -76,4 +76,12 @@ def test_a_first_prompt_that_does_not_fit_is_refused_with_both_lengths(world: Wo
     with pytest.raises(ConfigError) as refusal:
         check_prompts(model("tiny", prompt_tokens=length - 1), ENV, world, Letters())  # pyright: ignore
     assert f"the first prompt of {first!r} has {length} tokens, model.prompt_tokens={length - 1}" in str(refusal.value)
+    assert str(refusal.value).endswith("choose a shorter env.style")
     check_prompts(model("any", prompt_tokens=10**6), ENV, world, Letters())  # pyright: ignore
+
+
+def test_a_template_that_leaves_a_revision_no_room_is_refused_before_anything_starts(world: World) -> None:
+    roomy = model("any", prompt_tokens=4000)
+    check_prompts(roomy, ENV, world, Letters(), revision="{task}{attempt}{reference}")  # pyright: ignore
+    with pytest.raises(ConfigError, match=r"the first prompt of a revision of .* choose a shorter revise\.prompt"):
+        check_prompts(roomy, ENV, world, Letters(), revision="{task}{attempt}{reference}" + 4000 * "!")  # pyright: ignore

@@ -1,6 +1,6 @@
 """The loop with a policy, a learner and engines of a few lines each: what happens when, and what a resume repeats."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,7 +17,7 @@ from envs import WORLDS
 from envs.prompts import DIALECTS
 from estimators.bipace import Bipace
 from rollout.collect import Collector, RolloutConfig
-from rollout.policy import Key
+from rollout.policy import Key, PromptTooLong
 from rollout.record import read_groups
 from rollout.seeds import derive_seed
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy, plain
@@ -26,6 +26,7 @@ from trainer.checkpoint import latest, read_state
 from trainer.config import CheckpointConfig, EnvConfig, LogConfig, TrainConfig, ValidationConfig
 from trainer.learner import LearnReport, Scores
 from trainer.logs import read_metrics
+from trainer.metrics import update_numbers
 from trainer.parts import Parts
 from trainer.preflight import estimator_of
 from trainer.progress import Display
@@ -48,6 +49,7 @@ class HashLearner(FolderLearner):
         self.events = events
         self.dies_at: int | None = None
         self.updates = 0
+        self.targets: Targets | None = None
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
         self.events.append("score")
@@ -59,6 +61,7 @@ class HashLearner(FolderLearner):
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
         self.events.append("learn")
         self.updates += 1
+        self.targets = targets
         if self.updates == self.dies_at:
             raise KeyboardInterrupt
         targets.check_fits(batch)
@@ -102,12 +105,13 @@ class Stack:
 
     events: list[str] = field(default_factory=list)
     learner: HashLearner = field(init=False)
+    script: Callable[[Key], str] | None = None  # None: what the policy says depends on what it was taught
     policy: ScriptedPolicy = field(init=False)
     engines: WordEngines = field(init=False)
 
     def __post_init__(self) -> None:
         self.learner, self.engines = HashLearner(self.events), WordEngines(self.events)
-        self.policy = ScriptedPolicy(self.engines.say)
+        self.policy = ScriptedPolicy(self.script or self.engines.say)
 
     def parts(self, config: TrainConfig, world: World, weights: Path) -> Parts:
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
@@ -151,6 +155,7 @@ def defaults() -> TrainConfig:
 def configured(output: Path, **changes: Any) -> TrainConfig:
     """Three groups of two rollouts, four updates; a checkpoint and a validation every two."""
     plain_run = {
+        "learner": replace(defaults().learner, optimizer_steps=2),
         "env": EnvConfig(world="corridor", style="bare", history=6),
         "rollout": RolloutConfig(history=6),
         "estimator": {"name": "gigpo"},
@@ -164,8 +169,10 @@ def configured(output: Path, **changes: Any) -> TrainConfig:
     return replace(defaults(), output=str(output), **{**plain_run, **changes})
 
 
-def one_update(tmp_path: Path, number: int, **changes: Any) -> tuple[Stack, UpdateReport]:
-    stack, config = Stack(), configured(tmp_path, **changes)
+def one_update(
+    tmp_path: Path, number: int, script: Callable[[Key], str] | None = None, **changes: Any
+) -> tuple[Stack, UpdateReport]:
+    stack, config = Stack(script=script), configured(tmp_path, **changes)
     corridor = Corridor()
     world = World(
         env=corridor,
@@ -200,6 +207,83 @@ def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp
     assert report.advantages.diagnostics["eps"] == report.estimator.eps != "auto"
 
 
+# --- an update with revisions -------------------------------------------------------------------------------------
+
+
+def stops_at_first(key: Key) -> str:
+    """The first rollout of a group gives up at once; its revision, whose keys have a part more, walks to the end."""
+    return "stop" if key[1] == 0 and len(key) == 3 else "go"
+
+
+def test_failures_are_revised_where_the_estimator_asks_for_it_and_nowhere_else(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "ibpo"})
+    assert list(report.seconds) == ["collect", "revise", "score", "credit", "learn", "publish"]
+    assert {one.key[:3] for one in stack.policy.asked if len(one.key) == 4} == {(0, 0, 1), (1, 0, 1), (2, 0, 1)}
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "grpo"})
+    assert (report.revised, {len(one.key) for one in stack.policy.asked}) == (None, {3})
+    assert {group.revisions for group in report.collected.groups} == {None}
+    assert not [name for name in update_numbers(report) if name.startswith("revise/")]
+
+
+def test_a_repaired_failure_is_worth_more_and_learns_from_what_was_changed(tmp_path: Path) -> None:
+    ibpo = {"name": "ibpo", "norm": "mean"}
+    stack, report = one_update(tmp_path, 1, stops_at_first, groups_per_update=4, estimator=ibpo)
+    # s = 0.5 of one revision: R' = 0 + 0.6 x 10 x 0.5 = 3 against 10, so 6.5 is the mean.
+    walks = [len(group.trajectories[1].steps) for group in report.collected.groups]
+    assert 1 in walks
+    expected = [value for steps in walks for value in (-3.5, *[3.5] * steps)]
+    assert report.advantages.value.tolist() == expected
+    targets = stack.learner.targets
+    assert targets is not None
+    assert targets.row_mask.all()
+    # Task "1" has one turn: "stop" becomes "go", and the o and the end stay. Elsewhere the whole of "stop" was wrong.
+    stop = {1: [True, True, False, True, False]}
+    learned = [mark for steps in walks for mark in (*stop.get(steps, [True] * 5), *[True] * 3 * steps)]
+    assert targets.token_mask is not None
+    assert targets.token_mask.tolist() == learned
+
+
+def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "ibpo"})
+    numbers = update_numbers(report)
+    walks = [len(group.trajectories[1].steps) for group in report.collected.groups]
+    prompts = [one for one in stack.policy.asked if len(one.key) == 4]
+    letters = sum(len(message.content) + 1 for one in prompts for message in one.messages)  # each with its end
+    assert {name: value for name, value in numbers.items() if name.startswith("revise/")} == {
+        "revise/rollouts": 3.0,
+        "revise/repaired": 3.0,
+        "revise/revisions": 3.0,
+        "revise/succeeded": 3.0,
+        "revise/prompt_tokens": float(letters),
+        "revise/response_tokens": 3.0 * sum(walks),  # "go" and its end
+        "revise/cut_prompts": 0.0,
+    }
+    assert 0.0 < numbers["seconds/revise"] == report.seconds["revise"]
+    # The rollouts' own numbers are of rollouts alone.
+    assert (numbers["rollout/success"], numbers["rollout/steps"]) == (0.5, (3 + sum(walks)) / 6)
+
+
+def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path: Path) -> None:
+    def cramped(key: Key) -> str:
+        if len(key) == 4:
+            raise PromptTooLong("no room for two attempts")
+        return stops_at_first(key)
+
+    stack, report = one_update(tmp_path, 1, cramped, estimator={"name": "ibpo", "norm": "mean"})
+    numbers = update_numbers(report)
+    assert (numbers["revise/revisions"], numbers["revise/failure/prompt_too_long"]) == (3.0, 3.0)
+    assert (numbers["revise/succeeded"], numbers["revise/response_tokens"], numbers["credit/repaired_share"]) == (
+        0,
+        0,
+        0,
+    )
+    assert set(report.advantages.value) == {-5.0, 5.0}
+    targets = stack.learner.targets
+    assert targets is not None
+    assert targets.token_mask is not None
+    assert targets.token_mask.all()
+
+
 # --- a whole run --------------------------------------------------------------------------------------------------
 
 
@@ -229,11 +313,21 @@ def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> N
         [task.task_id for task in training_tasks(("1", "2", "3", "4"), seed=0, update=number, groups=3)]
         for number in (0, 1)
     ]
+    assert {group.revisions for groups in recorded for group in groups} == {None}
+
+
+def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:
+    stack = Stack(script=stops_at_first)
+    stack.train(configured(tmp_path, updates=1, record="rollouts", estimator={"name": "ibpo"}))
+    groups = list(read_groups(tmp_path / "rollouts" / "update-000001.jsonl.zst"))
+    assert [
+        [(one.trajectory.sibling, one.reference, one.credit) for one in group.revisions or ()] for group in groups
+    ] == [[(0, 1, 0.5)]] * 3
 
 
 # --- resume -------------------------------------------------------------------------------------------------------
 
-ESTIMATORS: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}]
+ESTIMATORS: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}, {"name": "ibpo"}]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator["name"])
