@@ -55,12 +55,8 @@ def _judge(process: int) -> Judge:
 
 
 def _start(cpu_seconds: float) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-P",
-        str(_JUDGE),
-        str(cpu_seconds),
-    ]  # -P: its folder's modules hide none of the library's
+    # -P: the modules of its folder hide none of the libraries'.
+    command = [sys.executable, "-P", str(_JUDGE), str(cpu_seconds)]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", start_new_session=True)
     assert child.stdin is not None  # both are pipes

@@ -13,7 +13,7 @@ from envs.arithmetic.story import LONGEST, Story, tell
 from envs.base import EnvError
 
 _VALIDATION_SHARE = 5  # one in so many computations
-_PATIENCE = 200  # draws per problem before a set counts as exhausted
+_PATIENCE = 2000  # draws in a row that bring nothing new before a set counts as exhausted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +85,20 @@ def _distinct(spec: Spec, split: str, form: str, depth: int) -> list[Problem]:
     rng = random.Random(f"arithmetic {spec.seed} {split} {form} {depth} {spec.largest}")
     wanted = spec.train if split == "train" else spec.validation
     found: dict[str, Problem] = {}
-    for _ in range(_PATIENCE * wanted):
+    barren = 0
+    while len(found) < wanted and barren < _PATIENCE:
+        before = len(found)
         told = _FORMS[form](rng, depth, spec.largest)
         if is_held_out(written(told.computation)) == (split == "validation"):
             answer = str(value(told.computation))
             found.setdefault(told.text, Problem(question=told.text, answer=answer, depth=depth))
-        if len(found) == wanted:
-            return list(found.values())
-    raise EnvError(
-        f"arithmetic finds {len(found)} problems of form {form!r} and depth {depth} with largest={spec.largest}, "
-        f"not {split}={wanted}; lower {split}, or raise largest"
-    )
+        barren = barren + 1 if len(found) == before else 0
+    if len(found) < wanted:
+        raise EnvError(
+            f"arithmetic finds {len(found)} problems of form {form!r} and depth {depth} with largest={spec.largest}, "
+            f"not {split}={wanted}; lower {split}, or raise largest"
+        )
+    return list(found.values())
 
 
 def _expression(rng: random.Random, depth: int, largest: int) -> Story:

@@ -3,7 +3,7 @@
 true: equal; false: not; null: math-verify reads no expression in one of them. `envs.arithmetic.compare` starts it and
 gives it the seconds of processor time that a comparison may take.
 
-An answer such as 9^9^9 keeps sympy busy for hours or fills any memory, and neither a thread nor math-verify's own
+An answer such as 99999999! keeps sympy busy for hours or fills any memory, and neither a thread nor math-verify's own
 signals can stop it in the middle of a product. So the kernel ends the process when a comparison takes longer, and there
 is a limit of memory.
 """
