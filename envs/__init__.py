@@ -6,13 +6,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from envs.alfworld import ALFWorld
+from envs.arithmetic import Arithmetic
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.textcraft import TextCraft
 from envs.webshop import WebShop
 
 __all__ = ["WORLDS", "Ending", "Env", "EnvError", "EnvStep", "make"]
 
-WORLDS: dict[str, Callable[..., Env]] = {"alfworld": ALFWorld, "textcraft": TextCraft, "webshop": WebShop}
+WORLDS: dict[str, Callable[..., Env]] = {
+    "alfworld": ALFWorld,
+    "arithmetic": Arithmetic,
+    "textcraft": TextCraft,
+    "webshop": WebShop,
+}
 
 
 def make(name: str, **options: Any) -> Env:

@@ -42,9 +42,10 @@ class Registered:
 
 # By the name that `make` knows. ALFWorld's answers list a room or a receptacle. TextCraft's reset lists at most a few
 # hundred recipes; its inventory grows by less than a longest action in each of 40 steps. WebShop's longest descriptions
-# have some ten thousand characters.
+# have some ten thousand characters. A file of questions may be in any language.
 TABLE = {
     "alfworld": Registered(id="stepcredit/ALFWorld-v0", max_observation=2**16, charset=ASCII),
+    "arithmetic": Registered(id="stepcredit/Arithmetic-v0", max_observation=2**16, charset=None),
     "textcraft": Registered(id="stepcredit/TextCraft-v0", max_observation=2**16, charset=ASCII),
     "webshop": Registered(id="stepcredit/WebShop-v0", max_observation=2**20, charset=None),
 }

@@ -9,6 +9,7 @@ from functools import partial
 from typing import ClassVar, Literal, Protocol
 
 from envs.alfworld.prompt import DIALECT as ALFWORLD
+from envs.arithmetic.answer import is_answer
 from envs.base import EnvError, EnvStep
 from envs.dialect import Dialect
 from envs.textcraft.commands import is_command
@@ -168,6 +169,13 @@ class Bare:
 
 DIALECTS: dict[str, Dialect] = {
     "alfworld": ALFWORLD,
+    "arithmetic": Dialect(
+        introduction=(
+            "You answer a question in one turn. Your action is the answer and nothing else: a number such as 42 or -7, "
+            "or an expression in LaTeX where no number is the answer. It has no words and no units."
+        ),
+        grammar=is_answer,
+    ),
     "textcraft": Dialect(
         introduction=(
             "You craft items in a text world. Its commands are:\n"

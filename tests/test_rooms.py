@@ -33,6 +33,7 @@ KNOWN_TO = {
     "alfworld": ("envs/alfworld/oracle.py",),
     "regex": ("envs/webshop/analyzer.py",),
     "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py"),
+    "math_verify": ("envs/arithmetic/judge.py",),
     "zstandard": ("rollout/record.py",),
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),
@@ -42,7 +43,7 @@ KNOWN_TO = {
 }
 # All that these rooms may have besides the standard library and themselves.
 DIET = {
-    "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld"},
+    "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld", "math_verify"},
     "estimators": {"numpy", "scipy"},
 }
 LONGEST_FILE, LONGEST_DOOR = 500, 40

@@ -20,6 +20,10 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "own": {"households": {"train": 60, "held_out": 30}},
         "shared": {"data": str(SHARED_DATA / "alfworld" / "sample")},
     },
+    "arithmetic": {
+        "own": {"train": 30, "validation": 8},
+        "questions": {"questions": str(Path(__file__).parent / "questions.jsonl")},
+    },
     "textcraft": {"own": {}, "shared": {"recipes": str(SHARED_DATA / "textcraft" / "recipes")}},
     # Some of the official synthetic goals cannot be won: tests/envs/test_webshop_expert.py counts them.
     "webshop": {
@@ -28,7 +32,9 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "shared": {"data": str(SHARED_DATA / "webshop"), "goals": "human"},
     },
 }
-HELD_OUT = {"alfworld": "valid_unseen", "textcraft": "test", "webshop": "validation"}
+HELD_OUT = {"alfworld": "valid_unseen", "arithmetic": "validation", "textcraft": "test", "webshop": "validation"}
+# Where one turn is all there is, nonsense has used it up.
+NONSENSE_ENDS = {"arithmetic": Ending.FAILURE}
 TRANSCRIPT = """
 import sys
 from envs import make
@@ -138,7 +144,9 @@ def test_no_step_is_taken_before_the_first_reset_or_after_close(env: Env) -> Non
         env.step("anything")
 
 
-def test_nonsense_is_answered_in_text_and_scores_the_minimum_until_the_limit(env: Env) -> None:
+def test_nonsense_is_answered_in_text_and_scores_the_minimum_until_the_limit(
+    case: tuple[str, dict[str, Any]], env: Env
+) -> None:
     env.reset(env.tasks("train")[0])
     nonsense = ("", " ", "xyzzy", "craft", "\n", "get 1 moon", "craft 1 moon using 1 sun", "日本")
     for turn in range(1000):
@@ -146,7 +154,7 @@ def test_nonsense_is_answered_in_text_and_scores_the_minimum_until_the_limit(env
         assert (now.reward, now.score, now.won) == (0.0, 0.0, False)
         if now.ending is not None:
             break
-    assert now.ending is Ending.LIMIT
+    assert now.ending is NONSENSE_ENDS.get(case[0], Ending.LIMIT)
 
 
 def test_unknown_tasks_and_splits_are_refused(env: Env) -> None:

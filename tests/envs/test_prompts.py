@@ -183,6 +183,41 @@ def test_bare_prompts_are_exact_extensions_while_the_history_covers_all_turns(sa
         before = prompt
 
 
+ARITHMETIC = """\
+You answer a question in one turn. Your action is the answer and nothing else: a number such as 42 or -7, or an \
+expression in LaTeX where no number is the answer. It has no words and no units.
+
+Compute 2 * (3 + 4).
+
+You are at step 1.
+
+Reason step by step about what to do next, inside <think> </think>. \
+Then give exactly one action, inside <action> </action>."""
+
+
+def test_arithmetic_is_asked_in_one_message() -> None:
+    now = seen("Compute 2 * (3 + 4).")
+    react, bare = (prompter("arithmetic", style) for style in ("react", "bare"))
+    assert react.render(first=now, turns=(), now=now, history=2) == (Message(role="user", content=ARITHMETIC),)
+    assert bare.render(first=now, turns=(), now=now, history=1) == (Message(role="user", content=now.observation),)
+
+
+@pytest.mark.parametrize(
+    ("style", "response", "action", "valid"),
+    [
+        ("react", "<think>3 + 4 is 7</think><action> 14 </action>", "14", True),
+        ("react", "<think>3 + 4 is 7</think><action>It is 14.</action>", "It is 14.", True),
+        ("react", "<think>3 + 4 is 7</think><action>The answer is 14</action>", "The answer is 14", True),
+        ("react", "<think>3 + 4 is 7</think> 14", "<think>3 + 4 is 7</think> 14", False),
+        ("bare", " 14\n", "14", True),
+        ("bare", "3 + 4 = 7\n14", "3 + 4 = 7\n14", False),
+        ("bare", "fourteen", "fourteen", False),
+    ],
+)
+def test_an_answer_is_the_whole_action(style: str, response: str, action: str, valid: bool) -> None:
+    assert prompter("arithmetic", style).parse(response, NOW) == Reply(action=action, valid=valid)
+
+
 @pytest.mark.parametrize(
     ("response", "action", "valid"),
     [

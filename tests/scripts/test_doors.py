@@ -122,6 +122,8 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("evaluate", "model.source=runs/one/model"), ("model.source='runs/one/model'", "config.json")),
         (("demos", "env.options.recipes=nothing"), ("nothing: not a folder", "recipes=FOLDER")),
         (("demos", "env.options.recipes=."), ("no recipe files", "give textcraft the folder")),
+        (("train", "env=arithmetic", "env.options.questions=no.jsonl"), ("no.jsonl: there is no such file", "JSONL")),
+        (("demos", "env=arithmetic", "env.options.depths=[9]"), ("depth 9", "1 to 8")),
         # No such machine.
         (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu1 gpu2 gpu4 gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),

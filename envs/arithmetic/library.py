@@ -1,0 +1,57 @@
+"""Questions with their answers, by task id, immutable and shared by the episodes of a process."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from envs.base import EnvError
+
+SPLITS = ("train", "validation")
+
+Grade = Callable[[str, str], bool | None]  # (right answer, given answer) -> equal or not; None where it reads nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question and its right answer. depth: how many operations it takes, or None where nobody said."""
+
+    question: str
+    answer: str
+    depth: int | None
+
+    @property
+    def kind(self) -> str:
+        """ "depth 2", or "question"."""
+        return "question" if self.depth is None else f"depth {self.depth}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # one object a source: compared and hashed as such
+class Library:
+    """problems: by task id. splits: task ids of train, validation, train_depthN, validation_depthN."""
+
+    source: str
+    problems: Mapping[str, Problem]
+    splits: Mapping[str, tuple[str, ...]]
+    grade: Grade
+
+    def problem(self, task_id: str) -> Problem:
+        """Raises EnvError for an unknown task id."""
+        if task_id not in self.problems:
+            raise EnvError(f"{self.source} has no question {task_id!r}; take a task id from tasks(split)")
+        return self.problems[task_id]
+
+
+def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, Problem], grade: Grade) -> Library:
+    """A library of two sets of problems, which must share neither id nor question."""
+    asked = [{problem.question for problem in problems.values()} for problems in (train, validation)]
+    assert not train.keys() & validation.keys()
+    assert not asked[0] & asked[1]
+    splits = {name: tuple(problems) for name, problems in zip(SPLITS, (train, validation), strict=True)}
+    problems = {**train, **validation}
+    for depth in sorted({problem.depth for problem in problems.values() if problem.depth is not None}):
+        of_depth = {f"{name}_depth{depth}": _of_depth(problems, splits[name], depth) for name in SPLITS}
+        splits |= {name: task_ids for name, task_ids in of_depth.items() if task_ids}
+    return Library(source=source, problems=problems, splits=splits, grade=grade)
+
+
+def _of_depth(problems: Mapping[str, Problem], task_ids: Iterable[str], depth: int) -> tuple[str, ...]:
+    return tuple(task_id for task_id in task_ids if problems[task_id].depth == depth)
