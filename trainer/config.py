@@ -207,6 +207,12 @@ class TrainConfig:
                 f"{self.groups_per_update} x group_size={self.group_size}: an optimizer step needs a rollout of its "
                 "own; lower the steps, or ask for more rollouts"
             )
+        learner, steps = self.learner, self.updates * self.learner.optimizer_steps
+        if learner.decay_steps is not None and learner.warmup_steps + learner.decay_steps < steps:
+            raise ConfigError(
+                f"learner.decay_steps={learner.decay_steps} after learner.warmup_steps={learner.warmup_steps}, but the "
+                f"run takes {steps} optimizer steps: its rate would end at 0; raise it, or null for a constant rate"
+            )
 
     @property
     def validation_sampling(self) -> Sampling:

@@ -56,7 +56,8 @@ class LearnerConfig:
 
     world_size: ranks, one process each. device, dtype: "cpu" or "cuda"; "float32" or "bfloat16" (with float32 master
         weights, so ZeRO 1 to 3 only). zero_stage: 0 replicates, 1 splits optimizer state, 2 gradients, 3 weights.
-    learning_rate: reached linearly over warmup_steps optimizer steps, constant after. weight_decay: on matrices only.
+    learning_rate: reached linearly over warmup_steps optimizer steps, then constant, or falling linearly to 0 over
+        decay_steps where they are given. weight_decay: on matrices only.
     grad_clip: largest global norm of a gradient. token_budget: cells of one micro-batch, padding included.
     optimizer_steps: optimizer steps per update, whatever the number of rows.
     gradient_checkpointing: recompute activations in the backward pass. threads: per rank, on a CPU.
@@ -73,6 +74,7 @@ class LearnerConfig:
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 0
+    decay_steps: int | None = None
     grad_clip: float = 1.0
     token_budget: int = 16384
     optimizer_steps: int = 1
@@ -92,6 +94,11 @@ class LearnerConfig:
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("betas", all(0 <= beta < 1 for beta in self.betas), "values in [0, 1) for both"),
             ("warmup_steps", self.warmup_steps >= 0, "0 or more"),
+            (
+                "decay_steps",
+                self.decay_steps is None or self.decay_steps >= 1,
+                "1 or more, or null",
+            ),
             ("grad_clip", self.grad_clip > 0, "a value above 0 (a large one never clips)"),
             ("token_budget", self.token_budget >= 1, "1 or more"),
             ("optimizer_steps", self.optimizer_steps >= 1, "1 or more"),

@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,8 +64,7 @@ class LearnerRank:
         optimizer = torch.optim.AdamW(
             _decay_groups(policy, self.config.weight_decay), lr=self.config.learning_rate, betas=self.config.betas
         )
-        warmup = self.config.warmup_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, self.config))
         self.engine, *_ = deepspeed.initialize(
             model=policy,
             optimizer=optimizer,
@@ -268,6 +268,13 @@ def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,
     }
+
+
+def _rate(config: LearnerConfig, step: int) -> float:
+    """Share of the learning rate at optimizer step `step`, from 0."""
+    if step < config.warmup_steps or config.decay_steps is None:
+        return min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return max(0.0, 1.0 - (step - config.warmup_steps) / config.decay_steps)
 
 
 def _decay_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
