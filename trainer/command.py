@@ -11,8 +11,10 @@ COMMANDS = {
     "evaluate": "measure a checkpoint, a Hugging Face model or an endpoint on held-out tasks",
     "demos": "write expert demonstrations",
     "warmstart": "fine-tune a policy on demonstrations",
+    "lab": "hold estimators against each other, and against the truth: stepcredit lab [RUN_DIR]",
     "quickstart": "warm start, training and report on TextCraft in minutes",
 }
+POSITIONAL = {"lab": "run"}  # what a first word that is no override stands for
 
 
 def main() -> None:
@@ -34,6 +36,16 @@ def main() -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"stepcredit: no command {name!r}: choose one of {', '.join(COMMANDS)}\n")
         raise SystemExit(2)
-    sys.argv[:2] = [f"stepcredit {name}"]
+    sys.argv = [f"stepcredit {name}", *_overrides(name, sys.argv[2:])]
     sys.path.insert(0, str(DOORS))
     runpy.run_path(str(DOORS / f"{name}.py"), run_name="__main__")
+
+
+def _overrides(name: str, words: list[str]) -> list[str]:
+    """The words for Hydra: a first one that names a folder, or could be no override, becomes one."""
+    if name not in POSITIONAL or not words or words[0].startswith("-"):
+        return words
+    if "=" in words[0] and not Path(words[0]).exists():  # a sweep's folders have "=" in their names
+        return words
+    quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
+    return [f"{POSITIONAL[name]}='{quoted}'", *words[1:]]

@@ -13,7 +13,7 @@ SWEPT = ("gamma", "omega", "norm", "eps")  # options that one setting gives to e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruthConfig:
-    """sizes: of the groups, each measured on `rollouts` rollouts in every world; crafting: None leaves TextCraft out."""
+    """sizes: of the groups, each measured on `rollouts` rollouts a world. crafting: None leaves TextCraft out."""
 
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
     rollouts: int = 16384

@@ -21,7 +21,7 @@ def hidden_states(model: Path, batch: TokenBatch, layer: int) -> NDArray[np.floa
     Raises ValueError for a layer that the model has not, and for token ids beyond its vocabulary.
     """
     policy = _policy(model)
-    vocabulary = policy.model.get_input_embeddings().weight.shape[0]
+    vocabulary = policy.head.weight.shape[0]
     if int(batch.tokens.max()) >= vocabulary:
         raise ValueError(f"token {int(batch.tokens.max())} is beyond the vocabulary of {vocabulary} of {model}")
     found: NDArray[np.float32] | None = None

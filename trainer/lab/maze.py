@@ -1,4 +1,4 @@
-"""A maze on a grid, made by seed: pits, a slippery floor, one goal, and a policy that knows the way half of the time."""
+"""A maze on a grid, made by seed: pits, a slippery floor, one goal, and a policy that sometimes takes the short way."""
 
 from collections import deque
 from dataclasses import dataclass

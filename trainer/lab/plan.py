@@ -133,7 +133,7 @@ def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimato
 
 
 def _of_run(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's config says of an estimator: all of its own, what the world pays and the model's clusters of others."""
+    """The run's own options where it is the run's estimator; of others what its world pays and what suits its model."""
     facts = {"success_reward": run.get("rollout", {}).get("success_reward", SUCCESS_REWARD)}
     tuning = run.get("model", {}).get("tuning", {})
     facts |= {key: tuning[key] for key in ("eps", "layer") if key in tuning}

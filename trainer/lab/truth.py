@@ -37,6 +37,7 @@ class TruthError:
         that gives no credit moves nothing and counts as 0.
     raw_error, raw_bias, raw_variance: with c = 1, in squared reward: of use where e is in units of reward (norm=mean).
     covered: share of the rows whose cell came up in two groups or more, so that bias and variance can be told apart.
+    signal: E A^2 of the rows, in squared reward.
     """
 
     world: str
@@ -54,6 +55,7 @@ class TruthError:
     raw_bias: Measured
     raw_variance: Measured
     covered: float
+    signal: float
 
 
 def truth_errors(
@@ -77,12 +79,13 @@ def truth_errors(
             rows=len(credit),
             alignment=banded(KEPT @ gradients.cosines(credit).reshape(BLOCKS, -1).mean(1) / KEPT.sum(1)),
             covered=cells.covered,
+            signal=float(np.mean(np.square(np.concatenate([draw.truth for draw in draws])))),
             **cells.errors(credit),
         )
 
 
 def banded(value: Floats) -> Measured:
-    """Of all blocks and with each left out [1 + BLOCKS]: the first, with its band (delete-one jackknife, Student's t)."""
+    """The first of [1 + BLOCKS] values, of all blocks, with a band from those with one left out (jackknife, Student)."""
     deviation = np.sqrt((BLOCKS - 1) * np.var(value[1:]))
     return Measured(value=float(value[0]), half=float(student.ppf(0.975, BLOCKS - 1) * deviation))
 
@@ -101,7 +104,8 @@ class Rows:
     @classmethod
     def of(cls, draws: Sequence[Sample], per_block: int) -> "Rows":
         columns = {
-            name: np.concatenate([getattr(draw, name) for draw in draws]) for name in ("task", "turn", "state", "action")
+            name: np.concatenate([getattr(draw, name) for draw in draws])
+            for name in ("task", "turn", "state", "action")
         }
         group = np.concatenate([draw.batch.group + block * per_block for block, draw in enumerate(draws)])
         return cls(group=group, per_block=per_block, **columns)
@@ -179,17 +183,18 @@ class Cells:
         return {name: banded(np.array([numbers[name] for numbers in found])) for name in SQUARES}
 
     def _sums(self, credit: Floats) -> Sums:
-        e, n, cells = np.bincount(self._pair, credit), self._count, len(self.truth)
+        e: Floats = np.bincount(self._pair, credit).astype(np.float64)
+        n, cells = self._count, len(self.truth)
 
         def summed(value: Floats) -> Floats:
-            return np.bincount(self._at, value, BLOCKS * cells).reshape(BLOCKS, cells)
+            return np.bincount(self._at, value, BLOCKS * cells).reshape(BLOCKS, cells).astype(np.float64)
 
         return Sums(
             n=summed(n),
             e=summed(e),
             nn=summed(n * n),
             ee=summed(e * e),
-            square=np.bincount(self._block, credit * credit, BLOCKS),
+            square=np.bincount(self._block, credit * credit, BLOCKS).astype(np.float64),
         )
 
 
