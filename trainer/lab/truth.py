@@ -85,7 +85,7 @@ def truth_errors(
 
 
 def banded(value: Floats) -> Measured:
-    """The first of [1 + BLOCKS] values, of all blocks, with a band from those with one left out (jackknife, Student)."""
+    """The first of [1 + BLOCKS] values, of all blocks, banded by those with one left out (jackknife, Student)."""
     deviation = np.sqrt((BLOCKS - 1) * np.var(value[1:]))
     return Measured(value=float(value[0]), half=float(student.ppf(0.975, BLOCKS - 1) * deviation))
 
@@ -113,10 +113,8 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums:
-    """Over groups, per cell [C]: n rows, e their credit, and the squares nn, ee of each group's own n and e.
-
-    square: of the credit of all rows.
-    """
+    """Over groups, per cell [C]: n rows, e their credit, the squares nn, ee of each group's own n and e; square: of the
+    credit of each row."""
 
     n: Floats
     e: Floats
@@ -138,10 +136,10 @@ def split(sums: Sums, truth: Floats) -> dict[str, float]:
     """
     pairs = sums.n * sums.n - sums.nn
     told = pairs > 0.5  # counts are whole numbers
-    rows, everything = sums.n[told].sum(), sums.n.sum()
+    rows = sums.n[told].sum()
     if not rows:
         return dict.fromkeys(SQUARES, np.nan)
-    square = float(sums.square) / everything
+    square = float(sums.square[told].sum() / rows)
     mean = float((sums.n[told] * (sums.e[told] ** 2 - sums.ee[told]) / pairs[told]).sum() / rows)  # E of mean credit^2
     product = float((sums.e[told] * truth[told]).sum() / rows)
     energy = float((sums.n[told] * truth[told] ** 2).sum() / rows)
@@ -167,7 +165,6 @@ class Cells:
         pairs, self._pair = np.unique(rows.group * len(found) + cell, return_inverse=True)  # pair of each row [N]
         group, self._cell = np.divmod(pairs, len(found))  # [P]
         self._at = group // rows.per_block * len(found) + self._cell  # place by block and cell [P]
-        self._block = rows.group // rows.per_block  # [N]
         self._count = np.bincount(self._pair).astype(np.float64)  # [P]
         self.truth: Floats = world.advantage.reshape(-1)[found % world.advantage.size]  # [C]
 
@@ -194,7 +191,7 @@ class Cells:
             e=summed(e),
             nn=summed(n * n),
             ee=summed(e * e),
-            square=np.bincount(self._block, credit * credit, BLOCKS).astype(np.float64),
+            square=summed(np.bincount(self._pair, credit * credit).astype(np.float64)),
         )
 
 
