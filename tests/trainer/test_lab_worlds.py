@@ -106,7 +106,7 @@ def test_the_same_seed_draws_the_same_rollouts() -> None:
 
 
 def test_a_table_whose_chances_do_not_add_up_is_refused() -> None:
-    with pytest.raises(ValueError, match="policy of a state sums to 0.5"):
+    with pytest.raises(ValueError, match=r"policy of a state sums to 0\.5"):
         coin(policy=np.full((S, 2), 0.25))
 
 

@@ -58,8 +58,7 @@ def truth_grids(found: Sequence[TruthError]) -> Iterator[Grid]:
         shown = [one for one in found if (one.world, one.size) == (world, size)]
         yield Grid(
             title=f"{world}: error against the true advantage A, groups of {size}",
-            note=f"{shown[0].groups} groups, {shown[0].rows} rows, E A^2 {shown[0].signal:.3f}; after \N{PLUS-MINUS SIGN} "
-            "half a 95 % interval",
+            note=f"{shown[0].groups} groups, {shown[0].rows} rows, E A^2 {shown[0].signal:.3f}; \u00b1 95 %",
             heads=("", *BANDED, *PLAIN),
             rows=tuple(map(_against_truth, shown)),
         )
