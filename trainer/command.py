@@ -48,4 +48,7 @@ def _overrides(name: str, words: list[str]) -> list[str]:
     if "=" in words[0] and not Path(words[0]).exists():  # a sweep's folders have "=" in their names
         return words
     quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
-    return [f"{POSITIONAL[name]}='{quoted}'", *words[1:]]
+    rest = words[1:]
+    # Beside the other overrides: argparse takes them in one piece only, before or after the options.
+    at = next((at for at, word in enumerate(rest) if "=" in word and not word.startswith("-")), len(rest))
+    return [*rest[:at], f"{POSITIONAL[name]}='{quoted}'", *rest[at:]]
