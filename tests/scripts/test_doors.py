@@ -333,6 +333,12 @@ def test_a_sweep_of_a_lab_runs_once_for_each_value(stepcredit: Stepcredit, tmp_p
     assert len({Path(config.output).parent for config in configs}) == 1  # the run's path makes no folders of its own
 
 
+def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    runs = [recorded_run(tmp_path / name) for name in ("a", "b")]
+    assert stepcredit("lab", "--multirun", f"run={runs[0]},{runs[1]}", "truth=null").code == 0
+    assert len({config.output for _, config in stepcredit.runs}) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

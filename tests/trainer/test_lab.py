@@ -149,7 +149,7 @@ def test_a_layer_replaces_the_recorded_hidden_states(tmp_path: Path, model_folde
 
 def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) -> None:
     console = Console(file=StringIO(), width=100)
-    run, output = recorded(tmp_path / "run", 1, 2), tmp_path / "lab"
+    run, output = recorded(tmp_path / "run", 1, 2), tmp_path / "estimators=[grpo]"
     recordings, truth = lab(config(output, run=str(run), truth=SMALL), Display(console))
     printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     for title in (
@@ -161,6 +161,7 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
         "maze: er",
     ):
         assert title in printed
+    assert "estimators=[grpo]/lab.html" in printed.replace("\n", "")
     assert {path.name for path in output.iterdir()} == {"lab.json", "lab.html", "truth.svg", "truth.png"}
     numbers = json.loads((output / "lab.json").read_text())
     assert numbers["config"]["run"] == str(run)

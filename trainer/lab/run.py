@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 from trainer.lab.config import LabConfig
 from trainer.lab.page import write_page
@@ -22,7 +23,7 @@ def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[T
     for table in (*recorded_tables(recorded), *truth_tables(truth)):
         display.console.print(table)
     page = write_page(Path(config.output).absolute(), config, recorded, truth)
-    display.line(f"page: {page}")
+    display.line(escape(f"page: {page}"))  # a sweep has brackets in the names of its folders
     return recorded, truth
 
 
