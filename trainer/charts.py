@@ -107,15 +107,20 @@ def write_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=200, facecolor=LIGHT["paper"])
 
 
-def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """An empty picture: levels ruled, no frame, whole updates below."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+def plain(axes: Axes) -> None:
+    """Levels ruled, no frame, quiet numbers."""
     axes.spines[:].set_visible(False)
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_facecolor("none")
-    axes.tick_params(length=0, labelsize=8, labelcolor=LIGHT["muted"])
+    axes.tick_params(length=0, which="both", labelsize=8, labelcolor=LIGHT["muted"])
+
+
+def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """An empty picture: levels ruled, no frame, whole updates below."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    plain(axes)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=ROUND))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=ROUND))
     axes.set_xlabel("update", loc="right", color=LIGHT["muted"], fontsize=8)

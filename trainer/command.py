@@ -11,11 +11,13 @@ COMMANDS = {
     "evaluate": "measure a checkpoint, a Hugging Face model or an endpoint on held-out tasks",
     "demos": "write expert demonstrations",
     "warmstart": "fine-tune a policy on demonstrations",
+    "lab": "hold estimators against each other, and against the truth: stepcredit lab [RUN_DIR]",
     "quickstart": "warm start, training and report on TextCraft in minutes",
     "data alfworld": "fetch and check ALFWorld's official games",
     "data alfworld-generate": "write generated households in the official format",
     "data webshop-generate": "write a generated shop in the official format",
 }
+POSITIONAL = {"lab": "run"}  # what a first word that is no override stands for
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
     if name is None:
         _explain(words)
         return
-    sys.argv[: 1 + len(name.split())] = [f"stepcredit {name}"]
+    sys.argv = [f"stepcredit {name}", *_overrides(name, words[len(name.split()) :])]
     sys.path.insert(0, str(DOORS))
     try:
         runpy.run_path(str(DOORS / f"{name.replace(' ', '_').replace('-', '_')}.py"), run_name="__main__")
@@ -57,3 +59,16 @@ def _explain(words: list[str]) -> None:
     sys.stdout.write("usage: stepcredit COMMAND [overrides]\n\n")
     sys.stdout.write("".join(f"  {command:<24}{what}\n" for command, what in COMMANDS.items()))
     sys.stdout.write("\nEach command explains itself: stepcredit train --help\n")
+
+
+def _overrides(name: str, words: list[str]) -> list[str]:
+    """The words for Hydra: a first one that names a folder, or could be no override, becomes one."""
+    if name not in POSITIONAL or not words or words[0].startswith("-"):
+        return words
+    if "=" in words[0] and not Path(words[0]).exists():  # a sweep's folders have "=" in their names
+        return words
+    quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
+    rest = words[1:]
+    # Beside the other overrides: argparse takes them in one piece only, before or after the options.
+    at = next((at for at, word in enumerate(rest) if "=" in word and not word.startswith("-")), len(rest))
+    return [*rest[:at], f"{POSITIONAL[name]}='{quoted}'", *rest[at:]]

@@ -6,22 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from rollout import cluster
 from rollout.collect import RolloutsFailed
+from rollout.record import write_groups
+from tests.fakes import group, step
 from tests.scripts.conftest import Stepcredit
 from trainer import preflight
 from trainer.command import COMMANDS
 from trainer.config import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
 from trainer.data import HouseholdsConfig, ReleaseConfig, ShopConfig
+from trainer.lab.config import LabConfig
 
 SOUND = {
     "train": ("trainer.run:train", TrainConfig),
     "evaluate": ("trainer.measure:evaluate", EvaluateConfig),
     "demos": ("trainer.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.warmstart:warmstart", WarmstartConfig),
+    "lab": ("trainer.lab.run:lab", LabConfig),
     "quickstart": ("trainer.quickstart:quickstart", QuickstartConfig),
     "data alfworld": ("trainer.data:fetch_alfworld", ReleaseConfig),
     "data alfworld-generate": ("trainer.data:generate_households", HouseholdsConfig),
@@ -136,6 +141,33 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("data", "alfworld-generate", "households.train=0"), ("train=0", "1 to 1000000")),
         (("data", "alfworld-generate", "households.task_types=[fly]"), ("'fly'", "pick_and_place_simple")),
         (("data", "alfworld", "folder=/dev/null/games"), ("folder=/dev/null/games", "choose another folder")),
+        # A lab without a run where one is needed, and settings that nothing would read.
+        (("lab", "nowhere"), ("run=nowhere", "stepcredit train record=embeddings")),
+        (("lab", "truth=null"), ("neither a run nor truth", "stepcredit lab RUN_DIR")),
+        (("lab", "updates=[1]"), ("updates=(1,)", "stepcredit lab RUN_DIR")),
+        (("lab", "layer=-4"), ("layer=-4", "stepcredit lab RUN_DIR")),
+        (("lab", "weights=here"), ("weights=here", "stepcredit lab RUN_DIR")),
+        (("lab", "estimators=[]"), ("estimators=[]", "[grpo,gigpo]")),
+        (("lab", "estimators=[gigpoo]"), ("'gigpoo'", "did you mean 'gigpo'?")),
+        (("lab", "estimators=[gigpo,gigpo]"), ("'gigpo' twice",)),
+        (("lab", "estimators=[{gamma:0.5}]"), ("without a name", "{name: gigpo, ...}")),
+        (("lab", "estimators=[{name:gigpo,gama:0.5}]"), ("no option 'gama'", "'gamma'")),
+        (("lab", "estimators=[ibpo]"), ("'ibpo'", "['edited', 'repair']", "generated worlds")),
+        (("lab", "estimators=[{name:gigpo,similarity:0.9}]"), ("['similar']", "truth=null")),
+        (("lab", "estimators=[grpo]", "eps=0.1"), ("eps=0.1", "none of grpo", "leave it out")),
+        (("lab", "gamma=2"), ("gamma=2.0", "nearest 1.0")),
+        (("lab", "norm=median"), ("norm='median'", "mean_std")),
+        (("lab", "truth.sizes=[1,2]"), ("truth.sizes=[1, 2]", "2 or more")),
+        (("lab", "truth.rollouts=0"), ("truth.rollouts=0", "1 or more")),
+        (("lab", "truth.mazes=[]", "truth.crafting=null"), ("worlds of truth", "one or more")),
+        (("lab", "truth.mazes=[{},{}]"), ("['maze', 'maze', 'TextCraft']", "name of its own")),
+        (("lab", "truth.mazes=[{slip:2}]"), ("slip=2.0", "[0, 1]")),
+        (("lab", "truth.mazes=[{width:2}]"), ("width=2", "width 3")),
+        (("lab", "truth.mazes=[{pits:21}]"), ("pits=21", "do not fit width=5")),
+        (("lab", "truth.mazes=[{pits:16}]"), ("seed=0", "choose another")),
+        (("lab", "truth.crafting.split=depth9"), ("'depth9'", "choose one of")),
+        (("lab", "+truth.crafting.max_states=5"), ("max_states=5", "lower tasks")),
+        (("lab", "truth.crafting.expert=2"), ("expert=2.0", "[0, 1]")),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(
@@ -297,6 +329,61 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(
     monkeypatch.setattr(importlib.import_module("door"), "function_named", lambda _: fail)
     told = stepcredit("train")
     assert (told.code, told.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
+
+
+def recorded_run(folder: Path, *, embeddings: bool = True) -> Path:
+    """Update 3 of a run, one group of two rollouts, with or without their hidden states."""
+    played = group((step("go"), step("stop", state="1", reward=10.0)), (step("stop"),), won=[True])
+    write_groups(folder / "rollouts" / "update-000003.jsonl.zst", [played])
+    if embeddings:
+        np.save(folder / "rollouts" / "update-000003.embeddings.npy", np.eye(3, dtype=np.float32))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["run", "seed=1,it's"])
+def test_the_first_word_of_a_lab_is_its_run(stepcredit: Stepcredit, tmp_path: Path, name: str) -> None:
+    run = recorded_run(tmp_path / name)
+    assert stepcredit("lab", str(run), "truth=null", "estimators=[grpo,bipace]").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (config.run, config.estimators, config.truth) == (str(run), ("grpo", "bipace"), None)
+
+
+def test_a_sweep_of_a_lab_runs_once_for_each_value(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    run = recorded_run(tmp_path / "run")
+    assert stepcredit("lab", str(run), "--multirun", "truth=null", "eps=0.05,0.1", "gamma=0.9,1").code == 0
+    configs = [config for _, config in stepcredit.runs]
+    assert [(config.eps, config.gamma) for config in configs] == [(0.05, 0.9), (0.05, 1), (0.1, 0.9), (0.1, 1)]
+    assert len({Path(config.output).parent for config in configs}) == 1  # the run's path makes no folders of its own
+
+
+def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    runs = [recorded_run(tmp_path / name) for name in ("a", "b")]
+    assert stepcredit("lab", "--multirun", f"run={runs[0]},{runs[1]}", "truth=null").code == 0
+    assert len({config.output for _, config in stepcredit.runs}) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("updates=[4]",), ("4 is not recorded", "3 to 3")),
+        (("layer=-2",), ("no checkpoint", "weights=FOLDER")),
+        (("layer=-2", "weights=."), ("no config.json",)),
+        (("layer=-2", "estimators=[grpo]"), ("layer=-2", "reads hidden states")),
+        (("estimators=[grpo,bipace]",), ("'bipace'", "record=embeddings", "leave it out")),
+    ],
+)
+def test_a_lab_is_refused_what_its_run_did_not_keep(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    run = recorded_run(tmp_path / "run", embeddings=False)
+    line = refused(stepcredit, "lab", str(run), "truth=null", *words)
+    assert [part for part in told if part not in line] == []
+
+
+def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    run = recorded_run(tmp_path / "run")
+    (run / "config.json").write_text("{")
+    assert "config.json is broken" in refused(stepcredit, "lab", str(run))
 
 
 def test_help_names_the_commands(stepcredit: Stepcredit) -> None:

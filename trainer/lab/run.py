@@ -1,0 +1,47 @@
+"""The lab: what credit estimators give on recorded rollouts, and how far it is from the truth where that is known."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+from trainer.lab.config import LabConfig
+from trainer.lab.page import write_page
+from trainer.lab.plan import LabPlan, plan_lab
+from trainer.lab.recorded import UpdateCredit, recorded_credit
+from trainer.lab.tables import recorded_tables, truth_tables
+from trainer.lab.truth import TruthError, truth_errors
+from trainer.progress import Display
+
+
+def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[TruthError]]:
+    """Measure, print, write lab.json, lab.html and truth.svg. Raises ConfigError for what cannot be read."""
+    plan = plan_lab(config)
+    recorded = list(_recorded(config, plan, display))
+    truth = list(_truth(config, plan, display))
+    for table in (*recorded_tables(recorded), *truth_tables(truth)):
+        display.console.print(table)
+    page = write_page(Path(config.output).absolute(), config, recorded, truth)
+    display.line(escape(f"page: {page}"))  # a sweep has brackets in the names of its folders
+    return recorded, truth
+
+
+def _recorded(config: LabConfig, plan: LabPlan, display: Display) -> Iterator[UpdateCredit]:
+    with display.counting("recorded updates", len(plan.recordings)) as bar:
+        for found in recorded_credit(plan, config.layer):
+            yield found
+            bar.advance()
+
+
+def _truth(config: LabConfig, plan: LabPlan, display: Display) -> Iterator[TruthError]:
+    """World by world and size by size; the seed of each is its own, so that leaving one out changes no other."""
+    if config.truth is None:
+        return
+    sizes = config.truth.sizes
+    with display.counting("group sizes in worlds", len(sizes) * len(plan.worlds)) as bar:
+        for number, world in enumerate(plan.worlds):
+            for size in sizes:
+                rng = np.random.default_rng((config.seed, number, size))
+                yield from truth_errors(world, plan.generated, size=size, rollouts=config.truth.rollouts, rng=rng)
+                bar.advance()

@@ -1,0 +1,153 @@
+"""What the lab found as tables: for the terminal, and the same cells for the page."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from trainer.lab.recorded import UpdateCredit
+from trainer.lab.truth import Measured, TruthError
+
+SHOWN_SIZE = 8  # the papers' group size: the tables show the measured one nearest to it
+SHAPES = ("zero", "between_groups", "between_rollouts", "within_rollouts", "effective")
+CLUSTERS = ("singleton_share", "cluster_size_mean", "cluster_size_p90", "pairs", "largest_cluster_share")
+BRANCHES = ("share_contrast", "share_no_contrast", "share_singleton")
+BANDED = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "alignment"}
+PLAIN = {"corr.": "correlation", "scale": "scale", "raw": "raw_error"}
+NOTHING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table of texts: a title, a line on what it says, the heads, and rows whose first cell is their name."""
+
+    title: str
+    note: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def recorded_tables(found: Sequence[UpdateCredit]) -> Iterator[Table]:
+    """For the terminal."""
+    return map(_rich, recorded_grids(found))
+
+
+def truth_tables(found: Sequence[TruthError]) -> Iterator[Table]:
+    """For the terminal."""
+    return map(_rich, truth_grids(found))
+
+
+def recorded_grids(found: Sequence[UpdateCredit]) -> Iterator[Grid]:
+    """Means over the updates, each counted once."""
+    if not found:
+        return
+    names = tuple(found[0].credit)
+    yield _shapes(found, names)
+    if len(names) > 1:
+        yield _pairs(found, names, "Rank correlation", "Spearman's, over rows of an update", lambda one: one.rank)
+        note = "of the rows that both give credit to, how many get the same sign"
+        yield _pairs(found, names, "Sign agreement", note, lambda one: one.sign)
+    yield from _diagnostics(found, names)
+
+
+def truth_grids(found: Sequence[TruthError]) -> Iterator[Grid]:
+    """One table per world, at the group size nearest to the papers'."""
+    for world in dict.fromkeys(one.world for one in found):
+        size = min((one.size for one in found if one.world == world), key=lambda size: abs(size - SHOWN_SIZE))
+        shown = [one for one in found if (one.world, one.size) == (world, size)]
+        yield Grid(
+            title=f"{world}: error against the true advantage A, groups of {size}",
+            note=f"{shown[0].groups} groups, {shown[0].rows} rows, E A^2 {shown[0].signal:.3f}; \u00b1 95 %",
+            heads=("", *BANDED, *PLAIN),
+            rows=tuple(map(_against_truth, shown)),
+        )
+
+
+def _against_truth(one: TruthError) -> tuple[str, ...]:
+    banded = (measured(getattr(one, field)) for field in BANDED.values())
+    return (one.estimator, *banded, *(_number(getattr(one, field).value) for field in PLAIN.values()))
+
+
+def measured(number: Measured) -> str:
+    """ "0.512±0.020"."""
+    return NOTHING if math.isnan(number.value) else f"{number.value:.3f}\N{PLUS-MINUS SIGN}{number.half:.3f}"
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are there; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _shapes(found: Sequence[UpdateCredit], names: Sequence[str]) -> Grid:
+    def row(name: str) -> tuple[str, ...]:
+        shares = (mean([getattr(one.credit[name].shape, field) for one in found]) for field in SHAPES)
+        ms = mean([one.credit[name].ms for one in found])
+        return (name, *map(_percent, shares), _number(ms))
+
+    rows, success = sum(one.rows for one in found), mean([one.success for one in found])
+    states = mean([one.states.singleton_states for one in found]), mean([one.states.singleton_rows for one in found])
+    return Grid(
+        title="Credit on recorded rollouts",
+        note=f"updates {_span(found)}: {rows} rows, {_percent(success)} of the rollouts solved their task; "
+        f"{_percent(states[0])} of the states were seen once, {_percent(states[1])} of the rows",
+        heads=("", "no credit", "between groups", "between rollouts", "within rollouts", "effective rows", "ms a call"),
+        rows=tuple(map(row, names)),
+    )
+
+
+def _pairs(
+    found: Sequence[UpdateCredit], names: Sequence[str], title: str, note: str, number: Callable[..., float | None]
+) -> Grid:
+    def cell(one: str, other: str) -> str:
+        if one == other:
+            return ""
+        pair = (one, other) if (one, other) in found[0].pairs else (other, one)
+        return _number(mean([number(update.pairs[pair]) for update in found]))
+
+    rows = tuple((one, *(cell(one, other) for other in names)) for one in names)
+    return Grid(title=title, note=note, heads=("", *names), rows=rows)
+
+
+def _diagnostics(found: Sequence[UpdateCredit], names: Sequence[str]) -> Iterator[Grid]:
+    """What estimators tell of themselves: clusters, branches, and the rest."""
+    told = {name: list(found[0].credit[name].diagnostics) for name in names}
+    rest = [
+        key for key in dict.fromkeys(key for keys in told.values() for key in keys) if key not in (*CLUSTERS, *BRANCHES)
+    ]
+    for title, note, keys in (
+        ("Clusters", "rows of one group that count as taken in the same state", CLUSTERS),
+        ("Branches", "share of the rows held against other actions, the same action alone, nothing", BRANCHES),
+        ("Other diagnostics", "see docs/estimators.md", rest),
+    ):
+        having = [name for name in names if set(keys) & set(told[name])]
+        if having:
+            rows = ((name, *(_told(found, name, key) for key in keys)) for name in having)
+            heads = ("", *(key.replace("_", " ") for key in keys))
+            yield Grid(title=title, note=note, heads=heads, rows=tuple(rows))
+
+
+def _told(found: Sequence[UpdateCredit], name: str, key: str) -> str:
+    return _number(mean([one.credit[name].diagnostics.get(key) for one in found]))
+
+
+def _span(found: Sequence[UpdateCredit]) -> str:
+    return str(found[0].update) if len(found) == 1 else f"{found[0].update} to {found[-1].update} ({len(found)})"
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None or math.isnan(value) else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _rich(grid: Grid) -> Table:
+    table = Table(title=f"{grid.title}\n[dim]{grid.note}[/dim]", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for at, head in enumerate(grid.heads):
+        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold")
+    for row in grid.rows:
+        table.add_row(*row)
+    return table
