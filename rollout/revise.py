@@ -63,12 +63,19 @@ class Revised:
 
 
 async def revise(
-    collector: Collector, groups: Sequence[RolloutGroup], *, config: ReviseConfig, sampling: Sampling, seed: int
+    collector: Collector,
+    groups: Sequence[RolloutGroup],
+    *,
+    config: ReviseConfig,
+    sampling: Sampling,
+    seed: int,
+    patience: int | None = None,
 ) -> Revised:
     """Consumes finished groups, waits for revisions of all their failures at once, produces the groups with them.
 
     A revision is a rollout of the same task from the same seed of the world; what differs is the prompt (reading: the
-    paper's tasks have one turn). One that cannot be played repairs nothing and is counted. seed: of the sampling.
+    paper's tasks have one turn). One that cannot be played repairs nothing and is counted. seed, patience: as
+    for `Collector.collect`; with the failures' own patience a revision that succeeds always changed something.
     """
     wanted = [
         (number, failed, reference)
@@ -78,7 +85,7 @@ async def revise(
         for reference in references(group, failed, config.references)
     ]
     jobs = [_job(number, failed, reference, config.prompt) for number, failed, reference in wanted]
-    played = await collector.play(jobs, sampling=sampling, seed=seed)
+    played = await collector.play(jobs, sampling=sampling, seed=seed, patience=patience)
     made: list[list[Revision]] = [[] for _ in groups]
     for (number, _, reference), revised in zip(wanted, played.rollouts, strict=True):
         if revised is not None:

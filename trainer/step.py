@@ -97,9 +97,16 @@ def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -
 
 
 def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
-    config, seed = parts.config, derive_seed(parts.config.seed, "revisions", number)
+    config = parts.config
     return asyncio.run(
-        revise(parts.collector, collected.groups, config=config.revise, sampling=config.sampling, seed=seed)
+        revise(
+            parts.collector,
+            collected.groups,
+            config=config.revise,
+            sampling=config.sampling,
+            seed=derive_seed(config.seed, "revisions", number),
+            patience=config.patience,
+        )
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
+from envs.arithmetic import Arithmetic
 from envs.prompts import prompter
 from envs.textcraft import TextCraft
 from rollout.collect import Collector, RolloutConfig, Task
@@ -294,6 +295,25 @@ def answer(*tokens: int) -> Step:
 def test_a_rollout_of_one_turn_is_compared_token_by_token() -> None:
     assert marks([answer(3, 4, 5, 6, 0)], revision(answer(3, 4, 7, 6, 0))) == [[False, False, True, False, False]]
     assert marks([answer(3, 5, 0)], revision(answer(3, 4, 5, 0))) == [[False, True, False]]
+
+
+def test_of_a_wrong_answer_only_what_the_right_one_changes_is_to_blame() -> None:
+    world = Arithmetic()
+    task = Task(number=0, task_id=world.tasks("train")[0], seed=0)
+    world.reset(task.task_id)
+    right = next(world.expert())
+    playing = Collector(
+        policy=ScriptedPolicy(lambda key: f"{right}7" if key[:-1] == (0, 0) else right),
+        pool=LocalPool(Arithmetic),  # pyright: ignore[reportArgumentType]
+        prompter=prompter("arithmetic", "bare"),
+        config=RolloutConfig(history=1),
+    )
+    groups = asyncio.run(playing.collect([task], group_size=2, sampling=SAMPLING, seed=1)).groups
+    assert [one.success for one in groups[0].trajectories] == [False, True]
+    (whole,) = revised(playing, groups).groups
+    assert repairs(whole).tolist() == [0.5, 0.0]
+    digits = [False] * len(right)
+    assert [mark.tolist() for mark in edits(whole)] == [[*digits, True, False], [*digits, False]]
 
 
 def test_a_longer_rollout_is_compared_action_by_action_whatever_was_said_around_it() -> None:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from envs import WORLDS
+from envs.base import Ending
 from envs.prompts import DIALECTS
 from estimators.bipace import Bipace
 from rollout.collect import Collector, RolloutConfig
@@ -261,6 +262,14 @@ def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
     assert 0.0 < numbers["seconds/revise"] == report.seconds["revise"]
     # The rollouts' own numbers are of rollouts alone.
     assert (numbers["rollout/success"], numbers["rollout/steps"]) == (0.5, (3 + sum(walks)) / 6)
+
+
+def test_a_revision_is_given_up_when_a_rollout_would_be(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, patience=2)
+    assert report.revised is not None
+    assert report.revised.asked == 6
+    revisions = [one.trajectory for group in report.collected.groups for one in group.revisions or ()]
+    assert [(len(one.steps), one.ending) for one in revisions] == [(2, Ending.STUCK)] * 6
 
 
 def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path: Path) -> None:
