@@ -22,6 +22,8 @@ class LossConfig:
     entropy_coef: weight of the entropy bonus.
     aggregation: "token" weighs all tokens of an optimizer step alike; "sequence" takes the mean of the rows' means.
     importance_cap: cap of the weight exp(old - rollout log-prob), or None to leave the weight out.
+    negative_weight: factor of advantages below 0; 0 learns from what went better than its siblings alone (2506.01347
+        weighs the two signs so; 0 is near 2504.11343's RAFT).
     Raises ValueError outside these ranges.
     """
 
@@ -34,6 +36,7 @@ class LossConfig:
     entropy_coef: float = 0.0
     aggregation: Aggregation = "token"
     importance_cap: float | None = None
+    negative_weight: float = 1.0
 
     def __post_init__(self) -> None:
         checks = (
@@ -45,6 +48,7 @@ class LossConfig:
             ("kl_estimator", self.kl_estimator in get_args(KlEstimator), f"one of {get_args(KlEstimator)}"),
             ("entropy_coef", self.entropy_coef >= 0.0, "0 or more"),
             ("aggregation", self.aggregation in get_args(Aggregation), f"one of {get_args(Aggregation)}"),
+            ("negative_weight", self.negative_weight >= 0, "0 or more"),
             ("importance_cap", self.importance_cap is None or self.importance_cap >= 1.0, "1 or more, or none"),
         )
         refuse_outside(self, "learner.loss", checks)

@@ -59,7 +59,8 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
     if config.ratio == "sequence":
         log_ratio = sequence_log_ratio(log_ratio, live, inputs.segment, inputs.num_rows)
     ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-    surrogate, clipped = clipped_surrogate(ratio, inputs.advantage, config)
+    advantage = torch.where(inputs.advantage < 0, config.negative_weight * inputs.advantage, inputs.advantage)
+    surrogate, clipped = clipped_surrogate(ratio, advantage, config)
     if config.importance_cap is not None:
         surrogate = surrogate * importance_weight(inputs.old_logprobs, _present(inputs, "rollout_logprobs"), config)
     policy = -(inputs.weight * surrogate).sum()

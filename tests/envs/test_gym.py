@@ -42,7 +42,7 @@ def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
     assert done.stdout.strip() == "stepcredit/TextCraft-v0"
 
 
-@pytest.mark.parametrize("world", envs.gym.TABLE)
+@pytest.mark.parametrize("world", sorted(set(envs.gym.TABLE) - {"arithmetic"}))  # whose one turn no limit cuts
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_several_episodes_are_played_at_once_as_each_would_be_alone(world: str, mode: str) -> None:
     name = f"envs.gym:{envs.gym.TABLE[world].id}"

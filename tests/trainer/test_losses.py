@@ -119,6 +119,13 @@ def test_kl_and_entropy_enter_with_their_coefficients() -> None:
     assert (terms.policy.item(), terms.kl.item(), terms.entropy.item(), terms.loss.item()) == (0.0, 2.0, 8.0, -1.0)
 
 
+def test_negative_advantages_are_weighed_apart() -> None:
+    logprobs = torch.tensor([-1.0, -2.0, -0.5, -0.1], requires_grad=True)
+    policy_loss(inputs(logprobs), LossConfig(negative_weight=0.5)).loss.backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [-0.25, -0.25, 0.125, 0.125]
+
+
 def test_sequence_ratio_is_the_rows_mean_over_its_live_tokens() -> None:
     log_ratio = torch.tensor([1.0, 3.0, 4.0, 100.0])
     live = torch.tensor([True, True, True, False])
@@ -197,6 +204,7 @@ def test_likelihood_loss_is_the_weighted_negative_log_likelihood() -> None:
         ({"entropy_coef": -1.0}, "loss.entropy_coef=-1.0"),
         ({"aggregation": "mean"}, "loss.aggregation=mean"),
         ({"importance_cap": 0.5}, "loss.importance_cap=0.5"),
+        ({"negative_weight": -1.0}, "loss.negative_weight=-1.0"),
     ],
 )
 def test_a_loss_outside_its_ranges_is_refused(changes: dict[str, object], message: str) -> None:
