@@ -18,7 +18,7 @@ class TinySpec:
     hidden_size: int = 192
     intermediate_size: int = 512
     layers: int = 4
-    kv_heads: int = 1
+    kv_heads: int = 3
     vocab_size: int = 1024
     context: int = 1024
     seed: int = 0
