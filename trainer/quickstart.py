@@ -25,7 +25,8 @@ def quickstart(config: QuickstartConfig, display: Display) -> RunResult:
 
 def _warm_start(config: QuickstartConfig, output: Path, display: Display) -> WarmstartResult:
     recipe = config.warmstart
-    learner = replace(config.learner, learning_rate=recipe.learning_rate, decay_steps=None)  # the run's steps, not these
+    # decay_steps counts the steps of the run, not these.
+    learner = replace(config.learner, learning_rate=recipe.learning_rate, decay_steps=None)
     return warmstart(
         WarmstartConfig(
             output=str(output / "warmstart"),
