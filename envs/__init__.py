@@ -1,13 +1,12 @@
 """The world in text: `make` builds one of the worlds; nothing here knows tokens, torch or Ray."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any
 
 from envs.alfworld import ALFWorld
 from envs.arithmetic import Arithmetic
-from envs.base import Ending, Env, EnvError, EnvStep
+from envs.base import Ending, Env, EnvError, EnvStep, hint
 from envs.textcraft import TextCraft
 from envs.webshop import WebShop
 
@@ -28,14 +27,9 @@ def make(name: str, **options: Any) -> Env:
     world itself refuses.
     """
     if name not in WORLDS:
-        raise EnvError(f"there is no world {name!r}; {_nearest(name, WORLDS)}")
+        raise EnvError(f"there is no world {name!r}; {hint(name, WORLDS)}")
     known = inspect.signature(WORLDS[name]).parameters
     for option in options:
         if option not in known:
-            raise EnvError(f"{name} has no option {option!r}; {_nearest(option, known)}")
+            raise EnvError(f"{name} has no option {option!r}; {hint(option, sorted(known))}")
     return WORLDS[name](**options)
-
-
-def _nearest(wrong: str, known: Iterable[str]) -> str:
-    near = get_close_matches(wrong, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(sorted(known))}"

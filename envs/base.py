@@ -1,7 +1,8 @@
 """The world in text: what one turn returns, how an episode ends, and what every world offers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,17 @@ class Ending(StrEnum):
 
 class EnvError(RuntimeError):
     """A world that cannot go on: broken data, a step after the end, a task id it does not have."""
+
+
+def hint(wrong: str, known: Iterable[str]) -> str:
+    """The end of a refusal: the known name nearest to the wrong one, or all of them in their order.
+
+    >>> hint("spilt", ["split"]), hint("x", ["b", "a"])
+    ("did you mean 'split'?", 'choose one of b, a')
+    """
+    known = list(known)
+    near = get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

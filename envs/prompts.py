@@ -4,13 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import ClassVar, Literal, Protocol
 
 from envs.alfworld.prompt import DIALECT as ALFWORLD
 from envs.arithmetic.answer import is_answer
-from envs.base import EnvError, EnvStep
+from envs.base import EnvError, EnvStep, hint
 from envs.dialect import Dialect
 from envs.textcraft.commands import is_command
 from envs.webshop.prompt import INTRODUCTION as WEBSHOP
@@ -199,9 +198,7 @@ def prompter(world: str, style: str) -> Prompter:
     """The prompts of a world in a style. Raises EnvError for a world or a style that does not exist."""
     for kind, name, known in (("world", world, DIALECTS), ("prompt style", style, STYLES)):
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(sorted(known))}"
-            raise EnvError(f"there is no {kind} {name!r}; {hint}")
+            raise EnvError(f"there is no {kind} {name!r}; {hint(name, sorted(known))}")
     return STYLES[style](DIALECTS[world])
 
 

@@ -30,9 +30,7 @@ class Hgpo:
     penalty: Penalty = "return"
     invalid_penalty: float = 0.1
 
-    requires: ClassVar[frozenset[str]] = frozenset()
     group_based: ClassVar[bool] = True
-    action_key: ClassVar[str] = "action"
 
     def __post_init__(self) -> None:
         check_options(self)

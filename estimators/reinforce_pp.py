@@ -1,7 +1,7 @@
 """REINFORCE++: returns whitened over the whole batch, not inside a group (2501.03262)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -26,9 +26,6 @@ class ReinforcePp:
     episode_stats: EpisodeStats = "trajectory"
     penalty: Penalty = "return"
     invalid_penalty: float = 0.1
-
-    requires: ClassVar[frozenset[str]] = frozenset()
-    action_key: ClassVar[str] = "action"
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -25,9 +25,7 @@ class Rloo:
     invalid_penalty: float = 0.1
     lone: Lone = "zero"
 
-    requires: ClassVar[frozenset[str]] = frozenset()
     group_based: ClassVar[bool] = True
-    action_key: ClassVar[str] = "action"
 
     def __post_init__(self) -> None:
         check_options(self)

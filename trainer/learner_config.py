@@ -22,8 +22,8 @@ class LossConfig:
     entropy_coef: weight of the entropy bonus.
     aggregation: "token" weighs all tokens of an optimizer step alike; "sequence" takes the mean of the rows' means.
     importance_cap: cap of the weight exp(old - rollout log-prob), or None to leave the weight out.
-    negative_weight: factor of advantages below 0; 0 learns from what went better than its siblings alone (2506.01347
-        weighs the two signs so; 0 is near 2504.11343's RAFT).
+    negative_weight: factor of advantages below 0; 0 learns from what went better than its siblings alone (near
+        2504.11343's RAFT). 2506.01347 does the opposite and scales those above 0.
     Raises ValueError outside these ranges.
     """
 

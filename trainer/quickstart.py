@@ -9,16 +9,15 @@ from trainer.progress import Display
 from trainer.report import write_report
 from trainer.run import RunResult, train
 from trainer.warmstart import WarmstartResult, warmstart
-from trainer.world import open_world
 
 
 def quickstart(config: QuickstartConfig, display: Display) -> RunResult:
     """Warm start, train, write `report.html`. Raises ConfigError before any model loads."""
     output = Path(config.output).absolute()
-    plan_quickstart(config)
+    world = plan_quickstart(config).world
     started = _warm_start(config, output, display)
     result = train(_training(config, output, started), display)
-    for line in write_report(output, config, started.losses, result, open_world(config.env).kind):
+    for line in write_report(output, config, started.losses, result, world.kind):
         display.line(line)
     return result
 

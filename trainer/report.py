@@ -11,6 +11,7 @@ from trainer import charts
 from trainer.config import TrainConfig
 from trainer.evaluation import Evaluation, Rate
 from trainer.logs import read_metrics
+from trainer.pages import templates
 from trainer.run import RunResult
 
 LAP = "seconds/"
@@ -205,13 +206,7 @@ def _line(label: str, rates: Sequence[str], change: str) -> str:
 
 
 def _template() -> jinja2.Template:
-    page = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    page = templates()
     page.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     page.filters["span"] = lambda rate: "{:.1f} to {:.1f}\N{NO-BREAK SPACE}%".format(
         *(100 * bound for bound in rate.interval)

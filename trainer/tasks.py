@@ -20,12 +20,20 @@ def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: i
 
 def validation_tasks(task_ids: Sequence[str], *, count: int) -> list[Task]:
     """`count` distinct tasks, spread evenly over the split, the whole split if it has fewer; the same for every run."""
-    chosen = min(count, len(task_ids))
-    picked = [task_ids[index * len(task_ids) // chosen] for index in range(chosen)]
     return [
         Task(number=number, task_id=task_id, seed=derive_seed("validation", task_id))
-        for number, task_id in enumerate(picked)
+        for number, task_id in enumerate(spread(task_ids, count))
     ]
+
+
+def spread(task_ids: Sequence[str], count: int) -> list[str]:
+    """`count` of them at even distances, in their order; all of them where there are fewer.
+
+    >>> spread("abcdef", 3), spread("ab", 3)
+    (['a', 'c', 'e'], ['a', 'b'])
+    """
+    chosen = min(count, len(task_ids))
+    return [task_ids[index * len(task_ids) // chosen] for index in range(chosen)]
 
 
 def _permutation(task_ids: Sequence[str], seed: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from envs.alfworld.generate import Generated
 from envs.alfworld.household import Households
 from envs.alfworld.index import SPLITS
 from envs.alfworld.library import Library, open_folder
-from envs.base import Ending, EnvError, EnvStep
+from envs.base import Ending, EnvError, EnvStep, hint
 
 Engine = Literal["native", "textworld"]
 Guide = Literal["search", "plan"]
@@ -155,9 +154,7 @@ def _library(data: str | Path | None, households: Mapping[str, Any] | None) -> L
     known = [field.name for field in fields(Households)]
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
-            raise EnvError(f"alfworld's households have no {name!r}; {hint}")
+            raise EnvError(f"alfworld's households have no {name!r}; {hint(name, known)}")
     if "task_types" in given:
         given["task_types"] = tuple(given["task_types"])
     return Generated(spec=Households(**given))

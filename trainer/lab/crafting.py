@@ -11,6 +11,7 @@ from envs.textcraft.recipe import Recipe, spoken
 from envs.textcraft.world import Snapshot, TextCraft
 from trainer.lab.maze import directions
 from trainer.lab.tabular import Tabular
+from trainer.tasks import spread
 from trainer.typed import ConfigError
 
 ENDLESS = 10**9  # turns that the world itself allows: the horizon is the table's
@@ -59,9 +60,8 @@ class _Graph:
 def crafting(config: CraftingConfig) -> Tabular:
     """Raises EnvError for a split that TextCraft has not, ConfigError where its goals are too large to be solved."""
     world, book = TextCraft(max_steps=ENDLESS, distractors=0), load_book(OWN_RECIPES)
-    goals = world.tasks(config.split)
-    spread = [goals[index * len(goals) // min(4 * config.tasks, len(goals))] for index in range(4 * config.tasks)]
-    found = (explore(world, book, goal, config) for goal in dict.fromkeys(spread[: len(goals)]))
+    goals = spread(world.tasks(config.split), 4 * config.tasks)  # some are too large
+    found = (explore(world, book, goal, config) for goal in goals)
     graphs = [graph for _, graph in zip(range(config.tasks), (one for one in found if one is not None), strict=False)]
     if len(graphs) < config.tasks:
         raise ConfigError(

@@ -7,16 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from trainer import charts
 from trainer.lab import pictures
 from trainer.lab.config import LabConfig
 from trainer.lab.recorded import UpdateCredit
 from trainer.lab.tables import mean, recorded_grids, truth_grids
 from trainer.lab.truth import TruthError
+from trainer.pages import templates
 
-HERE = Path(__file__).parent
 PARTS = {"between groups": "between_groups", "between rollouts": "between_rollouts", "within": "within_rollouts"}
 
 
@@ -37,7 +35,9 @@ def write_page(output: Path, config: LabConfig, recorded: Sequence[UpdateCredit]
         figure = charts.inline_svg(drawn, "error against the true advantage by group size")
     page = output / "lab.html"
     page.write_text(
-        _template().render(
+        templates(Path(__file__).parent)
+        .get_template("lab.html.j2")
+        .render(
             config=config,
             figure=figure,
             truth=list(truth_grids(truth)),
@@ -96,14 +96,3 @@ def _known(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_known(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _template() -> jinja2.Template:
-    page = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([HERE, HERE.parent]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return page.get_template("lab.html.j2")

@@ -1,0 +1,16 @@
+"""HTML pages from the templates that lie beside the code which fills them."""
+
+from pathlib import Path
+
+import jinja2
+
+
+def templates(*folders: Path) -> jinja2.Environment:
+    """The templates in `folders`, and those that all pages share; a name without a value is an error, not a blank."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
