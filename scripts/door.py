@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from envs.base import EnvError
+from envs.base import EnvError, hint
 from rollout.cluster import ActorDied
 from rollout.collect import RolloutsFailed
 from trainer.progress import Display
@@ -36,6 +36,7 @@ def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
     def body(config: DictConfig) -> None:
         try:
+            _known_fit()
             typed = build(kind, OmegaConf.to_container(config, resolve=True))  # pyright: ignore
             check(typed)
             function_named(run)(typed, Display())
@@ -50,6 +51,15 @@ def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> 
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, error)
+
+
+def _known_fit() -> None:
+    """Raises ConfigError for a `fit=` that is not there: the group is optional, so Hydra itself passes over it."""
+    known = sorted(path.stem for path in (CONFIG_DIR / "fit").glob("*.yaml"))
+    for override in HydraConfig.get().overrides.task:
+        group, _, name = override.partition("=")
+        if group == "fit" and name not in (*known, "null"):
+            raise ConfigError(f"there is no fit={name}; {hint(name, known)}")
 
 
 def function_named(path: str) -> Callable[..., Any]:

@@ -42,18 +42,16 @@ class Scores:
 class LearnReport:
     """One call of `learn` or `sft`; means over its optimizer steps of means over their response tokens.
 
-    loss, policy_loss, kl, entropy: as in `losses.LossTerms`. clip_share: of the loss's tokens. ratio_mean, ratio_max:
-    of the policy against the one before the update. grad_norm: before clipping. learning_rate: of the last step.
-    tokens: through the model; padded_ratio: cells over tokens; row_tokens: without chains it would have been this many.
+    loss, policy_loss, kl: as in `losses.LossTerms`. clip_share: of the loss's tokens. ratio_max: of the policy against
+    the one before the update. grad_norm: before clipping. learning_rate: of the last step. tokens: through the model;
+    padded_ratio: cells over tokens; row_tokens: without chains it would have been this many.
     engine_mismatch: mean |rollout - old log-prob| over the loss's tokens, nats; None without rollout log-probs.
     """
 
     loss: float
     policy_loss: float
     kl: float
-    entropy: float
     clip_share: float
-    ratio_mean: float
     ratio_max: float
     grad_norm: float
     learning_rate: float
@@ -103,6 +101,7 @@ class Learner:
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
         """`config.optimizer_steps` optimizer steps over the rows in the mask, split by trajectory in the seed's order.
 
+        Without KL and entropy terms only advantages have a gradient: what has an advantage of 0 is counted, not run.
         Raises ValueError where targets do not fit the batch or the loss, or leave fewer trajectories than steps.
         """
         targets.check_fits(batch)
@@ -118,6 +117,8 @@ class Learner:
             ref_logprobs=targets.ref_logprobs if loss.kl_coef > 0 else None,
             rollout_logprobs=targets.rollout_logprobs if loss.importance_cap is not None else None,
         )
+        if loss.kl_coef == loss.entropy_coef == 0:
+            minibatches = [_with_credit(chains, targets.advantage) for chains in minibatches]
         report = self._optimize("learn", batch, columns, minibatches)
         if targets.rollout_logprobs is None:
             return report
@@ -202,6 +203,11 @@ def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[l
     return split_by_trajectory(batch, find_chains(batch, rows), parts=parts, seed=seed)
 
 
+def _with_credit(chains: Sequence[Chain], advantage: Float32) -> list[Chain]:
+    """Those with an advantage in any of their rows; one in any case, as the optimizer steps without a gradient too."""
+    return [chain for chain in chains if np.any(advantage[list(chain)])] or list(chains[:1])
+
+
 def _weights(
     batch: TokenBatch, live: Bool, minibatches: Sequence[Sequence[Chain]], aggregation: Aggregation
 ) -> Float32:
@@ -225,9 +231,7 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         loss=total("loss"),
         policy_loss=total("policy"),
         kl=total("kl"),
-        entropy=total("entropy"),
         clip_share=total("clip_share"),
-        ratio_mean=total("ratio"),
         ratio_max=max(step.ratio_max for rank in parts for step in rank),
         grad_norm=sum(step.grad_norm for step in parts[0]) / len(packings),
         learning_rate=parts[0][-1].learning_rate,

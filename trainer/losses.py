@@ -40,15 +40,13 @@ class LossTerms:
     """Weighted sums over a micro-batch, scalars that add up over micro-batches and ranks; ratio_max takes the max.
 
     loss: what is differentiated, policy + kl_coef * kl - entropy_coef * entropy. clip_share: weight of the tokens
-    at which the clipped branch was the smaller one. ratio: its weighted mean.
+    at which the clipped branch was the smaller one.
     """
 
     loss: Tensor
     policy: Tensor
     kl: Tensor
-    entropy: Tensor
     clip_share: Tensor
-    ratio: Tensor
     ratio_max: Tensor
 
 
@@ -72,14 +70,12 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
         loss=policy + config.kl_coef * kl - config.entropy_coef * entropy,
         policy=policy.detach(),
         kl=kl.detach(),
-        entropy=entropy.detach(),
         clip_share=(inputs.weight * clipped).sum(),
-        ratio=(inputs.weight * ratio.detach()).sum(),
         ratio_max=(ratio.detach() * live).amax(),
     )
 
 
-def likelihood_loss(logprobs: Tensor, entropy: Tensor, weight: Tensor) -> LossTerms:
+def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
     """Negative log-likelihood, weighted and summed: supervised fine-tuning. All [S]."""
     loss = -(weight * logprobs).sum()
     zero = torch.zeros_like(loss)
@@ -87,9 +83,7 @@ def likelihood_loss(logprobs: Tensor, entropy: Tensor, weight: Tensor) -> LossTe
         loss=loss,
         policy=loss.detach(),
         kl=zero,
-        entropy=(weight * entropy.detach()).sum(),
         clip_share=zero,
-        ratio=zero,
         ratio_max=zero,
     )
 

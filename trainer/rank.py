@@ -106,7 +106,7 @@ class LearnerRank:
         """One optimizer step of the weighted negative log-likelihood, untempered, per entry of `steps`."""
 
         def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
-            return likelihood_loss(output.logprobs, output.entropy, self._weights(weight, micro))
+            return likelihood_loss(output.logprobs, self._weights(weight, micro))
 
         return [self._optimizer_step(batch, micros, loss_of, 1.0) for micros in steps]
 

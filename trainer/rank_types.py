@@ -43,9 +43,7 @@ class StepStats:
     loss: float
     policy: float
     kl: float
-    entropy: float
     clip_share: float
-    ratio: float
     ratio_max: float
     grad_norm: float
     learning_rate: float

@@ -132,6 +132,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         # No such machine.
         (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu1 gpu2 gpu4 gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),
+        (("train", "fit=textcraft_tyni"), ("fit=textcraft_tyni", "did you mean 'textcraft_tiny'?")),
         (("trian",), ("'trian'", "train")),
         (("data",), ("'data'", "data alfworld")),
         (("data", "alfwold"), ("'data alfwold'", "data alfworld-generate")),
