@@ -6,6 +6,7 @@ import numpy as np
 import openai
 
 from envs.prompts import Message
+from rollout.collect import RolloutsFailed
 from rollout.policy import Exchange, Key
 from rollout.types import Completion, Sampling
 
@@ -24,15 +25,25 @@ class EndpointPolicy:
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
+        """Raises RolloutsFailed where the endpoint does not answer, after the client's own retries, or refuses."""
         async with self._places:
-            answer = await self._client.chat.completions.create(
-                model=self._model,
-                messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_completion_tokens=sampling.max_tokens,
-                seed=seed,
-            )
+            try:
+                answer = await self._client.chat.completions.create(
+                    model=self._model,
+                    messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    max_completion_tokens=sampling.max_tokens,
+                    seed=seed,
+                )
+            except openai.APIConnectionError as error:
+                raise RolloutsFailed(
+                    f"nothing answers at endpoint={self._client.base_url}: start the server, or correct the address"
+                ) from error
+            except openai.APIStatusError as error:
+                raise RolloutsFailed(
+                    f"endpoint={self._client.base_url} refuses model.source={self._model!r}: {error.message}"
+                ) from error
         choice = answer.choices[0]
         return Completion(
             prompt_ids=np.zeros(0, np.int32),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import openai
 import pytest
 
 from envs.prompts import Message
+from rollout.collect import RolloutsFailed
 from rollout.endpoint import EndpointPolicy
 from rollout.types import Completion, Sampling
 from tests.fakes import completion, plain
@@ -120,7 +120,14 @@ def test_no_more_requests_than_allowed_are_under_way(server: ChatServer) -> None
     assert (len(server.bodies), server.most_at_once) == (9, 3)
 
 
-def test_a_refused_request_is_a_crash(server: ChatServer) -> None:
+def test_a_refused_request_names_endpoint_model_and_reason(server: ChatServer) -> None:
     server.status = 400
-    with pytest.raises(openai.BadRequestError, match="broken"):
+    with pytest.raises(RolloutsFailed, match=rf"endpoint={server.url}/ refuses model.source='some': .*broken"):
+        asked(EndpointPolicy(url=server.url, model="some"))
+
+
+def test_an_address_where_nothing_answers_is_named(server: ChatServer) -> None:
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(RolloutsFailed, match=f"nothing answers at endpoint={server.url}/: start the server"):
         asked(EndpointPolicy(url=server.url, model="some"))
