@@ -1,6 +1,7 @@
 """The one file that knows the OpenAI client: any chat-completions endpoint as a policy to evaluate."""
 
 import asyncio
+import logging
 
 import numpy as np
 import openai
@@ -18,6 +19,8 @@ class EndpointPolicy:
     """
 
     def __init__(self, *, url: str, model: str, concurrency: int = 32, api_key: str = "none") -> None:
+        for chatty in ("httpx", "openai"):  # a line for every request
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._client = openai.AsyncOpenAI(base_url=url, api_key=api_key)
         self._model = model
         self._places = asyncio.Semaphore(concurrency)
