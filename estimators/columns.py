@@ -33,8 +33,7 @@ def _converted(name: str, given: NDArray[Any], wanted: np.dtype[np.generic]) -> 
     with np.errstate(invalid="ignore", over="ignore"):  # a value that does not fit is named below
         result: NDArray[Any] = given.astype(wanted)
         same = (result.astype(given.dtype) == given) & ((result < 0) == (given < 0))  # uint64 wraps there and back
-    if given.dtype.kind == "f":
-        same |= np.isnan(given) & (wanted.kind == "f")  # NaN passes here and is refused as not finite later
+    same |= np.isnan(given) & (wanted.kind == "f")  # NaN passes here and is refused as not finite later
     refuse(name, given, ~same, f"does not fit {wanted} without loss: convert the column before building the batch")
     return result
 

@@ -22,6 +22,7 @@ sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent
 from envs import WORLDS, Env, make  # noqa: E402
 from rollout import cluster  # noqa: E402
 from rollout.pool import WORKER  # noqa: E402
+from trainer.tasks import spread  # noqa: E402
 
 EPISODES, QUICK_EPISODES = 400, 60
 SUMMED_UP = 256  # episodes of the pool's figures in the last line, which are the worst world's
@@ -33,8 +34,7 @@ SPEC = cluster.ActorSpec(num_cpus=0.001, env={"OMP_NUM_THREADS": "1", "CUDA_VISI
 def measure_world(name: str, options: Mapping[str, Any], episodes: int) -> dict[str, float]:
     """Expert episodes: milliseconds of a reset, steps per second of processor time. The expert is not timed."""
     env = make(name, **options)
-    tasks = env.tasks("train")
-    tasks = [tasks[place * len(tasks) // episodes] for place in range(min(episodes, len(tasks)))]
+    tasks = spread(env.tasks("train"), episodes)
     _play(env, tasks[:5])
     resets, spent, steps = [], 0.0, 0
     for task in tasks:

@@ -221,3 +221,11 @@ def test_auto_eps_is_measured_once_then_frozen_and_reported(rows):
     assert ready == build("bipace", eps=0.01, centroid="first")
     assert ready(batch).diagnostics["eps"] == 0.01
     assert calibrated(ready, rows(reward=[0.0])) is ready
+
+
+@pytest.mark.parametrize(("centroid", "eps"), [("mean", 0.14), ("first", 0.28)])
+def test_auto_eps_is_measured_with_the_estimators_own_centroid(rows, centroid, eps):
+    # 0, 20 and 40 degrees, and three copies far off: the third is 0.134 from the mean of two, 0.234 from the first.
+    angles = np.deg2rad(np.array([0.0, 20.0, 40.0, 150.0, 150.0, 150.0]))
+    batch = rows(reward=np.zeros(6), embedding=np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    assert calibrated(build("bipace", eps="auto", centroid=centroid), batch).eps == eps

@@ -1,12 +1,14 @@
 """BiGPO's clusters against a loop over vectors, by hand, and the calibration of eps."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators import StepBatch
-from estimators.clusters import EPS_GRID, calibrate, cluster
+from estimators.clusters import EPS_GRID, SINGLETON_BAR, calibrate, cluster
 
 
 def slow_clusters(batch, eps, centroid):
@@ -24,6 +26,19 @@ def slow_clusters(batch, eps, centroid):
     for group, clusters in members.items():
         label.update({i: (group, number) for number, rows in enumerate(clusters) for i in rows})
     return [label[i] for i in range(len(batch))]
+
+
+def slow_eps(batch, centroid):
+    """What `calibrate` says it returns, by trying every eps."""
+    found = []
+    for eps in EPS_GRID:
+        sizes = Counter(slow_clusters(batch, eps, centroid))
+        singletons = sum(size == 1 for size in sizes.values())
+        rows_of = Counter(batch.group.tolist())
+        collapsed = sum(max(n for (g, _), n in sizes.items() if g == group) > rows_of[group] / 2 for group in rows_of)
+        found.append((eps, singletons <= SINGLETON_BAR * len(sizes), collapsed))
+    allowed = [(eps, few) for eps, few, collapsed in found if collapsed <= found[0][2]]
+    return next((eps for eps, few in allowed if few), allowed[-1][0])
 
 
 def partition(labels):
@@ -116,6 +131,20 @@ def test_the_pass_runs_by_trajectory_and_time_not_by_row(rows):
 def test_clusters_never_cross_groups(rows):
     batch = rows(group=[0, 0, 1], embedding=np.ones((3, 2), np.float32))
     assert cluster(batch, batch.embedding, 0.5, "mean").label.tolist() == [0, 0, 1]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lengths=st.lists(st.lists(st.integers(1, 8), min_size=1, max_size=4), min_size=2, max_size=4),
+    spread=st.sampled_from([0.1, 0.3, 0.6, 1.0]),
+    centroid=st.sampled_from(["mean", "first"]),
+)
+def test_calibration_equals_trying_every_eps(random_columns, seed, lengths, spread, centroid):
+    columns, rng = random_columns(seed, lengths), np.random.default_rng(seed)
+    places = rng.integers(3, size=len(columns["time"]))
+    embedding = np.eye(4)[places] + spread * rng.standard_normal((len(places), 4))
+    batch = StepBatch(**{**columns, "embedding": embedding.astype(np.float32)})
+    assert calibrate(batch, batch.embedding, centroid) == slow_eps(batch, centroid)
 
 
 def test_calibration_takes_the_smallest_eps_with_few_singletons(rows):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch, build, requires
+from estimators import ESTIMATORS, StepBatch, build, requires
+from estimators.base import needs_revisions
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -158,5 +159,6 @@ def test_missing_or_impossible_columns_are_refused_with_the_remedy(rows, columns
 
 def test_facts_that_the_trainer_asks_for():
     assert requires(build("ibpo")) == {"repair", "edited"}
+    assert [name for name in ESTIMATORS if needs_revisions(build(name))] == ["ibpo"]
     made = build("ibpo")
     assert (made.boost, made.success_reward, made.norm) == (0.6, 10.0, "mean_std")

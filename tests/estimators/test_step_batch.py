@@ -9,6 +9,7 @@ import pytest
 
 import estimators.base
 from estimators import UNPARSED, Advantages, StepBatch, action_key, calibrated, group_based, hidden_layer, requires
+from estimators.base import needs_revisions
 
 GOOD = {
     "group": [0, 0, 0, 1],
@@ -52,6 +53,7 @@ BAD = [
     (with_row("group", 0, 1), r"row 0: trajectory=3 group=1 puts the trajectory in a second group"),
     (with_row("embedding", 2, 0.0), r"row 2: embedding has squared length 0.0 .*check the layer"),
     (with_row("embedding", 1, np.nan), r"row 1: embedding has squared length nan"),
+    ({**GOOD, "embedding": np.diag([1.0, np.nan, 1.0, 1.0])}, r"row 1: embedding has squared length nan in float32"),
     (with_row("embedding", 1, 1e30), r"row 1: embedding has squared length inf"),
     (with_row("repair", 2, 1.5), r"row 2: repair=1.5 is not in \[0, 1\]"),
     (with_row("repair", 2, np.nan), r"row 2: repair=nan is not in \[0, 1\]"),
@@ -143,6 +145,15 @@ def test_a_plain_function_may_state_its_facts_as_attributes():
         hidden_layer(needy)
     needy.layer = -2
     assert hidden_layer(needy) == -2
+
+
+@pytest.mark.parametrize(("column", "revisions"), [("repair", True), ("edited", True), ("embedding", False)])
+def test_either_column_of_the_revision_phase_asks_for_it(column, revisions):
+    def needy(batch):
+        return Advantages(value=np.zeros(len(batch)))
+
+    needy.requires = [column]
+    assert needs_revisions(needy) is revisions
 
 
 def test_the_examples_in_the_docstrings_hold():
