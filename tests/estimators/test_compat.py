@@ -64,6 +64,12 @@ def test_by_trajectory_a_lone_rollout_of_many_rows_keeps_its_return(rows):
     assert build("grpo", lone="raw", episode_stats="row")(batch).value.tolist() == [0.0, 0.0]
 
 
+def test_a_lone_repaired_rollout_keeps_its_return_with_the_bonus(rows):
+    batch = rows(reward=[4.0], repair=[0.5], edited=[False])
+    assert build("ibpo", lone="raw")(batch).value.tolist() == [4.0 + 0.6 * 10.0 * 0.5]
+    assert build("ibpo")(batch).value.tolist() == [0.0]
+
+
 def test_similar_states_are_one_anchor_group(rows):
     # States 0 and 1 are similar, 2 is not: G 8 and 0 are compared, +-4 at A_S. A_E of three rollouts: mean 4.
     batch = rows(reward=[8.0, 0.0, 4.0], state=[0, 1, 2], similar=[5, 5, 6])
