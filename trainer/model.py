@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2Tokenizer,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -59,7 +60,8 @@ def build_tiny(corpus: Sequence[str], spec: TinySpec, cache: Path) -> Path:
 def train_tokenizer(corpus: Sequence[str], spec: TinySpec) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of at most `spec.vocab_size` tokens, with a chat template for multi-turn text."""
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    loaded = Qwen2Tokenizer().backend_tokenizer  # what a folder with a Qwen2 is loaded as, whatever its file says
+    bpe.normalizer, bpe.pre_tokenizer = loaded.normalizer, loaded.pre_tokenizer
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=spec.vocab_size,

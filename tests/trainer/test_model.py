@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from trainer.model import build_tiny
@@ -68,6 +69,13 @@ def test_a_policy_is_a_hugging_face_folder_whose_vocabulary_has_room_for_every_i
     assert tokenizer.decode(ids[0]) == "get 3 hemp"
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight  # pyright: ignore
+
+
+def test_the_tokenizer_cuts_text_as_it_was_trained_to(tiny: Path) -> None:
+    loaded, written = AutoTokenizer.from_pretrained(tiny), Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    for text in (*CORPUS, "click[b27869] costs 100.00 dollars", "don't  go to drawer 12\n"):
+        assert loaded.encode(text) == written.encode(text).ids
+        assert loaded.decode(loaded.encode(text)) == text
 
 
 def test_a_kill_half_way_leaves_no_policy_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
