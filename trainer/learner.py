@@ -101,7 +101,8 @@ class Learner:
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
         """`config.optimizer_steps` optimizer steps over the rows in the mask, split by trajectory in the seed's order.
 
-        Without KL and entropy terms only advantages have a gradient: what has an advantage of 0 is counted, not run.
+        Without KL and entropy terms only advantages have a gradient: what has an advantage of 0, or one below 0 that
+        weighs nothing, is counted, not run.
         Raises ValueError where targets do not fit the batch or the loss, or leave fewer trajectories than steps.
         """
         targets.check_fits(batch)
@@ -118,7 +119,8 @@ class Learner:
             rollout_logprobs=targets.rollout_logprobs if loss.importance_cap is not None else None,
         )
         if loss.kl_coef == loss.entropy_coef == 0:
-            minibatches = [_with_credit(chains, targets.advantage) for chains in minibatches]
+            credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
+            minibatches = [_with_credit(chains, credit) for chains in minibatches]
         report = self._optimize("learn", batch, columns, minibatches)
         if targets.rollout_logprobs is None:
             return report
@@ -203,9 +205,9 @@ def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[l
     return split_by_trajectory(batch, find_chains(batch, rows), parts=parts, seed=seed)
 
 
-def _with_credit(chains: Sequence[Chain], advantage: Float32) -> list[Chain]:
-    """Those with an advantage in any of their rows; one in any case, as the optimizer steps without a gradient too."""
-    return [chain for chain in chains if np.any(advantage[list(chain)])] or list(chains[:1])
+def _with_credit(chains: Sequence[Chain], credit: Float32) -> list[Chain]:
+    """Those with credit in any of their rows; one in any case, as the optimizer steps without a gradient too."""
+    return [chain for chain in chains if np.any(credit[list(chain)])] or list(chains[:1])
 
 
 def _weights(

@@ -171,16 +171,19 @@ def test_loss_options_reach_the_ranks(
 
 
 @pytest.mark.parametrize("optimizer_steps", [1, 3])
+@pytest.mark.parametrize(("negative_weight", "uncredited"), [(1.0, 0.0), (0.0, -1.0)])
 def test_what_has_no_credit_is_counted_but_not_run(
-    start: Starter, batch: TokenBatch, tmp_path: Path, optimizer_steps: int
+    start: Starter, batch: TokenBatch, tmp_path: Path, optimizer_steps: int, negative_weight: float, uncredited: float
 ) -> None:
     """A KL term too weak to show keeps every row in the passes: the weights after it are the same."""
     found: list[dict[str, Tensor]] = []
     tokens: list[int] = []
     for name, kl_coef in (("skipped", 0.0), ("run", 1e-12)):
-        learner = start(replace(CONFIG, optimizer_steps=optimizer_steps, loss=LossConfig(kl_coef=kl_coef)))
+        loss = LossConfig(kl_coef=kl_coef, negative_weight=negative_weight)
+        learner = start(replace(CONFIG, optimizer_steps=optimizer_steps, loss=loss))
         targets = off_policy(batch, learner.score(batch).logprobs)
-        credit = np.where(batch.trajectory == batch.trajectory[0], targets.advantage, 0.0)  # one of six trajectories
+        one_of_six = batch.trajectory == batch.trajectory[0]
+        credit = np.where(one_of_six, np.abs(targets.advantage), uncredited)
         tokens.append(learner.learn(batch, replace(targets, advantage=credit), seed=0).tokens)
         found.append(weights_of(learner, tmp_path / name))
     assert tokens[0] < 0.8 * tokens[1]
