@@ -54,6 +54,7 @@ BAD = [
     (with_row("embedding", 2, 0.0), r"row 2: embedding has squared length 0.0 .*check the layer"),
     (with_row("embedding", 1, np.nan), r"row 1: embedding has squared length nan"),
     ({**GOOD, "embedding": np.diag([1.0, np.nan, 1.0, 1.0])}, r"row 1: embedding has squared length nan in float32"),
+    ({**GOOD, "embedding": np.diag([1.0, 1e300, 1.0, 1.0])}, r"row 1: embedding=1e\+300 does not fit float32"),
     (with_row("embedding", 1, 1e30), r"row 1: embedding has squared length inf"),
     (with_row("repair", 2, 1.5), r"row 2: repair=1.5 is not in \[0, 1\]"),
     (with_row("repair", 2, np.nan), r"row 2: repair=nan is not in \[0, 1\]"),
