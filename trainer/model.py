@@ -49,7 +49,8 @@ def build_tiny(corpus: Sequence[str], spec: TinySpec, cache: Path) -> Path:
 
     Returns the Hugging Face folder, named by the hash of what went in; made once, then reused.
     """
-    digest = xxhash.xxh3_64_hexdigest(json.dumps([asdict(spec), list(corpus), CHAT_TEMPLATE]).encode())
+    made_of = [asdict(spec), list(corpus), CHAT_TEMPLATE, Qwen2Tokenizer.__name__]
+    digest = xxhash.xxh3_64_hexdigest(json.dumps(made_of).encode())
     folder = cache / f"tiny-{digest}"
     if not (folder / "config.json").exists():
         tokenizer = train_tokenizer(corpus, spec)
