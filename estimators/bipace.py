@@ -106,6 +106,6 @@ class Bipace(Grpo):
         fallback = leave_one_out if self.no_contrast == "leave_one_out" else np.zeros(len(batch))
         report = {
             "keys_per_cluster": len(alike.size) / len(clusters.size),
-            "parse_rate": float((batch.action != UNPARSED).mean()),
+            "parse_rate": float((~batch.invalid & (batch.action != UNPARSED)).mean()),
         }
         return np.where(n > m, against, fallback), n > m, report

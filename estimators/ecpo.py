@@ -1,4 +1,4 @@
-"""ECPO: step credit per action, less of it where the action is rare or actions explain little (2606.05885)."""
+"""ECPO: step credit per action, less where the action or the state is rare or actions explain little (2606.05885)."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,18 @@ class Ecpo(Grpo):
     """A = A_E + omega * rho(s) * A_act (2606.05885).
 
     In an anchor group of mean V, an action taken m times with mean return Q has A_act = (m Q + kappa V) / (m + kappa)
-    - V, over the anchor's std with "mean_std" (reading: one setting drives both levels, as in GiGPO). rho = between /
-    (between + within), the share of the anchor's variance of returns that lies between actions (reading: the paper
-    names the two parts and the gate, not the curve). kappa 2. Assumes that noise inside an action is noise of the
-    whole anchor: a state where one action was ever tried gets no step credit.
+    - V, over the anchor's std with "mean_std" (reading: one setting drives both levels, as in GiGPO). rho = tanh(n /
+    tau) * between / (between + within): n rows in the anchor, and the share of their variance of returns that lies
+    between actions. The gate is known to us from a published summary of the paper; kappa is 2 there, tau is not told
+    (reading: 2 as well). Assumes that noise inside an action is noise of the whole anchor: a state where one action
+    was ever tried gets no step credit.
     Diagnostics: `flat_group_share`, sizes (`size_report`), `gate_mean`, rho over rows.
     """
 
     gamma: float = 0.95
     omega: float = 1.0
     kappa: float = 2.0
+    tau: float = 2.0
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
@@ -37,7 +39,8 @@ class Ecpo(Grpo):
         m = alike.size[alike.label]
         action_value = alike.mean(returns)[alike.label]
         contrast = action_value - stats.mean[label]
-        gate = np.where(stats.signal, _between(anchors, contrast, returns - action_value), 0.0)
+        trusted = np.tanh(anchors.size / self.tau) * _between(anchors, contrast, returns - action_value)
+        gate = np.where(stats.signal, trusted, 0.0)
         step = contrast * (m / (m + self.kappa)) / stats.scale[label]
         sizes = size_report(anchors, batch.groups)
         return Advantages(

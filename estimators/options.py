@@ -31,11 +31,12 @@ RANGES: Mapping[str, Range] = {
     "kappa": Range(),
     "layer": Range(low=-math.inf, integer=True),
     "depth": Range(integer=True),
-    "alpha": Range(),
+    "alpha": Range(high=100.0),  # of weights (k + 1)^alpha, which must stay finite
     "success_reward": Range(low=1e-6),
     "boost": Range(high=1.0),
     "decay": Range(high=1.0),
     "trace": Range(high=1.0),
+    "tau": Range(low=1e-6),
     "floor": Range(low=1e-6),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "no_contrast": ("leave_one_out", "zero"),
     "centroid": ("mean", "first"),
     "baseline": ("none", "group"),
+    "silent": ("count", "skip"),
 }
 
 

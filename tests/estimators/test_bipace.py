@@ -109,6 +109,12 @@ def test_an_unparsed_row_does_not_borrow_another_rows_code(rows):
     assert build("bipace", norm="mean")(batch).diagnostics["keys_per_cluster"] == 2.0
 
 
+def test_the_parse_rate_counts_broken_responses_whatever_is_compared(rows):
+    batch = rows(reward=[8.0, 4.0, 0.0], action=[1, 2, 3], invalid=[True, False, False], **ONE_STATE)
+    rates = {build("bipace", variant=variant)(batch).diagnostics["parse_rate"] for variant in CONTRASTS}
+    assert rates == {2 / 3}
+
+
 def test_diagnostics_by_hand(rows):
     # Group 0: a cluster with actions 1 1 2, a cluster with one action; group 1: a singleton and a pair of one action.
     embedding = np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1, 0, 1, 1]]

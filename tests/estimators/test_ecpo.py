@@ -12,7 +12,7 @@ LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size
 SEED = st.integers(0, 2**32 - 1)
 
 
-def slow(batch, gamma, kappa, norm):
+def slow(batch, gamma, kappa, norm, tau):
     future = returns(batch, gamma, rewards(batch))
     result, gates = np.zeros(len(batch)), np.zeros(len(batch))
     for i in range(len(batch)):
@@ -24,7 +24,7 @@ def slow(batch, gamma, kappa, norm):
         between = np.mean([(q[j] - v) ** 2 for j in same])
         within = np.mean([(future[j] - q[j]) ** 2 for j in same])
         m = len(takes(batch, i))
-        gates[i] = between / (between + within)
+        gates[i] = np.tanh(len(same) / tau) * between / (between + within)
         scale = np.std(future[same], ddof=1) + 1e-6 if norm == "mean_std" else 1.0
         result[i] = gates[i] * ((m * q[i] + kappa * v) / (m + kappa) - v) / scale
     return result, gates
@@ -37,26 +37,28 @@ def slow(batch, gamma, kappa, norm):
     kappa=st.sampled_from([0.0, 2.0]),
     norm=st.sampled_from(["mean", "mean_std"]),
     omega=st.sampled_from([0.5, 1.0]),
+    tau=st.sampled_from([0.5, 2.0, 10.0]),
     unparsed=st.booleans(),
 )
-def test_ecpo_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, kappa, norm, omega, unparsed):
+def test_ecpo_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, kappa, norm, omega, tau, unparsed):
     columns = random_columns(seed, lengths)
     if unparsed:
         columns["action"] = np.where(columns["action"] == 2, UNPARSED, columns["action"])
     batch = StepBatch(**columns)
-    fast = build("ecpo", gamma=gamma, kappa=kappa, norm=norm, omega=omega)(batch)
-    step, gates = slow(batch, gamma, kappa, norm)
+    fast = build("ecpo", gamma=gamma, kappa=kappa, norm=norm, omega=omega, tau=tau)(batch)
+    step, gates = slow(batch, gamma, kappa, norm, tau)
     whole = build("grpo", norm=norm)(batch).value + omega * step
     np.testing.assert_allclose(fast.value, whole, rtol=1e-9, atol=1e-9)
     assert fast.diagnostics["gate_mean"] == pytest.approx(gates.mean(), abs=1e-9)
 
 
 def test_ecpo_by_hand(rows):
-    # Actions a a b with G = 8 4 0: V = 4, Q = 6 and 0. Between: (4 + 4 + 16) / 3, within: (4 + 4) / 3: rho = 3/4.
-    # kappa 2: a has 2/4 of 6 - 4, b 1/3 of 0 - 4. A_E = 4 0 -4.
+    # Actions a a b with G = 8 4 0: V = 4, Q = 6 and 0. Between: (4 + 4 + 16) / 3, within: (4 + 4) / 3: 3/4,
+    # of which tanh(3 / 2) is trusted. kappa 2: a has 2/4 of 6 - 4, b 1/3 of 0 - 4. A_E = 4 0 -4.
     batch = rows(reward=[8.0, 4.0, 0.0], action=[1, 1, 2])
     value = build("ecpo", norm="mean")(batch).value
-    assert value.tolist() == pytest.approx([4.0 + 0.75, 0.75, -4.0 - 1.0], abs=1e-12)
+    trust = 0.9051482536448664
+    assert value.tolist() == pytest.approx([4.0 + 0.75 * trust, 0.75 * trust, -4.0 - trust], abs=1e-12)
 
 
 @given(seed=SEED, lengths=LENGTHS, kappa=st.sampled_from([0.0, 2.0]))
@@ -64,15 +66,17 @@ def test_the_gate_apart_ecpo_is_bipaces_q_with_kappa_over_anchor_groups(random_c
     batch = StepBatch(**random_columns(seed, lengths))
     q = build("bipace", eps=0.0, kappa=kappa, no_contrast="zero")(batch).value - build("grpo")(batch).value
     gated = build("ecpo", kappa=kappa)(batch).value - build("grpo")(batch).value
-    gates = slow(batch, 0.95, kappa, "mean")[1]
+    gates = slow(batch, 0.95, kappa, "mean", 2.0)[1]
     np.testing.assert_allclose(gated, gates * q, atol=1e-9)
 
 
 @given(seed=SEED, lengths=LENGTHS)
-def test_an_action_of_its_own_for_every_row_opens_the_gate(random_columns, seed, lengths):
+def test_where_little_evidence_is_trusted_an_action_of_its_own_for_every_row_opens_the_gate(
+    random_columns, seed, lengths
+):
     columns = random_columns(seed, lengths)
     batch = StepBatch(**{**columns, "action": np.arange(len(columns["action"]))})
-    opened = build("ecpo", kappa=0.0)(batch).value
+    opened = build("ecpo", kappa=0.0, tau=1e-6)(batch).value
     np.testing.assert_allclose(opened, build("gigpo")(batch).value, atol=1e-9)
 
 
@@ -89,7 +93,7 @@ def test_one_action_or_omega_0_is_grpo_exactly(random_columns, seed, lengths):
 def test_diagnostics_hold_gigpos_sizes(rows):
     batch = rows(reward=[8.0, 4.0, 0.0, 1.0], action=[1, 1, 2, 1], state=[0, 0, 0, 5])
     seen, gigpo = build("ecpo")(batch).diagnostics, build("gigpo")(batch).diagnostics
-    assert seen == {**gigpo, "gate_mean": pytest.approx(0.75 * 3 / 4)}
+    assert seen == {**gigpo, "gate_mean": pytest.approx(np.tanh(1.5) * 0.75 * 3 / 4)}
 
 
 def test_the_defaults_are_the_papers():
