@@ -17,9 +17,10 @@ class Ibpo(Grpo):
     """GRPO of R' = R + boost * success_reward * s on failed rollouts, s the `repair` column (2605.16302).
 
     s = min(1, 0.5 * number of revisions that succeeded), made by the revision phase; boost 0.6, so that no failure
-    outranks a success where outcomes are all or nothing. A rollout failed if its environment rewards sum to less than `success_reward` (reading: graded
-    outcomes below full marks failed). Mask: on a failed rollout with s > 0 only its `edited` rows give gradient, and
-    no row of a failed rollout with a positive advantage does: an all-failed group would reinforce the edited error.
+    outranks a success where outcomes are all or nothing. A rollout failed if its environment rewards sum to less than
+    `success_reward` (reading: graded outcomes below full marks failed). Mask: on a failed rollout with s > 0 only its
+    `edited` rows give gradient, and no row of a failed rollout with a positive advantage does: an all-failed group
+    would reinforce the edited error.
     Assumes that a failure one edit away from success is a near miss, and that the edit is where it went wrong.
 
     Diagnostics: p `success_share`, f `repaired_share` and s `repair_mean` over rollouts (s over the repaired ones);

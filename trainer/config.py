@@ -61,7 +61,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvConfig:
-    """world and options as for `envs.make`; style of the prompts; history: past turns shown."""
+    """world and options as for `envs.make`; style of the prompts; history: past turns shown.
+
+    overlap: accept validation tasks that are trained on, to reproduce a published split that leaks.
+    """
 
     world: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class EnvConfig:
     history: int = 2
     train_split: str = "train"
     validation_split: str = "test"
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         _refuse(self, "env", ("history", self.history >= 0, "0 (no past turn) or more"))

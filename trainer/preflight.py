@@ -8,7 +8,7 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def plan_evaluation(config: EvaluateConfig) -> World:
     check_machine(config.cluster, serves=config.endpoint is None)
     if config.endpoint is None:
         model_folder(config.model)
-    return open_world(config.env)
+    return open_world(replace(config.env, overlap=True))  # nothing is trained here
 
 
 def plan_warmstart(config: WarmstartConfig) -> World:

@@ -37,6 +37,10 @@ def train(config: TrainConfig, display: Display) -> RunResult:
     output = Path(config.output).absolute()
     plan = plan_training(config)
     output.mkdir(parents=True, exist_ok=True)
+    if leaked := plan.world.leaked:
+        display.stage(
+            f"this split leaks: {len(leaked)} of {len(plan.world.validation)} validation tasks are trained on"
+        )
     with assembled(config, plan.world, display) as parts:
         (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
         run = _Run(config, output, parts, plan, display)

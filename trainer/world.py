@@ -20,6 +20,11 @@ class World:
     train: tuple[str, ...]
     validation: tuple[str, ...]
 
+    @property
+    def leaked(self) -> frozenset[str]:
+        """Validation tasks that are trained on."""
+        return frozenset(self.train) & frozenset(self.validation)
+
     def kind(self, task_id: str) -> str:
         return self.env.kind(task_id)
 
@@ -34,13 +39,14 @@ def open_world(config: EnvConfig) -> World:
     ):
         if not tasks:
             raise ConfigError(f"env.{name}_split={split!r} has no task: choose another split or other data")
-    shared = set(train) & set(validation)
-    if shared:
+    world = World(env=env, prompter=prompter(config.world, config.style), train=train, validation=validation)
+    if world.leaked and not config.overlap:
         raise ConfigError(
-            f"{len(shared)} tasks are both in env.train_split={config.train_split!r} and "
-            f"env.validation_split={config.validation_split!r}, {min(shared)!r} the first: choose disjoint splits"
+            f"{len(world.leaked)} tasks are both in env.train_split={config.train_split!r} and "
+            f"env.validation_split={config.validation_split!r}, {min(world.leaked)!r} the first: choose disjoint "
+            "splits, or set env.overlap=true to reproduce a published split that leaks"
         )
-    return World(env=env, prompter=prompter(config.world, config.style), train=train, validation=validation)
+    return world
 
 
 def _typed_options(config: EnvConfig) -> dict[str, Any]:

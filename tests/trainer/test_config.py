@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Estimator
 from trainer.config import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
-from trainer.preflight import estimator_of
+from trainer.preflight import estimator_of, plan_evaluation
 from trainer.typed import ConfigError, build
+from trainer.world import open_world
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS = {
@@ -53,6 +54,18 @@ def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_command_composes_to_its_type(name: str) -> None:
     assert type(build(KINDS[name], composed(name))) is KINDS[name]
+
+
+def test_the_leaking_split_of_the_public_code_is_a_preset_that_trains_on_what_it_validates() -> None:
+    env = build(TrainConfig, composed("train", "env=webshop_verl_agent", "env.options.shop_size=200")).env
+    world = open_world(env)
+    assert env.overlap
+    assert world.leaked == set(world.validation)
+
+
+def test_an_evaluation_trains_on_nothing_so_its_splits_may_overlap() -> None:
+    config = composed("evaluate", "env=textcraft", "env.validation_split=agentgym", "endpoint=http://localhost:1")
+    assert plan_evaluation(build(EvaluateConfig, config)).leaked
 
 
 def settings(config: Any, path: str = "") -> set[str]:
