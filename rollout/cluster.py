@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+
+_DEATHS = (RayActorError, OutOfMemoryError)  # the second: killed by Ray's memory monitor
 
 
 class ActorDied(RuntimeError):
@@ -48,15 +50,7 @@ class Remote:
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
         """Raises ActorDied, ActorTimeout, or what the method raised."""
-        reference = self.submit(method, *args, **kwargs)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(reference.future()), timeout_s)
-        except TimeoutError as error:
-            raise ActorTimeout(f"{method} did not answer within {timeout_s} s") from error
-        except RayActorError as error:
-            raise ActorDied(f"actor died during {method}") from error
-        except RayTaskError as error:
-            raise _cause(error) from error
+        return await answer(self.submit(method, *args, **kwargs), method, timeout_s)
 
     def kill(self) -> None:
         ray.kill(self._handle)
@@ -106,13 +100,25 @@ def _resolve(target: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
+async def answer(reference: "ray.ObjectRef[Any]", method: str, timeout_s: float | None = None) -> Any:
+    """Wait for a submitted call of `method`, in asyncio. Raises ActorDied, ActorTimeout, or what it raised."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(reference.future()), timeout_s)
+    except TimeoutError as error:
+        raise ActorTimeout(f"{method} did not answer within {timeout_s} s") from error
+    except _DEATHS as error:
+        raise ActorDied(f"actor died during {method}") from error
+    except RayTaskError as error:
+        raise _cause(error) from error
+
+
 def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None = None) -> list[Any]:
     """Wait for all. Raises ActorDied, ActorTimeout, or the first method's own error."""
     try:
         return ray.get(list(references), timeout=timeout_s)
     except GetTimeoutError as error:
         raise ActorTimeout(f"no answer within {timeout_s} s") from error
-    except RayActorError as error:
+    except _DEATHS as error:
         raise ActorDied(str(error)) from error
     except RayTaskError as error:
         raise _cause(error) from error

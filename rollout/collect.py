@@ -11,7 +11,7 @@ from types import MappingProxyType
 from envs.base import Ending, EnvStep
 from envs.prompts import Prompter, Turn
 from rollout.policy import Exchange, Key, Policy, PromptTooLong
-from rollout.pool import EnvPool, Episode, EpisodeFailed
+from rollout.pool import ENV_TIMEOUT, WORKER_DIED, WORKER_LOST, EnvPool, Episode, EpisodeFailed
 from rollout.ranges import refuse_outside
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Step, Trajectory
@@ -50,14 +50,17 @@ class Job:
 class RolloutConfig:
     """history: past turns shown in the prompt. success_reward: what the training pays for a solved task.
 
-    retries: how often a failed episode is run again from its seed before its group is dropped.
+    retries: how often a failed episode is run again from its seed before its group is dropped. Those of one task that
+    kill or hang their workers share them; episodes that were in the same worker are run again free of charge.
     max_failure_share: dropped groups over asked groups, above which collecting stops.
+    env_timeout_s: seconds that a worker may be at one reset or step, its start included; then it counts as hung.
     """
 
     history: int
     success_reward: float = 10.0
     retries: int = 2
     max_failure_share: float = 0.25
+    env_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         checks = (
@@ -65,6 +68,7 @@ class RolloutConfig:
             ("success_reward", 0.0 < self.success_reward < math.inf, "a value above 0"),
             ("retries", self.retries >= 0, "0 or more"),
             ("max_failure_share", 0.0 <= self.max_failure_share <= 1.0, "a value in [0, 1]"),
+            ("env_timeout_s", 0.0 < self.env_timeout_s < math.inf, "a value above 0"),
         )
         refuse_outside(self, "rollout", checks)
 
@@ -98,7 +102,10 @@ class Played:
 
 @dataclass(slots=True)
 class _Tally:
+    """workers_lost: by number of the task whose episode a worker was at when it died or hung."""
+
     failures: Counter[str] = field(default_factory=Counter[str])
+    workers_lost: Counter[int] = field(default_factory=Counter[int])
     last_failure: str = ""
     cut_prompts: int = 0
     cut_actions: int = 0
@@ -202,17 +209,26 @@ class _Run:
     patience: int | None
 
     async def rollout(self, job: Job, tally: _Tally, on_done: Callable[[Trajectory], None]) -> Trajectory | None:
-        """Play one rollout to its end, again from its seed if the world failed; None when it failed for good."""
+        """Play one rollout to its end, again from its seed if the world failed; None when it failed for good.
+
+        Bystanders of a lost worker cannot go round for ever: every loss is charged to one task, and a task that has
+        spent its tries is not begun again.
+        """
+        own, task = 0, job.task.number
         try:
-            for _ in range(1 + self.config.retries):
+            while max(own, tally.workers_lost[task]) <= self.config.retries:
                 try:
                     async with self.pool.episode() as episode:
                         trajectory = await self._play(episode, job, tally)
                 except EpisodeFailed as error:
                     tally.failures[error.reason] += 1
-                    tally.last_failure = str(error)
+                    if error.reason == WORKER_LOST:
+                        continue
+                    tally.last_failure = f"{error} (task {job.task.task_id})"
                     if error.reason == TOO_LONG:
                         return None
+                    own += 1
+                    tally.workers_lost[task] += error.reason in (WORKER_DIED, ENV_TIMEOUT)
                 else:
                     on_done(trajectory)
                     return trajectory

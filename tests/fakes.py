@@ -6,6 +6,7 @@ a codec of one token a character; and short ways to write down rollouts and to c
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -165,17 +166,28 @@ class Corridor:
 
 
 class TreacherousCorridor(Corridor):
-    """Tells its process for `pid` and how many of its kind that has for `made`; does not come back from `hang`."""
+    """Tells its process for `pid` and how many of its kind that has for `made`; does not come back from `hang`.
 
+    A reset to task "88" kills its process.
+    """
+
+    KILLS = "88"
     made = 0
 
     def __init__(self) -> None:
         super().__init__()
         TreacherousCorridor.made += 1
 
+    def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
+        if task_id == self.KILLS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset(task_id, seed=seed)
+
     def step(self, action: str) -> EnvStep:
         if action == "hang":
             time.sleep(3600)
+        if action == "doze":
+            time.sleep(2)
         if action == "broken data":
             raise EnvError(action)
         if action == "bug":

@@ -99,7 +99,8 @@ def playing(
     policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int, deterministic: bool = False
 ) -> Iterator[Collector]:
     """A collector over a pool of env workers."""
-    with closing(EnvPool(PoolConfig(world=env.world, options=env.options, workers=workers))) as pool:
+    workers_of = PoolConfig(world=env.world, options=env.options, workers=workers, timeout_s=rollout.env_timeout_s)
+    with closing(EnvPool(workers_of)) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout, deterministic=deterministic)
 
 

@@ -28,8 +28,11 @@ class Seen:
 
 
 class TextWorldEngine:
-    """One game at a time in the original. One instance per process: two in two threads corrupt each other, and each
-    discarded one leaves 4 MB behind."""
+    """One game at a time in the original.
+
+    All instances of a process belong in one thread, where they leave each other alone: they share a parser, which two
+    threads corrupt for each other. Each discarded one leaves 4 MB behind.
+    """
 
     def __init__(self) -> None:
         self._env: Any = AlfredDemangler(PddlEnv(EnvInfos(won=True, admissible_commands=True)))

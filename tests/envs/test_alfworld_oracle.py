@@ -96,6 +96,25 @@ def test_other_wording_and_a_start_at_a_receptacle_are_the_same_in_both_engines(
 
 
 @pytest.mark.slow
+def test_games_played_side_by_side_in_one_thread_leave_each_other_alone(original: type[ALFWorld]) -> None:
+    engines = [[original(engine=engine, households=HOUSEHOLDS) for _ in range(3)] for engine in ("native", "textworld")]
+    pairs, rng = list(zip(*engines, strict=True)), random.Random(0)
+    tasks = pairs[0][0].tasks("train")
+    now = [pair[0].reset(task) for pair, task in zip(pairs, tasks[::20], strict=True)]
+    assert now == [pair[1].reset(task) for pair, task in zip(pairs, tasks[::20], strict=True)]
+    for turn in range(30):
+        number = rng.randrange(3)
+        native, other = pairs[number]
+        if now[number].ending is not None or turn == 15:  # a new game among games under way
+            task = rng.choice(tasks)
+            now[number] = native.reset(task)
+            assert now[number] == other.reset(task)
+        action = choice(rng, now[number].admissible or (), ["mug 1"])
+        now[number] = native.step(action)
+        assert now[number] == other.step(action), action
+
+
+@pytest.mark.slow
 def test_the_expert_wins_in_the_original_too(original: type[ALFWorld]) -> None:
     env = original(engine="textworld", households=HOUSEHOLDS)
     for task in env.tasks("valid_unseen"):

@@ -238,12 +238,28 @@ def test_every_episode_is_given_back_failed_ones_too() -> None:
     assert sorted(pool.left) == list(range(1, pool.episodes + 1)) == [1, 2, 3, 4, 5, 6]
 
 
+def test_bystanders_of_lost_workers_are_played_again_without_using_up_a_retry() -> None:
+    undisturbed = collected("3", "2")
+    pool = LocalPool(before=failing("worker_lost", task_id="3", times=9))
+    found = collected("3", "2", pool=pool, retries=0)
+    assert plain(found.groups) == plain(undisturbed.groups)
+    assert (found.failures, found.dropped_groups) == ({"worker_lost": 9}, 0)
+
+
+@pytest.mark.parametrize("reason", ["worker_died", "env_timeout"])
+def test_siblings_share_the_retries_of_a_task_that_takes_its_workers_down(reason: str) -> None:
+    pool = LocalPool(before=failing(reason, task_id="3", times=99))
+    found = collected("3", "2", pool=pool, group_size=4, retries=2)
+    assert (found.failures, names(found)) == ({reason: 3}, [("2", [0, 1, 2, 3])])
+
+
 def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it() -> None:
     def four_tasks(*broken: int) -> Collected:
         return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
 
     assert four_tasks(1).dropped_groups == 1
-    told = r"2 of 4 groups dropped \(\{'env_error': 2\}; the last: env_error: 4 in episode 3\).*max_failure_share=0.25"
+    last = r"the last: env_error: 4 in episode 3 \(task 4\)"
+    told = rf"2 of 4 groups dropped \(\{{'env_error': 2\}}; {last}\).*max_failure_share=0.25"
     with pytest.raises(RolloutsFailed, match=told):
         four_tasks(1, 3)
 

@@ -5,24 +5,36 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 
 from envs import WORLDS
 from envs.alfworld.generate import write_households
 from envs.alfworld.household import Households
+from envs.base import EnvError
 from envs.prompts import prompter
 from rollout import cluster
-from rollout.cluster import ActorDied, ActorSpec, ActorTimeout
+from rollout.cluster import ActorDied, ActorSpec, ActorTimeout, Remote
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
-from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, Corridor, LocalPool, ScriptedPolicy, plain, tasks
+from tests.fakes import (
+    CORRIDOR_PROMPTS,
+    SAMPLING,
+    Corridor,
+    LocalPool,
+    ScriptedPolicy,
+    TreacherousCorridor,
+    plain,
+    tasks,
+)
 
 WORKERS = 2
 
@@ -135,6 +147,26 @@ def test_a_worker_plays_its_next_episode_in_an_environment_that_ended(monkeypatc
     assert len(made) == 2
 
 
+def test_an_environment_that_raised_is_not_played_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[TreacherousCorridor] = []
+
+    def make(**options: Any) -> TreacherousCorridor:
+        made.append(TreacherousCorridor())
+        return made[-1]
+
+    monkeypatch.setitem(WORLDS, "corridor", make)
+    worker = EnvWorker("corridor", {})
+    worker.reset(1, "2", 0)
+    with pytest.raises(EnvError):
+        worker.step(1, "broken data")
+    worker.release(1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        worker.reset(2, "no number", 0)
+    worker.release(2)
+    worker.reset(3, "2", 0)
+    assert len(made) == 3
+
+
 # --- broken ones --------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +178,7 @@ async def test_a_killed_worker_is_replaced_once_and_takes_only_its_own_episodes_
         async with episodes(pool, 1) as (in_its_place,):
             new = await pid(in_its_place)
             assert new not in (killed, other)
-            assert await failure(third) == "worker_died"
+            assert await failure(third) == "worker_lost"
         assert [await pid(second), await pid(fourth)] == [other, other]
     async with episodes(pool, 1) as (later,):
         assert await pid(later) == new
@@ -159,8 +191,7 @@ async def test_a_hung_worker_is_killed_and_replaced(pool: EnvPool) -> None:
         pool.config = replace(patient, timeout_s=2.0)
         found = await asyncio.gather(failure(first, "hang"), failure(third))
         pool.config = patient
-        assert found[0] == "env_timeout"
-        assert found[1] in ("env_timeout", "worker_died")  # it waited behind the other, or lost its worker to it
+        assert found == ["env_timeout", "worker_lost"]  # the second waited behind the first
         assert [await pid(second), await pid(fourth)] == [other, other]
         assert gone(hung)
     async with episodes(pool, 1) as (again,):
@@ -192,7 +223,8 @@ def test_a_worker_killed_in_the_middle_of_a_collection_changes_nothing_but_the_c
             os.kill(victims.pop(), signal.SIGKILL)
 
     found = collected(pool, ScriptedPolicy(play, before=kill))
-    assert set(found.failures) == {"worker_died"}
+    assert found.failures["worker_died"] == 1
+    assert set(found.failures) <= {"worker_died", "worker_lost"}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
@@ -210,8 +242,45 @@ def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_t
     found = collected(pool, ScriptedPolicy(once))
     assert hangs == []
     assert found.failures["env_timeout"] == 1
-    assert set(found.failures) <= {"env_timeout", "worker_died"}
+    assert set(found.failures) <= {"env_timeout", "worker_lost"}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+def survivors(pool: EnvPool, script: Callable[[Key], str], second: str, reason: str) -> list[str]:
+    """The groups that are left of four tasks, of which the second fails for `reason` as often as it is tried."""
+    config = RolloutConfig(history=6, retries=1, max_failure_share=0.25)
+    collector = Collector(policy=ScriptedPolicy(script), pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
+    asked = tasks("2", second, "3", "4")
+    found = asyncio.run(collector.collect(asked, group_size=4, sampling=SAMPLING, seed=0))
+    assert set(found.failures) <= {reason, "worker_lost"}
+    # Two tries for all siblings together, and one more where another worker was at a sibling by then.
+    assert 1 + config.retries <= found.failures[reason] <= config.retries + WORKERS
+    return [group.task_id for group in found.groups]
+
+
+def test_a_task_that_kills_its_worker_at_every_reset_costs_its_own_group_and_no_other(pool: EnvPool) -> None:
+    assert survivors(pool, play, TreacherousCorridor.KILLS, "worker_died") == ["2", "3", "4"]
+
+
+def test_a_task_that_hangs_at_every_first_step_costs_its_own_group_and_no_other(pool: EnvPool) -> None:
+    def script(key: Key) -> str:
+        if key[0] != 1:
+            return play(key)
+        patient = pool.config  # a new worker needs longer to start than this call is given
+        pool.config = replace(patient, timeout_s=2.0)
+        asyncio.get_running_loop().call_soon(setattr, pool, "config", patient)
+        return "hang"
+
+    assert survivors(pool, script, "1", "env_timeout") == ["2", "3", "4"]
+
+
+async def test_a_call_is_not_timed_while_it_waits_behind_others(pool: EnvPool) -> None:
+    async with episodes(pool, 1 + 2 * WORKERS) as under_way:
+        patient = pool.config
+        pool.config = replace(patient, timeout_s=4.0)
+        seen = await asyncio.gather(*(episode.step("doze") for episode in under_way))  # three in one worker, 6 s
+        pool.config = patient
+        assert [step.observation for step in seen] == ["doze?"] * len(under_way)
 
 
 def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_named(
@@ -257,3 +326,33 @@ def test_an_actor_gives_its_answer_its_own_error_or_the_name_of_its_death(ray_se
     actor.kill()
     with pytest.raises(ActorDied):
         cluster.gather([hanging])
+
+
+async def test_a_worker_killed_by_the_memory_monitor_has_died_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reference:
+        """Of a call that the monitor ended."""
+
+        def future(self) -> Future[Any]:
+            failed: Future[Any] = Future()
+            failed.set_exception(OutOfMemoryError("killed due to the node running low on memory"))
+            return failed
+
+    def get(references: list[Reference], *, timeout: float | None) -> list[Any]:
+        del timeout
+        return [reference.future().result() for reference in references]
+
+    class Handle:
+        """Ray's handle of an actor whose every call ends so."""
+
+        def __init__(self) -> None:
+            self.invoke = self
+
+        def remote(self, *_: Any) -> Reference:
+            return Reference()
+
+    monkeypatch.setattr("ray.get", get)
+    worker: Any = Remote(Handle())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ActorDied):
+        await worker.acall("step")
+    with pytest.raises(ActorDied):
+        worker.call("step")

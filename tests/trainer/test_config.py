@@ -259,6 +259,7 @@ def test_a_setting_out_of_range_is_refused(plain_train: dict[str, Any], path: st
         ("rollout.retries", -1),
         ("rollout.max_failure_share", -0.1),
         ("rollout.max_failure_share", 1.5),
+        ("rollout.env_timeout_s", 0.0),
         ("engine.count", 0),
         ("engine.max_num_seqs", 0),
         ("engine.tensor_parallel", 0),
