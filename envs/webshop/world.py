@@ -98,6 +98,7 @@ class WebShop:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Open the search page. Nothing in a shop is random once it is built, so the seed changes nothing."""
+        self.close()
         session = Session(goal=self._index(task_id))
         return self.restore(Snapshot(session=session, turns=0, last=self._seen(session, None, limit=False)))
 
