@@ -123,7 +123,7 @@ def test_a_reset_that_fails_leaves_no_episode_to_play_on(env: Env) -> None:
     env.reset(env.tasks("train")[0])
     with pytest.raises(EnvError, match="no such task"):
         env.reset("no such task")
-    with pytest.raises(EnvError, match="reset .* first"):
+    with pytest.raises(EnvError, match=r"reset .* first"):
         env.step("anything")
 
 
