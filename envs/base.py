@@ -36,7 +36,8 @@ class EnvStep:
     """What the agent gets back from `reset` or `step`.
 
     observation: the original environment's text, unchanged.
-    state_key: the anchor; two steps of one task with equal keys stand in the same state.
+    state_key: the anchor; steps of one task with equal keys count as one state. Where it is the observation, what was
+        not shown may differ.
     reward: the original's (1 on success; WebShop: the score at the purchase). The training reward is the rollout's.
     ending: None while the episode goes on.
     admissible: the actions the world would accept now, or None where it does not list them.
@@ -68,7 +69,7 @@ class Env(Protocol):
         ...
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
-        """Start the episode. Raises EnvError for an unknown task id."""
+        """Start the episode. Raises EnvError for an unknown task id, after which no episode is under way."""
         ...
 
     def step(self, action: str) -> EnvStep:

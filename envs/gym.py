@@ -75,8 +75,9 @@ class WorldGym(gymnasium.Env[str, str]):
         if asked:
             raise ValueError(f"reset has no option {next(iter(asked))!r}; its only one is 'task_id'")
         drawn = self._tasks[int(self.np_random.integers(len(self._tasks)))]
-        self._task_id = drawn if task_id is None else task_id
-        first = self._world.reset(self._task_id, seed=int(self.np_random.integers(_MAX_SEED)))
+        chosen = drawn if task_id is None else task_id
+        first = self._world.reset(chosen, seed=int(self.np_random.integers(_MAX_SEED)))
+        self._task_id = chosen
         return first.observation, self._info(first)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:

@@ -64,7 +64,8 @@ class Completion:
 class Step:
     """One agent turn: what was seen, said and done, and the training reward that the turn earned.
 
-    state_key: the anchor of the state the action was taken in. valid: format and grammar both held.
+    state_key: the anchor the action was taken at; steps of one task with equal keys count as one state.
+    valid: format and grammar both held.
     """
 
     observation: str

@@ -84,11 +84,6 @@ class Game:
     wording: Wording
 
 
-def load_game(path: Path) -> Game:
-    """A `game.tw-pddl` file. Raises EnvError for one that is missing or broken."""
-    return read_game(load_record(path), source=str(path))
-
-
 def load_record(path: Path) -> dict[str, Any]:
     """The JSON object of a game file. Raises EnvError for one that is missing or broken."""
     try:
@@ -102,17 +97,19 @@ def load_record(path: Path) -> dict[str, Any]:
 
 
 def read_game(record: Mapping[str, Any], *, source: str) -> Game:
-    """A game from the fields of its file. Raises EnvError for contents that are not ALFWorld's."""
-    task, grammar = split_task(record["grammar"])
+    """A game from the fields of its file, `source`. Raises EnvError for contents that are not ALFWorld's."""
     problem: str = record["pddl_problem"].lower()
     init, goal = problem.find("(:init"), problem.find("(:goal")
-    if not -1 < init < goal:
-        raise EnvError(f"{source}: the problem has no (:init ...) before its (:goal ...); fetch the file again")
     try:
+        if not -1 < init < goal:
+            raise ValueError("the problem has no (:init ...) before its (:goal ...)")
+        task, grammar = split_task(record["grammar"])
         facts = _facts(problem[init:goal])
         return _build(facts, task=task, goal=_goal(problem[goal:]), wording=read_wording(grammar))
     except (KeyError, IndexError, ValueError) as error:
-        raise EnvError(f"{source} is not built like ALFWorld's games: {error!r}") from error
+        raise EnvError(
+            f"{source} is not built like ALFWorld's games ({error!r}); fetch the data again: stepcredit data alfworld"
+        ) from error
 
 
 def _facts(text: str) -> dict[str, list[list[str]]]:

@@ -39,6 +39,9 @@ class Generated:
         task = self._errand(task_id)
         return _unproven(self.spec, task, _solvable(self.spec, task))
 
+    def source(self, task_id: str) -> str:
+        return task_id
+
     def _errand(self, task_id: str) -> Errand:
         found = _TRIAL.fullmatch(task_id)
         if found is not None and int(found[2]) < self.spec.count(found[1]):

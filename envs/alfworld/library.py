@@ -25,6 +25,10 @@ class Library(Protocol):
         """The contents of the game's file. Raises EnvError for an unknown task id and a broken file."""
         ...
 
+    def source(self, task_id: str) -> str:
+        """Where a game comes from, for messages: its file, or the task id of one that has none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
@@ -43,7 +47,10 @@ class Folder:
 
     def record(self, task_id: str) -> Mapping[str, Any]:
         self.task_type(task_id)
-        return load_record(self.path / task_id / GAME_FILE)
+        return load_record(Path(self.source(task_id)))
+
+    def source(self, task_id: str) -> str:
+        return str(self.path / task_id / GAME_FILE)
 
 
 def open_folder(data: Path) -> Folder:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from envs.base import EnvError
-
 VERBS = (
     "GotoLocation",
     "OpenObject",
@@ -62,27 +60,23 @@ class Wording:
 
 
 def split_task(grammar: str) -> tuple[str, str]:
-    """The task sentence and the grammar without it, which thousands of games share. Raises EnvError without one."""
-    try:
-        found = _TASK.search(grammar)
-        task = str(json.loads(found[1] if found else ""))
-    except ValueError as error:
-        raise EnvError("the game's grammar has no task sentence; the file is broken, fetch it again") from error
-    return task, _TASK.sub('"task": [{"rhs": ""', grammar, count=1)
+    """The task sentence and the grammar without it, which thousands of games share. Raises ValueError without one."""
+    found = _TASK.search(grammar)
+    if found is None:
+        raise ValueError("the grammar has no task sentence")
+    return str(json.loads(found[1])), _TASK.sub('"task": [{"rhs": ""', grammar, count=1)
 
 
 @lru_cache(maxsize=8)
 def read_wording(grammar: str) -> Wording:
-    """The texts of a grammar. Raises EnvError for one of another build, which only the original engine can speak."""
+    """The texts of a grammar. Raises ValueError for one of another build."""
     try:
         rules: dict[str, Any] = {}
         for block in _RULES.findall(grammar):
             rules |= json.loads(block)
         return _wording(rules, {name: (line, symbol) for name, line, symbol in _ACTION.findall(grammar)})
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise EnvError(
-            f"this grammar is not built like ALFWorld's ({error!r}); play the game with engine='textworld'"
-        ) from error
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"the grammar is not built like ALFWorld's: {error!r}") from error
 
 
 def _wording(rules: _Rules, actions: Mapping[str, tuple[str, str]]) -> Wording:

@@ -15,7 +15,6 @@ from envs.alfworld.index import SPLITS
 from envs.alfworld.library import Library, open_folder
 from envs.base import Ending, EnvError, EnvStep, hint
 
-Engine = Literal["native", "textworld"]
 Guide = Literal["search", "plan"]
 
 
@@ -74,11 +73,16 @@ class ALFWorld:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Start a game; every seed gives the same. Raises EnvError for an unknown task id and a broken game."""
+        self.close()
         record = self._library.record(task_id)
-        game = read_game(record, source=task_id)
-        text = opening(game) if self._original is None else self._original.reset(record).observation
-        self._game, self._open = game, commands(game, game.start)
-        first = EnvStep(observation=text, state_key=text, admissible=tuple(self._open))
+        game = read_game(record, source=self._library.source(task_id))
+        known = commands(game, game.start)
+        text, admissible = opening(game), tuple(known)
+        if self._original is not None:
+            answer = self._original.reset(record)
+            text, admissible = answer.observation, answer.commands
+        first = EnvStep(observation=text, state_key=text, admissible=admissible)
+        self._game, self._open = game, known
         self._now = Snapshot(task_id=task_id, state=game.start, turns=0, seen=frozenset(), last=first)
         return first
 
@@ -129,7 +133,8 @@ class ALFWorld:
             raise EnvError("the original engine cannot be rewound; restore snapshots with engine='native'")
         game = self._game
         if game is None or self._now is None or self._now.task_id != snapshot.task_id:
-            game = self._game = read_game(self._library.record(snapshot.task_id), source=snapshot.task_id)
+            record, source = self._library.record(snapshot.task_id), self._library.source(snapshot.task_id)
+            game = self._game = read_game(record, source=source)
         self._now, self._open = snapshot, commands(game, snapshot.state)
         return snapshot.last
 

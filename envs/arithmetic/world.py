@@ -70,6 +70,7 @@ class Arithmetic:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Ask the question. Raises EnvError for an unknown task id."""
+        self.close()
         question = self._library.problem(task_id).question
         return self.restore(Snapshot(task_id=task_id, last=EnvStep(observation=question, state_key=question)))
 

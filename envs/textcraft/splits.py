@@ -27,8 +27,9 @@ def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, t
     protocol "adapt" (2311.05772): of the goals of depth >= 2, deepest first, 200 are `test`, the rest `train`: the
     authors' 200 where the book has them all, else the first 200, equal depths in the order of the files.
     "stratified": every goal; of each depth, after a fixed permutation, every 4th is `test`.
-    `agentgym`: all goals, shallowest first, equal depths in the order of the files: place i is AgentGym's task i (its
-    protocol: seed 42, 30 steps). It is no held-out set: it contains `train`.
+    `agentgym`: AgentGym's order of tasks (its protocol: seed 42, 30 steps): all goals, shallowest first. Of one depth
+    ours stand in the order of the files, AgentGym's as its machine's file system listed them: a place tells the depth,
+    not the goal. It is no held-out set: it contains `train`.
     None: "adapt" where the book has ADaPT's 200 goals, else "stratified".
     Raises EnvError where "adapt" leaves none.
     """

@@ -72,11 +72,13 @@ class TextCraft:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Start crafting `task_id`; `seed` picks and orders the commands shown."""
+        self.close()
         rng = random.Random(f"textcraft {self._known(task_id)} {seed}")  # a text: the same in every process
         return self.reset_with(task_id, commands=_shown(self._book, task_id, self._distractors, rng))
 
     def reset_with(self, task_id: str, *, commands: Sequence[str]) -> EnvStep:
         """Start crafting `task_id` with these commands shown, as recorded episodes need it."""
+        self.close()
         listed = "\n".join(commands)
         text = f"Crafting commands:\n{listed}\n\nGoal: craft {spoken(self._known(task_id))}."
         first = EnvStep(observation=text, state_key=state_text({}))

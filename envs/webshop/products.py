@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from envs.base import EnvError
+from envs.webshop.found import OFFICIAL, Found, read_object
 
 _CHUNK = 2**24
 _BETWEEN = re.compile(r"[\s,]*")
@@ -65,34 +66,23 @@ def read_products(products: Path, attributes: Path, human: Path | None) -> Itera
     Left out: an asin that is "nan", longer than 10 characters, or seen before.
     Raises EnvError, one line with path and remedy, for a file that is missing or broken.
     """
-    described = cast("dict[str, Any]", _read(attributes))
-    asked = cast("dict[str, Any]", _read(human)) if human is not None else {}
+    described = read_object(attributes)
+    asked = None if human is None else read_object(human)
     seen: set[str] = set()
-    for number, raw in enumerate(_objects(products)):
-        try:
-            asin = str(raw["asin"])
-            if asin == "nan" or len(asin) > _LONGEST_ASIN or asin in seen:
-                continue
-            seen.add(asin)
-            yield _product(raw, described.get(asin, {}), asked.get(asin, ()))
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as broken:
-            raise EnvError(
-                f"{products}: product {number} is not in WebShop's format ({type(broken).__name__}: {broken}); "
-                "give the official file or repair it"
-            ) from broken
+    for number, value in enumerate(_objects(products)):
+        raw = Found(path=products, place=f"product {number}", value=value)
+        if str(raw.at("asin").value) == "nan":  # a text, or the number that stands for a missing one
+            continue
+        asin = raw.at("asin").text()
+        if len(asin) > _LONGEST_ASIN or asin in seen:
+            continue
+        seen.add(asin)
+        asks = () if asked is None else tuple(_asks(asked.at(asin, [])))
+        yield _product(raw, described.at(asin, {}), asks)
 
 
-def _read(path: Path) -> object:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as missing:
-        raise EnvError(f"{path}: cannot be read ({missing.strerror}); give WebShop's official file") from missing
-    except ValueError as broken:
-        raise EnvError(f"{path}: not a JSON file ({broken}); download it again") from broken
-
-
-def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The objects of a JSON array, read a piece at a time."""
+def _objects(path: Path) -> Iterator[Any]:
+    """The values of a JSON array, read a piece at a time."""
     decoder = json.JSONDecoder()
     try:
         with path.open(encoding="utf-8") as file:
@@ -114,52 +104,60 @@ def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
                     yield item
     except OSError as missing:
         raise EnvError(f"{path}: cannot be read ({missing.strerror}); give WebShop's official file") from missing
+    except UnicodeDecodeError as broken:
+        raise EnvError(f"{path}: not UTF-8 text ({broken}); {OFFICIAL}") from broken
 
 
-def _product(raw: Mapping[str, Any], described: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> Product:
-    bullets: list[str] | str = raw["small_description"]
-    text = described.get("instruction")
+def _product(raw: Found, described: Found, asks: tuple[Ask, ...]) -> Product:
+    bullets = raw.at("small_description")
     return Product(
-        asin=raw["asin"],
-        title=raw["name"],
-        description=raw["full_description"],
-        bullets=(bullets,) if isinstance(bullets, str) else tuple(bullets),
-        category=raw["category"],
-        query=raw["query"].lower().strip(),
-        product_category=raw["product_category"],
-        prices=_prices(raw.get("pricing")),
-        options=_options(raw["customization_options"] or {}),
-        attributes=tuple(described.get("attributes", ("DUMMY_ATTR",))),
-        synthetic=None if text is None else _ask(text, described["instruction_attributes"], ()),
-        human=tuple(
-            _ask(one["instruction"], one["instruction_attributes"], one["instruction_options"])
-            for one in asked
-            if one["instruction_attributes"]
-        ),
+        asin=raw.at("asin").text(),
+        title=raw.at("name").text(),
+        description=raw.at("full_description").text(),
+        bullets=(bullets.value,) if isinstance(bullets.value, str) else bullets.texts(),
+        category=raw.at("category").text(),
+        query=raw.at("query").text().lower().strip(),
+        product_category=raw.at("product_category").text(),
+        prices=_prices(raw.at("pricing", None)),
+        options=_options(raw.at("customization_options")),
+        attributes=described.at("attributes", ["DUMMY_ATTR"]).texts(),
+        synthetic=None if described.at("instruction", None).value is None else _ask(described),
+        human=asks,
     )
 
 
-def _ask(text: str, attributes: Sequence[str], options: Sequence[str]) -> Ask:
-    if not attributes:
-        raise ValueError(f"the instruction {text!r} names no attribute")
-    return Ask(text=text, attributes=tuple(attributes), options=tuple(options))
+def _asks(asked: Found) -> Iterator[Ask]:
+    for one in asked.items():
+        if one.at("instruction_attributes").value:
+            yield _ask(one, one.at("instruction_options").texts())
 
 
-def _prices(pricing: str | None) -> tuple[float, ...]:
-    if not pricing:
+def _ask(one: Found, options: tuple[str, ...] = ()) -> Ask:
+    attributes = one.at("instruction_attributes")
+    if not attributes.texts():
+        raise attributes.refusal("the one text or more that an instruction asks for")
+    return Ask(text=one.at("instruction").text(), attributes=attributes.texts(), options=options)
+
+
+def _prices(pricing: Found) -> tuple[float, ...]:
+    if not pricing.value:
         return (_NO_PRICE,)
     try:
-        prices = [float(Decimal(re.sub(r"[^0-9.]", "", part))) for part in pricing.split("$")[1:]]
+        prices = [float(Decimal(re.sub(r"[^0-9.]", "", part))) for part in pricing.text().split("$")[1:]]
     except InvalidOperation as broken:
-        raise ValueError(f"the price {pricing!r} is not a number") from broken
+        raise pricing.refusal("a price like $12.99") from broken
     if not prices:
-        raise ValueError(f"the price {pricing!r} has no dollar sign")
+        raise pricing.refusal("a price like $12.99")
     return tuple(prices[:2])
 
 
-def _options(groups: Mapping[str, Any]) -> dict[str, list[str]]:
+def _options(groups: Found) -> dict[str, list[str]]:
+    if not groups.value:
+        return {}
     return {
-        name.lower(): [content["value"].strip().replace("/", " | ").lower() for content in contents]
-        for name, contents in groups.items()
+        name.lower(): [
+            choice.at("value").text().strip().replace("/", " | ").lower() for choice in groups.at(name).items()
+        ]
+        for name, contents in groups.members().items()
         if contents is not None
     }

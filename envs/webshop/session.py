@@ -51,7 +51,10 @@ class Session:
 
 
 def address(session: Session, shop: Shop) -> str:
-    """The original's address of the open page, which names all of the session but what was visited."""
+    """The original's address of the open page, which names all of the session but what was visited.
+
+    Options stand in it in the order of choosing.
+    """
     if session.page is Page.SEARCH:
         return f"{_ADDRESS}/{session.goal}"
     base = f"{_ADDRESS}/{session.page}/{session.goal}"
@@ -64,6 +67,11 @@ def address(session: Session, shop: Shop) -> str:
     if session.page is Page.SUB:
         return f"{base}/{asin}/{words}/{session.number}/{session.sub}/{session.options}"
     return f"{base}/{asin}/{session.options}"
+
+
+def state_key(session: Session, shop: Shop) -> str:
+    """Names the state: the address, but the same whatever the order in which the options were chosen."""
+    return address(replace(session, options=dict(sorted(session.options.items()))), shop)
 
 
 def clickables(session: Session, shop: Shop) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from envs.webshop.files import find_files, shops_folder
 from envs.webshop.generate import generated_files
 from envs.webshop.goals import Goal, GoalKind
 from envs.webshop.reward import Verdict, judge
-from envs.webshop.session import Page, Session, address, clickables, follow
+from envs.webshop.session import Page, Session, address, clickables, follow, state_key
 from envs.webshop.shop import Shop, open_shop
 from envs.webshop.splits import known_rule, split_goals
 
@@ -98,6 +98,7 @@ class WebShop:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Open the search page. Nothing in a shop is random once it is built, so the seed changes nothing."""
+        self.close()
         session = Session(goal=self._index(task_id))
         return self.restore(Snapshot(session=session, turns=0, last=self._seen(session, None, limit=False)))
 
@@ -149,7 +150,7 @@ class WebShop:
         clicks = tuple(f"click[{name}]" for name in clickables(session, self._shop))
         return EnvStep(
             observation=observation,
-            state_key=observation if self._anchor == "observation" else address(session, self._shop),
+            state_key=observation if self._anchor == "observation" else state_key(session, self._shop),
             reward=score,
             ending=Ending.SUCCESS if won else ended,
             admissible=(SEARCH_HINT, *clicks) if session.page is Page.SEARCH else clicks,

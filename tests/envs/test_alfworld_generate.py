@@ -9,7 +9,7 @@ import pytest
 from envs import EnvError
 from envs.alfworld import ALFWorld, generate
 from envs.alfworld.expert import solution
-from envs.alfworld.game import load_game, read_game
+from envs.alfworld.game import load_record, read_game
 from envs.alfworld.generate import Generated, write_households
 from envs.alfworld.household import Households
 from envs.alfworld.index import SPLITS, TASK_TYPES
@@ -136,7 +136,7 @@ def test_a_task_that_was_not_generated_is_refused(wrong: str) -> None:
 
 def test_nothing_is_done_at_the_start(written: Path) -> None:
     for path in sorted(written.glob("json_2.1.1/*/*/*/game.tw-pddl")):
-        game = load_game(path)
+        game = read_game(load_record(path), source=str(path))
         wanted = {thing for thing, kind in enumerate(game.object_kind) if kind == game.goal.kind}
         for kind, things in zip(game.place_kind, game.start.contents, strict=True):
             assert kind != game.goal.place or not wanted.intersection(things)

@@ -10,6 +10,8 @@ import pytest
 
 from envs import Ending, EnvError, EnvStep, make
 from envs.alfworld import ALFWorld
+from envs.alfworld.generate import write_households
+from envs.alfworld.household import Households
 
 SMALL: dict[str, Any] = {"train": 12, "held_out": 6}
 
@@ -151,3 +153,13 @@ def test_wrong_options_are_refused_with_the_remedy(options: dict[str, Any], mess
 def test_a_folder_without_games_is_refused_with_both_remedies(tmp_path: Path) -> None:
     with pytest.raises(EnvError, match=r"holds no ALFWorld games.*stepcredit data alfworld.*data=None"):
         ALFWorld(data=tmp_path)
+
+
+def test_a_game_broken_after_the_index_was_built_is_refused_with_its_file(tmp_path: Path) -> None:
+    write_households(Households(train=1, held_out=1, receptacles=9, objects=11), tmp_path)
+    env = ALFWorld(data=tmp_path)
+    (task,) = env.tasks("train")
+    path = tmp_path / "json_2.1.1" / task / "game.tw-pddl"
+    path.write_text(path.read_text().replace("look-variations", "look"))
+    with pytest.raises(EnvError, match=rf"^{path} is not built like .*; fetch the data again"):
+        env.reset(task)

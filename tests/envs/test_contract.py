@@ -119,6 +119,29 @@ def test_a_reset_forgets_the_episode_before(env: Env) -> None:
     assert env.reset(task, seed=5) == fresh
 
 
+def test_a_reset_that_fails_leaves_no_episode_to_play_on(env: Env) -> None:
+    env.reset(env.tasks("train")[0])
+    with pytest.raises(EnvError, match="no such task"):
+        env.reset("no such task")
+    with pytest.raises(EnvError, match=r"reset .* first"):
+        env.step("anything")
+
+
+def test_from_every_snapshot_an_episode_goes_on_as_it_went_on_before(env: Any) -> None:
+    if not hasattr(env, "snapshot"):
+        pytest.skip("this world offers no snapshots")
+    task, other = env.tasks("train")[:2]
+    walked, saved, actions = [env.reset(task)], [env.snapshot()], []
+    for action in env.expert():
+        actions.append(action)
+        walked.append(env.step(action))
+        saved.append(env.snapshot())
+    env.reset(other)
+    for place, snapshot in enumerate(saved):
+        assert env.restore(snapshot) == walked[place]
+        assert [env.step(action) for action in actions[place:]] == walked[place + 1 :]
+
+
 def test_the_expert_solves_every_task_of_every_split(env: Env, held_out: str) -> None:
     for split in ("train", held_out):
         for task in env.tasks(split):

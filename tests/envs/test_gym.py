@@ -116,6 +116,16 @@ def test_wrong_options_and_actions_are_refused() -> None:
             env.step(action)
 
 
+def test_a_reset_that_fails_leaves_no_episode_to_step_in() -> None:
+    env = make().unwrapped
+    env.reset(seed=1, options={"task_id": SPOON})
+    with pytest.raises(EnvError, match="'moon' cannot be crafted"):
+        env.reset(options={"task_id": "moon"})
+    assert env._task_id == SPOON
+    with pytest.raises(EnvError, match="no episode is under way"):
+        env.step("inventory")
+
+
 def test_alfworlds_observations_lie_in_the_space_and_its_commands_among_the_actions(shared_data) -> None:
     env = gymnasium.make(envs.gym.TABLE["alfworld"].id, data=shared_data / "alfworld" / "sample")
     observation, info = env.reset(seed=0)

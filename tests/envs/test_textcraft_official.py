@@ -86,7 +86,7 @@ def test_recorded_episodes_replay_turn_by_turn(recipes: Path, shared_data: Path)
             assert list(env.snapshot().inventory.items()) == list(recorded["inventory"].items())
 
 
-def test_agentgyms_indices_go_from_shallow_to_deep_over_all_goals(recipes: Path, book: RecipeBook) -> None:
+def test_agentgyms_split_goes_from_shallow_to_deep_over_all_goals(recipes: Path, book: RecipeBook) -> None:
     tasks = TextCraft(recipes=recipes).tasks("agentgym")
     assert sorted(tasks) == sorted(book.goals)
     assert [book.depth[task] for task in tasks] == [1] * 147 + [2] * 274 + [3] * 112 + [4] * 11

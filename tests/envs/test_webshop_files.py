@@ -1,6 +1,7 @@
 """What a shop is built of, how often, and what is refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -121,27 +122,87 @@ def test_processes_that_open_a_new_shop_at_once_share_one(tmp_path: Path) -> Non
         ("items_shuffle.json", "{}", "not a JSON array of products"),
         ("items_shuffle.json", "[{", "not a whole JSON array"),
         ("items_shuffle.json", "[]", "holds no product"),
-        ("items_shuffle.json", '[{"asin": "B1"}]', r"product 0 is not in WebShop's format \(KeyError"),
+        ("items_shuffle.json", '[{"asin": "B1"}]', "product 0, name is missing, not a text"),
+        ("items_shuffle.json", "[{}]", "product 0, asin is missing, not a text"),
+        ("items_shuffle.json", "[3]", "product 0 is 3, not an object"),
+        ("items_shuffle.json", b'[{"asin": "\xff"}]', "not UTF-8 text"),
         ("items_ins_v2.json", "{", "not a JSON file"),
+        ("items_ins_v2.json", "[]", r"the whole is \[\], not an object"),
         ("items_ins_v2.json", "{}", "no product has a synthetic instruction"),
+        ("items_human_ins.json", "[]", r"the whole is \[\], not an object"),
+        ("title_nouns.json", "{", "not a JSON file"),
+        ("title_nouns.json", b"\xff", "not a JSON file"),
+        ("title_nouns.json", '["coat"]', r"the whole is \[\"coat\"\], not an object"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line_with_its_path(
-    written: Path, name: str, content: str, message: str
+    written: Path, name: str, content: str | bytes, message: str
 ) -> None:
-    (written / name).write_text(content)
+    (written / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(EnvError, match=message) as refusal:
         WebShop(data=written)
-    assert str(written) in str(refusal.value)
+    assert str(refusal.value).startswith(str(written))
     assert "\n" not in str(refusal.value)
 
 
-def test_a_price_that_is_no_price_is_refused(written: Path) -> None:
-    items = json.loads((written / "items_shuffle.json").read_text())
-    items[3]["pricing"] = "$1.2.3"
-    (written / "items_shuffle.json").write_text(json.dumps(items))
-    with pytest.raises(EnvError, match=r"product 3 is not in WebShop's format .*'\$1.2.3' is not a number"):
+@pytest.mark.parametrize(
+    ("name", "place", "value", "wanted"),
+    [
+        ("items_shuffle.json", (3, "name"), None, "a text"),
+        ("items_shuffle.json", (3, "full_description"), None, "a text"),
+        ("items_shuffle.json", (3, "category"), None, "a text"),
+        ("items_shuffle.json", (3, "small_description"), None, "a list"),
+        ("items_shuffle.json", (3, "small_description", 0), None, "a text"),
+        ("items_shuffle.json", (3, "pricing"), "$1.2.3", "a price like"),
+        ("items_shuffle.json", (3, "pricing"), "12", "a price like"),
+        ("items_shuffle.json", (3, "customization_options"), ["red"], "an object"),
+        ("items_ins_v2.json", ("ASIN",), None, "an object"),
+        ("items_ins_v2.json", ("ASIN", "attributes"), "long lasting", "a list"),
+        ("items_ins_v2.json", ("ASIN", "attributes"), None, "a list"),
+        ("items_ins_v2.json", ("ASIN", "instruction_attributes"), "long lasting", "a list"),
+        ("items_ins_v2.json", ("ASIN", "instruction_attributes"), [], "the one text or more"),
+        ("items_ins_v2.json", ("ASIN", "instruction"), 5, "a text"),
+        ("items_human_ins.json", ("ASIN",), None, "a list"),
+        ("items_human_ins.json", ("ASIN", 0, "instruction_options"), "red", "a list"),
+        ("title_nouns.json", ("ASIN",), None, "a list"),
+        ("title_nouns.json", ("ASIN",), "coat", "a list"),
+        ("title_nouns.json", ("ASIN", 0), None, "a text"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_file_place_value_and_remedy(
+    written: Path, name: str, place: tuple[str | int, ...], value: object, wanted: str
+) -> None:
+    whole = json.loads((written / name).read_text())
+    place = tuple(next(iter(whole)) if step == "ASIN" else step for step in place)
+    inner = whole
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    (written / name).write_text(json.dumps(whole))
+    told = ("product " if name == "items_shuffle.json" else "") + ", ".join(map(str, place))
+    with pytest.raises(EnvError) as refusal:
         WebShop(data=written)
+    assert str(refusal.value).startswith(f"{written / name}: {told} is {json.dumps(value)}, not {wanted}")
+    assert re.search("; give [^;]+$", str(refusal.value))
+
+
+def test_null_where_the_official_files_have_it_is_nothing_asked_or_no_price(written: Path) -> None:
+    items, described = (
+        json.loads((written / name).read_text()) for name in ("items_shuffle.json", "items_ins_v2.json")
+    )
+    items[0] |= {"pricing": None, "customization_options": {"size": None}}
+    items[1] |= {"pricing": "", "customization_options": None, "small_description": "one"}
+    described[items[0]["asin"]] |= {"instruction": None, "instruction_attributes": None}
+    del described[items[1]["asin"]]
+    items.append({"asin": float("nan")})
+    (written / "items_shuffle.json").write_text(json.dumps(items))
+    (written / "items_ins_v2.json").write_text(json.dumps(described))
+    read = list(read_products(written / "items_shuffle.json", written / "items_ins_v2.json", None))
+    assert len(read) == 40
+    first, second = read[:2]
+    assert (first.prices, first.options, first.synthetic) == ((100.0,), {}, None)
+    assert (second.prices, second.options, second.bullets) == ((100.0,), {}, ("one",))
+    assert (second.attributes, second.synthetic) == (("DUMMY_ATTR",), None)
 
 
 def test_missing_files_are_refused_with_what_to_give(tmp_path: Path, written: Path) -> None:

@@ -179,6 +179,20 @@ def test_the_state_key_tells_what_the_text_does_not(shop: ShopMaker) -> None:
         assert (plain.state_key != chosen.state_key) is differ
 
 
+@pytest.mark.parametrize("then", [(), ("click[description]",), ("click[red]",)])
+def test_the_order_in_which_options_were_chosen_is_no_part_of_the_state_key(
+    shop: ShopMaker, then: tuple[str, ...]
+) -> None:
+    folder = shop(item("B1"))
+    ends = []
+    for chosen in (("click[red]", "click[small]"), ("click[small]", "click[red]")):
+        env = opened(folder)
+        for action in ("click[b1]", *chosen, *then):
+            last = env.step(action)
+        ends.append((last.observation, last.state_key))
+    assert ends[0] == ends[1]
+
+
 def test_a_snapshot_goes_on_in_another_instance_exactly_as_the_episode_did() -> None:
     env = WebShop(shop_size=60)
     env.reset("goal-3")
