@@ -80,8 +80,8 @@ class Worker:
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
         """`timeout_s` is counted from the answer to the call before, so that nobody pays for a wait behind others.
 
-        Raises EpisodeFailed where the worker is lost: to the call that it was at it died or hung, to all others it is
-        lost. Raises what the method raised.
+        Raises EpisodeFailed where the worker is lost: to the first call without an answer it died or hung (its answer
+        may have been under way), to all others it is lost. Raises what the method raised.
         """
         if self.lost:
             raise EpisodeFailed(WORKER_LOST, f"before {method}")

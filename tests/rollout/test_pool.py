@@ -247,14 +247,16 @@ def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_t
 
 
 def survivors(pool: EnvPool, script: Callable[[Key], str], second: str, reason: str) -> list[str]:
-    """The groups that are left of four tasks, of which the second fails for `reason` as often as it is tried."""
-    config = RolloutConfig(history=6, retries=1, max_failure_share=0.25)
+    """The groups that are left of four tasks, of which the second fails for `reason` as often as it is tried.
+
+    Several retries: an answer that is under way when its worker dies is lost with it, so the call before is blamed.
+    """
+    config = RolloutConfig(history=6, retries=4, max_failure_share=0.25)
     collector = Collector(policy=ScriptedPolicy(script), pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
     asked = tasks("2", second, "3", "4")
     found = asyncio.run(collector.collect(asked, group_size=4, sampling=SAMPLING, seed=0))
     assert set(found.failures) <= {reason, "worker_lost"}
-    # Two tries for all siblings together, and one more where another worker was at a sibling by then.
-    assert 1 + config.retries <= found.failures[reason] <= config.retries + WORKERS
+    assert found.failures[reason] >= 1 + config.retries
     return [group.task_id for group in found.groups]
 
 
