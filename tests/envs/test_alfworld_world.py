@@ -4,6 +4,7 @@ import pickle
 import random
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,3 +164,12 @@ def test_a_game_broken_after_the_index_was_built_is_refused_with_its_file(tmp_pa
     path.write_text(path.read_text().replace("look-variations", "look"))
     with pytest.raises(EnvError, match=rf"^{path} is not built like .*; fetch the data again"):
         env.reset(task)
+
+
+def test_the_first_text_and_commands_are_the_original_engines_where_it_plays(
+    env: ALFWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = SimpleNamespace(observation="Welcome", commands=("dance",))
+    monkeypatch.setattr(env, "_original", SimpleNamespace(reset=lambda record: said))
+    first = env.reset(env.tasks("train")[0])
+    assert (first.observation, first.admissible) == ("Welcome", ("dance",))
