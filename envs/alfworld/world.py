@@ -37,7 +37,7 @@ class ALFWorld:
 
     data: a folder that holds games in the official layout, json_2.1.1. households: without data, the fields of
     `Households`, by which games are generated; None for its defaults.
-    engine: "native", or "textworld" for the original (one instance per process; no snapshots). max_steps: actions until
+    engine: "native", or "textworld" for the original (all in one thread; no snapshots). max_steps: actions until
     Ending.LIMIT (the papers: 50). expert: "search" looks for things as an agent must; "plan" knows where all is.
     Raises EnvError for a folder without games, broken games and options out of range.
     """
