@@ -239,11 +239,11 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
         "Sign agreement",
         "Clusters",
         "Branches",
-        "maze: er",
+        "Against the true advantage: maze",
     ):
         assert title in printed
     assert "estimators=[grpo]/lab.html" in printed.replace("\n", "")
-    assert {path.name for path in output.iterdir()} == {"lab.json", "lab.html", "truth.svg", "truth.png"}
+    assert {path.name for path in output.iterdir()} == {"lab.json", "lab.md", "lab.html", "truth.svg", "truth.png"}
     numbers = json.loads((output / "lab.json").read_text())
     assert numbers["config"]["run"] == str(run)
     assert [one["update"] for one in numbers["recorded"]] == [1, 2]
@@ -254,8 +254,9 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
     assert numbers["truth"][0]["error"] == asdict(truth[0].error)
     page = (output / "lab.html").read_text()
     assert page.count("<svg") == 1 + 4  # the figure; parts of variance, no credit, rank correlation, singletons
-    assert measured(truth[3].error) in page  # of the size nearest to 8
-    assert measured(truth[0].error) not in page
+    tables = (output / "lab.md").read_text()
+    for one in truth:  # of every group size
+        assert all(measured(one.error) in told for told in (printed, page, tables))
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
@@ -269,7 +270,6 @@ def test_worlds_alone_need_no_run_and_the_same_seed_gives_the_same_numbers(tmp_p
     assert one[0] == []
 
 
-def test_what_could_not_be_told_is_no_number() -> None:
 def test_a_world_left_out_changes_no_other(tmp_path: Path) -> None:
     mazes = tuple(MazeConfig(name=name, width=3, tasks=2, pits=1, horizon=5) for name in ("left out", "kept"))
     both, one = (
@@ -283,6 +283,8 @@ def test_a_world_left_out_changes_no_other(tmp_path: Path) -> None:
     assert both[1][0].error != both[1][1].error  # worlds of two names are drawn apart
 
 
+def test_what_could_not_be_told_is_no_number() -> None:
     assert measured(Measured(value=float("nan"), half=float("nan"))) == "–"
-    assert measured(Measured(value=0.5, half=0.0625)) == "0.500±0.062"
+    assert measured(Measured(value=0.5, half=float("nan"))) == "0.50"
+    assert measured(Measured(value=0.5, half=0.0625)) == "0.50±0.06"
     assert (mean([1.0, None, 2.0]), mean([None])) == (1.5, None)
