@@ -1,17 +1,19 @@
 """The whole lab on a recording made by hand and on small worlds: what is read, printed and written."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from estimators import build
+from estimators import Advantages, StepBatch, build
 from rollout.record import write_groups
 from rollout.types import RolloutGroup
 from tests.fakes import completion, group, step
@@ -26,7 +28,9 @@ from trainer.lab.tables import mean, measured
 from trainer.lab.truth import Measured
 from trainer.progress import Display
 from trainer.typed import ConfigError
+from trainer.typed import build as typed
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = TruthConfig(sizes=(2, 4), rollouts=200, mazes=(MazeConfig(width=3, tasks=2, pits=1, horizon=5),))
 
 
@@ -118,6 +122,83 @@ def test_a_recording_that_is_not_whole_is_named(tmp_path: Path) -> None:
         list(recorded_credit(plan_lab(config(tmp_path, run=str(run))), None))
 
 
+@pytest.mark.parametrize("updates", [(), (1, 1)], ids=str)
+def test_updates_are_one_or_more_and_each_once(tmp_path: Path, updates: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"updates=\[.*\]: give one or more, each once, or null for all"):
+        config(tmp_path, "grpo", run=str(tmp_path), updates=updates)
+
+
+def test_a_recording_without_revisions_is_refused_to_an_estimator_that_needs_them(tmp_path: Path) -> None:
+    plan = plan_lab(config(tmp_path, "grpo", "ibpo", run=str(recorded(tmp_path, 1))))
+    with pytest.raises(
+        ConfigError, match=r"update-000001.*: 2 of 2 groups .* without revisions, .*'ibpo'.* leave it out"
+    ):
+        list(recorded_credit(plan, None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fussy:
+    """Has something against every batch: when it measures itself, or when it is called."""
+
+    early: bool = False
+
+    def calibrated(self, batch: StepBatch) -> "Fussy":
+        return self if not self.early else self._refused(batch)
+
+    def __call__(self, batch: StepBatch) -> Advantages:
+        return self._refused(batch)
+
+    def _refused(self, batch: StepBatch) -> Any:
+        raise ValueError(f"row 3 of {len(batch)} is not to be borne")
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_rows_that_an_estimator_refuses_are_told_with_their_file(tmp_path: Path, early: bool) -> None:
+    entry = {"name": "fussy", "_target_": f"{__name__}.Fussy", "early": early}
+    plan = plan_lab(config(tmp_path, entry, run=str(recorded(tmp_path, 1))))
+    with pytest.raises(ConfigError, match=r"update-000001.jsonl.zst: estimator 'fussy early=.*': row 3 of 8"):
+        list(recorded_credit(plan, None))
+
+
+def composed(*overrides: str) -> LabConfig:
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        return typed(LabConfig, OmegaConf.to_container(compose("lab", list(overrides)), resolve=True))  # pyright: ignore
+
+
+def test_every_compat_preset_is_an_estimator_of_the_lab(tmp_path: Path) -> None:
+    presets = {
+        f"compat/{path.stem}": OmegaConf.to_container(OmegaConf.load(path))
+        for path in (CONFIGS / "estimator" / "compat").glob("*.yaml")
+    }
+    entries = f"estimators=[gigpo,{','.join(presets)},{{name:compat/verl_agent_gigpo,gamma:0.5}}]"
+    found = composed(entries, f"output={tmp_path}", f"run={recorded(tmp_path, 1)}", "truth=null", "omega=2")
+    assert found.presets == presets
+    made: dict[str, Any] = dict(plan_lab(found).recorded)
+    own = made["compat/verl_agent_gigpo gamma=0.5"]
+    assert (own.gamma, own.omega, own.episode_stats, own.penalty, own.lone) == (0.5, 2.0, "row", "row", "raw")
+    assert (made["compat/verl_agent_gigpo"].gamma, made["compat/verl_agent_gigpo_similar"].similarity) == (0.95, 0.9)
+    assert (made["gigpo"].omega, made["gigpo"].episode_stats) == (2.0, "trajectory")
+    (credit,) = recorded_credit(plan_lab(found), None)
+    batch = step_batch([played(), played(won=False)], embedding=None)
+    public = build("gigpo", omega=2.0, episode_stats="row", penalty="row", lone="raw")(batch).value
+    assert credit.credit["compat/verl_agent_gigpo"].shape.variance == np.var(public)
+    assert credit.pairs["gigpo", "compat/verl_agent_gigpo"].rank is not None
+
+
+def test_a_presets_own_options_count_before_the_runs(tmp_path: Path) -> None:
+    run = recorded(tmp_path, 1, estimator={"name": "gigpo", "gamma": 0.5, "invalid_penalty": 0.25})
+    presets = {"compat/mine": {"name": "gigpo", "gamma": 0.75}}
+    plan = plan_lab(config(tmp_path, "gigpo", "compat/mine", run=str(run), presets=presets))
+    made: dict[str, Any] = dict(plan.recorded)
+    assert [(one.gamma, one.invalid_penalty) for one in made.values()] == [(0.5, 0.25), (0.75, 0.25)]
+
+
+def test_a_preset_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    presets = {"compat/mine": {"name": "gigpo"}}
+    with pytest.raises(ConfigError, match=r"'compat/mien', which is no preset: did you mean 'compat/mine'\?"):
+        plan_lab(config(tmp_path, "compat/mien", truth=SMALL, presets=presets))
+
+
 def test_hidden_states_of_another_recording_are_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, 1)
     np.save(run / "rollouts" / "update-000001.embeddings.npy", vectors()[:5])
@@ -158,11 +239,11 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
         "Sign agreement",
         "Clusters",
         "Branches",
-        "maze: er",
+        "Against the true advantage: maze",
     ):
         assert title in printed
     assert "estimators=[grpo]/lab.html" in printed.replace("\n", "")
-    assert {path.name for path in output.iterdir()} == {"lab.json", "lab.html", "truth.svg", "truth.png"}
+    assert {path.name for path in output.iterdir()} == {"lab.json", "lab.md", "lab.html", "truth.svg", "truth.png"}
     numbers = json.loads((output / "lab.json").read_text())
     assert numbers["config"]["run"] == str(run)
     assert [one["update"] for one in numbers["recorded"]] == [1, 2]
@@ -173,8 +254,9 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
     assert numbers["truth"][0]["error"] == asdict(truth[0].error)
     page = (output / "lab.html").read_text()
     assert page.count("<svg") == 1 + 4  # the figure; parts of variance, no credit, rank correlation, singletons
-    assert measured(truth[3].error) in page  # of the size nearest to 8
-    assert measured(truth[0].error) not in page
+    tables = (output / "lab.md").read_text()
+    for one in truth:  # of every group size
+        assert all(measured(one.error) in told for told in (printed, page, tables))
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
@@ -188,7 +270,21 @@ def test_worlds_alone_need_no_run_and_the_same_seed_gives_the_same_numbers(tmp_p
     assert one[0] == []
 
 
+def test_a_world_left_out_changes_no_other(tmp_path: Path) -> None:
+    mazes = tuple(MazeConfig(name=name, width=3, tasks=2, pits=1, horizon=5) for name in ("left out", "kept"))
+    both, one = (
+        lab(
+            config(tmp_path, "gigpo", truth=TruthConfig(sizes=(2,), rollouts=200, mazes=worlds)),
+            Display(Console(file=StringIO())),
+        )
+        for worlds in (mazes, mazes[1:])
+    )
+    assert both[1][1:] == one[1]
+    assert both[1][0].error != both[1][1].error  # worlds of two names are drawn apart
+
+
 def test_what_could_not_be_told_is_no_number() -> None:
     assert measured(Measured(value=float("nan"), half=float("nan"))) == "–"
-    assert measured(Measured(value=0.5, half=0.0625)) == "0.500±0.062"
+    assert measured(Measured(value=0.5, half=float("nan"))) == "0.50"
+    assert measured(Measured(value=0.5, half=0.0625)) == "0.50±0.06"
     assert (mean([1.0, None, 2.0]), mean([None])) == (1.5, None)

@@ -1,10 +1,13 @@
 """The error against the truth: exact credit has none, noise is told from bias, and good estimators come nearer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from estimators import Advantages, StepBatch, build
 from trainer.lab.maze import MazeConfig, maze
+from trainer.lab.pictures import truth_figure
 from trainer.lab.tabular import Sample, Tabular, sample, true_gradient
 from trainer.lab.truth import BLOCKS, Cells, Gradients, Rows, Sums, banded, split, truth_errors
 
@@ -140,6 +143,41 @@ def test_credit_per_action_in_a_state_gives_the_gradient_that_returns_give(world
     one, other = truth_errors(clear, both, size=16, rollouts=3200, rng=np.random.default_rng(0))
     assert one.alignment.value == pytest.approx(other.alignment.value, abs=0.01)
     assert other.variance.value < 0.9 * one.variance.value
+
+
+def test_a_world_where_nothing_that_is_done_matters_has_no_error_to_tell() -> None:
+    far = maze(MazeConfig(width=9, tasks=1, pits=0, horizon=2))
+    (found,) = truth_errors(far, {"turn": by_turn}, size=4, rollouts=400, rng=np.random.default_rng(0))
+    told = (found.error, found.bias, found.variance, found.correlation, found.alignment)
+    assert np.isnan([one.value for one in told]).all()
+    assert found.signal == 0.0
+    assert found.raw_error.value == pytest.approx(0.5)  # of credit 0 and 1, as often
+    truth_figure([found])
+
+
+def by_turn(batch: StepBatch) -> Advantages:
+    return Advantages(value=batch.time.astype(np.float64))
+
+
+def test_a_task_without_a_true_gradient_has_no_cosine(world: Tabular) -> None:
+    # The second task starts in a state of its own, from which every action fails at once.
+    states = len(world.policy)
+    ends = world.successor
+    ends = np.where(ends >= states, ends + 1, ends)  # success and failure move up by one
+    dead = replace(
+        world,
+        successor=np.concatenate([ends, np.full_like(ends[:1], states + 2)]),
+        chance=np.concatenate([world.chance, world.chance[:1]]),
+        policy=np.concatenate([world.policy, world.policy[:1]]),
+        keys=np.concatenate([world.keys, world.keys[:1]]),
+        looks=np.concatenate([world.looks, world.looks[:1]]),
+        starts=np.array([world.starts[0], states]),
+    )
+    draws = [sample(dead, groups=GROUPS, size=8, rng=np.random.default_rng(block)) for block in range(BLOCKS)]
+    gradients, credit = Gradients(dead, Rows.of(draws, GROUPS)), np.concatenate([draw.truth for draw in draws])
+    live = gradients.cosines(credit).reshape(BLOCKS, GROUPS)[:, ::2]
+    assert gradients.alignment(credit) == pytest.approx(live.mean(1))
+    assert live.mean() > 0.5
 
 
 def test_every_task_comes_equally_often_and_the_groups_are_as_many_as_asked(world: Tabular) -> None:

@@ -1,7 +1,7 @@
 """What `stepcredit lab` is told, as frozen types."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainer.lab.crafting import CraftingConfig
@@ -34,14 +34,15 @@ class TruthConfig:
 class LabConfig:
     """run: folder of a run that kept its rollouts, or None for generated worlds alone; updates: None for all kept.
 
-    estimators: names, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}. gamma, omega, norm, eps:
-    for every estimator that has the option; None leaves what the run had, else the papers' value. layer: hidden states
-    are read anew from that layer of `weights` (None: the run's last checkpoint); None takes the recorded ones.
-    truth: None leaves the generated worlds out.
+    estimators: names, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}. presets: what further
+    names stand for, a name and options each. gamma, omega, norm, eps: for every estimator that has the option; None
+    leaves what the run had, else the papers' value. layer: hidden states are read anew from that layer of `weights`
+    (None: the run's last checkpoint); None takes the recorded ones. truth: None leaves the generated worlds out.
     """
 
     output: str
     estimators: tuple[str | Mapping[str, Any], ...]
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     run: str | None = None
     updates: tuple[int, ...] | None = None
     gamma: float | None = None
@@ -58,6 +59,8 @@ class LabConfig:
             raise ConfigError(f"seed={self.seed}: give 0 or more")
         if not self.estimators:
             raise ConfigError("estimators=[] leaves nothing to compare: give one or more, such as [grpo,gigpo]")
+        if self.updates is not None and (not self.updates or len(set(self.updates)) < len(self.updates)):
+            raise ConfigError(f"updates={list(self.updates)}: give one or more, each once, or null for all")
         if self.run is None and self.truth is None:
             raise ConfigError("neither a run nor truth is given: stepcredit lab RUN_DIR, or leave truth as it is")
         if self.run is None:

@@ -72,7 +72,7 @@ def crafting(config: CraftingConfig) -> Tabular:
 
 
 def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfig) -> _Graph | None:
-    """The goal's graph as far as the horizon reaches; None above `max_states`."""
+    """The goal's whole graph, whatever the horizon; None above `max_states`."""
     tree = book.tree(goal)
     world.reset(goal)
     stands: list[Snapshot] = [world.snapshot()]

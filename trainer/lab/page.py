@@ -1,4 +1,4 @@
-"""What the lab leaves behind: lab.json with every number, lab.html to read, the figure as a file of its own."""
+"""What the lab leaves behind: lab.json with every number, lab.html to read, tables and figure as files of their own."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from trainer import charts
 from trainer.lab import pictures
 from trainer.lab.config import LabConfig
 from trainer.lab.recorded import UpdateCredit
-from trainer.lab.tables import mean, recorded_grids, truth_grids
+from trainer.lab.tables import markdown, mean, recorded_grids, truth_grids
 from trainer.lab.truth import TruthError
 from trainer.pages import templates
 
@@ -27,6 +27,8 @@ def write_page(output: Path, config: LabConfig, recorded: Sequence[UpdateCredit]
         "truth": list(map(asdict, truth)),
     }
     (output / "lab.json").write_text(json.dumps(_known(numbers), indent=1, allow_nan=False))
+    grids = {"truth": list(truth_grids(truth)), "recorded": list(recorded_grids(recorded))}
+    (output / "lab.md").write_text("\n".join(markdown(one) for made in grids.values() for one in made))
     figure = None
     if truth:
         drawn = pictures.truth_figure(truth)
@@ -40,8 +42,7 @@ def write_page(output: Path, config: LabConfig, recorded: Sequence[UpdateCredit]
         .render(
             config=config,
             figure=figure,
-            truth=list(truth_grids(truth)),
-            recorded=list(recorded_grids(recorded)),
+            **grids,
             cards=list(_cards(recorded)),
             light=charts.LIGHT,
             dark=charts.DARK,

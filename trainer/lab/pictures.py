@@ -126,7 +126,9 @@ def _scaled(axes: Axes, line: Line, values: Sequence[float]) -> None:
     """The scale of one row of panels, from the values of all its curves; bands may leave it."""
     known = [value for value in values if np.isfinite(value)]
     if not line.logarithmic:
-        axes.set_ylim(min(0.0, *known), 1.0)
+        axes.set_ylim(min([0.0, *known]), 1.0)
+        return
+    if not known:
         return
     low, high = max(SMALLEST, 0.8 * min(known)), 1.25 * max(known)
     axes.set_yscale("log")

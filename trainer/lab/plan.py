@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from estimators import Estimator, build, requires
+from estimators.options import suggestion
 from trainer import checkpoint
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.crafting import crafting
@@ -112,7 +113,7 @@ def _model(run: Path, config: LabConfig) -> Path:
 
 
 def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimator]:
-    """By label. Of an option, what counts is: the entry's own, the lab's setting, the run's, the paper's."""
+    """By label. Of an option counts, first to last: the entry's own, the lab's, a preset's, the run's, the paper's."""
     made: dict[str, Estimator] = {}
     for entry in config.estimators:
         own = {"name": entry} if isinstance(entry, str) else dict(entry)
@@ -122,11 +123,16 @@ def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimato
         label = " ".join([name, *(f"{key}={value}" for key, value in own.items() if key != "_target_")])
         if label in made:
             raise ConfigError(f"estimators has {label!r} twice: leave one out, or give them different options")
+        if "/" in name and name not in config.presets and "_target_" not in own:
+            raise ConfigError(f"estimators has {name!r}, which is no preset: {suggestion(name, config.presets)}")
+        preset = dict(config.presets.get(name, {}))
+        name = str(preset.pop("name", name))
         try:
-            known = _options(build(name, **{key: own[key] for key in own if key == "_target_"}))
-            swept = {key: getattr(config, key) for key in SWEPT if getattr(config, key) is not None}
-            given = {key: value for key, value in (_of_run(name, run) | swept).items() if key in known}
-            made[label] = build(name, **(given | own))
+            told = preset | own
+            known = _options(build(name, **{key: told[key] for key in told if key == "_target_"}))
+            of_run = {key: value for key, value in _of_run(name, run).items() if key in known}
+            swept = {key: getattr(config, key) for key in SWEPT if key in known and getattr(config, key) is not None}
+            made[label] = build(name, **(of_run | preset | swept | own))
         except ValueError as error:
             raise ConfigError(str(error)) from error
     return made

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import Advantages, Estimator, StepBatch
-from estimators.base import action_key, calibrated, requires, similarity
+from estimators.base import action_key, calibrated, needs_revisions, requires, similarity
 from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.batch import step_batch, token_batch
@@ -62,8 +62,11 @@ def recorded_credit(plan: LabPlan, layer: int | None) -> Iterator[UpdateCredit]:
             if seen not in batches:
                 batches[seen] = _batch(recording, groups, embedding, *seen)
             batch = batches[seen]
-            estimators[label] = calibrated(estimator, batch)
-            ms, found = _timed(estimators[label], batch)
+            try:
+                estimators[label] = calibrated(estimator, batch)
+                ms, found = _timed(estimators[label], batch)
+            except ValueError as error:
+                raise ConfigError(f"{recording.groups}: estimator {label!r}: {error}") from error
             values[label] = found.value
             credit[label] = Credit(
                 shape=shape(found.value, batch), ms=ms, diagnostics={k: float(v) for k, v in found.diagnostics.items()}
@@ -87,13 +90,26 @@ def _loaded(
     """The groups, and the rows' hidden states where an estimator needs them: recorded, or read anew from `layer`."""
     try:
         groups = list(read_groups(recording.groups))
+        _check_revisions(recording, groups, plan)
         if not any("embedding" in requires(estimator) for estimator in plan.recorded.values()):
             return groups, None
         if plan.model is not None and layer is not None:
             return groups, hidden_states(plan.model, token_batch(groups), layer)
         return groups, _vectors(recording.embeddings)
+    except ConfigError:
+        raise
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
+
+
+def _check_revisions(recording: Recording, groups: list[RolloutGroup], plan: LabPlan) -> None:
+    wanting = [label for label, estimator in plan.recorded.items() if needs_revisions(estimator)]
+    without = sum(group.revisions is None for group in groups)
+    if wanting and without:
+        raise ConfigError(
+            f"{recording.groups}: {without} of {len(groups)} groups were recorded without revisions, which estimator "
+            f"{wanting[0]!r} needs: train with estimator=ibpo record=rollouts, or leave it out of estimators"
+        )
 
 
 def _vectors(path: Path | None) -> NDArray[np.float32] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
+from rollout.seeds import derive_seed
 from trainer.lab.config import LabConfig
 from trainer.lab.page import write_page
 from trainer.lab.plan import LabPlan, plan_lab
@@ -16,7 +17,7 @@ from trainer.progress import Display
 
 
 def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[TruthError]]:
-    """Measure, print, write lab.json, lab.html and truth.svg. Raises ConfigError for what cannot be read."""
+    """Measure, print, write lab.json, lab.md, lab.html and truth.svg. Raises ConfigError for what cannot be read."""
     plan = plan_lab(config)
     recorded = list(_recorded(config, plan, display))
     truth = list(_truth(config, plan, display))
@@ -35,13 +36,13 @@ def _recorded(config: LabConfig, plan: LabPlan, display: Display) -> Iterator[Up
 
 
 def _truth(config: LabConfig, plan: LabPlan, display: Display) -> Iterator[TruthError]:
-    """World by world and size by size; the seed of each is its own, so that leaving one out changes no other."""
+    """World by world and size by size, each seeded by its name and size: leaving one out changes no other."""
     if config.truth is None:
         return
     sizes = config.truth.sizes
     with display.counting("group sizes in worlds", len(sizes) * len(plan.worlds)) as bar:
-        for number, world in enumerate(plan.worlds):
+        for world in plan.worlds:
             for size in sizes:
-                rng = np.random.default_rng((config.seed, number, size))
+                rng = np.random.default_rng(derive_seed(config.seed, "truth", world.name, size))
                 yield from truth_errors(world, plan.generated, size=size, rollouts=config.truth.rollouts, rng=rng)
                 bar.advance()

@@ -1,7 +1,7 @@
 """What the lab found as tables: for the terminal, and the same cells for the page."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -9,18 +9,19 @@ from rich.table import Table
 from trainer.lab.recorded import UpdateCredit
 from trainer.lab.truth import Measured, TruthError
 
-SHOWN_SIZE = 8  # the papers' group size: the tables show the measured one nearest to it
 SHAPES = ("zero", "between_groups", "between_rollouts", "within_rollouts", "effective")
 CLUSTERS = ("singleton_share", "cluster_size_mean", "cluster_size_p90", "pairs", "largest_cluster_share")
 BRANCHES = ("share_contrast", "share_no_contrast", "share_singleton")
 BANDED = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "alignment"}
-PLAIN = {"corr.": "correlation", "scale": "scale", "raw": "raw_error"}
 NOTHING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A table of texts: a title, a line on what it says, the heads, and rows whose first cell is their name."""
+    """A table of texts: a title, a line on what it says, the heads, and rows whose first cell is their name.
+
+    A row of one cell is the heading of those below it.
+    """
 
     title: str
     note: str
@@ -52,26 +53,45 @@ def recorded_grids(found: Sequence[UpdateCredit]) -> Iterator[Grid]:
 
 
 def truth_grids(found: Sequence[TruthError]) -> Iterator[Grid]:
-    """One table per world, at the group size nearest to the papers'."""
-    for world in dict.fromkeys(one.world for one in found):
-        size = min((one.size for one in found if one.world == world), key=lambda size: abs(size - SHOWN_SIZE))
-        shown = [one for one in found if (one.world, one.size) == (world, size)]
-        yield Grid(
-            title=f"{world}: error against the true advantage A, groups of {size}",
-            note=f"{shown[0].groups} groups, {shown[0].rows} rows, E A^2 {shown[0].signal:.3f}; \u00b1 95 %",
-            heads=("", *BANDED, *PLAIN),
-            rows=tuple(map(_against_truth, shown)),
-        )
+    """Estimators by group size, one table per world; worlds side by side where there is one size alone."""
+    worlds, sizes = (list(dict.fromkeys(getattr(one, by) for one in found)) for by in ("world", "size"))
+    if len(worlds) > 1 and len(sizes) == 1:
+        columns = {world: [one for one in found if one.world == world] for world in worlds}
+        yield _against_truth(f"Against the true advantage, groups of {sizes[0]}", "", columns)
+        return
+    for world in worlds:
+        columns = {str(size): [one for one in found if (one.world, one.size) == (world, size)] for size in sizes}
+        yield _against_truth(f"Against the true advantage: {world}", "groups of", columns)
 
 
-def _against_truth(one: TruthError) -> tuple[str, ...]:
-    banded = (measured(getattr(one, field)) for field in BANDED.values())
-    return (one.estimator, *banded, *(_number(getattr(one, field).value) for field in PLAIN.values()))
+def _against_truth(title: str, head: str, columns: Mapping[str, Sequence[TruthError]]) -> Grid:
+    """A part for each number; a column for each entry, the same estimators in all."""
+    rows: list[tuple[str, ...]] = []
+    for part, field in BANDED.items():
+        rows.append((part,))
+        for of_one in zip(*columns.values(), strict=True):
+            rows.append((of_one[0].estimator, *(measured(getattr(one, field)) for one in of_one)))
+    return Grid(
+        title=title,
+        note="error = bias + variance, in units of E A^2; \u00b1 95 %",
+        heads=(head, *columns),
+        rows=tuple(rows),
+    )
+
+
+def markdown(grid: Grid) -> str:
+    """As a page of docs has it."""
+    rows = [(f"**{row[0]}**", *[""] * (len(grid.heads) - 1)) if len(row) == 1 else (f"`{row[0]}`", *row[1:])
+            for row in grid.rows]  # fmt: skip
+    lines = (grid.heads, ["---"] * len(grid.heads), *rows)
+    return "\n".join([f"**{grid.title}** ({grid.note})", "", *(f"| {' | '.join(cells)} |" for cells in lines), ""])
 
 
 def measured(number: Measured) -> str:
-    """ "0.512±0.020"."""
-    return NOTHING if math.isnan(number.value) else f"{number.value:.3f}\N{PLUS-MINUS SIGN}{number.half:.3f}"
+    """ "0.51±0.02"; a band that could not be told is left out."""
+    if math.isnan(number.value):
+        return NOTHING
+    return f"{number.value:.2f}" + ("" if math.isnan(number.half) else f"\N{PLUS-MINUS SIGN}{number.half:.2f}")
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -147,7 +167,7 @@ def _number(value: float | None) -> str:
 def _rich(grid: Grid) -> Table:
     table = Table(title=f"{grid.title}\n[dim]{grid.note}[/dim]", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for at, head in enumerate(grid.heads):
-        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold")
+        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
     for row in grid.rows:
-        table.add_row(*row)
+        table.add_row(*row, style="bold" if len(row) == 1 else None)
     return table

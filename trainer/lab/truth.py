@@ -28,13 +28,13 @@ class TruthError:
     """One estimator in one world at one group size: its credit e against the true advantage A, over the rows drawn.
 
     All but the raw numbers are free of scale, which a learning rate can make up for. e is multiplied by the c that
-    brings its mean credit nearest to A, and what is left is told in units of E A^2:
+    brings its mean credit nearest to A, and what is left is told in units of E A^2 (NaN where every row has A = 0):
     bias: of the mean over all groups, in a cell (task, turn, state, action): what no number of groups mends, in [0, 1].
     variance: around that mean, from group to group. error: both together, the mean squared error.
     correlation: of e and A over rows, without centring: 1 - correlation^2 is the error where c is least squares on
         the rows, which shrinks noisy credit towards nothing.
     alignment: mean cosine between the policy gradient that one group gives and the true gradient of its task; a group
-        that gives no credit moves nothing and counts as 0.
+        that gives no credit moves nothing and counts as 0; one whose task has no true gradient is left out.
     raw_error, raw_bias, raw_variance: with c = 1, in squared reward: of use where e is in units of reward (norm=mean).
     covered: share of the rows whose cell came up in two groups or more, so that bias and variance can be told apart.
     signal: E A^2 of the rows, in squared reward.
@@ -77,7 +77,7 @@ def truth_errors(
             size=size,
             groups=groups * BLOCKS,
             rows=len(credit),
-            alignment=banded(KEPT @ gradients.cosines(credit).reshape(BLOCKS, -1).mean(1) / KEPT.sum(1)),
+            alignment=banded(KEPT @ gradients.alignment(credit) / KEPT.sum(1)),
             covered=cells.covered,
             signal=float(np.mean(np.square(np.concatenate([draw.truth for draw in draws])))),
             **cells.errors(credit),
@@ -144,9 +144,10 @@ def split(sums: Sums, truth: Floats) -> dict[str, float]:
     product = float((sums.e[told] * truth[told]).sum() / rows)
     energy = float((sums.n[told] * truth[told] ** 2).sum() / rows)
     scale = product / mean if mean > 0.0 else np.nan
-    bias, variance = 1.0 - product * scale / energy, scale * scale * (square - mean) / energy
+    unit = energy if energy > 0.0 else np.nan  # where nothing that was done matters there is none
+    bias, variance = 1.0 - product * scale / unit, scale * scale * (square - mean) / unit
     raw_bias, raw_variance = mean - 2.0 * product + energy, square - mean
-    correlation = product / np.sqrt(square * energy) if square > 0.0 else np.nan
+    correlation = product / np.sqrt(square * unit) if square > 0.0 else np.nan
     raw = (raw_bias + raw_variance, raw_bias, raw_variance)
     return dict(zip(SQUARES, (bias + variance, bias, variance, correlation, scale, *raw), strict=True))
 
@@ -216,6 +217,13 @@ class Gradients:
         task_of_group = np.zeros(rows.group.max() + 1, np.int64)
         task_of_group[rows.group] = rows.task
         self._length = np.sqrt((truth * truth).sum((1, 2)))[task_of_group]
+
+    def alignment(self, credit: Floats) -> Floats:
+        """Mean cosine of each block's groups [BLOCKS]; of those alone whose task has a true gradient."""
+        directed = self._length > 1e-12  # the same places in every block: each has the tasks in turn
+        if not directed.any():
+            return np.full(BLOCKS, np.nan)
+        return self.cosines(credit)[directed].reshape(BLOCKS, -1).mean(1)
 
     def cosines(self, credit: Floats) -> Floats:
         """Of every group, from the credit of every row [N]; 0 where the group's gradient is none."""
