@@ -63,6 +63,8 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "rloo": Rloo,
 }
 
+UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def build(name: str, **options: Any) -> Estimator:
     """The estimator of that name with these options; those not given keep the papers' values.
@@ -70,7 +72,8 @@ def build(name: str, **options: Any) -> Estimator:
     name is one of `ESTIMATORS`, or the name of an installed entry point in the group "stepcredit.estimators". With the
     option `_target_` ("package.module.Class") that class is taken, and the name is a label.
 
-    Raises ValueError for an unknown name or option or a value out of range, with the value and the nearest right one.
+    Raises ValueError for an unknown name or option or a value out of range, with the value and the nearest right one,
+    for an option without a default that is not given, and for an own estimator that cannot be loaded.
     """
     target = options.pop("_target_", None)
     make = loaded(target) if target is not None else ESTIMATORS.get(name) or installed(name)
@@ -79,10 +82,13 @@ def build(name: str, **options: Any) -> Estimator:
             f"estimator {name!r} is unknown: {suggestion(name, ESTIMATORS)}; your own needs `_target_` or an entry "
             f"point in {ENTRY_POINTS!r}"
         )
-    known = list(inspect.signature(make).parameters)
+    known = {key: one for key, one in inspect.signature(make).parameters.items() if one.kind not in UNNAMED}
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: {suggestion(option, known)}")
+    for option, parameter in known.items():
+        if option not in options and parameter.default is parameter.empty:
+            raise ValueError(f"{name}: option {option!r} is not set and has no default: add {option}=...")
     try:
         return make(**options)
     except ValueError as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from estimators.own import with_name
 from rollout.collect import RolloutConfig
 from rollout.engines import EngineConfig
 from rollout.ranges import Check, refuse_outside
@@ -166,6 +167,7 @@ class LogConfig:
 class TrainConfig:
     """One training run. revise: for an estimator that asks for revisions, IBPO's.
 
+    estimator: name and options, see `estimators.build`; a `_target_` without a name is called by its last part.
     patience: training rollouts are given up after so many turns in a row that left the state as it was (None: never);
     validation plays every episode to its end.
     """
@@ -196,6 +198,7 @@ class TrainConfig:
         _positive(self, "", "updates", "groups_per_update", "group_size")
         _check_seed(self)
         _refuse(self, "", ("patience", self.patience is None or self.patience > 0, "1 or more, or null for no limit"))
+        object.__setattr__(self, "estimator", with_name(self.estimator))
         if "name" not in self.estimator:
             raise ConfigError("estimator.name is not set: choose one with estimator=gigpo")
         _check_play(self.model, self.env, self.rollout, self.sampling)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators import UNPARSED, StepBatch, action_key, build, calibrated, hidden_layer, requires
-from estimators.returns import returns_to_go
+from tests.estimators.slow import flat, returns, rewards, takes, visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -16,25 +16,23 @@ ONE_STATE = {"embedding": np.ones((3, 2), np.float32)}
 
 def slow_step_term(batch, options):
     """A_S with one-hot states and eps 0, straight from the table of cases."""
-    returns = returns_to_go(batch, 0.95, "return", 0.1)
-    result = np.zeros(len(batch))
+    future, result = returns(batch, 0.95, rewards(batch)), np.zeros(len(batch))
     for i in range(len(batch)):
-        inside = np.flatnonzero((batch.group == batch.group[i]) & (batch.state == batch.state[i]))
-        values = returns[inside]
-        same = [returns[j] for j in inside if j == i or UNPARSED != batch.action[j] == batch.action[i]]
-        other = [returns[j] for j in inside if j != i and not (UNPARSED != batch.action[j] == batch.action[i])]
-        if len(values) == 1 or np.ptp(values) < 1e-6 * max(1.0, abs(values.mean())):
+        inside, same = visits(batch, i), takes(batch, i)
+        other = [j for j in inside if j not in same]
+        values = future[inside]
+        if flat(values):
             continue
         if options["variant"] == "state_only":
-            result[i] = returns[i] - values.mean()
+            result[i] = future[i] - values.mean()
         elif not other:
-            others = [returns[j] for j in inside if j != i]
-            result[i] = returns[i] - np.mean(others) if options["no_contrast"] == "leave_one_out" else 0.0
+            rest = [j for j in inside if j != i]
+            result[i] = future[i] - future[rest].mean() if options["no_contrast"] == "leave_one_out" else 0.0
         elif options["variant"] == "q":
             m, kappa, v = len(same), options["kappa"], values.mean()
-            result[i] = (m * np.mean(same) + kappa * v) / (m + kappa) - v
+            result[i] = (m * future[same].mean() + kappa * v) / (m + kappa) - v
         else:
-            result[i] = returns[i] - np.mean(other)
+            result[i] = future[i] - future[other].mean()
         if options["norm"] == "mean_std":
             result[i] /= values.std(ddof=1) + 1e-6
     return result
@@ -150,8 +148,8 @@ def step_term(batch, **options):
 def test_q_sums_to_0_over_a_cluster_with_two_actions(random_columns, seed, lengths):
     batch = StepBatch(**random_columns(seed, lengths))
     value = step_term(batch)
-    for group, state in set(zip(batch.group, batch.state, strict=True)):
-        inside = (batch.group == group) & (batch.state == state)
+    for i in range(len(batch)):
+        inside = visits(batch, i)
         if len(set(batch.action[inside])) > 1:
             assert abs(value[inside].sum()) < 1e-9
 
@@ -159,26 +157,25 @@ def test_q_sums_to_0_over_a_cluster_with_two_actions(random_columns, seed, lengt
 @given(seed=SEED, lengths=LENGTHS)
 def test_q_is_the_contrast_of_the_means_times_the_share_of_the_others(random_columns, seed, lengths):
     batch = StepBatch(**random_columns(seed, lengths))
-    returns, value = returns_to_go(batch, 0.95, "return", 0.1), step_term(batch)
+    future, value = returns(batch, 0.95, rewards(batch)), step_term(batch)
     for i in range(len(batch)):
-        inside = (batch.group == batch.group[i]) & (batch.state == batch.state[i])
-        same, other = inside & (batch.action == batch.action[i]), inside & (batch.action != batch.action[i])
-        if other.any():
-            share = 1 - same.sum() / inside.sum()
-            assert value[i] == pytest.approx(share * (returns[same].mean() - returns[other].mean()), abs=1e-9)
+        inside, same = visits(batch, i), takes(batch, i)
+        other = [j for j in inside if j not in same]
+        if other:
+            share = len(other) / len(inside)
+            assert value[i] == pytest.approx(share * (future[same].mean() - future[other].mean()), abs=1e-9)
 
 
 @given(seed=SEED, lengths=LENGTHS)
 def test_an_action_taken_once_gets_n_minus_1_over_n_of_leave_one_out(random_columns, seed, lengths):
     columns = random_columns(seed, lengths)
     batch = StepBatch(**{**columns, "action": np.arange(len(columns["action"]))})  # m = 1 everywhere
-    returns, value = returns_to_go(batch, 0.95, "return", 0.1), step_term(batch)
+    future, value = returns(batch, 0.95, rewards(batch)), step_term(batch)
     for i in range(len(batch)):
-        inside = (batch.group == batch.group[i]) & (batch.state == batch.state[i])
-        n = inside.sum()
-        if n > 1:
-            leave_one_out = returns[i] - (returns[inside].sum() - returns[i]) / (n - 1)
-            assert value[i] == pytest.approx((n - 1) / n * leave_one_out, abs=1e-9)
+        rest = [j for j in visits(batch, i) if j != i]
+        if rest:
+            share = len(rest) / (len(rest) + 1)
+            assert value[i] == pytest.approx(share * (future[i] - future[rest].mean()), abs=1e-9)
 
 
 @given(seed=SEED, lengths=LENGTHS, norm=st.sampled_from(["mean", "mean_std"]))

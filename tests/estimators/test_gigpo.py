@@ -6,19 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators import StepBatch, build
-from estimators.returns import returns_to_go
+from tests.estimators.slow import returns, rewards, within_visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
-
-
-def slow_step_term(batch, returns, norm):
-    result = np.zeros(len(batch))
-    for i in range(len(batch)):
-        inside = (batch.group == batch.group[i]) & (batch.state == batch.state[i])
-        values = returns[inside]
-        if len(values) > 1 and np.ptp(values) >= 1e-6 * max(1.0, abs(values.mean())):
-            result[i] = (returns[i] - values.mean()) / (values.std(ddof=1) + 1e-6 if norm == "mean_std" else 1.0)
-    return result
 
 
 @given(
@@ -33,7 +23,9 @@ def test_gigpo_equals_the_formula_in_loops(random_columns, seed, lengths, norm, 
     batch = StepBatch(**random_columns(seed, lengths))
     fast = build("gigpo", gamma=gamma, omega=omega, norm=norm, penalty=penalty)(batch).value
     episode = build("grpo", norm=norm, penalty=penalty)(batch).value
-    step = slow_step_term(batch, returns_to_go(batch, gamma, penalty, 0.1), norm)
+    # The penalty is of the step's reward, or taken from its return.
+    by_row = returns(batch, gamma, batch.reward) - 0.1 * batch.invalid
+    step = within_visits(batch, by_row if penalty == "row" else returns(batch, gamma, rewards(batch)), norm)
     np.testing.assert_allclose(fast, episode + omega * step, rtol=1e-9, atol=1e-9)
 
 

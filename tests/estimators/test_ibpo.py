@@ -111,8 +111,9 @@ def test_an_all_failed_group_does_not_reinforce_the_edited_error(rows):
     assert result.mask.tolist() == [False, True]
 
 
-def test_a_success_keeps_its_gradient_whatever_edited_says(rows):
-    batch = rows(reward=[10.0, 0.0], repair=[0.0, 0.0], edited=[False, False])
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_success_keeps_its_gradient_whatever_edited_says(rows, edited):
+    batch = rows(reward=[10.0, 0.0], repair=[0.0, 0.0], edited=[edited, False])
     assert build("ibpo")(batch).mask.tolist() == [True, True]
 
 

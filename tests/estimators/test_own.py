@@ -28,7 +28,14 @@ def plain(batch: StepBatch) -> Advantages:
     return Advantages(value=batch.reward)
 
 plain.requires = frozenset({"embedding"})
-broken = 1 / int("1")
+number = 0.5
+
+class Needy:
+    def __init__(self, scale, *args, **kwargs):
+        self.scale = scale
+
+    def __call__(self, batch):
+        return Advantages(value=self.scale * batch.reward)
 '''
 
 
@@ -41,7 +48,8 @@ def own(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-credit\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[stepcredit.estimators]\nscaled = own_credit:Scaled\nplain = own_credit:plain\n"
+        "[stepcredit.estimators]\nscaled = own_credit:Scaled\nplain = own_credit:plain\nneedy = own_credit:Needy\n"
+        "lost = own_credit:Scald\ngone = raises_on_import:X\nnumber = own_credit:number\nodd = own-credit\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -63,6 +71,10 @@ def test_a_plain_function_is_the_estimator_and_keeps_its_facts(own, rows, name, 
     assert requires(made) == {"embedding"}
 
 
+def test_a_required_option_is_given_like_any_other(own, rows):
+    assert build("needy", scale=3.0)(rows(reward=[1.0])).value.tolist() == [3.0]
+
+
 def test_a_name_of_ours_goes_before_an_entry_point(own, tmp_path, rows):
     (tmp_path / "own_credit-1.0.dist-info" / "entry_points.txt").write_text(
         "[stepcredit.estimators]\ngrpo = own_credit:Scaled\n"
@@ -78,6 +90,9 @@ BAD = [
     ({"_target_": "own_credit.Scaled", "scael": 1.0}, r"mine has no option 'scael': did you mean 'scale'\?"),
     ({"_target_": "own_credit.Scaled", "scale": 0.0}, r"mine: scale=0 gives no credit"),
     ({"_target_": "own_credit.plain", "scale": 1.0}, r"mine has no option 'scale': it has none"),
+    ({"_target_": "own_credit.number"}, r"_target_='own_credit.number' is 0.5, which cannot be called: name a class"),
+    ({"_target_": "own_credit.Needy"}, r"mine: option 'scale' is not set and has no default: add scale=\.\.\.$"),
+    ({"_target_": "own_credit.Needy", "args": 1}, r"mine has no option 'args': did you mean 'scale'\?"),
 ]
 
 
@@ -85,6 +100,30 @@ BAD = [
 def test_what_cannot_be_built_is_refused_with_the_remedy(own, options, message):
     with pytest.raises(ValueError, match=message):
         build("mine", **options)
+
+
+BROKEN = [
+    (
+        "lost",
+        r"estimator 'lost' is the entry point 'own_credit:Scald', which cannot be loaded \(.*'Scald'\): mend or re",
+    ),
+    (
+        "gone",
+        r"'raises_on_import:X', which cannot be loaded \(No module named 'a_module_that_is_not_there'\): mend or re",
+    ),
+    ("odd", r"estimator 'odd' is the entry point 'own-credit', which cannot be loaded \("),
+    (
+        "number",
+        r"estimator 'number', the entry point 'own_credit:number', is 0.5, which cannot be called: name a class",
+    ),
+    ("needy", r"needy: option 'scale' is not set and has no default: add scale=\.\.\.$"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), BROKEN, ids=[name for name, _ in BROKEN])
+def test_a_broken_entry_point_is_refused_with_the_remedy(own, name, message):
+    with pytest.raises(ValueError, match=message):
+        build(name)
 
 
 def test_an_unknown_name_tells_of_the_two_ways():

@@ -74,7 +74,7 @@ def test_equal_returns_give_exactly_0(random_columns, name, norm, seed, lengths,
 @every_estimator
 @pytest.mark.parametrize("stats", ["trajectory", "row"])
 @pytest.mark.parametrize("penalty", ["return", "row"])
-def test_a_lone_rollout_gets_exactly_0_in_every_mode(rows, name, stats, penalty):
+def test_a_lone_rollout_that_never_meets_a_state_twice_gets_exactly_0_in_every_mode(rows, name, stats, penalty):
     batch = rows(
         trajectory=[0, 0, 0],
         time=[0, 1, 2],

@@ -9,8 +9,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Advantages
+from estimators.own import with_name
+from trainer.config import TrainConfig
 from trainer.preflight import estimator_of
-from trainer.typed import ConfigError
+from trainer.typed import ConfigError, build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = sorted(
@@ -57,8 +59,16 @@ def own(batch):
     return Advantages(value=batch.reward)
 
 
-def test_a_users_own_function_needs_a_name_and_a_target():
-    assert built({"name": "mine", "_target_": f"{__name__}.own"}) is own
+def test_a_users_own_function_needs_one_line_and_is_called_by_its_last_part():
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        told = compose("train", ["output=out", "~estimator", f"+estimator._target_={__name__}.own"])
+    config = build(TrainConfig, OmegaConf.to_container(told, resolve=True))
+    assert config.estimator == {"name": "own", "_target_": f"{__name__}.own"}
+    assert estimator_of(config) is own
+
+
+def test_a_users_own_name_goes_before_the_targets():
+    assert with_name({"_target_": "package.Mine", "name": "mine"})["name"] == "mine"
 
 
 def test_a_wrong_target_is_a_config_error():
