@@ -69,6 +69,13 @@ def test_a_broken_batch_is_refused_with_the_row_the_value_and_the_remedy(columns
         StepBatch(**columns)
 
 
+def test_repair_may_differ_from_rollout_to_rollout_but_not_within_a_later_one():
+    two = {**GOOD, "group": [0, 0, 0, 0], "trajectory": [3, 3, 8, 8], "time": [1, 0, 0, 1]}
+    StepBatch(**{**two, "repair": [0.5, 0.5, 0.0, 0.0]})
+    with pytest.raises(ValueError, match=r"row 3: repair=1\.0 differs from an earlier step of trajectory 8"):
+        StepBatch(**two)
+
+
 def test_a_good_batch_knows_its_rollouts_and_groups_in_canonical_order():
     batch = StepBatch(**GOOD)
     assert len(batch) == 4
@@ -120,9 +127,12 @@ def test_a_batch_survives_pickling_as_ray_sends_it():
 def test_advantages_refuse_what_is_not_finite_and_a_mask_of_another_length():
     with pytest.raises(ValueError, match="row 1: value=nan is not finite"):
         Advantages(value=np.array([0.0, np.nan]))
+    with pytest.raises(ValueError, match=r"^value has dtype <U1: give it float64"):
+        Advantages(value=["a", "b"])
     with pytest.raises(ValueError, match="mask has 1 rows"):
         Advantages(value=np.zeros(2), mask=np.array([True]))
     assert Advantages(value=[1, 0], mask=[1, 0]).mask.dtype == np.bool_
+    assert Advantages(value=np.zeros(2, np.float32)).value.dtype == np.float64
     assert Advantages(value=np.zeros(2)).diagnostics == {}
 
 
