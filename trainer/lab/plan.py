@@ -8,6 +8,7 @@ from typing import Any
 
 from estimators import Estimator, build, requires
 from estimators.options import suggestion
+from estimators.own import with_name
 from trainer import checkpoint
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.crafting import crafting
@@ -116,7 +117,7 @@ def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimato
     """By label. Of an option counts, first to last: the entry's own, the lab's, a preset's, the run's, the paper's."""
     made: dict[str, Estimator] = {}
     for entry in config.estimators:
-        own = {"name": entry} if isinstance(entry, str) else dict(entry)
+        own = {"name": entry} if isinstance(entry, str) else with_name(entry)
         if "name" not in own:
             raise ConfigError(f"estimators has {own} without a name: write {{name: gigpo, ...}}")
         name = str(own.pop("name"))
@@ -128,8 +129,7 @@ def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimato
         preset = dict(config.presets.get(name, {}))
         name = str(preset.pop("name", name))
         try:
-            told = preset | own
-            known = _options(build(name, **{key: told[key] for key in told if key == "_target_"}))
+            known = _options(build(name, **(preset | own)))
             of_run = {key: value for key, value in _of_run(name, run).items() if key in known}
             swept = {key: getattr(config, key) for key in SWEPT if key in known and getattr(config, key) is not None}
             made[label] = build(name, **(of_run | preset | swept | own))
