@@ -59,8 +59,8 @@ def test_a_table_of_six_group_sizes_fits_a_terminal_of_100_columns() -> None:
     for table in truth_tables(measured):
         console.print(table)
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(lines) == 3 + 4 * 3  # title, note and heads; no row is broken in two
-    assert lines[4].split() == ["grpo", *(f"{30 + size}.00±1.00" for size in (2, 4, 8, 16, 32, 64))]
+    assert len(lines) == 4 + 4 * 3  # a gap, title, note and heads; no row is broken in two
+    assert lines[5].split() == ["grpo", *(f"{30 + size}.00±1.00" for size in (2, 4, 8, 16, 32, 64))]
 
 
 def test_a_table_as_markdown() -> None:

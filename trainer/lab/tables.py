@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Group
 from rich.table import Table
 
 from trainer.lab.recorded import UpdateCredit
@@ -29,12 +30,12 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def recorded_tables(found: Sequence[UpdateCredit]) -> Iterator[Table]:
+def recorded_tables(found: Sequence[UpdateCredit]) -> Iterator[Group]:
     """For the terminal."""
     return map(_rich, recorded_grids(found))
 
 
-def truth_tables(found: Sequence[TruthError]) -> Iterator[Table]:
+def truth_tables(found: Sequence[TruthError]) -> Iterator[Group]:
     """For the terminal."""
     return map(_rich, truth_grids(found))
 
@@ -164,10 +165,11 @@ def _number(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _rich(grid: Grid) -> Table:
-    table = Table(title=f"{grid.title}\n[dim]{grid.note}[/dim]", title_justify="left", box=None, padding=(0, 1, 0, 0))
+def _rich(grid: Grid) -> Group:
+    """Title and note are lines of their own: a narrow table would break its title."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for at, head in enumerate(grid.heads):
         table.add_column(head, justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
     for row in grid.rows:
         table.add_row(*row, style="bold" if len(row) == 1 else None)
-    return table
+    return Group(f"\n[italic]{grid.title}[/italic]", f"[dim]{grid.note}[/dim]", table)
