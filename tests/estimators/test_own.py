@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from estimators import build, group_based, requires
+from estimators.own import with_name
 
 MODULE = '''
 from dataclasses import dataclass
@@ -140,3 +141,9 @@ def test_the_worked_example_of_the_docs_holds(tmp_path, monkeypatch, rows):
     result = build("first_visit", _target_="my_credit.FirstVisit", scale=0.5)(batch)
     assert result.value.tolist() == [4.0, 0.0, 4.0]
     assert result.diagnostics == {"first": 2 / 3}
+
+
+def test_a_target_names_its_estimator_unless_a_name_is_given():
+    assert with_name({"_target_": "mine.credit.Mine"}) == {"name": "Mine", "_target_": "mine.credit.Mine"}
+    assert with_name({"_target_": "mine.credit.Mine", "name": "m"})["name"] == "m"
+    assert with_name({"name": "gigpo"}) == {"name": "gigpo"}

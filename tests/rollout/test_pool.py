@@ -265,10 +265,11 @@ def test_a_task_that_kills_its_worker_at_every_reset_costs_its_own_group_and_no_
 
 
 def test_a_task_that_hangs_at_every_first_step_costs_its_own_group_and_no_other(pool: EnvPool) -> None:
+    patient = pool.config  # a new worker needs longer to start than this call is given
+
     def script(key: Key) -> str:
         if key[0] != 1:
             return play(key)
-        patient = pool.config  # a new worker needs longer to start than this call is given
         pool.config = replace(patient, timeout_s=2.0)
         asyncio.get_running_loop().call_soon(setattr, pool, "config", patient)
         return "hang"
