@@ -13,17 +13,13 @@ from trainer.typed import ConfigError, convert
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Task ids, kinds and experts, and how prompts are written."""
+    """Task ids, kinds and experts, and how prompts are written. leaked: validation tasks that are trained on."""
 
     env: Env
     prompter: Prompter
     train: tuple[str, ...]
     validation: tuple[str, ...]
-
-    @property
-    def leaked(self) -> frozenset[str]:
-        """Validation tasks that are trained on."""
-        return frozenset(self.train) & frozenset(self.validation)
+    leaked: frozenset[str] = frozenset()
 
     def kind(self, task_id: str) -> str:
         return self.env.kind(task_id)
@@ -39,14 +35,16 @@ def open_world(config: EnvConfig) -> World:
     ):
         if not tasks:
             raise ConfigError(f"env.{name}_split={split!r} has no task: choose another split or other data")
-    world = World(env=env, prompter=prompter(config.world, config.style), train=train, validation=validation)
-    if world.leaked and not config.overlap:
+    leaked = frozenset(validation).intersection(train)
+    if leaked and not config.overlap:
         raise ConfigError(
-            f"{len(world.leaked)} tasks are both in env.train_split={config.train_split!r} and "
-            f"env.validation_split={config.validation_split!r}, {min(world.leaked)!r} the first: choose disjoint "
+            f"{len(leaked)} tasks are both in env.train_split={config.train_split!r} and "
+            f"env.validation_split={config.validation_split!r}, {min(leaked)!r} the first: choose disjoint "
             "splits, or set env.overlap=true to reproduce a published split that leaks"
         )
-    return world
+    return World(
+        env=env, prompter=prompter(config.world, config.style), train=train, validation=validation, leaked=leaked
+    )
 
 
 def _typed_options(config: EnvConfig) -> dict[str, Any]:
