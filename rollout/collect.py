@@ -102,10 +102,11 @@ class Played:
 
 @dataclass(slots=True)
 class _Tally:
-    """workers_lost: by number of the task whose episode a worker was at when it died or hung."""
+    """workers_lost: by number of the task whose episode a worker was at when it died or hung. dropped: task numbers."""
 
     failures: Counter[str] = field(default_factory=Counter[str])
     workers_lost: Counter[int] = field(default_factory=Counter[int])
+    dropped: set[int] = field(default_factory=set[int])
     last_failure: str = ""
     cut_prompts: int = 0
     cut_actions: int = 0
@@ -130,7 +131,7 @@ class Collector:
         patience: int | None = None,
         on_done: Callable[[Trajectory], None] = lambda _: None,
     ) -> Collected:
-        """Roll every task out `group_size` times. Raises RolloutsFailed above the configured failure share.
+        """Roll every task out `group_size` times. Raises RolloutsFailed once the configured failure share is passed.
 
         seed: of the sampling; the request of (task, sibling, step) always gets the same one.
         patience: a rollout is given up after so many turns in a row that left the state as it was; None: never.
@@ -140,18 +141,14 @@ class Collector:
             for task in tasks
             for sibling in range(group_size)
         ]
-        played = await self.play(jobs, sampling=sampling, seed=seed, patience=patience, on_done=on_done)
+        played = await self.play(
+            jobs, sampling=sampling, seed=seed, patience=patience, on_done=on_done, groups=len(tasks)
+        )
         groups = _groups(tasks, played.rollouts, group_size)
-        dropped = len(tasks) - len(groups)
-        if dropped > self._config.max_failure_share * len(tasks):
-            raise RolloutsFailed(
-                f"{dropped} of {len(tasks)} groups dropped ({dict(played.failures)}; the last: {played.last_failure}), "
-                f"more than rollout.max_failure_share={self._config.max_failure_share}: mend it or raise the share"
-            )
         return Collected(
             groups=groups,
             failures=played.failures,
-            dropped_groups=dropped,
+            dropped_groups=len(tasks) - len(groups),
             cut_prompts=played.cut_prompts,
             cut_actions=played.cut_actions,
             seconds=played.seconds,
@@ -165,14 +162,17 @@ class Collector:
         seed: int,
         patience: int | None = None,
         on_done: Callable[[Trajectory], None] = lambda _: None,
+        groups: int | None = None,
     ) -> Played:
         """Play every job to its end, or out of `patience`.
 
         seed: of the sampling; a request's own follows from it and the request's key.
+        groups: of how many tasks not more than the configured share may fail for good; None: any number may.
         """
         began = time.perf_counter()
         tally = _Tally()
-        run = _Run(self._policy_for(len(jobs)), self._pool, self._prompter, self._config, sampling, seed, patience)
+        policy = self._policy_for(len(jobs))
+        run = _Run(policy, self._pool, self._prompter, self._config, sampling, seed, patience, groups)
         playing = [asyncio.create_task(run.rollout(job, tally, on_done)) for job in jobs]
         try:
             done = await asyncio.gather(*playing)
@@ -207,6 +207,7 @@ class _Run:
     sampling: Sampling
     seed: int
     patience: int | None
+    groups: int | None
 
     async def rollout(self, job: Job, tally: _Tally, on_done: Callable[[Trajectory], None]) -> Trajectory | None:
         """Play one rollout to its end, again from its seed if the world failed; None when it failed for good.
@@ -226,16 +227,25 @@ class _Run:
                         continue
                     tally.last_failure = f"{error} (task {job.task.task_id})"
                     if error.reason == TOO_LONG:
-                        return None
+                        break
                     own += 1
                     tally.workers_lost[task] += error.reason in (WORKER_DIED, ENV_TIMEOUT)
                 else:
                     on_done(trajectory)
                     return trajectory
-            return None
+            return self._drop(task, tally)
         finally:
             if isinstance(self.policy, WavePolicy):
                 self.policy.leave()
+
+    def _drop(self, task: int, tally: _Tally) -> None:
+        tally.dropped.add(task)
+        if self.groups is not None and len(tally.dropped) > self.config.max_failure_share * self.groups:
+            raise RolloutsFailed(
+                f"{len(tally.dropped)} of {self.groups} groups dropped ({dict(tally.failures)}; the last: "
+                f"{tally.last_failure}), more than rollout.max_failure_share={self.config.max_failure_share}: mend it "
+                "or raise the share"
+            )
 
     async def _play(self, episode: Episode, job: Job, tally: _Tally) -> Trajectory:
         first = await episode.reset(job.task.task_id, job.task.seed)

@@ -8,6 +8,7 @@ from typing import Protocol
 from envs.alfworld.fetch import fetch
 from envs.alfworld.generate import write_households
 from envs.alfworld.household import Households
+from envs.alfworld.index import open_index, release_folder
 from envs.webshop.generate import write_folder
 from trainer.progress import Display
 from trainer.typed import ConfigError
@@ -59,6 +60,8 @@ def fetch_alfworld(config: ReleaseConfig, display: Display) -> None:
     for verdict in fetch(Path(config.folder)):
         same = "the release's, byte for byte" if verdict.exact else "complete, of other contents than the release's"
         display.line(f"{verdict.split}: {sum(verdict.games)} games, {same}")
+    for reason, count in open_index(release_folder(Path(config.folder))).skipped.items():
+        display.line(f"left out, as the original does: {count} games ({reason})")
 
 
 def generate_households(config: HouseholdsConfig, display: Display) -> None:

@@ -92,8 +92,8 @@ def verify(data: Path) -> tuple[Verdict, ...]:
                 if have != want
             )
             raise EnvError(
-                f"{folder / verdict.split} is not the official split: {counts}; remove {folder} and run "
-                "`stepcredit data alfworld` again"
+                f"{folder / verdict.split} is not the official split: {counts} (games left out, by reason: "
+                f"{dict(index.skipped)}); remove {folder} and run `stepcredit data alfworld` again"
             )
     return tuple(verdicts)
 

@@ -264,6 +264,16 @@ def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it
         four_tasks(1, 3)
 
 
+def test_collecting_stops_as_soon_as_the_share_cannot_be_kept_any_more() -> None:
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        if task_id == "3":
+            raise EpisodeFailed("env_error", "broken")
+        await asyncio.Event().wait()  # the others would be played for ever
+
+    with pytest.raises(RolloutsFailed, match="1 of 3 groups dropped"):
+        collected("2", "3", "4", pool=LocalPool(before=before), retries=0, max_failure_share=0.25)
+
+
 def test_a_bad_program_is_a_crash_that_ends_the_other_rollouts() -> None:
     async def before(task_id: str, episode: int, turn: int) -> None:
         if task_id == "3":
