@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -51,6 +52,16 @@ def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> 
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, error)
+
+
+class AfterSweep(Callback):
+    """What a config asks for at the end of a multirun: "module:function" is called with the sweep's folder."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        function_named(self._run)(Path(config.hydra.sweep.dir).absolute(), Display())
 
 
 def _known_fit() -> None:

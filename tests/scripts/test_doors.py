@@ -352,15 +352,17 @@ def test_the_first_word_of_a_lab_is_its_run(stepcredit: Stepcredit, tmp_path: Pa
 def test_a_sweep_of_a_lab_runs_once_for_each_value(stepcredit: Stepcredit, tmp_path: Path) -> None:
     run = recorded_run(tmp_path / "run")
     assert stepcredit("lab", str(run), "--multirun", "truth=null", "eps=0.05,0.1", "gamma=0.9,1").code == 0
-    configs = [config for _, config in stepcredit.runs]
+    *labs, joined = stepcredit.runs
+    configs = [config for _, config in labs]
     assert [(config.eps, config.gamma) for config in configs] == [(0.05, 0.9), (0.05, 1), (0.1, 0.9), (0.1, 1)]
-    assert len({Path(config.output).parent for config in configs}) == 1  # the run's path makes no folders of its own
+    (folder,) = {Path(config.output).parent for config in configs}  # the run's path makes no folders of its own
+    assert joined == ("trainer.lab.sweep:join", folder)
 
 
 def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp_path: Path) -> None:
     runs = [recorded_run(tmp_path / name) for name in ("a", "b")]
     assert stepcredit("lab", "--multirun", f"run={runs[0]},{runs[1]}", "truth=null").code == 0
-    assert len({config.output for _, config in stepcredit.runs}) == 2
+    assert len({config.output for _, config in stepcredit.runs[:-1]}) == 2
 
 
 @pytest.mark.parametrize(

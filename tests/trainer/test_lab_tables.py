@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from trainer.lab.tables import markdown, truth_grids, truth_tables
+from trainer.lab.tables import markdown, on_terminal, truth_grids
 from trainer.lab.truth import Measured, TruthError
 
 PARTS = ("error", "bias", "variance", "cosine")
@@ -56,8 +56,8 @@ def test_nothing_measured_has_no_table() -> None:
 def test_a_table_of_six_group_sizes_fits_a_terminal_of_100_columns() -> None:
     console = Console(file=StringIO(), width=100)
     measured = found(["maze"], [2, 4, 8, 16, 32, 64], ["grpo", "compat/verl_agent_gigpo"])
-    for table in truth_tables(measured):
-        console.print(table)
+    for grid in truth_grids(measured):
+        console.print(on_terminal(grid))
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
     assert len(lines) == 4 + 4 * 3  # a gap, title, note and heads; no row is broken in two
     assert lines[5].split() == ["grpo", *(f"{30 + size}.00±1.00" for size in (2, 4, 8, 16, 32, 64))]

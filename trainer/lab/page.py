@@ -1,11 +1,7 @@
-"""What the lab leaves behind: lab.json with every number, lab.html to read, tables and figure as files of their own."""
+"""What the lab leaves to read: lab.html, and its tables and figure as files of their own."""
 
-import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from trainer import charts
 from trainer.lab import pictures
@@ -21,12 +17,6 @@ PARTS = {"between groups": "between_groups", "between rollouts": "between_rollou
 def write_page(output: Path, config: LabConfig, recorded: Sequence[UpdateCredit], truth: Sequence[TruthError]) -> Path:
     """Write into `output`; the page's path."""
     output.mkdir(parents=True, exist_ok=True)
-    numbers = {
-        "config": asdict(config),
-        "recorded": [_plain(one) for one in recorded],
-        "truth": list(map(asdict, truth)),
-    }
-    (output / "lab.json").write_text(json.dumps(_known(numbers), indent=1, allow_nan=False))
     grids = {"truth": list(truth_grids(truth)), "recorded": list(recorded_grids(recorded))}
     (output / "lab.md").write_text("\n".join(markdown(one) for made in grids.values() for one in made))
     figure = None
@@ -82,18 +72,3 @@ def _over_updates(
     alone = {name: values for name, values in alone.items() if any(value is not None for value in values)}
     if alone:
         yield "Singletons", "Share of the clusters (of states, where states are texts) that hold one row.", alone
-
-
-def _plain(found: UpdateCredit) -> dict[str, Any]:
-    """As JSON has it: pairs as a list."""
-    pairs = [{"one": one, "other": other} | asdict(told) for (one, other), told in found.pairs.items()]
-    return {**{key: value for key, value in asdict(found).items() if key != "pairs"}, "pairs": pairs}
-
-
-def _known(value: Any) -> Any:
-    """The same with None for numbers that could not be told."""
-    if isinstance(value, dict):
-        return {key: _known(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,10 +8,11 @@ from rich.markup import escape
 
 from rollout.seeds import derive_seed
 from trainer.lab.config import LabConfig
+from trainer.lab.numbers import write_numbers
 from trainer.lab.page import write_page
 from trainer.lab.plan import LabPlan, plan_lab
 from trainer.lab.recorded import UpdateCredit, recorded_credit
-from trainer.lab.tables import recorded_tables, truth_tables
+from trainer.lab.tables import on_terminal, recorded_grids, truth_grids
 from trainer.lab.truth import TruthError, truth_errors
 from trainer.progress import Display
 
@@ -21,9 +22,11 @@ def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[T
     plan = plan_lab(config)
     recorded = list(_recorded(config, plan, display))
     truth = list(_truth(config, plan, display))
-    for table in (*recorded_tables(recorded), *truth_tables(truth)):
-        display.console.print(table)
-    page = write_page(Path(config.output).absolute(), config, recorded, truth)
+    for grid in (*recorded_grids(recorded), *truth_grids(truth)):
+        display.console.print(on_terminal(grid))
+    output = Path(config.output).absolute()
+    page = write_page(output, config, recorded, truth)
+    write_numbers(output, config, plan, recorded, truth)
     display.line(escape(f"page: {page}"))  # a sweep has brackets in the names of its folders
     return recorded, truth
 

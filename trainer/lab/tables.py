@@ -30,23 +30,13 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def recorded_tables(found: Sequence[UpdateCredit]) -> Iterator[Group]:
-    """For the terminal."""
-    return map(_rich, recorded_grids(found))
-
-
-def truth_tables(found: Sequence[TruthError]) -> Iterator[Group]:
-    """For the terminal."""
-    return map(_rich, truth_grids(found))
-
-
 def recorded_grids(found: Sequence[UpdateCredit]) -> Iterator[Grid]:
-    """Means over the updates, each counted once."""
+    """Means over the updates, each counted once; pairs of estimators where all were held against each other."""
     if not found:
         return
     names = tuple(found[0].credit)
     yield _shapes(found, names)
-    if len(names) > 1:
+    if len(names) > 1 and found[0].pairs:
         yield _pairs(found, names, "Rank correlation", "Spearman's, over rows of an update", lambda one: one.rank)
         note = "of the rows that both give credit to, how many get the same sign"
         yield _pairs(found, names, "Sign agreement", note, lambda one: one.sign)
@@ -68,16 +58,28 @@ def truth_grids(found: Sequence[TruthError]) -> Iterator[Grid]:
 def _against_truth(title: str, head: str, columns: Mapping[str, Sequence[TruthError]]) -> Grid:
     """A part for each number; a column for each entry, the same estimators in all."""
     rows: list[tuple[str, ...]] = []
+    names = dict.fromkeys(one.estimator for found in columns.values() for one in found)
+    of = [{one.estimator: one for one in found} for found in columns.values()]
     for part, field in BANDED.items():
         rows.append((part,))
-        for of_one in zip(*columns.values(), strict=True):
-            rows.append((of_one[0].estimator, *(measured(getattr(one, field)) for one in of_one)))
+        for name in names:
+            rows.append((name, *(measured(getattr(one[name], field)) if name in one else NOTHING for one in of)))
     return Grid(
         title=title,
         note="error = bias + variance, in units of E A^2; \u00b1 95 %",
         heads=(head, *columns),
         rows=tuple(rows),
     )
+
+
+def on_terminal(grid: Grid) -> Group:
+    """Title and note are lines of their own: a narrow table would break its title."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for at, head in enumerate(grid.heads):
+        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
+    for row in grid.rows:
+        table.add_row(*row, style="bold" if len(row) == 1 else None)
+    return Group(f"\n[italic]{grid.title}[/italic]", f"[dim]{grid.note}[/dim]", table)
 
 
 def markdown(grid: Grid) -> str:
@@ -163,13 +165,3 @@ def _percent(share: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _rich(grid: Grid) -> Group:
-    """Title and note are lines of their own: a narrow table would break its title."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for at, head in enumerate(grid.heads):
-        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
-    for row in grid.rows:
-        table.add_row(*row, style="bold" if len(row) == 1 else None)
-    return Group(f"\n[italic]{grid.title}[/italic]", f"[dim]{grid.note}[/dim]", table)
