@@ -21,6 +21,10 @@ class Dialect:
     hidden: frozenset[str] = frozenset()
     strict: bool = False
 
+    def shown(self, now: EnvStep) -> tuple[str, ...]:
+        """What is admissible and not hidden; nothing where the world does not list its actions."""
+        return tuple(action for action in now.admissible or () if action not in self.hidden)
+
     def is_open(self, action: str, now: EnvStep) -> bool:
         """Whether an action may be taken now, as far as this dialect asks."""
         return not self.strict or now.admissible is None or action in now.admissible

@@ -32,11 +32,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One turn taken: what was seen, what was written (verbatim), and what the world was given."""
+    """One turn taken: what was seen, what was written (verbatim), and what the world was given.
+
+    listed: the admissible actions that there were to name, see `Prompter.listed`.
+    """
 
     observation: str
     response: str
     action: str
+    listed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ class React:
 
     def listed(self, now: EnvStep) -> tuple[str, ...]:
         """What is admissible, without what the dialect hides."""
-        return tuple(action for action in now.admissible or () if action not in self.dialect.hidden)
+        return self.dialect.shown(now)
 
     def parse(self, response: str, now: EnvStep) -> Reply:
         """What stands between the first action tags; see the class for when it is valid."""
@@ -128,11 +132,12 @@ class Bare:
 
     While `history` covers all turns, each prompt is the one before plus the response and the next observation, so that
     nothing is computed twice. A valid answer is one line that is a command of the world, and open now where the dialect
-    asks for that.
+    asks for that. `listing`: below each observation stand the actions that were admissible there, a line each.
     """
 
     least_history: ClassVar[int] = 1
     dialect: Dialect
+    listing: bool = False
 
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
@@ -141,19 +146,18 @@ class Bare:
 
         Raises ValueError for a history below 1: the current observation is the answer to the last turn shown.
         """
-        del actions  # none are listed
         if history < 1:
             raise ValueError(f"the bare prompt cannot show history={history} turns; give 1 or more")
-        seen = [*(turn.observation for turn in turns), now.observation]
-        messages = [Message(role="user", content=first.observation)]
-        for turn, observation in list(zip(turns, seen[1:], strict=True))[-history:]:
-            messages += [Message(role="assistant", content=turn.response), Message(role="user", content=observation)]
+        current = _lines(now.observation, self.listed(now), actions)
+        seen = [*(_lines(turn.observation, turn.listed) for turn in turns), current]
+        messages = [Message(role="user", content=seen[0] if len(turns) <= history else first.observation)]
+        for turn, said in list(zip(turns, seen[1:], strict=True))[-history:]:
+            messages += [Message(role="assistant", content=turn.response), Message(role="user", content=said)]
         return tuple(messages)
 
     def listed(self, now: EnvStep) -> tuple[str, ...]:
-        """None: the dialogue is all there is."""
-        del now
-        return ()
+        """What is admissible, without what the dialect hides, where this style lists it; else the dialogue is all."""
+        return self.dialect.shown(now) if self.listing else ()
 
     def parse(self, response: str, now: EnvStep) -> Reply:
         """The response without outer white space; see the class for when it is valid."""
@@ -191,6 +195,7 @@ STYLES: dict[str, Callable[[Dialect], Prompter]] = {
     "react": React,
     "react_loose": partial(React, loose=True),
     "bare": Bare,
+    "bare_listed": partial(Bare, listing=True),
 }
 
 
@@ -214,7 +219,24 @@ def _past(turns: Sequence[Turn], history: int) -> list[str]:
 
 
 def _choices(listed: Sequence[str], most: int | None) -> str:
-    """The line that lists actions. One that leaves some out says how many, and keeps some of every verb.
+    """The line that lists actions. One that leaves some out says how many."""
+    kept = _kept(listed, most)
+    if not kept and listed:
+        return f"Admissible actions: {len(listed)}, not listed."
+    shown = ", ".join(map(repr, kept))
+    left_out = len(listed) - len(kept)
+    return f"Admissible actions: {shown} and {left_out} more." if left_out else f"Admissible actions: {shown}."
+
+
+def _lines(observation: str, listed: Sequence[str], most: int | None = None) -> str:
+    """The observation, and below it the actions as a response would name them, and how many are left out."""
+    kept = _kept(listed, most)
+    more = [f"and {len(listed) - len(kept)} more"] if len(kept) < len(listed) else []
+    return "\n".join([observation, "", *kept, *more]) if listed else observation
+
+
+def _kept(listed: Sequence[str], most: int | None) -> list[str]:
+    """At most `most` actions, some of every verb.
 
     The first of each verb stay longest, then the second ones and so on, in the order of the world: of forty places to
     go to some are missed less than the only thing to take.
@@ -225,12 +247,7 @@ def _choices(listed: Sequence[str], most: int | None) -> str:
         verb = _AFTER_VERB.split(action, maxsplit=1)[0]
         ranked.append((seen[verb], place))
         seen[verb] += 1
-    kept = sorted(place for _, place in sorted(ranked)[:most])
-    if not kept and listed:
-        return f"Admissible actions: {len(listed)}, not listed."
-    shown = ", ".join(repr(listed[place]) for place in kept)
-    left_out = len(listed) - len(kept)
-    return f"Admissible actions: {shown} and {left_out} more." if left_out else f"Admissible actions: {shown}."
+    return [listed[place] for place in sorted(place for _, place in sorted(ranked)[:most])]
 
 
 def _brief(number: int, turn: Turn) -> str:

@@ -271,7 +271,8 @@ class _Run:
                     state_key=now.state_key,
                 )
             )
-            turns.append(Turn(observation=now.observation, response=said.text, action=reply.action))
+            listed = self.prompter.listed(now)
+            turns.append(Turn(observation=now.observation, response=said.text, action=reply.action, listed=listed))
             idle = idle + 1 if after.state_key == now.state_key else 0
             now = after
         return Trajectory(

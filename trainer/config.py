@@ -77,10 +77,10 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         _refuse(self, "env", ("history", self.history >= 0, "0 (no past turn) or more"))
-        if self.style == "bare" and self.history == 0:
+        if self.style.startswith("bare") and self.history == 0:
             raise ConfigError(
-                "env.history=0 with env.style='bare', which shows what is seen now as the answer to the last turn: "
-                "set env.history=1 or more, or env.style=react"
+                f"env.history=0 with env.style={self.style!r}, which shows what is seen now as the answer to the last "
+                "turn: set env.history=1 or more, or env.style=react"
             )
 
 

@@ -76,7 +76,8 @@ def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tupl
     for now, step in zip(seen, demo.steps, strict=True):
         response = prompter.respond(step.action)
         yield prompter.render(first=seen[0], turns=turns, now=now, history=history), response
-        turns.append(Turn(observation=step.observation, response=response, action=step.action))
+        listed = prompter.listed(now)
+        turns.append(Turn(observation=step.observation, response=response, action=step.action, listed=listed))
 
 
 def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:

@@ -165,6 +165,43 @@ def test_bare_without_history_is_refused() -> None:
         prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=0)
 
 
+LISTED = prompter("alfworld", "bare_listed")
+ROOM = seen("Your task is to: put mug in desk.", ("go to desk 1", "help", "inventory"))
+AT_DESK = seen("You see a mug 1.", ("go to bed 1", "go to bed 2", "help", "take mug 1 from desk 1"))
+WENT = Turn(observation=ROOM.observation, response="go to desk 1", action="go to desk 1", listed=LISTED.listed(ROOM))
+
+
+def listed_dialogue(turns: tuple[Turn, ...], now: EnvStep, history: int = 9, actions: int | None = None) -> list[str]:
+    rendered = LISTED.render(first=ROOM, turns=turns, now=now, history=history, actions=actions)
+    return [message.content for message in rendered]
+
+
+def test_bare_listed_shows_below_each_observation_what_was_admissible_there() -> None:
+    start = "Your task is to: put mug in desk.\n\ngo to desk 1\ninventory"
+    assert listed_dialogue((), ROOM) == [start]
+    assert listed_dialogue((WENT,), AT_DESK) == [
+        start,
+        "go to desk 1",
+        "You see a mug 1.\n\ngo to bed 1\ngo to bed 2\ntake mug 1 from desk 1",
+    ]
+
+
+def test_bare_listed_drops_old_lists_with_their_turns_and_says_what_else_it_leaves_out() -> None:
+    short = listed_dialogue((WENT, WENT), AT_DESK, history=1)
+    assert short[0] == "Your task is to: put mug in desk."
+    assert len(short) == 3
+    assert listed_dialogue((WENT,), AT_DESK, actions=2)[-1] == (
+        "You see a mug 1.\n\ngo to bed 1\ntake mug 1 from desk 1\nand 1 more"
+    )
+    assert listed_dialogue((WENT,), AT_DESK, actions=0)[-1] == "You see a mug 1.\n\nand 3 more"
+
+
+def test_bare_listed_is_bare_where_a_world_lists_nothing() -> None:
+    for style in ("bare", "bare_listed"):
+        rendered = prompter("textcraft", style).render(first=FIRST, turns=TURNS, now=NOW, history=99)
+        assert [message.content for message in rendered[::2]] == [*(turn.observation for turn in TURNS), "Got 3 hemp"]
+
+
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=6))
 def test_bare_prompts_are_exact_extensions_while_the_history_covers_all_turns(said: list[tuple[str, str]]) -> None:
     bare: Bare = Bare(DIALECTS["textcraft"])
@@ -238,7 +275,7 @@ def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str
     [
         ("textcraf", "bare", "there is no world 'textcraf'; did you mean 'textcraft'?"),
         ("textcraft", "reakt", "there is no prompt style 'reakt'; did you mean 'react'?"),
-        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, react, react_loose"),
+        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, bare_listed, react, react_loose"),
     ],
 )
 def test_an_unknown_world_or_style_is_refused_with_the_nearest_right_one(world: str, style: str, message: str) -> None:
