@@ -25,15 +25,24 @@ def join(folder: Path, display: Display) -> None:
 
 
 def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:
-    """The truth of all labs; then the recorded rollouts, run by run. What no swept setting changes stands once."""
-    truth: dict[tuple[str, str, int], TruthError] = {}
+    """The truth of all labs, then their recorded rollouts. What no swept setting changes stands once."""
+    yield from _truth(labs)
+    yield from _recorded(labs)
+
+
+def _truth(labs: Sequence[Numbers]) -> Iterator[Grid]:
+    found: dict[tuple[str, str, int], TruthError] = {}
     labels = _labels(labs, "generated")
     order = _order(labels)
     for lab, names in zip(labs, labels, strict=True):
         for one in lab.truth:
             named = replace(one, estimator=names[one.estimator])
-            truth.setdefault((named.world, named.estimator, named.size), named)
-    yield from truth_grids(sorted(truth.values(), key=lambda one: (one.size, order.index(one.estimator))))
+            found.setdefault((named.world, named.estimator, named.size), named)
+    return truth_grids(sorted(found.values(), key=lambda one: (one.size, order.index(one.estimator))))
+
+
+def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
+    """Tables for every run, and for every choice of its updates."""
     runs: dict[tuple[str, ...], dict[int, UpdateCredit]] = {}
     labels = _labels(labs, "recorded")
     order = _order(labels)
@@ -41,9 +50,10 @@ def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:
         updates = runs.setdefault((str(lab.config["run"]), *(str(one.update) for one in lab.recorded)), {})
         for one in lab.recorded:
             known = updates[one.update].credit if one.update in updates else {}
-            credit = {names[name]: told for name, told in one.credit.items()}
-            credit = dict(sorted((known | credit).items(), key=lambda told: order.index(told[0])))
-            updates[one.update] = replace(one, credit=credit)
+            credit = known | {names[name]: told for name, told in one.credit.items()}
+            updates[one.update] = replace(
+                one, credit=dict(sorted(credit.items(), key=lambda told: order.index(told[0])))
+            )
     for (run, *_), updates in runs.items():
         of_run = f": {run}" if len(runs) > 1 else ""
         for grid in recorded_grids(list(updates.values())):
@@ -61,20 +71,16 @@ def _labels(labs: Sequence[Numbers], kind: str) -> list[dict[str, str]]:
     """Of each lab: its estimators' labels with those of their settings that are not the same in all labs."""
     settings = [{name: _settings(lab, kind, options) for name, options in lab.options[kind].items()} for lab in labs]
     values: dict[tuple[str, str], list[Any]] = {}
-    for lab in settings:
-        for name, told in lab.items():
-            for key, value in told.items():
-                seen = values.setdefault((name, key), [])
-                if value not in seen:
-                    seen.append(value)
-    return [
-        {
-            name: " ".join([name, *(_word(key, value, seen) for key, value in told.items()
-                                    if len(seen := values[name, key]) > 1)])
-            for name, told in lab.items()
-        }
-        for lab in settings
-    ]  # fmt: skip
+    for name, key, value in ((name, *item) for lab in settings for name, told in lab.items() for item in told.items()):
+        seen = values.setdefault((name, key), [])
+        if value not in seen:
+            seen.append(value)
+
+    def label(name: str, told: Mapping[str, Any]) -> str:
+        swept = (key for key in told if len(values[name, key]) > 1)
+        return " ".join([name, *(_word(key, told[key], values[name, key]) for key in swept)])
+
+    return [{name: label(name, told) for name, told in lab.items()} for lab in settings]
 
 
 def _order(labels: Sequence[Mapping[str, str]]) -> list[str]:
