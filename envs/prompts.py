@@ -235,12 +235,14 @@ def _lines(observation: str, listed: Sequence[str], most: int | None = None) -> 
     return "\n".join([observation, "", *kept, *more]) if listed else observation
 
 
-def _kept(listed: Sequence[str], most: int | None) -> list[str]:
+def _kept(listed: Sequence[str], most: int | None) -> Sequence[str]:
     """At most `most` actions, some of every verb.
 
     The first of each verb stay longest, then the second ones and so on, in the order of the world: of forty places to
     go to some are missed less than the only thing to take.
     """
+    if most is None or most >= len(listed):
+        return listed
     seen: Counter[str] = Counter()
     ranked: list[tuple[int, int]] = []
     for place, action in enumerate(listed):

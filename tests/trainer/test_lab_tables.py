@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from trainer.lab.tables import markdown, on_terminal, truth_grids
+from trainer.lab.tables import Grid, markdown, on_terminal, truth_grids
 from trainer.lab.truth import Measured, TruthError
 
 PARTS = ("error", "bias", "variance", "cosine")
@@ -61,6 +61,15 @@ def test_a_table_of_six_group_sizes_fits_a_terminal_of_100_columns() -> None:
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
     assert len(lines) == 4 + 4 * 3  # a gap, title, note and heads; no row is broken in two
     assert lines[5].split() == ["grpo", *(f"{30 + size}.00±1.00" for size in (2, 4, 8, 16, 32, 64))]
+
+
+def test_brackets_in_names_are_shown_on_a_terminal() -> None:
+    console = Console(file=StringIO(), width=100)
+    grid = Grid(title="Credit: runs/0,estimators=[grpo]", note="", heads=("", "ms"), rows=(("own keys=[item]", "1"),))
+    console.print(on_terminal(grid))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert grid.title in shown
+    assert grid.rows[0][0] in shown
 
 
 def test_a_table_as_markdown() -> None:

@@ -60,7 +60,7 @@ def _options(made: Mapping[str, Estimator]) -> dict[str, dict[str, Any]]:
 def _plain(found: UpdateCredit) -> dict[str, Any]:
     """As JSON has it: pairs as a list."""
     pairs = [{"one": one, "other": other} | asdict(told) for (one, other), told in found.pairs.items()]
-    return {**{key: value for key, value in asdict(found).items() if key != "pairs"}, "pairs": pairs}
+    return asdict(found) | {"pairs": pairs}
 
 
 def _update(told: dict[str, Any]) -> UpdateCredit:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from trainer.lab.numbers import FILE, Numbers, read_numbers
 from trainer.lab.recorded import UpdateCredit
 from trainer.lab.tables import Grid, markdown, on_terminal, recorded_grids, truth_grids
@@ -20,8 +22,9 @@ def join(folder: Path, display: Display) -> None:
     grids = list(joined(labs))
     for grid in grids:
         display.console.print(on_terminal(grid))
-    (folder / "sweep.md").write_text("\n".join(map(markdown, grids)))
-    display.line(f"the sweep's tables: {folder / 'sweep.md'}")
+    tables = folder / "sweep.md"
+    tables.write_text("\n".join(map(markdown, grids)))
+    display.line(escape(f"the sweep's tables: {tables}"))
 
 
 def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from trainer.lab.recorded import UpdateCredit
@@ -73,13 +74,13 @@ def _against_truth(title: str, head: str, columns: Mapping[str, Sequence[TruthEr
 
 
 def on_terminal(grid: Grid) -> Group:
-    """Title and note are lines of their own: a narrow table would break its title."""
+    """Title and note are lines of their own: a narrow table would break its title. Brackets in names are no markup."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for at, head in enumerate(grid.heads):
-        table.add_column(head, justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
+        table.add_column(escape(head), justify="left" if at == 0 else "right", overflow="fold", no_wrap=at == 0)
     for row in grid.rows:
-        table.add_row(*row, style="bold" if len(row) == 1 else None)
-    return Group(f"\n[italic]{grid.title}[/italic]", f"[dim]{grid.note}[/dim]", table)
+        table.add_row(*map(escape, row), style="bold" if len(row) == 1 else None)
+    return Group(f"\n[italic]{escape(grid.title)}[/italic]", f"[dim]{grid.note}[/dim]", table)
 
 
 def markdown(grid: Grid) -> str:
