@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.columns import (
+from estimators.algebra.columns import (
     check_constant,
     check_directions,
     check_finite,
@@ -15,7 +15,7 @@ from estimators.columns import (
     column,
     rollout_order,
 )
-from estimators.sets import Sets, changes, cut
+from estimators.algebra.sets import Sets, changes, cut
 
 UNPARSED = -1  # the action code of a response that names no action: it equals no other row's, not even another -1
 

@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.clusters import Centroid, calibrate, cluster
+from estimators.algebra.returns import returns_to_go
+from estimators.algebra.sets import Sets, moments, size_report
 from estimators.base import UNPARSED, Advantages, StepBatch
-from estimators.clusters import Centroid, calibrate, cluster
 from estimators.grpo import Grpo
-from estimators.returns import returns_to_go
-from estimators.sets import Sets, moments, size_report
 
 Variant = Literal["q", "action_tag", "first_token", "state_only"]
 NoContrast = Literal["leave_one_out", "zero"]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.graph import fixed_point
+from estimators.algebra.returns import at_next, outcomes
+from estimators.algebra.sets import Sets, changes, cut, moments
 from estimators.base import Advantages, StepBatch
-from estimators.graph import fixed_point
 from estimators.grpo import Grpo
-from estimators.returns import at_next, outcomes
-from estimators.sets import Sets, changes, cut, moments
 
 END = -1  # in place of a state: the rollout is over
 

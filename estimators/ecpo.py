@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.returns import returns_to_go
+from estimators.algebra.sets import Sets, moments, size_report
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
-from estimators.returns import returns_to_go
-from estimators.sets import Sets, moments, size_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from estimators.algebra.returns import at_next, discounted, rewards, row_moments, row_penalty
+from estimators.algebra.sets import moments, relative
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
-from estimators.returns import at_next, discounted, rewards, row_moments, row_penalty
-from estimators.sets import moments, relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

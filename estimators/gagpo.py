@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from estimators.algebra.returns import at_next, discounted, rewards, row_moments, row_penalty
+from estimators.algebra.sets import Norm, relative
 from estimators.base import Advantages, StepBatch
 from estimators.options import Penalty, check_options
-from estimators.returns import at_next, discounted, rewards, row_moments, row_penalty
-from estimators.sets import Norm, relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

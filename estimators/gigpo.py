@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from estimators.algebra.returns import returns_to_go
+from estimators.algebra.sets import Sets, moments, relative, size_report
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
-from estimators.returns import returns_to_go
-from estimators.sets import Sets, moments, relative, size_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

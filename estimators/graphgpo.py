@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.graph import steps_to
+from estimators.algebra.returns import at_next, succeeded
+from estimators.algebra.sets import Sets, moments, relative
 from estimators.base import Advantages, StepBatch
-from estimators.graph import steps_to
 from estimators.grpo import Grpo
-from estimators.returns import at_next, succeeded
-from estimators.sets import Sets, moments, relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.returns import episode_returns, group_moments
+from estimators.algebra.sets import Lone, Norm, relative
 from estimators.base import Advantages, StepBatch
 from estimators.options import EpisodeStats, Penalty, check_options
-from estimators.returns import episode_returns, group_moments
-from estimators.sets import Lone, Norm, relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from estimators.algebra.returns import at_previous, returns_to_go
+from estimators.algebra.sets import Norm, Sets, moments, relative
 from estimators.base import Advantages, StepBatch
 from estimators.options import Penalty, check_options
-from estimators.returns import at_previous, returns_to_go
-from estimators.sets import Norm, Sets, moments, relative
 
 Silent = Literal["count", "skip"]
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.algebra.columns import refuse
+from estimators.algebra.returns import episode_returns, group_moments, succeeded
+from estimators.algebra.sets import relative
 from estimators.base import Advantages, StepBatch
-from estimators.columns import refuse
 from estimators.grpo import Grpo
-from estimators.returns import episode_returns, group_moments, succeeded
-from estimators.sets import relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

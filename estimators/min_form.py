@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from estimators.algebra.returns import least_to_come, rewards, row_moments, row_penalty
+from estimators.algebra.sets import relative
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
-from estimators.returns import least_to_come, rewards, row_moments, row_penalty
-from estimators.sets import relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

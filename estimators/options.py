@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-from estimators.sets import Lone, Norm
+from estimators.algebra.sets import Lone, Norm
 
 EpisodeStats = Literal["trajectory", "row"]
 Penalty = Literal["return", "row"]

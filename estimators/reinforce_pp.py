@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from estimators.algebra.returns import episode_returns, group_moments
+from estimators.algebra.sets import cut, moments, relative
 from estimators.base import Advantages, StepBatch
 from estimators.options import EpisodeStats, Penalty, check_options
-from estimators.returns import episode_returns, group_moments
-from estimators.sets import cut, moments, relative
 
 Baseline = Literal["none", "group"]
 

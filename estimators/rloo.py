@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimators.algebra.returns import episode_returns, group_moments
+from estimators.algebra.sets import Lone
 from estimators.base import Advantages, StepBatch
 from estimators.options import EpisodeStats, Penalty, check_options
-from estimators.returns import episode_returns, group_moments
-from estimators.sets import Lone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from rollout.cluster import ActorSpec, Remote, gather, spawn
 from rollout.ranges import refuse_outside
+from rollout.ray_actors import ActorSpec, Remote, gather, spawn
 from rollout.types import Device, Precision
 
 # Without these, OpenMP threads spin against the other processes of a small machine, vLLM starts three processes
@@ -95,7 +95,7 @@ class Engines:
     def __init__(self, model: Path | str, config: EngineConfig, *, context: int, prefix_caching: bool = True) -> None:
         options = config.options(context=context, prefix_caching=prefix_caching)
         self.remotes: tuple[Remote, ...] = tuple(
-            spawn("rollout.engine:Engine", str(model), options, spec=config.spec()) for _ in range(config.count)
+            spawn("rollout.vllm_engine:Engine", str(model), options, spec=config.spec()) for _ in range(config.count)
         )
         self._sleep = config.sleep
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from envs.prompts import Message
-from rollout.cluster import Remote
+from rollout.ray_actors import Remote
 from rollout.types import Completion, Ids, Sampling
 
 Key = tuple[int, ...]  # (task number, sibling, ..., step): orders requests and names them

@@ -9,7 +9,7 @@ from typing import Any
 
 from envs import make
 from envs.base import Env, EnvError, EnvStep
-from rollout.cluster import ActorDied, ActorSpec, ActorTimeout, Remote, answer, spawn
+from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote, answer, spawn
 
 WORKER = "rollout.pool:EnvWorker"
 

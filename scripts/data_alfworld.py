@@ -2,7 +2,7 @@
 
 from door import open_door
 
-from trainer.data import ReleaseConfig, check_folder
+from trainer.commands.make_data import ReleaseConfig, check_folder
 
 if __name__ == "__main__":
-    open_door("data_alfworld", ReleaseConfig, check_folder, "trainer.data:fetch_alfworld")
+    open_door("data_alfworld", ReleaseConfig, check_folder, "trainer.commands.make_data:fetch_alfworld")

@@ -2,7 +2,9 @@
 
 from door import open_door
 
-from trainer.data import HouseholdsConfig, check_folder
+from trainer.commands.make_data import HouseholdsConfig, check_folder
 
 if __name__ == "__main__":
-    open_door("data_alfworld_generate", HouseholdsConfig, check_folder, "trainer.data:generate_households")
+    open_door(
+        "data_alfworld_generate", HouseholdsConfig, check_folder, "trainer.commands.make_data:generate_households"
+    )

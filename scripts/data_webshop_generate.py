@@ -2,7 +2,7 @@
 
 from door import open_door
 
-from trainer.data import ShopConfig, check_folder
+from trainer.commands.make_data import ShopConfig, check_folder
 
 if __name__ == "__main__":
-    open_door("data_webshop_generate", ShopConfig, check_folder, "trainer.data:generate_shop")
+    open_door("data_webshop_generate", ShopConfig, check_folder, "trainer.commands.make_data:generate_shop")

@@ -2,8 +2,8 @@
 
 from door import open_door
 
-from trainer.config import DemosConfig
-from trainer.preflight import plan_demos
+from trainer.config.commands import DemosConfig
+from trainer.setup.preflight import plan_demos
 
 if __name__ == "__main__":
-    open_door("demos", DemosConfig, plan_demos, "trainer.warmstart:write_demos")
+    open_door("demos", DemosConfig, plan_demos, "trainer.commands.warmstart:write_demos")

@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError, hint
-from rollout.cluster import ActorDied
 from rollout.collect import RolloutsFailed
-from trainer.progress import Display
-from trainer.typed import ConfigError, build
+from rollout.ray_actors import ActorDied
+from trainer.config.build import ConfigError, build
+from trainer.report.progress import Display
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)

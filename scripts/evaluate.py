@@ -2,8 +2,8 @@
 
 from door import open_door
 
-from trainer.config import EvaluateConfig
-from trainer.preflight import plan_evaluation
+from trainer.config.commands import EvaluateConfig
+from trainer.setup.preflight import plan_evaluation
 
 if __name__ == "__main__":
-    open_door("evaluate", EvaluateConfig, plan_evaluation, "trainer.measure:evaluate")
+    open_door("evaluate", EvaluateConfig, plan_evaluation, "trainer.commands.evaluate:evaluate")

@@ -2,8 +2,8 @@
 
 from door import open_door
 
-from trainer.config import QuickstartConfig
-from trainer.preflight import plan_quickstart
+from trainer.config.commands import QuickstartConfig
+from trainer.setup.preflight import plan_quickstart
 
 if __name__ == "__main__":
-    open_door("quickstart", QuickstartConfig, plan_quickstart, "trainer.quickstart:quickstart")
+    open_door("quickstart", QuickstartConfig, plan_quickstart, "trainer.commands.quickstart:quickstart")

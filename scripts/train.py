@@ -2,8 +2,8 @@
 
 from door import open_door
 
-from trainer.config import TrainConfig
-from trainer.preflight import plan_training
+from trainer.config.commands import TrainConfig
+from trainer.setup.preflight import plan_training
 
 if __name__ == "__main__":
     open_door("train", TrainConfig, plan_training, "trainer.run:train")

@@ -2,8 +2,8 @@
 
 from door import open_door
 
-from trainer.config import WarmstartConfig
-from trainer.preflight import plan_warmstart
+from trainer.config.commands import WarmstartConfig
+from trainer.setup.preflight import plan_warmstart
 
 if __name__ == "__main__":
-    open_door("warmstart", WarmstartConfig, plan_warmstart, "trainer.warmstart:warmstart")
+    open_door("warmstart", WarmstartConfig, plan_warmstart, "trainer.commands.warmstart:warmstart")

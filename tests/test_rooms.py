@@ -23,11 +23,11 @@ MAY_IMPORT = {
 }
 # library -> the places that know it: a file, or a whole room.
 KNOWN_TO = {
-    "ray": ("rollout/cluster.py",),
-    "vllm": ("rollout/engine.py",),
-    "openai": ("rollout/endpoint.py",),
-    "deepspeed": ("trainer/rank.py",),
-    "wandb": ("trainer/logs.py",),
+    "ray": ("rollout/ray_actors.py",),
+    "vllm": ("rollout/vllm_engine.py",),
+    "openai": ("rollout/openai_endpoint.py",),
+    "deepspeed": ("trainer/learner/deepspeed_rank.py",),
+    "wandb": ("trainer/report/metric_log.py",),
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),
@@ -38,8 +38,8 @@ KNOWN_TO = {
     "hydra": ("scripts",),
     "omegaconf": ("scripts",),
     "transformers": ("trainer",),
-    "torch": ("trainer", "rollout/engine.py"),
-    "safetensors": ("trainer", "rollout/engine.py"),
+    "torch": ("trainer", "rollout/vllm_engine.py"),
+    "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.
 DIET = {

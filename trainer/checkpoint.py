@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.learner import Learner
-from trainer.typed import ConfigError
+from trainer.config.build import ConfigError
+from trainer.learner.driver import Learner
 
 FOLDER = "checkpoints"
 TRACKER = "latest"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from rollout.types import RolloutGroup, Trajectory
-from trainer.batch import trajectories
+from trainer.data.columns import trajectories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

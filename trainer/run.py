@@ -13,14 +13,14 @@ from rollout.record import write_groups
 from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.checkpoint import RunState
-from trainer.config import TrainConfig
+from trainer.commands.evaluate import play_held_out
+from trainer.config.commands import TrainConfig
 from trainer.evaluation import Evaluation, evaluation
-from trainer.logs import MetricLog
-from trainer.measure import play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
-from trainer.parts import Parts, assembled
-from trainer.preflight import TrainingPlan, estimator_of, plan_training, settings_of
-from trainer.progress import Display
+from trainer.report.metric_log import MetricLog
+from trainer.report.progress import Display
+from trainer.setup.parts import Parts, assembled
+from trainer.setup.preflight import TrainingPlan, estimator_of, plan_training, settings_of
 from trainer.step import UpdateReport, publish, update
 
 

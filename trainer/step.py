@@ -13,12 +13,12 @@ from rollout.collect import Collected
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
-from trainer.batch import rollout_logprobs, step_batch, token_batch, token_mask
-from trainer.learner import LearnReport, Scores
-from trainer.parts import Parts
-from trainer.stopwatch import Stopwatch
-from trainer.tasks import training_tasks
-from trainer.token_batch import Targets
+from trainer.data.columns import rollout_logprobs, step_batch, token_batch, token_mask
+from trainer.data.tasks import training_tasks
+from trainer.data.tokens import Targets
+from trainer.learner.driver import LearnReport, Scores
+from trainer.report.stopwatch import Stopwatch
+from trainer.setup.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,15 +20,15 @@ import psutil
 sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
 from envs import WORLDS, Env, make  # noqa: E402
-from rollout import cluster  # noqa: E402
+from rollout import ray_actors  # noqa: E402
 from rollout.pool import WORKER  # noqa: E402
-from trainer.tasks import spread  # noqa: E402
+from trainer.data.tasks import spread  # noqa: E402
 
 EPISODES, QUICK_EPISODES = 400, 60
 SUMMED_UP = 256  # episodes of the pool's figures in the last line, which are the worst world's
 TRIPS = 5
-ACTOR = "ray::_Host"  # what Ray calls the process of an actor, see `rollout.cluster`
-SPEC = cluster.ActorSpec(num_cpus=0.001, env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+ACTOR = "ray::_Host"  # what Ray calls the process of an actor, see `rollout.ray_actors`
+SPEC = ray_actors.ActorSpec(num_cpus=0.001, env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
 
 
 def measure_world(name: str, options: Mapping[str, Any], episodes: int) -> dict[str, float]:
@@ -68,16 +68,16 @@ def measure_pool(name: str, options: Mapping[str, Any], *, episodes: int, worker
     tasks = [tasks[number % len(tasks)] for number in range(episodes)]
     actions = [_first_action(env, task) for task in tasks]
     started, begun = 0.0, time.perf_counter()
-    actors = [cluster.spawn(WORKER, name, dict(options), spec=SPEC) for _ in range(workers)]
+    actors = [ray_actors.spawn(WORKER, name, dict(options), spec=SPEC) for _ in range(workers)]
     owners = [actors[number % workers] for number in range(episodes)]
     trips: list[float] = []
     for _ in range(TRIPS):
-        cluster.gather([actor.submit("reset", n, tasks[n], 0) for n, actor in enumerate(owners)])
+        ray_actors.gather([actor.submit("reset", n, tasks[n], 0) for n, actor in enumerate(owners)])
         started = started or time.perf_counter() - begun
         begun = time.perf_counter()
-        cluster.gather([actor.submit("step", n, actions[n]) for n, actor in enumerate(owners)])
+        ray_actors.gather([actor.submit("step", n, actions[n]) for n, actor in enumerate(owners)])
         trips.append(time.perf_counter() - begun)
-        cluster.gather([actor.submit("release", n) for n, actor in enumerate(owners)])
+        ray_actors.gather([actor.submit("release", n) for n, actor in enumerate(owners)])
     memory = sum(map(_rss, psutil.Process().children(recursive=True))) / 2**30
     for actor in actors:
         actor.kill()
@@ -124,7 +124,7 @@ def main() -> None:
 def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick: bool) -> dict[str, float]:
     """Every world and size on as many actors as cores, then on one an episode; the summary is of the former."""
     cores = psutil.cpu_count(logical=False) or 1
-    cluster.start(num_cpus=cores, object_store_bytes=2**28)
+    ray_actors.start(num_cpus=cores, object_store_bytes=2**28)
     worst: dict[str, float] = {}
     for name in WORLDS:
         for episodes in sizes:
@@ -136,7 +136,7 @@ def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick
                 )
                 if (workers, episodes) == (cores, SUMMED_UP):
                     worst = {key: max(worst.get(key, 0.0), figure) for key, figure in found.items()}
-    cluster.stop()
+    ray_actors.stop()
     return worst
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 
 from estimators import ESTIMATORS, StepBatch, build
-from estimators.clusters import cluster
+from estimators.algebra.clusters import cluster
 from scripts.bench.loops import Loops
 
 T = TypeVar("T")

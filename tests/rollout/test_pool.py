@@ -20,11 +20,11 @@ from envs.alfworld.generate import write_households
 from envs.alfworld.household import Households
 from envs.base import EnvError
 from envs.prompts import prompter
-from rollout import cluster
-from rollout.cluster import ActorDied, ActorSpec, ActorTimeout, Remote
+from rollout import ray_actors as cluster
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
+from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote
 from tests.fakes import (
     CORRIDOR_PROMPTS,
     SAMPLING,

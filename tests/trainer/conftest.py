@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from rollout import cluster
-from trainer.token_batch import TokenBatch
+from rollout import ray_actors
+from trainer.data.tokens import TokenBatch
 
 VOCABULARY = 61
 SHAPE = {
@@ -76,6 +76,6 @@ def dialogue() -> BatchFactory:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    cluster.start(num_cpus=2, object_store_bytes=2**27)
+    ray_actors.start(num_cpus=2, object_store_bytes=2**27)
     yield
-    cluster.stop()
+    ray_actors.stop()

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes import FolderLearner
 from trainer import checkpoint
 from trainer.checkpoint import FOLDER, TRACKER, RunState, check_same_run, latest, read_state
-from trainer.typed import ConfigError
+from trainer.config.build import ConfigError
 
 
 def state(update: int, **settings: Any) -> RunState:

@@ -12,12 +12,12 @@ import pytest
 
 from rollout.engines import EngineConfig, Engines
 from rollout.record import read_groups
-from trainer.batch import pack
-from trainer.codec import ChatCodec
-from trainer.learner import Learner
-from trainer.learner_config import LearnerConfig
-from trainer.model import build_tiny, convert_smollm2
-from trainer.tiny import TinySpec
+from trainer.config.learner import LearnerConfig
+from trainer.config.tiny import TinySpec
+from trainer.data.codec import ChatCodec
+from trainer.data.columns import pack
+from trainer.learner.driver import Learner
+from trainer.setup.models import build_tiny, convert_smollm2
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_up
 
 def train(output: Path, *words: str, timed: bool = False) -> list[dict[str, float]]:
     """The metrics of a real run; timed: with what a clock measured."""
-    command = [sys.executable, "-c", "from trainer.command import main; main()", "train", *SMALL_RUN]
+    command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "train", *SMALL_RUN]
     subprocess.run(
         [*command, f"output={output}", *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
     )

@@ -24,20 +24,20 @@ from rollout.seeds import derive_seed
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy, plain
 from trainer import checkpoint, run
 from trainer.checkpoint import latest, read_state
-from trainer.config import CheckpointConfig, EnvConfig, LogConfig, TrainConfig, ValidationConfig
-from trainer.learner import LearnReport, Scores
-from trainer.logs import read_metrics
+from trainer.config.build import ConfigError, build
+from trainer.config.commands import CheckpointConfig, EnvConfig, LogConfig, TrainConfig, ValidationConfig
+from trainer.data.tasks import training_tasks
+from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner.driver import LearnReport, Scores
+from trainer.learner.messages import Published
 from trainer.metrics import update_numbers
-from trainer.parts import Parts
-from trainer.preflight import estimator_of
-from trainer.progress import Display
-from trainer.rank_types import Published
+from trainer.report.metric_log import read_metrics
+from trainer.report.progress import Display
 from trainer.run import RunResult, train
+from trainer.setup.parts import Parts
+from trainer.setup.preflight import estimator_of
+from trainer.setup.world import World
 from trainer.step import UpdateReport, update
-from trainer.tasks import training_tasks
-from trainer.token_batch import Targets, TokenBatch
-from trainer.typed import ConfigError, build
-from trainer.world import World
 
 TIMED = ("seconds/", "share/")
 

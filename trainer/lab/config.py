@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainer.lab.crafting import CraftingConfig
-from trainer.lab.maze import MazeConfig
-from trainer.typed import ConfigError
+from trainer.config.build import ConfigError
+from trainer.lab.worlds.crafting import CraftingConfig
+from trainer.lab.worlds.maze import MazeConfig
 
 SWEPT = ("gamma", "omega", "norm", "eps")  # options that one setting gives to every estimator that has them
 

@@ -10,12 +10,12 @@ from estimators import Estimator, build, requires
 from estimators.options import suggestion
 from estimators.own import with_name
 from trainer import checkpoint
+from trainer.config.build import ConfigError
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
-from trainer.lab.crafting import crafting
-from trainer.lab.maze import maze
-from trainer.lab.tabular import SUCCESS_REWARD, Tabular
-from trainer.preflight import MADE_COLUMNS
-from trainer.typed import ConfigError
+from trainer.lab.worlds.crafting import crafting
+from trainer.lab.worlds.maze import maze
+from trainer.lab.worlds.tabular import SUCCESS_REWARD, Tabular
+from trainer.setup.preflight import MADE_COLUMNS
 
 RECORDED = "update-*.jsonl.zst"
 

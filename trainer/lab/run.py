@@ -8,13 +8,13 @@ from rich.markup import escape
 
 from rollout.seeds import derive_seed
 from trainer.lab.config import LabConfig
-from trainer.lab.numbers import write_numbers
-from trainer.lab.page import write_page
+from trainer.lab.measure.recorded import UpdateCredit, recorded_credit
+from trainer.lab.measure.truth import TruthError, truth_errors
 from trainer.lab.plan import LabPlan, plan_lab
-from trainer.lab.recorded import UpdateCredit, recorded_credit
-from trainer.lab.tables import on_terminal, recorded_grids, truth_grids
-from trainer.lab.truth import TruthError, truth_errors
-from trainer.progress import Display
+from trainer.lab.report.numbers import write_numbers
+from trainer.lab.report.page import write_page
+from trainer.lab.report.tables import on_terminal, recorded_grids, truth_grids
+from trainer.report.progress import Display
 
 
 def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[TruthError]]:

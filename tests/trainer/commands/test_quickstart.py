@@ -1,0 +1,97 @@
+"""The quickstart hands the warm start's model to the training, and each its own learning rate."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from tests.fakes import group, step
+from trainer.commands import quickstart as door
+from trainer.commands.quickstart import quickstart
+from trainer.commands.warmstart import WarmstartResult
+from trainer.config.build import ConfigError, build
+from trainer.config.commands import QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.evaluation import Evaluation, evaluation
+from trainer.report.progress import Display
+from trainer.run import RunResult
+
+
+@cache
+def defaults() -> QuickstartConfig:
+    with initialize_config_dir(str(Path(__file__).parents[3] / "configs"), version_base="1.3"):
+        values = compose("quickstart", overrides=["output=out"])
+    return build(QuickstartConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
+
+
+class Steps:
+    """Stand in for the three steps of a quickstart; remember what each was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[Any] = []
+        found: Evaluation = evaluation([group([step()], won=[True])], str)
+        self.result = RunResult(validations=((0, found),), model=Path("model"))
+        for name in ("warmstart", "train", "write_report"):
+            monkeypatch.setattr(door, name, getattr(self, name))
+
+    def warmstart(self, config: WarmstartConfig, _: Display) -> WarmstartResult:
+        self.told.append(config)
+        return WarmstartResult(model=Path(config.output) / "model", losses=(2.0, 1.0))
+
+    def train(self, config: TrainConfig, _: Display) -> RunResult:
+        self.told.append(config)
+        return self.result
+
+    def write_report(
+        self, output: Path, config: Any, losses: tuple[float, ...], result: RunResult, _: Any
+    ) -> list[str]:
+        self.told.append((output, losses, result))
+        return ["a table"]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    return Steps(monkeypatch)
+
+
+def run(output: Path) -> RunResult:
+    return quickstart(replace(defaults(), output=str(output)), Display(Console(quiet=True)))
+
+
+def test_training_goes_on_from_the_warm_starts_model(steps: Steps, tmp_path: Path) -> None:
+    assert run(tmp_path) is steps.result
+    warm, training, (reported, losses, result) = steps.told
+    assert (warm.output, training.output, reported) == (str(tmp_path / "warmstart"), str(tmp_path / "train"), tmp_path)
+    assert (warm.model.source, training.model.source) == ("tiny", str(tmp_path / "warmstart" / "model"))
+    assert (losses, result) == ((2.0, 1.0), steps.result)
+
+
+def test_warm_start_and_training_differ_in_nothing_but_what_is_said_to_differ(steps: Steps, tmp_path: Path) -> None:
+    run(tmp_path)
+    warm, training, _ = steps.told
+    asked = defaults()
+    assert (warm.learner.learning_rate, training.learner.learning_rate) == (
+        asked.warmstart.learning_rate,
+        asked.learner.learning_rate,
+    )
+    assert warm.learner.learning_rate != training.learner.learning_rate
+    assert (warm.learner.decay_steps, training.learner.decay_steps) == (None, asked.learner.decay_steps)
+    assert training.learner.decay_steps is not None
+    assert (warm.passes, warm.epochs, warm.seed) == (asked.warmstart.passes, asked.warmstart.epochs, training.seed)
+    same = replace(asked, output=training.output, model=training.model)
+    assert training == TrainConfig(**{name: getattr(same, name) for name in TrainConfig.__dataclass_fields__})
+    assert type(training) is TrainConfig
+
+
+@pytest.mark.parametrize("folder", ["train", "warmstart"])
+def test_a_folder_that_holds_a_quickstart_is_refused_before_anything_starts(
+    steps: Steps, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    with pytest.raises(ConfigError, match=f"{tmp_path} already holds a quickstart"):
+        run(tmp_path)
+    assert steps.told == []

@@ -1,0 +1,170 @@
+"""Between text and ids: nothing is lost, and a longer dialogue begins with the shorter one's ids."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs import make
+from envs.prompts import Message, prompter
+from rollout.policy import Exchange
+from tests.fakes import completion, plain
+from trainer.config.tiny import TinySpec
+from trainer.data.codec import ChatCodec
+from trainer.data.demos import corpus, demonstrate, rows
+from trainer.setup.models import ModelError, convert_smollm2, train_tokenizer
+
+# Without the special tokens' own names, which every tokenizer reads as the tokens.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<|" not in text)
+
+
+@pytest.fixture(scope="module")
+def world_texts() -> list[str]:
+    """Every text of every task of TextCraft's own recipes, both prompt styles."""
+    env = make("textcraft")
+    tasks = [*env.tasks("train"), *env.tasks("test")]
+    return [
+        text for style in ("bare", "react") for text in corpus(env, tasks, prompter("textcraft", style), history=40)
+    ]
+
+
+@pytest.fixture(scope="module")
+def codec(world_texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> ChatCodec:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(world_texts[:100], TinySpec()).save_pretrained(folder)  # the other texts are news to it
+    return ChatCodec(folder)
+
+
+def test_every_text_of_the_world_comes_back_from_its_ids(codec: ChatCodec, world_texts: list[str]) -> None:
+    assert [text for text in world_texts if codec.decode(codec.encode_response(text)[:-1].tolist()) != text] == []
+
+
+@settings(deadline=None)
+@given(text=TEXT)
+def test_any_text_comes_back_from_its_ids(codec: ChatCodec, text: str) -> None:
+    assert codec.decode(codec.encode_response(text).tolist()) == text
+
+
+def test_a_response_ends_the_turn(codec: ChatCodec) -> None:
+    ids = codec.encode_response("get 1 copper").tolist()
+    assert ids[-1] == codec.tokenizer.eos_token_id
+    assert codec.tokenizer.eos_token_id not in ids[:-1]
+
+
+def test_a_prompt_is_the_dialogue_and_the_opening_of_the_next_turn(codec: ChatCodec) -> None:
+    messages = (
+        Message(role="user", content="Goal: craft rope."),
+        Message(role="assistant", content="get 3 hemp"),
+        Message(role="user", content="Got 3 hemp"),
+    )
+    pad, end, act = (codec.tokenizer.convert_tokens_to_ids(name) for name in ("<|pad|>", "<|end|>", "<|act|>"))
+    plain_ids = [codec.encode_response(message.content)[:-1].tolist() for message in messages]
+    assert codec.encode(messages).tolist() == [*plain_ids[0], act, *plain_ids[1], end, *plain_ids[2], act]
+    assert codec.encode(messages).dtype == np.int32
+    assert pad not in codec.encode(messages)
+
+
+def saying(codec: ChatCodec, messages: tuple[Message, ...], ids: list[Any]) -> Exchange:
+    """A turn in which the engine sampled `ids`."""
+    prompt = codec.encode(messages).tolist()
+    said = completion(codec.decode(ids), prompt=prompt, tokens=ids)
+    return Exchange(messages=messages, completion=said)
+
+
+def going_on(before: Exchange, observation: str) -> tuple[Message, ...]:
+    return (
+        *before.messages,
+        Message(role="assistant", content=before.completion.text),
+        Message(role="user", content=observation),
+    )
+
+
+@settings(deadline=None)
+@given(
+    first=TEXT, sampled=st.lists(st.integers(3, 258), min_size=1, max_size=12), observation=TEXT, ended=st.booleans()
+)
+def test_a_prompt_goes_on_from_the_very_ids_that_were_sampled(
+    codec: ChatCodec, first: str, sampled: list[int], observation: str, ended: bool
+) -> None:
+    # Ids 3 to 258 are single bytes: hardly ever the ids that their text would be cut into, and often no text at all.
+    end = codec.tokenizer.eos_token_id
+    before = saying(codec, (Message(role="user", content=first),), [*sampled, *[end] * ended])
+    asked = codec.encode(going_on(before, observation), before).tolist()
+    shown = codec.encode_response(observation)[:-1].tolist()
+    act = codec.tokenizer.convert_tokens_to_ids("<|act|>")
+    # A response that was cut off at its longest has no end of its own; the template closes it.
+    assert asked == [*before.completion.prompt_ids, *sampled, end, *shown, act]
+
+
+def test_messages_that_do_not_go_on_are_cut_anew(codec: ChatCodec) -> None:
+    letters = [codec.encode_response(letter)[0] for letter in "get 1 copper"]
+    end = codec.tokenizer.eos_token_id
+    before = saying(codec, (Message(role="user", content="first"),), [*letters, end])
+    went_on = going_on(before, "Got 1 copper")
+    dropped_history = (Message(role="user", content="other"), *went_on[1:])
+    said_otherwise = (went_on[0], Message(role="assistant", content="get 2 copper"), went_on[2])
+    for messages in (dropped_history, said_otherwise):
+        assert codec.encode(messages, before).tolist() == codec.encode(messages).tolist()
+    assert codec.encode(went_on, before).tolist() != codec.encode(went_on).tolist()
+
+
+@settings(deadline=None)
+@given(first=TEXT, turns=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
+def test_a_demonstration_cut_as_a_whole_equals_one_cut_turn_by_turn(
+    codec: ChatCodec, first: str, turns: list[tuple[str, str]]
+) -> None:
+    messages: tuple[Message, ...] = (Message(role="user", content=first),)
+    before = None
+    for response, observation in turns:
+        prompt = codec.encode(messages, before)
+        assert prompt.tolist() == codec.encode(messages).tolist()
+        said = completion(response, prompt=prompt.tolist(), tokens=codec.encode_response(response).tolist())
+        before = Exchange(messages=messages, completion=said)
+        messages = going_on(before, observation)
+
+
+def dialogues(codec: ChatCodec, style: str, split: str) -> list[list[tuple[list[int], list[int]]]]:
+    """Prompt and response ids of the expert's steps, episode by episode."""
+    env, asked = make("textcraft"), prompter("textcraft", style)
+    return [
+        [
+            (codec.encode(messages).tolist(), codec.encode_response(response).tolist())
+            for messages, response in rows(demo, asked, history=40)
+        ]
+        for demo in demonstrate(env, env.tasks(split), seed=0)
+    ]
+
+
+def test_bare_dialogues_of_the_world_extend_token_by_token(codec: ChatCodec) -> None:
+    found = dialogues(codec, "bare", "test")
+    assert max(len(steps) for steps in found) > 3
+    for steps in found:
+        for (prompt, response), (later, _) in itertools.pairwise(steps):
+            assert later[: len(prompt) + len(response)] == prompt + response
+
+
+@pytest.mark.parametrize("missing", ["chat_template", "eos_token"])
+def test_a_tokenizer_that_cannot_hold_a_dialogue_is_refused(tmp_path: Path, missing: str) -> None:
+    tokenizer = train_tokenizer(["a text"], TinySpec())
+    setattr(tokenizer, missing, None)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"{tmp_path} has no .*{missing}"):
+        ChatCodec(tmp_path)
+
+
+def test_the_same_corpus_gives_the_same_ids(world_texts: list[str]) -> None:
+    first, second = (train_tokenizer(world_texts[:50], TinySpec(vocab_size=400)) for _ in range(2))
+    assert plain(first.encode(world_texts[0])) == plain(second.encode(world_texts[0]))
+    assert len(first) == 400
+
+
+@pytest.mark.slow
+def test_the_real_models_dialogues_extend_token_by_token_too() -> None:
+    codec = ChatCodec(convert_smollm2(Path(".cache/models").absolute()))
+    for steps in dialogues(codec, "bare", "test_depth3"):
+        for (prompt, response), (later, _) in itertools.pairwise(steps):
+            assert later[: len(prompt) + len(response)] == prompt + response

@@ -1,0 +1,176 @@
+"""Demonstrations: what an expert did, as a rollout would have asked for it, kept in a file that is whole or refused."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs import Env, make
+from envs.prompts import Prompter, prompter
+from rollout.collect import Collector, RolloutConfig, Task
+from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain
+from trainer.config.build import ConfigError
+from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rows, supervised, write
+
+
+@pytest.fixture
+def demos() -> list[Demo]:
+    return list(demonstrate(Corridor(), ["2", "3"], seed=5))
+
+
+def test_a_demonstration_is_what_the_expert_saw_and_did(demos: list[Demo]) -> None:
+    seed = demos[0].seed
+    seen = [f"corridor {seed} of length 2", "at 1"]
+    steps = tuple(DemoStep(observation=observation, action="go", admissible=None) for observation in seen)
+    assert demos[0] == Demo(task_id="2", seed=seed, won=True, steps=steps)
+    assert (demos[1].won, len(demos[1].steps)) == (True, 3)
+
+
+def test_worlds_differ_from_task_to_task_and_from_seed_to_seed(demos: list[Demo]) -> None:
+    assert [demo.seed for demo in demonstrate(Corridor(), ["3", "2"], seed=5)] == [demo.seed for demo in demos[::-1]]
+    others = [demo.seed for demo in demonstrate(Corridor(), ["2", "3"], seed=6)]
+    assert len({*others, *(demo.seed for demo in demos)}) == 4
+
+
+def test_an_expert_that_does_not_solve_its_task_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Corridor, "LIMIT", 2)
+    assert [(demo.won, len(demo.steps)) for demo in demonstrate(Corridor(), ["2", "3"], seed=5)] == [
+        (True, 2),
+        (False, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "asked", "task_id", "history"),
+    [
+        (Corridor(), CORRIDOR_PROMPTS, "3", 6),
+        (make("textcraft"), prompter("textcraft", "bare"), None, 12),
+        (make("textcraft"), prompter("textcraft", "react"), None, 2),
+    ],
+    ids=["corridor", "bare", "react"],
+)
+def test_rows_are_the_prompts_that_a_rollout_of_the_expert_is_asked(
+    env: Env, asked: Prompter, task_id: str | None, history: int
+) -> None:
+    (demo,) = demonstrate(env, [task_id or max(env.tasks("test"), key=env.kind)], seed=0)
+    table = list(rows(demo, asked, history=history))
+    assert len(table) > 2
+    policy = ScriptedPolicy(lambda key: table[key[2]][1])
+    collector = Collector(
+        policy=policy,
+        pool=LocalPool(lambda: env),  # pyright: ignore[reportArgumentType]
+        prompter=asked,
+        config=RolloutConfig(history=history),
+    )
+    task = Task(number=0, task_id=demo.task_id, seed=demo.seed)
+    found = asyncio.run(collector.collect([task], group_size=1, sampling=SAMPLING, seed=0))
+    assert [one.messages for one in policy.asked] == [messages for messages, _ in table]
+    assert [one.success for one in found.groups[0].trajectories] == [True]
+
+
+def test_supervised_rows_are_prompt_and_response_of_every_step(demos: list[Demo]) -> None:
+    batch = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6)  # pyright: ignore[reportArgumentType]
+    text = lambda ids: "".join(map(chr, ids))  # noqa: E731
+    first = f"corridor {demos[0].seed} of length 2\n"
+    assert [text(batch.prompt(row)) for row in (0, 1)] == [first, first + "go\0at 1\n"]
+    assert [text(batch.row(row)[batch.prompt_lens[row] :]) for row in range(5)] == ["go\0"] * 5
+    assert (batch.trajectory.tolist(), batch.time.tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
+
+
+def test_mistakes_are_in_what_is_seen_and_not_in_what_is_learned() -> None:
+    env, asked = make("textcraft"), prompter("textcraft", "bare")
+    task_ids = env.tasks("test")[:20]
+    erring = list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
+    assert erring == list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
+    mistakes = [step for demo in erring for step in demo.steps if not step.by_expert]
+    assert len(mistakes) > 10
+    batch = supervised(erring, asked, CharCodec(), history=40)  # pyright: ignore[reportArgumentType]
+    learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time, strict=True)]
+    expert = [
+        (number, time) for number, demo in enumerate(erring) for time, step in enumerate(demo.steps) if step.by_expert
+    ]
+    assert learned == expert
+    last = "".join(map(chr, batch.prompt(batch.num_rows - 1)))
+    assert all(f"{step.action}\0" in last for step in erring[-1].steps[:-1])
+
+
+def test_an_expert_gets_there_from_wherever_a_mistake_has_led() -> None:
+    env = make("textcraft")
+    erring = list(demonstrate(env, env.tasks("test"), seed=0, mistakes=0.1))
+    assert [demo.task_id for demo in erring if not demo.won] == []
+    assert any(not step.by_expert for demo in erring for step in demo.steps)
+
+
+def test_a_corpus_has_what_the_world_says_to_right_and_to_wrong_actions_once() -> None:
+    env = make("textcraft")
+    texts = corpus(env, env.tasks("test")[:5], prompter("textcraft", "bare"), history=12)
+    assert len(texts) == len(set(texts))
+    for demo in demonstrate(env, env.tasks("test")[:5], seed=0):
+        assert {step.observation for step in demo.steps} | {step.action for step in demo.steps} <= set(texts)
+    assert any(text.startswith("Could not") for text in texts)
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def test_demonstrations_come_back_as_they_were_written(demos: list[Demo], tmp_path: Path) -> None:
+    listed = Demo(
+        task_id="a\u2028b",
+        seed=2**31 - 1,
+        won=False,
+        steps=(DemoStep(observation="é\n", action="", admissible=("a",)),),
+    )
+    path = tmp_path / "new" / "demos.jsonl"
+    assert write([*demos, listed], path) == 3
+    assert plain(read(path)) == plain([*demos, listed])
+
+
+def test_a_kill_while_writing_leaves_the_file_before(demos: list[Demo], tmp_path: Path) -> None:
+    path = tmp_path / "demos.jsonl"
+    write(demos[:1], path)
+
+    def killed_at_the_second():
+        yield demos[1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(killed_at_the_second(), path)
+    assert read(path) == demos[:1]
+
+
+def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Path) -> None:
+    path = tmp_path / "none.jsonl"
+    with pytest.raises(
+        ConfigError, match=f"no demonstrations at {path}: write them with stepcredit demos output={path}"
+    ):
+        read(path)
+
+
+def without(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != name}
+
+
+BROKEN: dict[str, Callable[[dict[str, Any]], str]] = {
+    "cut short": lambda demo: json.dumps(demo)[:-1],
+    "empty": lambda _: "",
+    "a list": lambda _: "[]",
+    "a number": lambda _: "3",
+    "no seed": lambda demo: json.dumps(without(demo, "seed")),
+    "no steps": lambda demo: json.dumps({**demo, "steps": None}),
+    "no action": lambda demo: json.dumps({**demo, "steps": [without(demo["steps"][0], "action")]}),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_line_that_is_no_demonstration_is_refused_by_its_number(
+    demos: list[Demo], tmp_path: Path, broken: str
+) -> None:
+    path = tmp_path / "demos.jsonl"
+    write(demos, path)
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n{BROKEN[broken](json.loads(second))}\n{first}\n")
+    with pytest.raises(ConfigError, match=rf"{path} line 2 is no demonstration .*: write the file anew"):
+        read(path)

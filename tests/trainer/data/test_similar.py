@@ -1,0 +1,47 @@
+"""Texts grouped by ratio: greedy, first match, inside a group; equal to comparing every row with every seed."""
+
+from difflib import SequenceMatcher
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.data.similar import similar_codes
+
+
+def slow(texts, groups, threshold):
+    seeds, labels = [], []
+    for group, text in zip(groups, texts, strict=True):
+        for code, (of, seed) in enumerate(seeds):
+            if of == group and SequenceMatcher(None, text, seed).ratio() >= threshold:
+                labels.append(code)
+                break
+        else:
+            labels.append(len(seeds))
+            seeds.append((group, text))
+    return labels
+
+
+TEXT = st.text(alphabet="abc ", max_size=8)
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 1), TEXT), max_size=20), threshold=st.sampled_from([0.5, 0.8, 1.0]))
+def test_codes_equal_the_row_by_row_way(rows, threshold):
+    groups, texts = [group for group, _ in rows], [text for _, text in rows]
+    assert similar_codes(texts, groups, threshold).tolist() == slow(texts, groups, threshold)
+
+
+def test_a_row_joins_the_first_cluster_within_reach_not_the_nearest():
+    # abcd to abcf 0.75, to abcdz 0.89: at 0.7 it joins the first, at 0.8 the second.
+    texts = ["abcf", "abcdz", "abcd"]
+    assert similar_codes(texts, [0, 0, 0], 0.7).tolist() == [0, 1, 0]
+    assert similar_codes(texts, [0, 0, 0], 0.8).tolist() == [0, 1, 1]
+
+
+def test_texts_of_two_groups_are_never_one():
+    assert similar_codes(["same", "same"], ["a", "b"], 0.5).tolist() == [0, 1]
+
+
+def test_rows_and_groups_must_be_of_one_length():
+    with pytest.raises(ValueError, match="zip"):
+        similar_codes(["a"], [], 0.5)

@@ -1,0 +1,335 @@
+"""The learner against Hugging Face's forward and torch's AdamW, row by row, without padding, packing or DeepSpeed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xxhash
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from rollout.ray_actors import ActorDied
+from trainer.config.learner import LearnerConfig, LossConfig
+from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner.driver import Learner
+from trainer.learner.losses import LossInputs, policy_loss
+from trainer.learner.token_weights import token_weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+
+CONFIG = LearnerConfig(
+    zero_stage=1,
+    learning_rate=0.01,
+    token_budget=40,
+    temperature=0.7,
+    loss=LossConfig(kl_coef=0.1, entropy_coef=0.01),
+)
+Starter = Callable[..., Learner]
+
+
+@pytest.fixture
+def start(model_folder: Path) -> Iterator[Starter]:
+    started: list[Learner] = []
+
+    def build(config: LearnerConfig = CONFIG, folder: Path = model_folder) -> Learner:
+        started.append(Learner.start(config, folder))
+        return started[-1]
+
+    yield build
+    for learner in started:
+        learner.close()
+
+
+@pytest.fixture
+def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
+    return dialogue(seed=3, trajectories=6)
+
+
+def row_logprobs(model: PreTrainedModel, batch: TokenBatch, row: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies of one row's response, from a forward of that row alone. [response_len]"""
+    ids = torch.from_numpy(batch.row(row).astype(np.int64))[None]
+    prompt_len = int(batch.prompt_lens[row])
+    table = (model(input_ids=ids, use_cache=False).logits[0, prompt_len - 1 : -1] / temperature).log_softmax(-1)
+    return table.gather(1, ids[0, prompt_len:, None])[:, 0], -(table.exp() * table).sum(-1)
+
+
+def slow_scores(model: PreTrainedModel, batch: TokenBatch, temperature: float) -> np.ndarray:
+    with torch.no_grad():
+        return torch.cat([row_logprobs(model, batch, row, temperature)[0] for row in range(batch.num_rows)]).numpy()
+
+
+def off_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
+    """Targets a little off the policy, so that ratio, clip, KL and both masks all matter."""
+    random = np.random.default_rng(0)
+    noise = lambda: 0.2 * random.standard_normal(len(logprobs)).astype(np.float32)  # noqa: E731
+    return Targets(
+        advantage=random.standard_normal(batch.num_rows),
+        row_mask=np.arange(batch.num_rows) % 5 != 1,
+        old_logprobs=logprobs + noise(),
+        ref_logprobs=logprobs + noise(),
+        rollout_logprobs=logprobs + noise(),
+        token_mask=random.random(len(logprobs)) < 0.9,
+    )
+
+
+def slow_learn(model: PreTrainedModel, batch: TokenBatch, targets: Targets, config: LearnerConfig) -> float:
+    """One optimizer step, in place: losses added up, one backward, torch's clip and AdamW. Returns the loss."""
+    live = targets.live_tokens(batch)
+    weight = token_weights(batch.response_lens, live, config.loss.aggregation)
+    total = torch.zeros(())
+    for row in range(batch.num_rows):
+        tokens = batch.response_index(np.array([row]))
+        logprobs, entropy = row_logprobs(model, batch, row, config.temperature)
+        ref, rollout = targets.ref_logprobs, targets.rollout_logprobs
+        assert ref is not None
+        assert rollout is not None
+        inputs = LossInputs(
+            logprobs=logprobs,
+            entropy=entropy,
+            old_logprobs=torch.from_numpy(targets.old_logprobs[tokens]),
+            ref_logprobs=torch.from_numpy(ref[tokens]),
+            rollout_logprobs=torch.from_numpy(rollout[tokens]),
+            advantage=torch.full((len(tokens),), float(targets.advantage[row])),
+            weight=torch.from_numpy(weight[tokens]),
+            segment=torch.zeros(len(tokens), dtype=torch.int64),
+            num_rows=1,
+        )
+        total = total + policy_loss(inputs, config.loss).loss
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+    optimizer.step()
+    return total.item()
+
+
+def weights_of(learner: Learner, folder: Path) -> dict[str, Tensor]:
+    return load_file(learner.publish(folder, 1).path)
+
+
+def assert_same_weights(found: dict[str, Tensor], expected: dict[str, Tensor], learning_rate: float) -> None:
+    """Adam's first step is lr * sign(g): a gradient at rounding level may flip, so a few elements are let off."""
+    assert found.keys() == expected.keys()
+    difference = torch.cat([(found[name] - expected[name]).flatten().abs() for name in found])
+    assert (difference > 0.01 * learning_rate).double().mean() < 1e-3
+    assert difference.mean() < 1e-3 * learning_rate
+
+
+def fresh(folder: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+LAYOUTS = [(1, 1), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
+
+
+@pytest.mark.parametrize(("world_size", "zero_stage"), LAYOUTS)
+def test_scores_and_update_equal_the_row_by_row_reference(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, world_size: int, zero_stage: int
+) -> None:
+    config = replace(CONFIG, world_size=world_size, zero_stage=zero_stage)
+    learner = start(config)
+    model = fresh(model_folder)
+    expected = slow_scores(model, batch, config.temperature)
+    scores = learner.score(batch, layer=-2)
+    np.testing.assert_allclose(scores.logprobs, expected, atol=2e-5)
+    np.testing.assert_allclose(scores.ref_logprobs, expected, atol=2e-5)
+    with torch.no_grad():
+        for row in range(batch.num_rows):
+            ids = torch.from_numpy(batch.prompt(row).astype(np.int64))[None]
+            state = model(input_ids=ids, output_hidden_states=True).hidden_states[-2][0, -1]
+            np.testing.assert_allclose(scores.embedding[row], state.numpy(), atol=2e-5)
+
+    targets = off_policy(batch, expected)
+    report = learner.learn(batch, targets, seed=0)
+    assert report.loss == pytest.approx(slow_learn(model, batch, targets, config), abs=1e-5)
+    assert_same_weights(weights_of(learner, tmp_path), dict(model.named_parameters()), config.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LossConfig(ratio="sequence", aggregation="sequence", kl_coef=0.1, kl_estimator="k2"),
+        LossConfig(dual_clip=3.0, clip_high=0.28, importance_cap=1.1, kl_coef=0.0),
+    ],
+)
+def test_loss_options_reach_the_ranks(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, loss: LossConfig
+) -> None:
+    config = replace(CONFIG, world_size=2, loss=loss)
+    model = fresh(model_folder)
+    targets = off_policy(batch, slow_scores(model, batch, config.temperature))
+    learner = start(config)
+    report = learner.learn(batch, targets, seed=0)
+    assert report.loss == pytest.approx(slow_learn(model, batch, targets, config), abs=1e-5)
+    assert_same_weights(weights_of(learner, tmp_path), dict(model.named_parameters()), config.learning_rate)
+
+
+@pytest.mark.parametrize("optimizer_steps", [1, 3])
+@pytest.mark.parametrize(("negative_weight", "uncredited"), [(1.0, 0.0), (0.0, -1.0)])
+def test_what_has_no_credit_is_counted_but_not_run(
+    start: Starter, batch: TokenBatch, tmp_path: Path, optimizer_steps: int, negative_weight: float, uncredited: float
+) -> None:
+    """A KL term too weak to show keeps every row in the passes: the weights after it are the same."""
+    found: list[dict[str, Tensor]] = []
+    tokens: list[int] = []
+    for name, kl_coef in (("skipped", 0.0), ("run", 1e-12)):
+        loss = LossConfig(kl_coef=kl_coef, negative_weight=negative_weight)
+        learner = start(replace(CONFIG, optimizer_steps=optimizer_steps, loss=loss))
+        targets = off_policy(batch, learner.score(batch).logprobs)
+        one_of_six = batch.trajectory == batch.trajectory[0]
+        credit = np.where(one_of_six, np.abs(targets.advantage), uncredited)
+        tokens.append(learner.learn(batch, replace(targets, advantage=credit), seed=0).tokens)
+        found.append(weights_of(learner, tmp_path / name))
+    assert tokens[0] < 0.8 * tokens[1]
+    assert_same_weights(found[0], found[1], CONFIG.learning_rate)
+
+
+def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+    whole, cut = start(replace(CONFIG, token_budget=10_000)), start(replace(CONFIG, token_budget=1))
+    order = np.random.default_rng(1).permutation(batch.num_rows)
+    tokens = batch.response_index(order)
+    scores, shuffled = whole.score(batch, layer=1), cut.score(batch.take(order), layer=1)
+    np.testing.assert_allclose(shuffled.logprobs, scores.logprobs[tokens], atol=2e-5)
+    np.testing.assert_allclose(shuffled.embedding, scores.embedding[order], atol=2e-5)
+    assert shuffled.entropy == pytest.approx(scores.entropy, abs=1e-5)
+
+    targets = off_policy(batch, scores.logprobs)
+    reordered = Targets(
+        advantage=targets.advantage[order],
+        row_mask=targets.row_mask[order],
+        old_logprobs=targets.old_logprobs[tokens],
+        ref_logprobs=targets.ref_logprobs[tokens],
+        rollout_logprobs=targets.rollout_logprobs[tokens],
+        token_mask=targets.token_mask[tokens],
+    )
+    first, second = whole.learn(batch, targets, seed=0), cut.learn(batch.take(order), reordered, seed=0)
+    assert second.padded_ratio == 1.0
+    assert first.tokens == second.tokens < first.row_tokens
+    for name in ("loss", "policy_loss", "kl", "clip_share", "ratio_max", "grad_norm"):
+        assert getattr(second, name) == pytest.approx(getattr(first, name), abs=1e-4), name
+    assert second.engine_mismatch == pytest.approx(first.engine_mismatch)
+    assert_same_weights(weights_of(cut, tmp_path / "cut"), weights_of(whole, tmp_path / "whole"), CONFIG.learning_rate)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+    config = replace(CONFIG, world_size=2, warmup_steps=2, decay_steps=10, optimizer_steps=2)
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    uninterrupted = start(config)
+    uninterrupted.learn(batch, targets, seed=0)
+    uninterrupted.save(tmp_path / "state")
+    expected = uninterrupted.learn(batch, targets, seed=1)
+    weights = weights_of(uninterrupted, tmp_path / "first")
+    uninterrupted.close()
+
+    resumed = start(config)
+    resumed.load(tmp_path / "state")
+    assert resumed.learn(batch, targets, seed=1) == expected
+    for name, tensor in weights_of(resumed, tmp_path / "second").items():
+        assert torch.equal(tensor, weights[name]), name
+    # 4 optimizer steps at 1/3, 2/3, 1 and then a tenth less of the full rate.
+    assert expected.learning_rate == pytest.approx(0.01 * 0.9)
+
+
+def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
+    start().save(tmp_path)
+    with pytest.raises(ValueError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
+        start(replace(CONFIG, zero_stage=2)).load(tmp_path)
+
+
+def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+    learner = start(replace(CONFIG, world_size=2, zero_stage=3))
+    learner.sft(batch)
+    old = learner.publish(tmp_path / "weights", 7)
+    new = learner.publish(tmp_path / "weights", 8)
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["weights-00000008.safetensors"]
+    assert (old.version, new.version, old.names) == (7, 8, new.names)
+    assert new.checksum == xxhash.xxh3_64(Path(new.path).read_bytes()).hexdigest()
+    published = load_file(new.path)
+    assert {name: tuple(tensor.shape) for name, tensor in published.items()} == dict(
+        zip(new.names, new.shapes, strict=True)
+    )
+    learner.export(tmp_path / "exported")
+    exported = fresh(tmp_path / "exported")
+    assert set(new.names) == {name for name, _ in exported.named_parameters()}
+    for name, parameter in exported.named_parameters():
+        assert torch.equal(parameter, published[name]), name
+
+
+def test_the_policy_goes_where_the_advantages_point(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, loss=LossConfig()))
+    every_row = np.ones(batch.num_rows, dtype=np.bool_)
+    means = [learner.score(batch).logprobs.mean()]
+    for sign in (1.0, -1.0):
+        old = learner.score(batch).logprobs
+        learner.learn(batch, Targets(advantage=sign * every_row, row_mask=every_row, old_logprobs=old), seed=0)
+        means.append(learner.score(batch).logprobs.mean())
+    assert means[1] > means[0]
+    assert means[2] < means[1]
+
+
+def test_sft_learns_the_responses_by_heart(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, loss=LossConfig(), temperature=1.0))
+    before = learner.score(batch)
+    losses = [learner.sft(batch, optimizer_steps=2, seed=seed).loss for seed in range(15)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert learner.score(batch).logprobs.mean() > before.logprobs.mean()
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+def test_bfloat16_follows_float32(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, zero_stage: int
+) -> None:
+    config = replace(CONFIG, dtype="bfloat16", zero_stage=zero_stage, world_size=2)
+    model = fresh(model_folder)
+    expected = slow_scores(model, batch, config.temperature)
+    learner = start(config)
+    assert np.abs(learner.score(batch).logprobs - expected).mean() < 0.1
+    before = weights_of(learner, tmp_path)
+    report = learner.learn(batch, off_policy(batch, expected), seed=0)
+    assert report.loss == pytest.approx(slow_learn(model, batch, off_policy(batch, expected), config), abs=0.05)
+    moved = weights_of(learner, tmp_path)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in moved.values())
+    goals = dict(model.named_parameters())
+    ours = torch.cat([(moved[name].float() - before[name].float()).flatten() for name in moved])
+    theirs = torch.cat([(goals[name].detach() - before[name].float()).flatten() for name in moved])
+    assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.8
+
+
+def test_a_dead_rank_is_named_and_ends_the_learner(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, world_size=2))
+    learner._ranks[1].kill()
+    with pytest.raises(ActorDied, match="a learner rank died during score; resume from the last checkpoint"):
+        learner.score(batch)
+    with pytest.raises(ActorDied, match="was closed, or ended after an error"):
+        learner.score(batch)
+
+
+def test_targets_the_loss_cannot_use_are_refused_and_leave_the_learner_alive(start: Starter, batch: TokenBatch) -> None:
+    learner = start()
+    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
+    with pytest.raises(ValueError, match="this loss uses ref_logprobs"):
+        learner.learn(batch, replace(targets, ref_logprobs=None), seed=0)
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        learner.learn(batch, replace(targets, row_mask=np.zeros(batch.num_rows, dtype=np.bool_)), seed=0)
+    assert np.isfinite(learner.score(batch).logprobs).all()
+
+
+def test_an_error_inside_a_rank_is_raised_here_and_ends_the_learner(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, world_size=2))
+    with pytest.raises(ValueError, match="layer 99 does not exist: this model has hidden states -4 to 3"):
+        learner.score(batch, layer=99)
+    with pytest.raises(ActorDied, match="was closed, or ended after an error"):
+        learner.score(batch)
+
+
+def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+    learner = start(replace(CONFIG, learning_rate=1e30, loss=LossConfig()))
+    with pytest.raises(FloatingPointError, match="resume from the last checkpoint"):  # noqa: PT012 at one of the steps
+        for _ in range(4):
+            learner.sft(batch)

@@ -1,0 +1,150 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from trainer.learner import policy as policy_module
+from trainer.learner.policy import ChunkedLogprobs, PolicyModule
+
+LINES, WIDTH, LAYERS = 3, 11, 3
+INPUT_IDS = torch.randint(1, 61, (LINES, WIDTH), generator=torch.Generator().manual_seed(0))  # [B, L]
+PREDICT_AT = torch.tensor([2, 3, 4, 13, 17, 18, 29])  # [S]
+TARGETS = INPUT_IDS.flatten()[PREDICT_AT + 1]
+EMBED_AT = torch.tensor([2, 13, 17, 29])  # [K]
+
+
+@pytest.fixture(params=["tied_qwen", "untied_llama"])
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return request.getfixturevalue(request.param)
+
+
+def plain(model: PreTrainedModel, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probs of TARGETS and entropies from Hugging Face's own forward and torch's own log-softmax. [S]"""
+    logits = model(input_ids=INPUT_IDS, use_cache=False).logits.flatten(0, 1)[PREDICT_AT] / temperature
+    table = logits.log_softmax(-1)
+    return table.gather(1, TARGETS[:, None])[:, 0], -(table.exp() * table).sum(-1)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tokens of the 61-word vocabulary at a time: 7 tokens take four chunks, the last of one."""
+    monkeypatch.setattr(policy_module, "LOGITS_PER_CHUNK", 2 * 61)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_and_entropy_equal_a_plain_forward(model: PreTrainedModel, temperature: float) -> None:
+    with torch.no_grad():
+        found = PolicyModule(model)(INPUT_IDS, PREDICT_AT, TARGETS, temperature=temperature)
+        logprobs, entropy = plain(model, temperature)
+    torch.testing.assert_close(found.logprobs, logprobs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.entropy, entropy, rtol=1e-5, atol=1e-5)
+    assert found.hidden is None
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.3])
+def test_gradients_equal_a_plain_forwards(model: PreTrainedModel, checkpointing: bool, entropy_weight: float) -> None:
+    pull = torch.linspace(-1, 1, len(TARGETS))  # a different sign and size for each token
+    parameters = list(model.parameters())
+    logprobs, entropy = plain(model, 0.7)
+    expected = torch.autograd.grad((pull * logprobs).sum() + entropy_weight * entropy.sum(), parameters)
+    module = PolicyModule(model, gradient_checkpointing=checkpointing).train()
+    try:
+        found = module(INPUT_IDS, PREDICT_AT, TARGETS, temperature=0.7)
+        loss = (pull * found.logprobs).sum()
+        loss = loss + entropy_weight * found.entropy.sum() if entropy_weight else loss
+        gradients = torch.autograd.grad(loss, parameters)
+    finally:
+        model.gradient_checkpointing_disable()
+        model.eval()
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", range(-LAYERS - 1, LAYERS + 1))
+def test_hidden_state_is_hugging_faces_of_the_same_index(model: PreTrainedModel, layer: int) -> None:
+    with torch.no_grad():
+        found = PolicyModule(model)(INPUT_IDS, PREDICT_AT, TARGETS, layer=layer, embed_at=EMBED_AT)
+        states = model(input_ids=INPUT_IDS, output_hidden_states=True).hidden_states[layer]
+    torch.testing.assert_close(found.hidden, states.flatten(0, 1)[EMBED_AT], rtol=0, atol=1e-6)
+
+
+def test_no_hook_is_left_behind(tied_qwen: PreTrainedModel) -> None:
+    module = PolicyModule(tied_qwen)
+    hooks = lambda: [len(child._forward_hooks) for child in module.modules()]  # noqa: E731
+    before = hooks()
+    with torch.no_grad():
+        module(INPUT_IDS, PREDICT_AT, TARGETS, layer=1, embed_at=EMBED_AT)
+    assert hooks() == before
+
+
+def test_right_padding_changes_nothing(model: PreTrainedModel) -> None:
+    padded = torch.nn.functional.pad(INPUT_IDS, (0, 5))
+    shift = lambda cells: cells + 5 * (cells // WIDTH)  # noqa: E731 - where a cell of the narrow table lies in the wide
+    with torch.no_grad():
+        narrow = PolicyModule(model)(INPUT_IDS, PREDICT_AT, TARGETS, layer=-2, embed_at=EMBED_AT)
+        wide = PolicyModule(model)(padded, shift(PREDICT_AT), TARGETS, layer=-2, embed_at=shift(EMBED_AT))
+    for ours, theirs in zip(wide, narrow, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [LAYERS + 1, -LAYERS - 2])
+def test_a_layer_the_model_does_not_have_is_refused(tied_qwen: PreTrainedModel, layer: int) -> None:
+    with pytest.raises(ValueError, match=f"layer {layer} does not exist: this model has hidden states -4 to 3"):
+        PolicyModule(tied_qwen)(INPUT_IDS, PREDICT_AT, TARGETS, layer=layer, embed_at=EMBED_AT)
+
+
+def test_a_head_with_a_bias_is_refused(tied_qwen: PreTrainedModel) -> None:
+    model = Qwen2ForCausalLM(Qwen2Config.from_dict(tied_qwen.config.to_dict() | {"tie_word_embeddings": False}))
+    model.lm_head = nn.Linear(32, 61, bias=True)
+    with pytest.raises(ValueError, match="Qwen2ForCausalLM has a head other than one matrix"):
+        PolicyModule(model)
+
+
+def test_attention_takes_the_causal_path_without_a_mask(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[object, object]] = []
+    original = nn.functional.scaled_dot_product_attention
+
+    def spy(*arguments: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, **options: object) -> Tensor:
+        seen.append((attn_mask, is_causal))
+        return original(*arguments, attn_mask=attn_mask, is_causal=is_causal, **options)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", spy)
+    with torch.no_grad():
+        PolicyModule(model)(INPUT_IDS, PREDICT_AT, TARGETS)
+    assert seen == [(None, True)] * LAYERS
+
+
+def test_bfloat16_logits_are_normalised_in_float32() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(4, 32).bfloat16(), torch.randn(1000, 32).bfloat16()
+    targets = torch.tensor([1, 2, 3, 4])
+    logprobs, _ = ChunkedLogprobs.apply(hidden, weight, targets, 1.0)
+    exact = (hidden @ weight.T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(logprobs, exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_pass_of_2048_tokens_over_a_qwen_vocabulary_needs_under_130_megabytes() -> None:
+    script = """
+import re, torch
+from pathlib import Path
+from trainer.learner.policy import ChunkedLogprobs
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+hidden, weight = torch.randn(2048, 64).bfloat16(), torch.randn(151_936, 64).bfloat16()
+targets = torch.zeros(2048, dtype=torch.int64)
+with torch.no_grad():
+    ChunkedLogprobs.apply(hidden[:1], weight, targets[:1], 1.0)
+    before = peak()  # not ru_maxrss, which a child inherits from its parent
+    ChunkedLogprobs.apply(hidden, weight, targets, 1.0)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 10_000 < int(done.stdout) < 130_000  # kB; the whole table would be 2.1 GB

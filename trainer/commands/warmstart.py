@@ -1,0 +1,99 @@
+"""Supervised fine-tuning on expert demonstrations, by the same learner."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from pathlib import Path
+
+from trainer.config.build import ConfigError
+from trainer.config.commands import DemosConfig, WarmstartConfig
+from trainer.data import demos as demonstrations
+from trainer.data.codec import ChatCodec
+from trainer.data.demos import Demo
+from trainer.learner.driver import Learner
+from trainer.report.progress import Display
+from trainer.setup.parts import ray_running
+from trainer.setup.preflight import plan_demos, plan_warmstart
+from trainer.setup.resolve import resolve_model
+from trainer.setup.world import World
+
+LOST_SHARE = 0.1  # some of WebShop's official synthetic goals cannot be won, fewer than 8 %
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmstartResult:
+    """model: the Hugging Face folder. losses: mean nats per response token, epoch by epoch."""
+
+    model: Path
+    losses: tuple[float, ...]
+
+
+def write_demos(config: DemosConfig, display: Display) -> Path:
+    """Play the expert on training tasks and write what it did. Raises ConfigError where it lost too many."""
+    world = plan_demos(config)
+    path = Path(config.output).absolute()
+    with display.counting("passes", config.passes) as bar:
+        played: list[Demo] = []
+        for number in range(config.passes):
+            played += play(world, config.tasks, seed=config.seed + number, mistakes=config.mistakes)
+            bar.advance()
+    demonstrations.write(played, path)
+    lost = config.passes * len(world.train[: config.tasks]) - len(played)
+    steps = sum(len(demo.steps) for demo in played)
+    display.line(f"{len(played)} demonstrations ({lost} more were lost), {steps} steps, in {path}")
+    return path
+
+
+def play(world: World, tasks: int | None, *, seed: int, mistakes: float) -> list[Demo]:
+    """Demonstrations of the first `tasks` training tasks (None: all), without those that were lost.
+
+    Raises ConfigError where the expert by itself loses more than `LOST_SHARE` of them.
+    """
+    played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes))
+    lost = [demo for demo in played if not demo.won and all(step.by_expert for step in demo.steps)]
+    if len(lost) > LOST_SHARE * len(played):
+        raise ConfigError(
+            f"the expert lost {len(lost)} of {len(played)} tasks, {lost[0].task_id!r} (seed {lost[0].seed}) the first: "
+            "raise the step limit, or choose other data"
+        )
+    return [demo for demo in played if demo.won]
+
+
+def warmstart(config: WarmstartConfig, display: Display) -> WarmstartResult:
+    """Train on demonstrations and export `output/model`. Raises ConfigError before any model loads."""
+    output = Path(config.output).absolute()
+    world = plan_warmstart(config)
+    epochs = _epochs(config, world)
+    first = next(epochs)  # before any model loads: the file or the expert may be at fault
+    output.mkdir(parents=True, exist_ok=True)
+    with ray_running(config.cluster):
+        model = resolve_model(config.model, world, config.env)
+        codec = ChatCodec(model)
+        display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
+        # The demonstrations are the only teacher here: no reference model is loaded beside the policy.
+        learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
+        losses: list[float] = []
+        with closing(learner), display.counting("epochs", config.epochs) as bar:
+            for epoch, played in enumerate(chain([first], epochs), start=1):
+                batch = demonstrations.supervised(played, world.prompter, codec, history=config.env.history)
+                steps = -(-batch.num_rows // config.rows_per_step)
+                losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
+                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
+                bar.advance()
+            learner.export(output / "model")
+    return WarmstartResult(model=output / "model", losses=tuple(losses))
+
+
+def _epochs(config: WarmstartConfig, world: World) -> Iterator[list[Demo]]:
+    """The demonstrations of each epoch."""
+    if config.demos is not None:
+        yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
+        return
+    for epoch in range(config.epochs):
+        first = config.seed + epoch * config.passes
+        passes = (
+            play(world, config.tasks, seed=seed, mistakes=config.mistakes)
+            for seed in range(first, first + config.passes)
+        )
+        yield list(chain.from_iterable(passes))

@@ -1,0 +1,142 @@
+"""TextCraft solved exactly: every inventory a policy can reach, found by snapshot and restore of the world itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
+from envs.textcraft.commands import Inventory
+from envs.textcraft.recipe import Recipe, spoken
+from envs.textcraft.world import Snapshot, TextCraft
+from trainer.config.build import ConfigError
+from trainer.data.tasks import spread
+from trainer.lab.worlds.maze import directions
+from trainer.lab.worlds.tabular import Tabular
+
+ENDLESS = 10**9  # turns that the world itself allows: the horizon is the table's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CraftingConfig:
+    """`tasks` goals of `split`, spread over it; expert: how often the policy does what the planner says.
+
+    Else it does anything sensible, the planner's action among it. max_states: goals with more inventories than this
+    are passed over. noise: as for a maze.
+    """
+
+    name: str = "TextCraft"
+    split: str = "train_depth3"
+    tasks: int = 6
+    expert: float = 0.5
+    horizon: int = 12
+    max_states: int = 2000
+    noise: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.tasks, self.max_states) < 1 or self.horizon < 2:
+            raise ConfigError(
+                f"{self.name}: tasks={self.tasks}, max_states={self.max_states}, horizon={self.horizon}: give tasks "
+                "and max_states 1 or more, horizon 2 or more"
+            )
+        if not 0.0 <= self.expert <= 1.0 or self.noise < 0:
+            raise ConfigError(
+                f"{self.name}: expert={self.expert} is a share in [0, 1], noise={self.noise} a length of 0 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graph:
+    """Every inventory of one goal, the start first: its actions (the planner's first), and where each leads.
+
+    An index into the graph, or None for success.
+    """
+
+    actions: tuple[tuple[str, ...], ...]
+    reached: tuple[tuple[int | None, ...], ...]
+
+
+def crafting(config: CraftingConfig) -> Tabular:
+    """Raises EnvError for a split that TextCraft has not, ConfigError where its goals are too large to be solved."""
+    world, book = TextCraft(max_steps=ENDLESS, distractors=0), load_book(OWN_RECIPES)
+    goals = spread(world.tasks(config.split), 4 * config.tasks)  # some are too large
+    found = (explore(world, book, goal, config) for goal in goals)
+    graphs = [graph for _, graph in zip(range(config.tasks), (one for one in found if one is not None), strict=False)]
+    if len(graphs) < config.tasks:
+        raise ConfigError(
+            f"{config.name}: {len(graphs)} goals of {config.split!r} have at most max_states={config.max_states} "
+            f"inventories, tasks={config.tasks} are asked for: raise max_states or lower tasks"
+        )
+    return _table(config, graphs)
+
+
+def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfig) -> _Graph | None:
+    """The goal's whole graph, whatever the horizon; None above `max_states`."""
+    tree = book.tree(goal)
+    world.reset(goal)
+    stands: list[Snapshot] = [world.snapshot()]
+    known = {stands[0].last.state_key: 0}
+    actions: list[tuple[str, ...]] = []
+    reached: list[tuple[int | None, ...]] = []
+    for stand in stands:
+        world.restore(stand)
+        planned = next(world.expert())
+        choices = tuple(dict.fromkeys((planned, *sensible(book, tree, stand.inventory))))
+        leads: list[int | None] = []
+        for action in choices:
+            world.restore(stand)
+            step = world.step(action)
+            if step.ending is None and step.state_key not in known:
+                known[step.state_key] = len(stands)
+                stands.append(world.snapshot())
+            leads.append(None if step.ending is not None else known[step.state_key])
+        actions.append(choices)
+        reached.append(tuple(leads))
+        if len(stands) > config.max_states:
+            return None
+    return _Graph(actions=tuple(actions), reached=tuple(reached))
+
+
+def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Iterator[str]:
+    """What a policy might do that understands the rules: fetch what is missing, craft what it can and lacks, look."""
+    for recipe in tree:
+        used: list[str] = []
+        for part in recipe.ingredients:
+            choices = book.members[part.name] if part.is_tag else (part.name,)
+            item = next((item for item in choices if held.get(item, 0) >= part.count), None)
+            if item is not None:
+                used.append(f"{part.count} {spoken(item)}")
+            elif book.can_fetch(part.name) and not held.get(part.name, 0):
+                yield f"get {part.count} {spoken(part.name)}"
+        if len(used) == len(recipe.ingredients) and held.get(recipe.output, 0) < recipe.count:
+            yield f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(used)}"
+    yield "inventory"
+
+
+def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
+    """The goals' graphs as one table, one after another; slots that a state does not need lead to failure."""
+    sizes = [len(graph.actions) for graph in graphs]
+    states, slots = sum(sizes), max(len(choices) for graph in graphs for choices in graph.actions)
+    successor = np.full((states, slots, 1), states + 1)
+    policy, keys = np.zeros((states, slots)), np.zeros((states, slots), np.int64)
+    code: dict[str, int] = {}
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    for start, graph in zip(starts.tolist(), graphs, strict=True):
+        for at, (choices, leads) in enumerate(zip(graph.actions, graph.reached, strict=True), start=start):
+            for slot, (action, lead) in enumerate(zip(choices, leads, strict=True)):
+                successor[at, slot] = states if lead is None else start + lead
+                keys[at, slot] = code.setdefault(action, len(code))
+            policy[at, : len(choices)] = (1.0 - config.expert) / len(choices)
+            policy[at, 0] += config.expert
+    return Tabular(
+        name=config.name,
+        successor=successor,
+        chance=np.ones((states, slots, 1)),
+        policy=policy,
+        keys=keys,
+        starts=starts,
+        horizon=config.horizon,
+        looks=directions(states, np.random.default_rng(config.seed)),
+        noise=config.noise,
+    )

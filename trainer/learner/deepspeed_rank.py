@@ -1,0 +1,325 @@
+"""One learner rank: a DeepSpeed engine around a policy. The one file that imports DeepSpeed; lives in a Ray actor."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import xxhash
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from trainer.config.learner import LearnerConfig
+from trainer.data.tokens import Float32, TokenBatch
+from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
+from trainer.learner.messages import MicroBatches, Published, RankScores, StepStats, TokenColumns
+from trainer.learner.packing import MicroBatch, collate
+from trainer.learner.policy import PolicyModule, PolicyOutput
+
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+import deepspeed
+
+STATE_FILE = "learner.json"
+MAX_BUCKET = 500_000_000  # parameters per communication bucket, DeepSpeed's own default
+
+
+class LearnerRank:
+    """Made empty; `join` connects it to its siblings and loads the models. All later calls go to all ranks at once."""
+
+    def __init__(self, config: LearnerConfig, rank: int, model_folder: str, reference_folder: str) -> None:
+        self.config = config
+        self.rank = rank
+        self.model_folder = model_folder
+        self.reference_folder = reference_folder
+        self.device = torch.device(config.device, 0) if config.device == "cuda" else torch.device("cpu")
+        self.published: Path | None = None
+
+    def address(self) -> tuple[str, int]:
+        """Host and a free port for the ranks to meet at."""
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            return socket.gethostbyname(socket.gethostname()), listener.getsockname()[1]
+
+    def join(self, host: str, port: int) -> None:
+        """Meet the other ranks, load the policy and, for a KL term, the reference."""
+        os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
+        torch.set_num_threads(self.config.threads)
+        # Compiled with g++ even for one rank, and nothing here needs it.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
+        backend = "nccl" if self.config.device == "cuda" else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+        policy = PolicyModule(
+            self._load(self.model_folder), gradient_checkpointing=self.config.gradient_checkpointing
+        ).to(self.device)
+        self.model: PreTrainedModel = policy.model
+        self.parameters = dict(policy.model.named_parameters())
+        optimizer = torch.optim.AdamW(
+            _decay_groups(policy, self.config.weight_decay), lr=self.config.learning_rate, betas=self.config.betas
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, self.config))
+        self.engine, *_ = deepspeed.initialize(
+            model=policy,
+            optimizer=optimizer,
+            lr_scheduler=schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
+            config=_engine_config(self.config, policy),
+        )
+        self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
+
+    def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
+        """Log-probs, entropy and, where a layer is asked for, hidden states of this rank's rows; no gradient."""
+        self.engine.eval()
+        found: list[tuple[MicroBatch, PolicyOutput, Tensor | None]] = []
+        with torch.no_grad():
+            for micro in (collate(batch, chains) for chains in micros):
+                output = self._forward(self.engine, micro, self.config.temperature, layer)
+                reference = None
+                if self.reference is not None:
+                    reference = self._forward(self.reference, micro, self.config.temperature).logprobs
+                if micro.live:
+                    found.append((micro, output, reference))
+        return RankScores(
+            token_index=_joined([micro.token_index for micro, _, _ in found], np.int64),
+            logprobs=_joined([_numpy(output.logprobs) for _, output, _ in found]),
+            ref_logprobs=_optional([reference for _, _, reference in found]),
+            entropy=_joined([_numpy(output.entropy) for _, output, _ in found]),
+            rows=_joined([micro.rows for micro, _, _ in found], np.int64),
+            hidden=_optional([output.hidden for _, output, _ in found]),
+        )
+
+    def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
+        """One optimizer step of the clipped surrogate per entry of `steps`."""
+
+        def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
+            return policy_loss(self._loss_inputs(columns, micro, output), self.config.loss)
+
+        return [self._optimizer_step(batch, micros, loss_of, self.config.temperature) for micros in steps]
+
+    def sft(self, batch: TokenBatch, weight: Float32, steps: Sequence[MicroBatches]) -> list[StepStats]:
+        """One optimizer step of the weighted negative log-likelihood, untempered, per entry of `steps`."""
+
+        def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
+            return likelihood_loss(output.logprobs, self._weights(weight, micro))
+
+        return [self._optimizer_step(batch, micros, loss_of, 1.0) for micros in steps]
+
+    def publish(self, folder: str, version: int) -> Published | None:
+        """Write the weights for the engines and drop the last publish; the manifest on rank 0, None elsewhere."""
+        weights = self._gathered_weights()
+        if self.rank != 0:
+            return None
+        path = Path(folder) / f"weights-{version:08d}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file(weights, partial, metadata={"format": "pt", "version": str(version)})
+        checksum = _checksum(partial)
+        partial.replace(path)
+        if self.published is not None and self.published != path:
+            self.published.unlink(missing_ok=True)
+        self.published = path
+        return Published(
+            path=str(path),
+            version=version,
+            names=tuple(weights),
+            shapes=tuple(tuple(tensor.shape) for tensor in weights.values()),
+            checksum=checksum,
+        )
+
+    def save(self, folder: str) -> None:
+        """Weights, optimizer, schedule and this rank's RNG, as DeepSpeed writes them, into an existing folder."""
+        self.engine.save_checkpoint(folder, tag="engine", save_latest=False)
+        torch.save(self._rng_state(), Path(folder) / f"rng-{self.rank}.pt")
+        if self.rank == 0:
+            (Path(folder) / STATE_FILE).write_text(json.dumps(_identity(self.config)))
+
+    def load(self, folder: str) -> None:
+        """Continue from `save`. Raises ValueError for a checkpoint of another world size, ZeRO stage or dtype."""
+        saved = json.loads((Path(folder) / STATE_FILE).read_text())
+        if saved != _identity(self.config):
+            raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {_identity(self.config)}")
+        path, _ = self.engine.load_checkpoint(folder, tag="engine")
+        if path is None:
+            raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
+        rng = torch.load(Path(folder) / f"rng-{self.rank}.pt", weights_only=True)
+        torch.set_rng_state(rng["cpu"])
+        if self.config.device == "cuda":
+            torch.cuda.set_rng_state(rng["cuda"])
+
+    def export(self, folder: str) -> None:
+        """A Hugging Face folder: the model folder's own files (tokenizer, template) with the weights of now."""
+        weights = self._gathered_weights()
+        if self.rank != 0:
+            return
+        skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.pt")
+        shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
+        self.model.save_pretrained(folder, state_dict=weights)
+
+    def _load(self, folder: str) -> PreTrainedModel:
+        dtype = getattr(torch, self.config.dtype)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+
+    def _reference(self) -> nn.Module:
+        """The frozen policy of the KL term; under ZeRO-3 it is split over the ranks like the trained one."""
+        reference = PolicyModule(self._load(self.reference_folder)).to(self.device).requires_grad_(False).eval()
+        if self.config.zero_stage < 3:
+            return reference
+        engine, *_ = deepspeed.initialize(model=reference, config=_engine_config(self.config, reference))
+        engine.eval()  # an engine's own eval() returns nothing
+        return engine
+
+    def _optimizer_step(
+        self,
+        batch: TokenBatch,
+        micros: MicroBatches,
+        loss_of: Callable[[MicroBatch, PolicyOutput], LossTerms],
+        temperature: float,
+    ) -> StepStats:
+        """Gradients summed over the micro-batches, then one step. FloatingPointError where not finite."""
+        self.engine.train()
+        seen: list[LossTerms] = []
+        for number, chains in enumerate(micros, start=1):
+            micro = collate(batch, chains)
+            self.engine.set_gradient_accumulation_boundary(number == len(micros))
+            terms = loss_of(micro, self._forward(self.engine, micro, temperature))
+            # DeepSpeed averages gradients over the ranks; the weights already hold the global denominator.
+            self.engine.backward(terms.loss * self.config.world_size)
+            seen.append(terms)
+        learning_rate = self.engine.get_lr()[0]
+        # Without ZeRO, DeepSpeed clips by the norm and keeps it to itself.
+        norm = _grad_norm(self.parameters.values()) if self.config.zero_stage == 0 else None
+        self.engine.step()
+        norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
+        if not np.isfinite(norm):
+            raise FloatingPointError(
+                f"gradient norm {norm}: resume from the last checkpoint, with a lower learning rate"
+            )
+        return StepStats(**_summed(seen), grad_norm=norm, learning_rate=learning_rate)
+
+    def _forward(
+        self, module: nn.Module, micro: MicroBatch, temperature: float, layer: int | None = None
+    ) -> PolicyOutput:
+        return module(
+            self._tensor(micro.input_ids),
+            self._tensor(micro.predict_at),
+            self._tensor(micro.targets),
+            temperature=temperature,
+            layer=layer,
+            embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
+        )
+
+    def _loss_inputs(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossInputs:
+        reference, rollout = columns.ref_logprobs, columns.rollout_logprobs
+        return LossInputs(
+            logprobs=output.logprobs,
+            entropy=output.entropy,
+            old_logprobs=self._tensor(columns.old_logprobs[micro.token_index]),
+            ref_logprobs=None if reference is None else self._tensor(reference[micro.token_index]),
+            rollout_logprobs=None if rollout is None else self._tensor(rollout[micro.token_index]),
+            advantage=self._tensor(columns.advantage[micro.token_index]),
+            weight=self._weights(columns.weight, micro),
+            segment=self._tensor(micro.segment),
+            num_rows=max(len(micro.rows), 1),
+        )
+
+    def _weights(self, weight: Float32, micro: MicroBatch) -> Tensor:
+        """[S]; a filler's token weighs nothing."""
+        return self._tensor(weight[micro.token_index]) * float(micro.live)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+    def _gathered_weights(self) -> dict[str, Tensor]:
+        """Whole tensors in the CPU memory of rank 0, gathered one at a time; nothing on the other ranks."""
+        weights: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            with deepspeed.zero.GatheredParameters([parameter], enabled=self.config.zero_stage == 3):
+                if self.rank == 0:
+                    weights[name] = parameter.detach().to("cpu", copy=True)
+        return weights
+
+    def _rng_state(self) -> dict[str, Tensor]:
+        state = {"cpu": torch.get_rng_state()}
+        return state | {"cuda": torch.cuda.get_rng_state()} if self.config.device == "cuda" else state
+
+
+def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
+    """DeepSpeed's own configuration. One micro-batch per boundary is nominal: the boundary is set by hand."""
+    bucket = min(MAX_BUCKET, sum(parameter.numel() for parameter in policy.parameters()))
+    half = config.dtype == "bfloat16"
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.grad_clip,
+        "bf16": {"enabled": half},
+        # Sums over micro-batches would round in bfloat16, and depend on how rows were packed.
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 2**31,
+    }
+
+
+def _rate(config: LearnerConfig, step: int) -> float:
+    """Share of the learning rate at optimizer step `step`, from 0."""
+    if step < config.warmup_steps or config.decay_steps is None:
+        return min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return max(0.0, 1.0 - (step - config.warmup_steps) / config.decay_steps)
+
+
+def _decay_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; norms and biases do not."""
+    parameters = list(policy.parameters())
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def _summed(seen: Sequence[LossTerms]) -> dict[str, float]:
+    """Sums over the micro-batches of one step; of ratio_max the largest. One transfer from the device."""
+    names = [field.name for field in fields(LossTerms)]
+    table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in seen]).cpu()
+    totals = dict(zip(names, table.double().sum(0).tolist(), strict=True))
+    return totals | {"ratio_max": float(table[:, names.index("ratio_max")].max())}
+
+
+def _identity(config: LearnerConfig) -> dict[str, Any]:
+    """What a checkpoint's layout depends on."""
+    return {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
+
+
+def _numpy(values: Tensor) -> Float32:
+    return values.detach().float().cpu().numpy()
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic] = np.float32) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def _optional(parts: Sequence[Tensor | None]) -> Float32 | None:
+    """The parts as one array, or None where they were not asked for."""
+    present = [_numpy(part) for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
+def _checksum(path: Path) -> str:
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            digest.update(block)
+    return digest.hexdigest()

