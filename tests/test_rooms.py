@@ -21,6 +21,21 @@ MAY_IMPORT = {
     "trainer": {"trainer", "rollout", "envs", "estimators"},
     "scripts": {"scripts", "trainer", "rollout", "envs", "estimators"},
 }
+# The rooms inside trainer/, from the ground up: a room imports from itself and from those named; nothing points back.
+INNER = {
+    "config": set[str](),
+    "report": {"config"},
+    "data": {"config"},
+    "learner": {"data", "config"},
+    "checkpoint": {"learner", "config"},
+    "setup": {"checkpoint", "learner", "data", "report", "config"},
+    "step": {"setup", "learner", "data", "report"},
+    "evaluation": {"setup", "data", "report"},
+    "metrics": {"step", "evaluation", "data"},
+    "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "report", "config"},
+    "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
+    "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
+}
 # library -> the places that know it: a file, or a whole room.
 KNOWN_TO = {
     "ray": ("rollout/ray_actors.py",),
@@ -52,11 +67,15 @@ SHARED_DOOR = "scripts/door.py"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """`import name...` in `file`, a path from the repository's root; nested: inside a function."""
+    """`import name...` in `file`, a path from the repository's root; nested: inside a function.
+
+    inner: the second part of what is imported, "learner" for `from trainer.learner.driver import Learner`.
+    """
 
     file: str
     line: int
     name: str
+    inner: str
     nested: bool
 
     def __str__(self) -> str:
@@ -76,8 +95,13 @@ def python_files() -> list[Path]:
     return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
+def room_inside(file: str) -> str:
+    """The inner room of a file of trainer/: a folder, or one of the files on its front page."""
+    return file.split("/")[1].removesuffix(".py")
+
+
 def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
-    """Every import statement of a file, those under TYPE_CHECKING and inside functions included."""
+    """Every import statement of a file, also those under TYPE_CHECKING and inside functions."""
     file = path.relative_to(root).as_posix()
 
     def walk(node: ast.AST, nested: bool) -> Iterator[Import]:
@@ -85,9 +109,11 @@ def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [file.partition("/")[0] if node.level else node.module or ""]
+            module = file.partition("/")[0] if node.level else node.module or ""
+            names = [module] if "." in module or node.level else [f"{module}.{alias.name}" for alias in node.names]
         for name in names:
-            yield Import(file=file, line=node.lineno, name=name.partition(".")[0], nested=nested)  # pyright: ignore
+            outer, inner = [*name.split("."), ""][:2]
+            yield Import(file=file, line=node.lineno, name=outer, inner=inner, nested=nested)  # pyright: ignore
         inside = nested or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             yield from walk(child, inside)
@@ -126,6 +152,19 @@ def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
 def test_imports_between_rooms_follow_the_arrows(imports: list[Import]) -> None:
     wrong = [found for found in imports if found.name in ROOMS and found.name not in MAY_IMPORT[found.room]]
     assert [str(found) for found in wrong] == []
+
+
+def test_imports_between_the_rooms_inside_trainer_follow_the_arrows(imports: list[Import]) -> None:
+    inside = [found for found in imports if found.room == found.name == "trainer"]
+    strays = {found.inner for found in inside} | {room_inside(found.file) for found in inside}
+    assert strays - INNER.keys() == set(), "name a new room in INNER, with what it may import"
+    wrong = [found for found in inside if found.inner not in INNER[room_inside(found.file)] | {room_inside(found.file)}]
+    assert [str(found) for found in wrong] == []
+
+
+def test_the_arrows_inside_trainer_have_no_circle() -> None:
+    rooms = list(INNER)
+    assert [room for place, room in enumerate(rooms) if not INNER[room] <= set(rooms[:place])] == []
 
 
 @pytest.mark.parametrize("library", KNOWN_TO)

@@ -1,37 +1,17 @@
 """Success on tasks nobody trained on: rates with intervals, in all and by kind of task."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
-from rollout.types import RolloutGroup, Trajectory
+from rollout.collect import Collected, Collector
+from rollout.seeds import derive_seed
+from rollout.types import RolloutGroup, Sampling, Trajectory
 from trainer.data.columns import trajectories
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """wins of total, both counts; low and high: Wilson's 95 % interval of the share."""
-
-    wins: int
-    total: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.wins <= self.total or self.total < 1:
-            raise ValueError(f"{self.wins} wins of {self.total}: a rate needs at least one task")
-
-    @property
-    def share(self) -> float:
-        return self.wins / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        found = binomtest(self.wins, self.total).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{100 * self.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}] ({self.wins}/{self.total})"
+from trainer.data.tasks import validation_tasks
+from trainer.report.progress import Display
+from trainer.report.rate import Rate
+from trainer.setup.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +24,23 @@ class Evaluation:
     mean_steps: float
     invalid_share: float
     trajectories: tuple[Trajectory, ...]
+
+
+def play_held_out(
+    collector: Collector, world: World, *, count: int | None, sampling: Sampling, seed: int, display: Display
+) -> Collected:
+    """One rollout of each of `count` distinct validation tasks (None: all), the same tasks in every run."""
+    tasks = validation_tasks(world.validation, count=count or len(world.validation))
+    with display.counting("held-out tasks", len(tasks)) as bar:
+        return asyncio.run(
+            collector.collect(
+                tasks,
+                group_size=1,
+                sampling=sampling,
+                seed=derive_seed(seed, "validation"),
+                on_done=lambda _: bar.advance(),
+            )
+        )
 
 
 def evaluation(groups: Sequence[RolloutGroup], kind_of: Callable[[str], str]) -> Evaluation:

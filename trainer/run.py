@@ -13,9 +13,8 @@ from rollout.record import write_groups
 from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.checkpoint import RunState
-from trainer.commands.evaluate import play_held_out
 from trainer.config.commands import TrainConfig
-from trainer.evaluation import Evaluation, evaluation
+from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rollout.types import RolloutGroup
 from tests.fakes import Corridor, group, step
-from trainer.evaluation import Rate, evaluation
+from trainer.evaluation import evaluation
+from trainer.report.rate import Rate
 
 GROUPS = (
     group((step("go"), step("go")), task_id="1", won=[True]),

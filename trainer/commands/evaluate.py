@@ -1,6 +1,5 @@
 """Measure a policy on held-out tasks: our engines over a folder or hub id, or somebody's endpoint."""
 
-import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -8,16 +7,13 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from rollout.collect import Collected, Collector
+from rollout.collect import Collected
 from rollout.openai_endpoint import EndpointPolicy
 from rollout.policy import Policy
 from rollout.record import write_groups
-from rollout.seeds import derive_seed
-from rollout.types import Sampling
 from trainer.config.commands import EvaluateConfig
 from trainer.data.codec import ChatCodec
-from trainer.data.tasks import validation_tasks
-from trainer.evaluation import Evaluation, evaluation
+from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
 from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
 from trainer.setup.preflight import plan_evaluation
@@ -42,23 +38,6 @@ def evaluate(config: EvaluateConfig, display: Display) -> Evaluation:
     for kind, rate in found.by_kind.items():
         display.line(f"  {kind:<16} {rate}")
     return found
-
-
-def play_held_out(
-    collector: Collector, world: World, *, count: int | None, sampling: Sampling, seed: int, display: Display
-) -> Collected:
-    """One rollout of each of `count` distinct validation tasks (None: all), the same tasks in every run."""
-    tasks = validation_tasks(world.validation, count=count or len(world.validation))
-    with display.counting("held-out tasks", len(tasks)) as bar:
-        return asyncio.run(
-            collector.collect(
-                tasks,
-                group_size=1,
-                sampling=sampling,
-                seed=derive_seed(seed, "validation"),
-                on_done=lambda _: bar.advance(),
-            )
-        )
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import jinja2
 
 from rollout.types import Trajectory
 from trainer.config.commands import TrainConfig
-from trainer.evaluation import Evaluation, Rate
+from trainer.evaluation import Evaluation
 from trainer.report import charts
 from trainer.report.metric_log import read_metrics
 from trainer.report.pages import templates
+from trainer.report.rate import Rate
 from trainer.run import RunResult
 
 LAP = "seconds/"

@@ -13,6 +13,10 @@ class ConfigError(ValueError):
     """A setting that cannot be used: names the key, the value and the remedy."""
 
 
+class ModelError(ValueError):
+    """A model that cannot be had or does not fit; the message names the value and the remedy."""
+
+
 def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """`cls(**values)`, nested dataclasses included. Raises ConfigError for unknown, missing and ill-typed keys."""
     hints = get_type_hints(cls)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from envs.prompts import Message
 from rollout.policy import Exchange
 from rollout.types import Ids
-from trainer.setup.models import ModelError
+from trainer.config.build import ModelError
 
 
 class ChatCodec:

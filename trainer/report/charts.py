@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainer.evaluation import Rate
+from trainer.report.rate import Rate
 
 # A picture is drawn in the light colours; on a page each of them becomes its name, so that no two may be equal.
 LIGHT = {

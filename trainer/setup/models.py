@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from trainer.config.build import ModelError
 from trainer.config.tiny import TinySpec
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|act|>")
@@ -38,10 +39,6 @@ CHAT_TEMPLATE = (
 # Models are made on the CPU here; transformers asks DeepSpeed, which would tell the user of its guess.
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 transformers_logging.disable_progress_bar()
-
-
-class ModelError(ValueError):
-    """A model that cannot be had or does not fit; the message names the value and the remedy."""
 
 
 def build_tiny(corpus: Sequence[str], spec: TinySpec, cache: Path) -> Path:

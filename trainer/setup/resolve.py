@@ -6,11 +6,11 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from trainer.config.build import ConfigError
+from trainer.config.build import ConfigError, ModelError
 from trainer.config.commands import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus
-from trainer.setup.models import ModelError, build_tiny, convert_smollm2
+from trainer.setup.models import build_tiny, convert_smollm2
 from trainer.setup.preflight import model_folder
 from trainer.setup.world import World
 

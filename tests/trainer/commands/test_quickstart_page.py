@@ -19,8 +19,9 @@ from tests.fakes import group, step
 from trainer.commands.quickstart_page import write_report
 from trainer.config.build import build
 from trainer.config.commands import TrainConfig
-from trainer.evaluation import Evaluation, Rate, evaluation
+from trainer.evaluation import Evaluation, evaluation
 from trainer.report import charts
+from trainer.report.rate import Rate
 from trainer.run import RunResult
 
 CREDIT = {"credit/cluster_size_mean": 4.0, "credit/cluster_size_p90": 8.0, "credit/share_contrast": 0.5}

@@ -13,10 +13,11 @@ from envs import make
 from envs.prompts import Message, prompter
 from rollout.policy import Exchange
 from tests.fakes import completion, plain
+from trainer.config.build import ModelError
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus, demonstrate, rows
-from trainer.setup.models import ModelError, convert_smollm2, train_tokenizer
+from trainer.setup.models import convert_smollm2, train_tokenizer
 
 # Without the special tokens' own names, which every tokenizer reads as the tokens.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<|" not in text)
