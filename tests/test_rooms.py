@@ -62,7 +62,7 @@ DIET = {
     "estimators": {"numpy", "scipy"},
 }
 LONGEST_FILE, LONGEST_DOOR = 500, 40
-SHARED_DOOR = "scripts/door.py"
+NO_DOORS = {"scripts/door.py", "scripts/reference.py"}  # what all doors share; the generator of docs/reference/
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def test_no_file_is_too_long_to_read() -> None:
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in python_files()}
     assert {file: length for file, length in lengths.items() if length >= LONGEST_FILE} == {}
     doors = {file: length for file, length in lengths.items() if Path(file).parent == Path("scripts")}
-    assert {file: length for file, length in doors.items() if length >= LONGEST_DOOR and file != SHARED_DOOR} == {}
+    assert {file: length for file, length in doors.items() if length >= LONGEST_DOOR and file not in NO_DOORS} == {}
 
 
 def test_scripts_are_doors_and_no_package() -> None:
