@@ -114,8 +114,8 @@ def _group(kind: Any) -> type | None:
 
 def _linked(config: type) -> str:
     names = [name for name, kind in get_type_hints(config).items() if _group(kind)]
-    links = "\n".join(f"- [`{name}`](#{name})" for name in names)
-    return f"Groups:\n\n{links}\n" if links else ""
+    links = ",\n".join(f"[`{name}`](#{name})" for name in names)
+    return f"Groups:\n{links}.\n" if links else ""
 
 
 def _table(config: type, prefix: str) -> str:
