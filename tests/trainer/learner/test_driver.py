@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rollout.ray_actors import ActorDied
+from tests.trainer.forked import fork_ranks
 from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import Learner
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.slow
 
 CONFIG = LearnerConfig(
     zero_stage=1,
@@ -32,7 +33,8 @@ Starter = Callable[..., Learner]
 
 
 @pytest.fixture
-def start(model_folder: Path) -> Iterator[Starter]:
+def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
+    fork_ranks(monkeypatch)
     started: list[Learner] = []
 
     def build(config: LearnerConfig = CONFIG, folder: Path = model_folder) -> Learner:
