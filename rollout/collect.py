@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Annotated
+
+from annotated_types import Ge, Interval, doc
 
 from envs.base import Ending, EnvStep
 from envs.prompts import Prompter, Turn
 from rollout.policy import Exchange, Key, Policy, PromptTooLong
 from rollout.pool import ENV_TIMEOUT, WORKER_DIED, WORKER_LOST, EnvPool, Episode, EpisodeFailed
-from rollout.ranges import refuse_outside
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Step, Trajectory
 from rollout.waves import WavePolicy
@@ -48,29 +50,23 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:
-    """history: past turns shown in the prompt. success_reward: what the training pays for a solved task.
+    """How rollouts are played and what happens when one fails."""
 
-    retries: how often a failed episode is run again from its seed before its group is dropped. Those of one task that
-    kill or hang their workers share them; episodes that were in the same worker are run again free of charge.
-    max_failure_share: dropped groups over asked groups, above which collecting stops.
-    env_timeout_s: seconds that a worker may be at one reset or step, its start included; then it counts as hung.
-    """
+    history: Annotated[int, Ge(0), doc("0 (no past turn) or more")]
+    """Number of past turns that a prompt shows. Follows env.history."""
 
-    history: int
-    success_reward: float = 10.0
-    retries: int = 2
-    max_failure_share: float = 0.25
-    env_timeout_s: float = 60.0
+    success_reward: Annotated[float, Interval(gt=0, lt=math.inf)] = 10.0
+    """Training reward of the step that solves the task. All other steps get 0."""
 
-    def __post_init__(self) -> None:
-        checks = (
-            ("history", self.history >= 0, "0 (no past turn) or more"),
-            ("success_reward", 0.0 < self.success_reward < math.inf, "a value above 0"),
-            ("retries", self.retries >= 0, "0 or more"),
-            ("max_failure_share", 0.0 <= self.max_failure_share <= 1.0, "a value in [0, 1]"),
-            ("env_timeout_s", 0.0 < self.env_timeout_s < math.inf, "a value above 0"),
-        )
-        refuse_outside(self, "rollout", checks)
+    retries: Annotated[int, Ge(0)] = 2
+    """How often a failed episode is played again from its seed before its group is dropped. Episodes of one task that
+    kill or hang their worker share these retries; other episodes of that worker are played again free of charge."""
+
+    max_failure_share: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    """Largest share of dropped groups in one collection. Above it the run stops."""
+
+    env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 60.0
+    """Seconds that a worker may spend in one reset or step, its start included. After that it counts as hung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
 
-from rollout.ranges import refuse_outside
+from annotated_types import Ge, Interval, doc
+
 from rollout.ray_actors import ActorSpec, Remote, gather, spawn
 from rollout.types import Device, Precision
 
@@ -26,40 +27,40 @@ class PublishError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """count engines, each over `tensor_parallel` devices; max_num_seqs requests at once.
+    """The vLLM engines of a run."""
 
-    kv_cache_bytes: on a CPU; on a GPU `gpu_memory` is the share of its memory. gpus: Ray's share of a GPU an engine.
-    """
+    count: Annotated[int, Ge(1)] = 1
+    """Number of engines. Follows cluster.engines."""
 
-    count: int = 1
     device: Device = "cpu"
-    tensor_parallel: int = 1
-    dtype: Precision = "float32"
-    max_num_seqs: int = 128
-    kv_cache_bytes: int = 2**28
-    gpu_memory: float = 0.85
-    gpus: float = 0.0
-    threads: int = 2
-    sleep: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Where they compute. Follows cluster.device."""
 
-    def __post_init__(self) -> None:
-        checks = (
-            ("count", self.count >= 1, "1 or more"),
-            ("device", self.device in get_args(Device), f"one of {get_args(Device)}"),
-            ("tensor_parallel", self.tensor_parallel >= 1, "1 or more"),
-            ("dtype", self.dtype in get_args(Precision), f"one of {get_args(Precision)}"),
-            ("max_num_seqs", self.max_num_seqs >= 1, "1 or more"),
-            ("kv_cache_bytes", self.kv_cache_bytes >= 1, "1 or more"),
-            ("gpu_memory", 0.0 < self.gpu_memory <= 1.0, "a share of the memory in (0, 1]"),
-            ("gpus", self.gpus >= 0.0, "0 or more"),
-            ("threads", self.threads >= 1, "1 or more"),
-        )
-        refuse_outside(self, "engine", checks)
-        if self.sleep and self.device == "cpu":
-            raise ValueError(
-                "engine.sleep=True with engine.device=cpu, where nothing can sleep: set engine.sleep=false"
-            )
+    tensor_parallel: Annotated[int, Ge(1)] = 1
+    """GPUs that one engine spans. Raise it if the model does not fit one GPU."""
+
+    dtype: Precision = "float32"
+    """Precision of weights and activations. Follows cluster.dtype."""
+
+    max_num_seqs: Annotated[int, Ge(1)] = 128
+    """Requests that one engine serves at once."""
+
+    kv_cache_bytes: Annotated[int, Ge(1)] = 2**28
+    """Memory of the KV cache in bytes. Read on a CPU only."""
+
+    gpu_memory: Annotated[float, Interval(gt=0, le=1), doc("a share of the memory in (0, 1]")] = 0.85
+    """Share of a GPU's memory that an engine takes, weights included. Read on a GPU only."""
+
+    gpus: Annotated[float, Ge(0)] = 0.0
+    """Share of a GPU that Ray reserves for each engine. Follows cluster.engine_gpus."""
+
+    threads: Annotated[int, Ge(1)] = 2
+    """CPU threads of each engine. Follows cluster.threads."""
+
+    sleep: bool = False
+    """Whether engines free their GPU memory while the learner works. Follows cluster.sleep."""
+
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
     def options(self, *, context: int, prefix_caching: bool) -> dict[str, Any]:
         """As vLLM's AsyncEngineArgs. context: prompt and response together, in tokens."""

@@ -3,13 +3,14 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Interval
 from rapidfuzz.distance import Levenshtein
 
 from rollout.collect import Collector, Job, Task
-from rollout.ranges import refuse_outside
 from rollout.types import Revision, RolloutGroup, Sampling, Trajectory
 
 Bool = npt.NDArray[np.bool_]
@@ -18,25 +19,19 @@ NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviseConfig:
-    """How failures are revised.
-
-    prompt: what stands for the task in the prompts of a revision. {task} is the world's first observation, {attempt}
-    the failed rollout, {reference} the sibling's, {outcome} whether that one "succeeded" or "failed".
-    references: siblings that each failure is revised beside, one revision each; the paper's K - 1.
-    credit: what a revision that succeeds adds to s; the paper's rho.
-    Raises ValueError for numbers out of range and a prompt without one of the first three, or with any other field.
-    """
+    """How failed rollouts are revised (IBPO, 2605.16302)."""
 
     prompt: str
-    references: int = 2
-    credit: float = 0.5
+    """What replaces the task in the prompts of a revision. {task} is the world's first observation, {attempt} the
+    failed rollout, {reference} a sibling's rollout, {outcome} "succeeded" or "failed". The first three are required."""
+
+    references: Annotated[int, Ge(1)] = 2
+    """Siblings that each failed rollout is revised beside, one revision each. The paper's K - 1."""
+
+    credit: Annotated[float, Interval(gt=0, le=1)] = 0.5
+    """What a successful revision adds to the repair signal s of its rollout. The paper's rho."""
 
     def __post_init__(self) -> None:
-        checks = (
-            ("references", self.references >= 1, "1 or more"),
-            ("credit", 0.0 < self.credit <= 1.0, "a value in (0, 1]"),
-        )
-        refuse_outside(self, "revise", checks)
         try:
             fields = {name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None}
         except ValueError as error:

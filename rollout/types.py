@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Interval, doc
 
 from envs.base import Ending
-from rollout.ranges import refuse_outside
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -19,22 +19,16 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn: temperature 0 is greedy; top_p 1 keeps all; at most `max_tokens` a response.
+    """How tokens are sampled."""
 
-    Raises ValueError outside these ranges, as the other configs of this room do.
-    """
+    temperature: Annotated[float, Interval(ge=0, lt=math.inf), doc("0 (greedy) or more")]
+    """Divides the logits before the softmax; 0 takes the likeliest token."""
 
-    temperature: float
-    max_tokens: int
-    top_p: float = 1.0
+    max_tokens: Annotated[int, Ge(1)]
+    """Longest response in tokens; in a config, null takes model.response_tokens."""
 
-    def __post_init__(self) -> None:
-        checks = (
-            ("temperature", 0.0 <= self.temperature < math.inf, "0 (greedy) or more"),
-            ("max_tokens", self.max_tokens >= 1, "1 or more"),
-            ("top_p", 0.0 < self.top_p <= 1.0, "a value in (0, 1]"),
-        )
-        refuse_outside(self, "sampling", checks)
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Sample from the smallest set of tokens with at least this probability together; 1 keeps all tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from envs.base import EnvError, hint
 from rollout.collect import RolloutsFailed
 from rollout.ray_actors import ActorDied
 from trainer.config.build import ConfigError, build
+from trainer.config.store import register
 from trainer.report.progress import Display
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -34,10 +35,12 @@ def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     sys.argv[0] = "stepcredit"  # not this file's path: help and shell completion name the command
 
+    register()
+
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
     def body(config: DictConfig) -> None:
         try:
-            _known_fit()
+            _known_world_model()
             typed = build(kind, OmegaConf.to_container(config, resolve=True))  # pyright: ignore
             check(typed)
             function_named(run)(typed, Display())
@@ -64,13 +67,13 @@ class AfterSweep(Callback):
         function_named(self._run)(Path(config.hydra.sweep.dir).absolute(), Display())
 
 
-def _known_fit() -> None:
-    """Raises ConfigError for a `fit=` that is not there: the group is optional, so Hydra itself passes over it."""
-    known = sorted(path.stem for path in (CONFIG_DIR / "fit").glob("*.yaml"))
+def _known_world_model() -> None:
+    """Raises ConfigError for an unknown `world_model=`: the group is optional, so Hydra itself passes over it."""
+    known = sorted(path.stem for path in (CONFIG_DIR / "world_model").glob("*.yaml"))
     for override in HydraConfig.get().overrides.task:
         group, _, name = override.partition("=")
-        if group == "fit" and name not in (*known, "null"):
-            raise ConfigError(f"there is no fit={name}; {hint(name, known)}")
+        if group == "world_model" and name not in (*known, "null"):
+            raise ConfigError(f"there is no world_model={name}; {hint(name, known)}")
 
 
 def function_named(path: str) -> Callable[..., Any]:

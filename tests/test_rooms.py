@@ -50,7 +50,7 @@ KNOWN_TO = {
     "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py"),
     "math_verify": ("envs/arithmetic/judge.py",),
     "zstandard": ("rollout/record.py",),
-    "hydra": ("scripts",),
+    "hydra": ("scripts", "trainer/config/store.py"),
     "omegaconf": ("scripts",),
     "transformers": ("trainer",),
     "torch": ("trainer", "rollout/vllm_engine.py"),

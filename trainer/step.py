@@ -90,7 +90,7 @@ def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -
             group_size=config.group_size,
             sampling=config.sampling,
             seed=derive_seed(config.seed, "sampling", number),
-            patience=config.patience,
+            patience=config.max_idle_turns,
             on_done=on_done,
         )
     )
@@ -105,7 +105,7 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
             config=config.revise,
             sampling=config.sampling,
             seed=derive_seed(config.seed, "revisions", number),
-            patience=config.patience,
+            patience=config.max_idle_turns,
         )
     )
 

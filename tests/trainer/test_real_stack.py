@@ -12,7 +12,7 @@ import pytest
 
 from rollout.engines import EngineConfig, Engines
 from rollout.record import read_groups
-from trainer.config.learner import LearnerConfig
+from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
 from trainer.data.columns import pack
@@ -49,9 +49,10 @@ def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_up
     folder = folder_of(source, tmp_path)
     ids = ChatCodec(folder).encode_response(TEXT)
     batch = pack([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
+    config = LearnerConfig(learning_rate=1e-3, threads=2, optimizer_steps=1, loss=LossConfig(kl_coef=0.0))
     with (
         closing(Engines(folder, EngineConfig(), context=256)) as engines,
-        closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner,
+        closing(Learner.start(config, folder)) as learner,
     ):
 
         def both() -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,9 @@ from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, Sc
 from trainer import checkpoint, run
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError, build
-from trainer.config.commands import CheckpointConfig, EnvConfig, LogConfig, TrainConfig, ValidationConfig
+from trainer.config.commands import TrainConfig
+from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
+from trainer.config.store import register
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import LearnReport, Scores
@@ -148,6 +150,7 @@ def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def defaults() -> TrainConfig:
+    register()
     with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
         values = compose("train", overrides=["output=out"])
     return build(TrainConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
@@ -265,7 +268,7 @@ def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_revision_is_given_up_when_a_rollout_would_be(tmp_path: Path) -> None:
-    _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, patience=2)
+    _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, max_idle_turns=2)
     assert report.revised is not None
     assert report.revised.asked == 6
     revisions = [one.trajectory for group in report.collected.groups for one in group.revisions or ()]

@@ -23,9 +23,9 @@ def quickstart(config: QuickstartConfig, display: Display) -> RunResult:
 
 
 def _warm_start(config: QuickstartConfig, output: Path, display: Display) -> WarmstartResult:
-    recipe = config.warmstart
+    settings = config.warmstart
     # decay_steps counts the steps of the run, not these.
-    learner = replace(config.learner, learning_rate=recipe.learning_rate, decay_steps=None)
+    learner = replace(config.learner, learning_rate=settings.learning_rate, decay_steps=None)
     return warmstart(
         WarmstartConfig(
             output=str(output / "warmstart"),
@@ -33,10 +33,10 @@ def _warm_start(config: QuickstartConfig, output: Path, display: Display) -> War
             env=config.env,
             learner=learner,
             cluster=config.cluster,
-            passes=recipe.passes,
-            mistakes=recipe.mistakes,
-            epochs=recipe.epochs,
-            rows_per_step=recipe.rows_per_step,
+            passes=settings.passes,
+            mistakes=settings.mistakes,
+            epochs=settings.epochs,
+            rows_per_step=settings.rows_per_step,
             seed=config.seed,
         ),
         display,

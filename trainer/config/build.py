@@ -1,34 +1,44 @@
-"""Plain mappings become frozen dataclasses, once, at the door; what does not fit is refused with the remedy."""
+"""Build frozen config dataclasses from plain settings. This is the one place that checks types and ranges."""
 
 import difflib
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from trainer.config.derived import Follows, Rule, Unused
+from trainer.config.ranges import in_range, range_words
 
 T = TypeVar("T")
+NOT_SET = "???"  # how OmegaConf writes a setting that has no value yet
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used: names the key, the value and the remedy."""
+    """A setting that cannot be used. The message names the setting, its value and the remedy."""
 
 
 class ModelError(ValueError):
-    """A model that cannot be had or does not fit; the message names the value and the remedy."""
+    """A model that does not exist or does not fit. The message names the value and the remedy."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """`cls(**values)`, nested dataclasses included. Raises ConfigError for unknown, missing and ill-typed keys."""
-    hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}  # pyright: ignore[reportArgumentType]
-    for key in values:
+    """Build `cls` from nested plain values. `path` is the dotted name of the group with a dot at its end.
+
+    Settings that `cls.derived` lists are filled in here. Raises ConfigError for a setting that is unknown, missing,
+    of the wrong type, out of its range or derived, and for settings that do not go together.
+    """
+    values = {key: value for key, value in values.items() if not _is_not_set(value)}
+    known = _fields(cls)
+    for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"unknown setting {path}{key}={values[key]!r}: {hint}")
+            raise ConfigError(f"unknown setting {path}{key}={value!r}: {_closest(str(key), known)}")
+    values = _derive(cls, values)
     for name, field in known.items():
-        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+        if name not in values and _default(field) is MISSING:
             raise ConfigError(f"{path}{name} is not set: add {path}{name}=...")
+    hints = _hints(cls)
     built = {key: convert(hints[key], value, f"{path}{key}") for key, value in values.items()}
     try:
         return cls(**built)
@@ -38,15 +48,44 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         raise ConfigError(str(error)) from error
 
 
+def nearest_setting(cls: type, key: str, composed: Mapping[str, Any] | None = None) -> str:
+    """What to tell a user who wrote the unknown setting `key`, such as "learner.los.clip_low".
+
+    `composed` is the config of the command; it holds the names in open groups such as `env.options`. Returns the end
+    of a refusal: the setting to use instead, a correction, or the names that are known.
+    """
+    if rule := getattr(cls, "derived", {}).get(key):
+        return _instead(rule)
+    group, _, name = key.rpartition(".")
+    held = _at(composed or {}, group) if group else None
+    if _is_open(cls, group) and isinstance(held, Mapping):
+        near = difflib.get_close_matches(name, held, n=1)
+        return f"did you mean '{group}.{near[0]}'?" if near else f"to add an option of your own, write +{key}=..."
+    names = list(_setting_names(cls))
+    near = (
+        [known for known in names if known.rpartition(".")[0] == group and _is_close(name, known.rpartition(".")[2])]
+        or [known for known in names if known.rpartition(".")[2] == name]
+        or difflib.get_close_matches(key, names, n=1)
+    )
+    if near:
+        return f"did you mean {max(near, key=lambda known: _likeness(key, known))!r}?"
+    while group and group not in names:
+        group = group.rpartition(".")[0]
+    start = f"{group}." if group else ""
+    here = [known for known in names if known.startswith(start) and "." not in known.removeprefix(start)]
+    return f"known: {', '.join(here or names)}"
+
+
 def convert(kind: Any, value: Any, path: str) -> Any:
-    """`value` as `kind`, without loss, or ConfigError."""
+    """Return `value` as type `kind` without loss of information. Raises ConfigError if it does not fit."""
     origin = get_origin(kind)
+    if origin is Annotated:
+        inner, *metadata = get_args(kind)
+        return _checked(convert(inner, value, path), metadata, path)
     if kind is Any:
         return value
     if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path}={value!r} is not a group of settings")
-        return build(kind, value, f"{path}.")
+        return build(kind, _as_group(value, path), f"{path}.")
     if origin in (Union, types.UnionType):
         return _first_that_fits(kind, value, path)
     if origin is Literal:
@@ -56,10 +95,149 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         return _as_tuple(kind, value, path)
     if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path}={value!r} is not a group of settings")
-        return dict(value)
+        return dict(_as_group(value, path))
     return _scalar(kind, value, path)
+
+
+def _checked(value: Any, metadata: Iterable[Any], path: str) -> Any:
+    """Return `value`, or raise ConfigError if a constraint of `metadata` does not hold. None is always allowed."""
+    if value is not None and not in_range(value, metadata):
+        raise ConfigError(f"{path}={value} is out of range: choose {range_words(metadata)}")
+    return value
+
+
+def _derive(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the settings filled in that follow from others."""
+    rules: Mapping[str, Rule] = getattr(cls, "derived", {})
+    filled = deepcopy(dict(values)) if rules else dict(values)
+    for path, rule in rules.items():
+        given = _at(filled, path)
+        if given is not MISSING and not (isinstance(rule, Follows) and rule.free):
+            raise ConfigError(f"{path}={given!r} cannot be set by hand: {_instead(rule)}")
+        if given is MISSING or given is None:
+            _put(filled, path, _derived(cls, filled, path, rule))
+    return filled
+
+
+def _derived(cls: type, values: Mapping[str, Any], path: str, rule: Rule) -> Any:
+    """The value of a derived setting. A value that does not suit it is refused under the name of its source."""
+    if isinstance(rule, Unused):
+        return rule.value
+    source = _value_of(cls, values, rule.source)
+    return convert(_hint_of(cls, path), source, rule.source) if rule.by is None else rule.by(source)
+
+
+def _instead(rule: Rule) -> str:
+    if isinstance(rule, Unused):
+        return f"{rule.reason}; leave it out"
+    return f"it follows from {rule.source}, set that instead"
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path of nested mappings; MISSING if there is none."""
+    value: Any = values
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value or _is_not_set(value[name]):
+            return MISSING
+        value = value[name]
+    return value
+
+
+def _put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path. A group that is not a mapping stays as it is: `convert` refuses it."""
+    *groups, name = path.split(".")
+    for group in groups:
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            return
+        values = inner
+    values[name] = value
+
+
+def _value_of(cls: type, values: Mapping[str, Any], path: str, start: str = "") -> Any:
+    """The setting at a dotted path, converted and in its range; its default if it is left out."""
+    name, _, rest = path.partition(".")
+    hint, value = _hints(cls)[name], values.get(name, MISSING)
+    if rest:
+        value = _as_group({} if value is MISSING else value, f"{start}{name}")
+        return _value_of(hint, value, rest, f"{start}{name}.")
+    if value is MISSING or _is_not_set(value):
+        value = _default(_fields(cls)[name])
+    if value is MISSING:
+        raise ConfigError(f"{start}{name} is not set: add {start}{name}=...")
+    return convert(hint, value, f"{start}{name}")
+
+
+def _hint_of(cls: type, path: str) -> Any:
+    """The type of the field at a dotted path, ranges included."""
+    hint: Any = cls
+    for name in path.split("."):
+        hint = _hints(hint)[name]
+    return hint
+
+
+def _setting_names(cls: type, start: str = "") -> Iterator[str]:
+    """The dotted names of all groups and settings that a user may set."""
+    derived: Mapping[str, Rule] = getattr(cls, "derived", {})
+    for name, hint in _hints(cls).items():
+        if name not in _fields(cls):
+            continue
+        inner = [f"{start}{name}"]
+        if is_dataclass(hint) and isinstance(hint, type):
+            inner += _setting_names(hint, f"{start}{name}.")
+        yield from (path for path in inner if not _is_fixed(derived.get(path)))
+
+
+def _is_fixed(rule: Rule | None) -> bool:
+    return rule is not None and not (isinstance(rule, Follows) and rule.free)
+
+
+def _is_open(cls: type, group: str) -> bool:
+    """Whether `group` is a mapping that takes any names, such as `env.options`."""
+    hint: Any = cls
+    for name in group.split("."):
+        if not (is_dataclass(hint) and isinstance(hint, type)) or name not in _hints(hint):
+            return False
+        hint = _hints(hint)[name]
+    origin = get_origin(hint)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _is_close(name: str, known: str) -> bool:
+    return bool(difflib.get_close_matches(name, [known], n=1))
+
+
+def _likeness(name: str, known: str) -> float:
+    return difflib.SequenceMatcher(None, name, known).ratio()
+
+
+def _is_not_set(value: Any) -> bool:
+    return isinstance(value, str) and value == NOT_SET
+
+
+@cache
+def _hints(cls: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+@cache
+def _fields(cls: Any) -> dict[str, Field[Any]]:
+    return {field.name: field for field in fields(cls)}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _as_group(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}={value!r} is not a group of settings")
+    return value
 
 
 def _first_that_fits(kind: Any, value: Any, path: str) -> Any:

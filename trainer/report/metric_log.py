@@ -8,7 +8,7 @@ from typing import Any
 import wandb
 from torch.utils.tensorboard import SummaryWriter
 
-from trainer.config.commands import LogConfig
+from trainer.config.settings import LogConfig
 
 METRICS = "metrics.jsonl"
 

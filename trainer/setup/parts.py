@@ -13,7 +13,8 @@ from rollout.engines import EngineConfig, Engines
 from rollout.policy import EnginePolicy, Policy
 from rollout.pool import EnvPool, PoolConfig
 from trainer.config.build import ConfigError
-from trainer.config.commands import ClusterConfig, EnvConfig, ModelConfig, TrainConfig
+from trainer.config.commands import TrainConfig
+from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display

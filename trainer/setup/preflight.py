@@ -19,14 +19,13 @@ from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
 from trainer.config.commands import (
-    ClusterConfig,
     DemosConfig,
     EvaluateConfig,
-    ModelConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.settings import ClusterConfig, ModelConfig
 from trainer.setup.world import World, open_world
 
 MADE_HERE = ("tiny", "smollm2_135m")  # sources that are neither a folder nor an id

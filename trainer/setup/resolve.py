@@ -7,7 +7,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from trainer.config.build import ConfigError, ModelError
-from trainer.config.commands import EnvConfig, ModelConfig
+from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus
 from trainer.setup.models import build_tiny, convert_smollm2

@@ -8,7 +8,7 @@ from envs import WORLDS, make
 from envs.base import Env
 from envs.prompts import Prompter, prompter
 from trainer.config.build import ConfigError, convert
-from trainer.config.commands import EnvConfig
+from trainer.config.settings import EnvConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         ),
         (("quickstart", "group_size=1"), ("group_size=1", "2 or more")),
         # A prompt longer than the context.
-        (("train", "model.prompt_tokens=5000"), ("model.prompt_tokens=5000", "1024", "+model.tiny.context")),
+        (("train", "model.prompt_tokens=5000"), ("model.prompt_tokens=5000", "1024", "model.tiny.context=...")),
         (("evaluate", "model.response_tokens=5000"), ("model.response_tokens=5000", "1024", "lower")),
         # The world's options.
         (("demos", "env=textcrafts"), ("env/textcrafts", "textcraft")),
@@ -130,9 +130,9 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("train", "env=arithmetic", "env.options.questions=no.jsonl"), ("no.jsonl: there is no such file", "JSONL")),
         (("demos", "env=arithmetic", "env.options.depths=[9]"), ("depth 9", "1 to 8")),
         # No such machine.
-        (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu1 gpu2 gpu4 gpu8")),
+        (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu gpu1 gpu2 gpu4 gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),
-        (("train", "fit=textcraft_tyni"), ("fit=textcraft_tyni", "did you mean 'textcraft_tiny'?")),
+        (("train", "world_model=textcraft_tyni"), ("world_model=textcraft_tyni", "did you mean 'textcraft_tiny'?")),
         (("trian",), ("'trian'", "train")),
         (("data",), ("'data'", "data alfworld")),
         (("data", "alfwold"), ("'data alfwold'", "data alfworld-generate")),
@@ -399,7 +399,7 @@ def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
     told = stepcredit("train", "--help")
     assert told.code == 0
     assert "estimator: bipace, crbc, ecpo" in told.out
-    assert "cluster: cpu, gpu1, gpu2, gpu4, gpu8" in told.out
+    assert "cluster: cpu, gpu, gpu1, gpu2, gpu4, gpu8" in told.out
     assert stepcredit.runs == []
 
 
@@ -436,7 +436,7 @@ def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None
         ("stepcredit data alf", {"alfworld", "alfworld-generate", "webshop-generate"}),
         ("stepcredit data alfworld-generate fol", {"folder="}),
         ("stepcredit train estimator=", {f"estimator={name}" for name in ESTIMATORS}),
-        ("stepcredit evaluate cluster=gpu", {"cluster=gpu1", "cluster=gpu2", "cluster=gpu4", "cluster=gpu8"}),
+        ("stepcredit evaluate cluster=gpu", {f"cluster=gpu{number}" for number in ("", 1, 2, 4, 8)}),
     ],
 )
 def test_a_shell_can_complete_commands_and_their_groups(

@@ -16,6 +16,7 @@ from trainer.commands.quickstart import quickstart
 from trainer.commands.warmstart import WarmstartResult
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.config.store import register
 from trainer.evaluation import Evaluation, evaluation
 from trainer.report.progress import Display
 from trainer.run import RunResult
@@ -23,6 +24,7 @@ from trainer.run import RunResult
 
 @cache
 def defaults() -> QuickstartConfig:
+    register()
     with initialize_config_dir(str(Path(__file__).parents[3] / "configs"), version_base="1.3"):
         values = compose("quickstart", overrides=["output=out"])
     return build(QuickstartConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]

@@ -19,6 +19,7 @@ from tests.fakes import group, step
 from trainer.commands.quickstart_page import write_report
 from trainer.config.build import build
 from trainer.config.commands import TrainConfig
+from trainer.config.store import register
 from trainer.evaluation import Evaluation, evaluation
 from trainer.report import charts
 from trainer.report.rate import Rate
@@ -31,6 +32,7 @@ SUCCESS = [0.125, 0.25, 0.5, 0.75]
 
 @cache
 def config() -> TrainConfig:
+    register()
     with initialize_config_dir(str(Path(__file__).parents[3] / "configs"), version_base="1.3"):
         values = compose("train", overrides=["output=out", "groups_per_update=16", "group_size=8"])
     return build(TrainConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]

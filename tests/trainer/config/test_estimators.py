@@ -12,6 +12,7 @@ from estimators import ESTIMATORS, Advantages
 from estimators.own import with_name
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
+from trainer.config.store import register
 from trainer.setup.preflight import estimator_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -21,6 +22,7 @@ PRESETS = sorted(
 
 
 def composed(*overrides):
+    register()
     with initialize_config_dir(str(CONFIGS), version_base=None):
         return OmegaConf.to_container(compose("train", list(overrides)).estimator, resolve=True)
 
@@ -60,6 +62,7 @@ def own(batch):
 
 
 def test_a_users_own_function_needs_one_line_and_is_called_by_its_last_part():
+    register()
     with initialize_config_dir(str(CONFIGS), version_base=None):
         told = compose("train", ["output=out", "~estimator", f"+estimator._target_={__name__}.own"])
     config = build(TrainConfig, OmegaConf.to_container(told, resolve=True))

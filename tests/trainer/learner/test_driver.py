@@ -13,18 +13,20 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rollout.ray_actors import ActorDied
+from tests.trainer.forked import fork_ranks
 from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import Learner
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.slow
 
 CONFIG = LearnerConfig(
     zero_stage=1,
     learning_rate=0.01,
     token_budget=40,
+    optimizer_steps=1,
     temperature=0.7,
     loss=LossConfig(kl_coef=0.1, entropy_coef=0.01),
 )
@@ -32,7 +34,8 @@ Starter = Callable[..., Learner]
 
 
 @pytest.fixture
-def start(model_folder: Path) -> Iterator[Starter]:
+def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
+    fork_ranks(monkeypatch)
     started: list[Learner] = []
 
     def build(config: LearnerConfig = CONFIG, folder: Path = model_folder) -> Learner:
@@ -262,7 +265,7 @@ def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenB
 
 
 def test_the_policy_goes_where_the_advantages_point(start: Starter, batch: TokenBatch) -> None:
-    learner = start(replace(CONFIG, loss=LossConfig()))
+    learner = start(replace(CONFIG, loss=LossConfig(kl_coef=0.0)))
     every_row = np.ones(batch.num_rows, dtype=np.bool_)
     means = [learner.score(batch).logprobs.mean()]
     for sign in (1.0, -1.0):
@@ -274,7 +277,7 @@ def test_the_policy_goes_where_the_advantages_point(start: Starter, batch: Token
 
 
 def test_sft_learns_the_responses_by_heart(start: Starter, batch: TokenBatch) -> None:
-    learner = start(replace(CONFIG, loss=LossConfig(), temperature=1.0))
+    learner = start(replace(CONFIG, loss=LossConfig(kl_coef=0.0), temperature=1.0))
     before = learner.score(batch)
     losses = [learner.sft(batch, optimizer_steps=2, seed=seed).loss for seed in range(15)]
     assert losses[-1] < 0.5 * losses[0]
@@ -329,7 +332,7 @@ def test_an_error_inside_a_rank_is_raised_here_and_ends_the_learner(start: Start
 
 
 def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
-    learner = start(replace(CONFIG, learning_rate=1e30, loss=LossConfig()))
+    learner = start(replace(CONFIG, learning_rate=1e30, loss=LossConfig(kl_coef=0.0)))
     with pytest.raises(FloatingPointError, match="resume from the last checkpoint"):  # noqa: PT012 at one of the steps
         for _ in range(4):
             learner.sft(batch)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.config.learner import LearnerConfig, LossConfig
+from trainer.config.learner import LossConfig
 from trainer.learner.losses import (
     LossInputs,
     clipped_surrogate,
@@ -18,7 +18,7 @@ from trainer.learner.losses import (
 )
 from trainer.learner.token_weights import token_weights
 
-QUARTER = LossConfig(clip_low=0.25, clip_high=0.25)
+QUARTER = LossConfig(clip_low=0.25, clip_high=0.25, kl_coef=0.0)
 
 
 def inputs(logprobs: Tensor, **changes: object) -> LossInputs:
@@ -46,14 +46,14 @@ def test_surrogate_is_clipped_only_where_that_makes_it_smaller() -> None:
 
 
 def test_the_two_clip_bounds_are_separate() -> None:
-    config = LossConfig(clip_low=0.25, clip_high=0.5)
+    config = LossConfig(clip_low=0.25, clip_high=0.5, kl_coef=0.0)
     # A = 1, r = 2 -> 1.5; A = -1, r = 0.5 -> -0.75.
     surrogate, _ = clipped_surrogate(torch.tensor([2.0, 0.5]), torch.tensor([1.0, -1.0]), config)
     assert surrogate.tolist() == [1.5, -0.75]
 
 
 def test_dual_clip_bounds_the_surrogate_of_negative_advantages() -> None:
-    config = LossConfig(clip_low=0.25, clip_high=0.25, dual_clip=2.0)
+    config = LossConfig(clip_low=0.25, clip_high=0.25, dual_clip=2.0, kl_coef=0.0)
     # A = -1: r = 8 -> max(-8, -2) = -2; r = 1 -> max(-1, -2) = -1. A = 1: untouched, 1.25.
     surrogate, clipped = clipped_surrogate(torch.tensor([8.0, 1.0, 8.0]), torch.tensor([-1.0, -1.0, 1.0]), config)
     assert surrogate.tolist() == [-2.0, -1.0, 1.25]
@@ -121,7 +121,7 @@ def test_kl_and_entropy_enter_with_their_coefficients() -> None:
 
 def test_negative_advantages_are_weighed_apart() -> None:
     logprobs = torch.tensor([-1.0, -2.0, -0.5, -0.1], requires_grad=True)
-    policy_loss(inputs(logprobs), LossConfig(negative_weight=0.5)).loss.backward()
+    policy_loss(inputs(logprobs), LossConfig(negative_weight=0.5, kl_coef=0.0)).loss.backward()
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [-0.25, -0.25, 0.125, 0.125]
 
@@ -138,7 +138,7 @@ def test_sequence_ratio_has_the_gradient_of_gspo() -> None:
     torch.manual_seed(0)
     logprobs = torch.randn(5, requires_grad=True)
     old, advantage = logprobs.detach() + 0.1 * torch.randn(5), torch.tensor([1.0, 1.0, -2.0, -2.0, -2.0])
-    config = LossConfig(ratio="sequence", aggregation="sequence")
+    config = LossConfig(ratio="sequence", aggregation="sequence", kl_coef=0.0)
     rows = [slice(0, 2), slice(2, 5)]
     slow = torch.zeros(())
     for row in rows:
@@ -157,7 +157,8 @@ def test_sequence_ratio_has_the_gradient_of_gspo() -> None:
 def test_importance_weight_is_truncated_and_scales_the_surrogate_only() -> None:
     # old - rollout = log 2, log 8 -> 2, capped at 4.
     old, rollout = torch.tensor([log(2), log(8)]), torch.zeros(2)
-    assert importance_weight(old, rollout, LossConfig(importance_cap=4.0)).tolist() == pytest.approx([2.0, 4.0])
+    capped = LossConfig(importance_cap=4.0, kl_coef=0.0)
+    assert importance_weight(old, rollout, capped).tolist() == pytest.approx([2.0, 4.0])
     logprobs = torch.zeros(4, requires_grad=True)
     config = LossConfig(importance_cap=4.0, kl_coef=1.0, kl_estimator="k1")
     doubled = inputs(logprobs, rollout_logprobs=torch.full((4,), -log(2)), ref_logprobs=torch.zeros(4))
@@ -180,7 +181,7 @@ def test_a_dead_token_changes_nothing_whatever_it_holds() -> None:
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [(LossConfig(kl_coef=0.1), "ref_logprobs"), (LossConfig(importance_cap=2.0), "rollout_logprobs")],
+    [(LossConfig(kl_coef=0.1), "ref_logprobs"), (LossConfig(importance_cap=2.0, kl_coef=0.0), "rollout_logprobs")],
 )
 def test_a_column_the_loss_needs_is_asked_for(config: LossConfig, name: str) -> None:
     with pytest.raises(ValueError, match=f"uses {name}, the targets have none"):
@@ -190,39 +191,3 @@ def test_a_column_the_loss_needs_is_asked_for(config: LossConfig, name: str) -> 
 def test_likelihood_loss_is_the_weighted_negative_log_likelihood() -> None:
     terms = likelihood_loss(torch.tensor([-1.0, -3.0]), torch.tensor([0.5, 0.5]))
     assert (terms.loss.item(), terms.kl.item()) == (2.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"clip_low": 1.0}, r"^learner.loss.clip_low=1.0 is out of range: choose a value in \(0, 1\)$"),
-        ({"clip_high": 0.0}, "loss.clip_high=0.0"),
-        ({"dual_clip": 1.0}, "loss.dual_clip=1.0"),
-        ({"ratio": "row"}, "loss.ratio=row"),
-        ({"kl_coef": -0.1}, "loss.kl_coef=-0.1"),
-        ({"kl_estimator": "k4"}, "loss.kl_estimator=k4"),
-        ({"entropy_coef": -1.0}, "loss.entropy_coef=-1.0"),
-        ({"aggregation": "mean"}, "loss.aggregation=mean"),
-        ({"importance_cap": 0.5}, "loss.importance_cap=0.5"),
-        ({"negative_weight": -1.0}, "loss.negative_weight=-1.0"),
-    ],
-)
-def test_a_loss_outside_its_ranges_is_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LossConfig(**changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"world_size": 0}, "learner.world_size=0"),
-        ({"device": "tpu"}, "learner.device=tpu"),
-        ({"zero_stage": 4}, "learner.zero_stage=4 is out of range: choose 0, 1, 2 or 3"),
-        ({"learning_rate": 0.0}, "learner.learning_rate=0.0"),
-        ({"temperature": 0.0}, "learner.temperature=0.0"),
-        ({"dtype": "bfloat16", "zero_stage": 0}, "set learner.zero_stage=1"),
-    ],
-)
-def test_a_learner_outside_its_ranges_is_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LearnerConfig(**changes)

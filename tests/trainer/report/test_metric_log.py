@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer.config.commands import LogConfig
+from trainer.config.settings import LogConfig
 from trainer.report.metric_log import METRICS, MetricLog, read_metrics
 
 FRESH = None

@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from envs.prompts import Message
 from trainer.config.build import ConfigError, ModelError
-from trainer.config.commands import EnvConfig, ModelConfig, TuningConfig
+from trainer.config.settings import EnvConfig, ModelConfig, TuningConfig
 from trainer.setup import resolve
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, open_world

