@@ -35,7 +35,7 @@ from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
-from trainer.setup.preflight import estimator_of
+from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
@@ -137,7 +137,7 @@ class Stack:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
-            return train(config, Display(Console(quiet=True)))
+            return train(plan_training(config), Display(Console(quiet=True)))
 
 
 @pytest.fixture(autouse=True)

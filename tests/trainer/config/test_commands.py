@@ -65,7 +65,7 @@ def test_the_leaking_split_of_the_public_code_is_a_preset_that_trains_on_what_it
 
 def test_an_evaluation_trains_on_nothing_so_its_splits_may_overlap() -> None:
     config = composed("evaluate", "env=textcraft", "env.validation_split=agentgym", "endpoint=http://localhost:1")
-    assert plan_evaluation(build(EvaluateConfig, config)).leaked
+    assert plan_evaluation(build(EvaluateConfig, config)).world.leaked
 
 
 def settings(config: Any, path: str = "") -> set[str]:
