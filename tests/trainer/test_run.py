@@ -24,10 +24,10 @@ from rollout.seeds import derive_seed
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy, plain
 from trainer import checkpoint, run
 from trainer.checkpoint import latest, read_state
+from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
-from trainer.config.store import register
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import LearnReport, Scores
@@ -37,7 +37,7 @@ from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
-from trainer.setup.preflight import estimator_of
+from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
@@ -139,7 +139,7 @@ class Stack:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
-            return train(config, Display(Console(quiet=True)))
+            return train(plan_training(config), Display(Console(quiet=True)))
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ class LabPlan:
     recorded, generated: the estimators by label, as they stand before a recorded run and before generated worlds.
     """
 
+    config: LabConfig
     recordings: tuple[Recording, ...]
     worlds: tuple[Tabular, ...]
     recorded: Mapping[str, Estimator]
@@ -56,6 +57,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
     if model is None:
         _check_embeddings(recorded, recordings)
     return LabPlan(
+        config=config,
         recordings=recordings,
         worlds=() if config.truth is None else worlds(config.truth),
         recorded=recorded,

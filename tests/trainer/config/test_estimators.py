@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Advantages
 from estimators.own import with_name
+from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
-from trainer.config.store import register
 from trainer.setup.preflight import estimator_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -231,7 +231,7 @@ def test_a_layer_replaces_the_recorded_hidden_states(tmp_path: Path, model_folde
 def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) -> None:
     console = Console(file=StringIO(), width=100)
     run, output = recorded(tmp_path / "run", 1, 2), tmp_path / "estimators=[grpo]"
-    recordings, truth = lab(config(output, run=str(run), truth=SMALL), Display(console))
+    recordings, truth = lab(plan_lab(config(output, run=str(run), truth=SMALL)), Display(console))
     printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     for title in (
         "Credit on recorded rollouts",
@@ -262,7 +262,7 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
 
 def test_worlds_alone_need_no_run_and_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     one, same, other = (
-        lab(config(tmp_path / name, "gigpo", truth=SMALL, seed=seed), Display(Console(file=StringIO())))
+        lab(plan_lab(config(tmp_path / name, "gigpo", truth=SMALL, seed=seed)), Display(Console(file=StringIO())))
         for name, seed in (("one", 0), ("same", 0), ("other", 1))
     )
     assert one == same
@@ -274,7 +274,7 @@ def test_a_world_left_out_changes_no_other(tmp_path: Path) -> None:
     mazes = tuple(MazeConfig(name=name, width=3, tasks=2, pits=1, horizon=5) for name in ("left out", "kept"))
     both, one = (
         lab(
-            config(tmp_path, "gigpo", truth=TruthConfig(sizes=(2,), rollouts=200, mazes=worlds)),
+            plan_lab(config(tmp_path, "gigpo", truth=TruthConfig(sizes=(2,), rollouts=200, mazes=worlds))),
             Display(Console(file=StringIO())),
         )
         for worlds in (mazes, mazes[1:])
