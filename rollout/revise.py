@@ -19,7 +19,10 @@ NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviseConfig:
-    """How failed rollouts are revised (IBPO, 2605.16302)."""
+    """How failed rollouts are revised (IBPO, 2605.16302).
+
+    Raises ValueError for a prompt that lacks a required field or has an unknown one.
+    """
 
     prompt: str
     """What replaces the task in the prompts of a revision. {task} is the world's first observation, {attempt} the
