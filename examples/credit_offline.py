@@ -1,0 +1,35 @@
+"""Credit on recorded rollouts, no engine and no learner: python examples/credit_offline.py ROLLOUTS [ESTIMATOR ...]
+
+ROLLOUTS is a file that `stepcredit train record=rollouts` leaves, outputs/.../rollouts/update-000001.jsonl.zst. One
+line a row: which rollout, which turn, what was done, and what each estimator gives it. Estimators that need hidden
+states or revisions are for `stepcredit lab`, which also compares whole runs.
+"""
+
+import sys
+from pathlib import Path
+
+from estimators import build
+from rollout.record import read_groups
+from trainer.data.columns import step_batch
+
+
+def table(path: Path, names: list[str]) -> list[str]:
+    """The lines of the comparison, groups and rollouts in recorded order."""
+    groups = list(read_groups(path))
+    batch = step_batch(groups, embedding=None)
+    credit = {name: build(name)(batch).value for name in names}
+    lines = [f"{'task':<24} rollout turn {'action':<32}" + "".join(f"{name:>10}" for name in names)]
+    row = 0
+    for group in groups:
+        for trajectory in group.trajectories:
+            for turn, step in enumerate(trajectory.steps):
+                place = f"{group.task_id[:24]:<24} {trajectory.sibling:7} {turn:4} {step.action[:32]:<32}"
+                lines.append(place + "".join(f"{credit[name][row]:+10.2f}" for name in names))
+                row += 1
+    return lines
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    print("\n".join(table(Path(sys.argv[1]), sys.argv[2:] or ["grpo", "gigpo", "crbc"])))

@@ -1,0 +1,78 @@
+"""Every command line that the pages for newcomers show is one that stepcredit composes."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "docs/start.md",
+    *(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs/guides").glob("*")),
+]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+STEPCREDIT = Path(sys.executable).with_name("stepcredit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`stepcredit WORDS` as a page shows it."""
+
+    page: str
+    folder: str
+    """Where the page says to run it, from the root."""
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {' '.join(self.words)}"
+
+
+def commands(page: str, text: str) -> Iterator[Command]:
+    """The stepcredit commands in the blocks of a page; a `cd` counts until the end of its block."""
+    for language, block in BLOCK.findall(text):
+        if language:
+            continue
+        folder = "examples/my_world" if page.endswith("world.md") else "."
+        folder = "examples/my_estimator" if page.endswith("estimator.md") else folder
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            words = words[1:] if words[:1] == ["PYTHONPATH=."] else words
+            if words[:1] == ["cd"]:
+                folder = words[1]
+            elif words[:1] == ["stepcredit"] and not {"--help", "--multirun", "--cfg"} & set(words):
+                yield Command(page=page, folder=folder, words=tuple(words[1:]))
+
+
+SHOWN = [command for page in PAGES for command in commands(page, (ROOT / page).read_text())]
+
+
+def test_a_command_is_read_with_its_folder_its_continuation_and_without_its_comment() -> None:
+    text = "```\ncd examples\nPYTHONPATH=. stepcredit train a=1 \\\n  b=2  # more\n```\n```python\nstepcredit no\n```\n"
+    (command,) = commands("page.md", text)
+    assert (command.folder, command.words) == ("examples", ("train", "a=1", "b=2"))
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(SHOWN) > 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", SHOWN, ids=str)
+def test_a_command_that_a_page_shows_composes(command: Command) -> None:
+    ended = subprocess.run(
+        [STEPCREDIT, *command.words, "--cfg", "job"],
+        cwd=ROOT / command.folder,
+        env=os.environ | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
