@@ -59,7 +59,7 @@ KNOWN_TO = {
 # All that these rooms may have besides the standard library and themselves.
 DIET = {
     "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld", "math_verify"},
-    "estimators": {"numpy", "scipy"},
+    "estimators": {"numpy", "scipy", "annotated_types"},
 }
 LONGEST_FILE = 500
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from estimators import Advantages, Estimator
-from estimators.base import action_key, calibrated, hidden_layer, needs_revisions, similarity
+from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
@@ -42,11 +41,11 @@ def update(
     parts: Parts, estimator: Estimator, number: int, on_done: Callable[[Trajectory], None] = lambda _: None
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve version `number`."""
-    config, watch = parts.config, Stopwatch()
+    config, watch, wants = parts.config, Stopwatch(), needs(estimator)
     with watch("collect"):
         collected = _collect(parts, number, on_done)
     revised = None
-    if needs_revisions(estimator):
+    if wants.revisions:
         with watch("revise"):
             revised = _revise(parts, collected, number)
             collected = replace(collected, groups=revised.groups)
@@ -54,13 +53,13 @@ def update(
         parts.engines.rest()
     tokens = token_batch(collected.groups)
     with watch("score"):
-        scores = parts.learner.score(tokens, layer=hidden_layer(estimator))
+        scores = parts.learner.score(tokens, layer=wants.layer)
     with watch("credit"):
         batch = step_batch(
             collected.groups,
             embedding=scores.embedding,
-            action_key=action_key(estimator),
-            similarity=similarity(estimator),
+            action_key=wants.action_key,
+            similarity=wants.similarity,
         )
         estimator = calibrated(estimator, batch)
         advantages = estimator(batch)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from estimators.base import needs_revisions
+from estimators import needs
 from rollout import ray_actors
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
@@ -59,7 +59,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
-        if needs_revisions(estimator_of(config)):
+        if needs(estimator_of(config)).revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (

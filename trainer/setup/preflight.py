@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from estimators import Estimator
+from estimators import Estimator, needs
 from estimators import build as build_estimator
-from estimators.base import group_based, hidden_layer, needs_revisions, requires
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
@@ -177,24 +176,25 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
 def checked_estimator(config: TrainConfig) -> Estimator:
     """The estimator of a run. Raises ConfigError where the run's other settings cannot serve it."""
     estimator = estimator_of(config)
-    if config.group_size == 1 and group_based(estimator):
+    wants = needs(estimator)
+    if config.group_size == 1 and wants.group_based:
         raise ConfigError(
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
-    if missing := requires(estimator) - MADE_COLUMNS:
+    if missing := wants.columns - MADE_COLUMNS:
         raise ConfigError(
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
         )
-    if needs_revisions(estimator) and config.learner.optimizer_steps > config.groups_per_update:
+    if wants.revisions and config.learner.optimizer_steps > config.groups_per_update:
         # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
         raise ConfigError(
             f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
             f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
             "of a group to learn from: lower the steps, or ask for more groups"
         )
-    if config.record == "embeddings" and hidden_layer(estimator) is None:
+    if config.record == "embeddings" and wants.layer is None:
         raise ConfigError(
             f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
             "set record=rollouts, or estimator=bipace"

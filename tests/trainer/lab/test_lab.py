@@ -175,12 +175,12 @@ def test_every_compat_preset_is_an_estimator_of_the_lab(tmp_path: Path) -> None:
     assert found.presets == presets
     made: dict[str, Any] = dict(plan_lab(found).recorded)
     own = made["compat/verl_agent_gigpo gamma=0.5"]
-    assert (own.gamma, own.omega, own.episode_stats, own.penalty, own.lone) == (0.5, 2.0, "row", "row", "raw")
+    assert (own.gamma, own.omega, own.episode_stats, own.penalty, own.singleton) == (0.5, 2.0, "row", "row", "raw")
     assert (made["compat/verl_agent_gigpo"].gamma, made["compat/verl_agent_gigpo_similar"].similarity) == (0.95, 0.9)
     assert (made["gigpo"].omega, made["gigpo"].episode_stats) == (2.0, "trajectory")
     (credit,) = recorded_credit(plan_lab(found), None)
     batch = step_batch([played(), played(won=False)], embedding=None)
-    public = build("gigpo", omega=2.0, episode_stats="row", penalty="row", lone="raw")(batch).value
+    public = build("gigpo", omega=2.0, episode_stats="row", penalty="row", singleton="raw")(batch).value
     assert credit.credit["compat/verl_agent_gigpo"].shape.variance == np.var(public)
     assert credit.pairs["gigpo", "compat/verl_agent_gigpo"].rank is not None
 

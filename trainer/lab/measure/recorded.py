@@ -9,8 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import Advantages, Estimator, StepBatch
-from estimators.base import action_key, calibrated, needs_revisions, requires, similarity
+from estimators import Advantages, Estimator, StepBatch, calibrated, needs
 from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
@@ -58,7 +57,8 @@ def recorded_credit(plan: LabPlan, layer: int | None) -> Iterator[UpdateCredit]:
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
         for label, estimator in estimators.items():
-            seen = (action_key(estimator), similarity(estimator))
+            wants = needs(estimator)
+            seen = (wants.action_key, wants.similarity)
             if seen not in batches:
                 batches[seen] = _batch(recording, groups, embedding, *seen)
             batch = batches[seen]
@@ -91,7 +91,7 @@ def _loaded(
     try:
         groups = list(read_groups(recording.groups))
         _check_revisions(recording, groups, plan)
-        if not any("embedding" in requires(estimator) for estimator in plan.recorded.values()):
+        if not any("embedding" in needs(estimator).columns for estimator in plan.recorded.values()):
             return groups, None
         if plan.model is not None and layer is not None:
             return groups, hidden_states(plan.model, token_batch(groups), layer)
@@ -103,7 +103,7 @@ def _loaded(
 
 
 def _check_revisions(recording: Recording, groups: list[RolloutGroup], plan: LabPlan) -> None:
-    wanting = [label for label, estimator in plan.recorded.items() if needs_revisions(estimator)]
+    wanting = [label for label, estimator in plan.recorded.items() if needs(estimator).revisions]
     without = sum(group.revisions is None for group in groups)
     if wanting and without:
         raise ConfigError(
