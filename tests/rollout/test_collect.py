@@ -15,7 +15,6 @@ from rollout.seeds import derive_seed
 from rollout.types import Trajectory
 from tests.fakes import (
     CORRIDOR_PROMPTS,
-    SAMPLING,
     CharCodec,
     Corridor,
     LocalPool,
@@ -23,6 +22,7 @@ from tests.fakes import (
     completion,
     failing,
     plain,
+    play_options,
     step,
     tasks,
 )
@@ -37,7 +37,7 @@ def collected(
     history: int = 6,
     retries: int = 2,
     max_failure_share: float = 1.0,
-    patience: int | None = None,
+    max_idle_turns: int | None = None,
     on_done: Callable[[Trajectory], None] = lambda _: None,
 ) -> Collected:
     collector = Collector(
@@ -46,11 +46,8 @@ def collected(
         prompter=prompter,
         config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
     )
-    chosen = tasks(*task_ids)
-    collecting = collector.collect(
-        chosen, group_size=group_size, sampling=SAMPLING, seed=1, patience=patience, on_done=on_done
-    )
-    return asyncio.run(collecting)
+    options = replace(play_options(seed=1, max_idle_turns=max_idle_turns), on_done=on_done)
+    return asyncio.run(collector.collect(tasks(*task_ids), group_size=group_size, options=options))
 
 
 def names(found: Collected) -> list[tuple[str, list[int]]]:
@@ -98,11 +95,11 @@ def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, ste
     (lost,) = found.groups[0].trajectories
     assert (lost.ending, lost.success, lost.score, len(lost.steps)) == (ending, False, score, steps)
     assert [one.reward for one in lost.steps] == [0.0] * steps
-    assert (found.failures, found.dropped_groups) == ({}, 0)
+    assert (found.counts.failures, found.counts.dropped_groups) == ({}, 0)
 
 
 @pytest.mark.parametrize(
-    ("says", "patience", "ending", "steps"),
+    ("says", "max_idle_turns", "ending", "steps"),
     [
         (["wait", "go", "wait", "wait", "go"], 2, Ending.STUCK, 4),
         (["wait", "go", "wait", "go", "wait", "go"], 2, Ending.SUCCESS, 6),
@@ -112,9 +109,9 @@ def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, ste
     ],
 )
 def test_a_rollout_is_given_up_when_turn_after_turn_changes_nothing(
-    says: list[str], patience: int | None, ending: Ending, steps: int
+    says: list[str], max_idle_turns: int | None, ending: Ending, steps: int
 ) -> None:
-    found = collected("3", group_size=1, patience=patience, policy=ScriptedPolicy(lambda key: says[key[2]]))
+    found = collected("3", group_size=1, max_idle_turns=max_idle_turns, policy=ScriptedPolicy(lambda key: says[key[2]]))
     (played,) = found.groups[0].trajectories
     assert (played.ending, len(played.steps), played.success) == (ending, steps, ending is Ending.SUCCESS)
 
@@ -199,7 +196,7 @@ def test_a_failed_episode_is_played_again_from_its_seed(turn: int) -> None:
     undisturbed, policy = collected("3", "1"), ScriptedPolicy()
     found = collected("3", "1", policy=policy, pool=LocalPool(before=failing("died", task_id="3", times=2, turn=turn)))
     assert plain(found.groups) == plain(undisturbed.groups)
-    assert (found.failures, found.dropped_groups) == ({"died": 2}, 0)
+    assert (found.counts.failures, found.counts.dropped_groups) == ({"died": 2}, 0)
     # Whatever was asked twice was the same request, its seed included.
     assert len({plain(asked) for asked in policy.asked}) == len({asked.key for asked in policy.asked})
 
@@ -211,7 +208,7 @@ def test_failures_are_counted_by_reason() -> None:
         for hook in hooks:
             await hook(task_id, episode, turn)
 
-    assert collected("3", "2", pool=LocalPool(before=before)).failures == {"worker_died": 2, "env_timeout": 1}
+    assert collected("3", "2", pool=LocalPool(before=before)).counts.failures == {"worker_died": 2, "env_timeout": 1}
 
 
 def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None:
@@ -221,7 +218,7 @@ def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None
         "2", "3", "4", pool=in_episodes(3, 4, 5), on_done=lambda one: done.append((one.task_id, one.sibling))
     )
     assert names(found) == [("2", [0, 1]), ("4", [0, 1])]
-    assert (found.dropped_groups, found.failures) == (1, {"env_error": 3})
+    assert (found.counts.dropped_groups, found.counts.failures) == (1, {"env_error": 3})
     assert sorted(done) == [("2", 0), ("2", 1), ("3", 1), ("4", 0), ("4", 1)]
 
 
@@ -229,7 +226,11 @@ def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None
 def test_an_episode_is_retried_as_often_as_told(retries: int) -> None:
     pool = LocalPool(before=failing("env_error", task_id="3", times=99))
     found = collected("3", pool=pool, group_size=1, retries=retries)
-    assert (found.failures, found.dropped_groups, pool.episodes) == ({"env_error": 1 + retries}, 1, 1 + retries)
+    assert (found.counts.failures, found.counts.dropped_groups, pool.episodes) == (
+        {"env_error": 1 + retries},
+        1,
+        1 + retries,
+    )
 
 
 def test_every_episode_is_given_back_failed_ones_too() -> None:
@@ -243,21 +244,21 @@ def test_bystanders_of_lost_workers_are_played_again_without_using_up_a_retry() 
     pool = LocalPool(before=failing("worker_lost", task_id="3", times=9))
     found = collected("3", "2", pool=pool, retries=0)
     assert plain(found.groups) == plain(undisturbed.groups)
-    assert (found.failures, found.dropped_groups) == ({"worker_lost": 9}, 0)
+    assert (found.counts.failures, found.counts.dropped_groups) == ({"worker_lost": 9}, 0)
 
 
 @pytest.mark.parametrize("reason", ["worker_died", "env_timeout"])
 def test_siblings_share_the_retries_of_a_task_that_takes_its_workers_down(reason: str) -> None:
     pool = LocalPool(before=failing(reason, task_id="3", times=99))
     found = collected("3", "2", pool=pool, group_size=4, retries=2)
-    assert (found.failures, names(found)) == ({reason: 3}, [("2", [0, 1, 2, 3])])
+    assert (found.counts.failures, names(found)) == ({reason: 3}, [("2", [0, 1, 2, 3])])
 
 
 def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it() -> None:
     def four_tasks(*broken: int) -> Collected:
         return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
 
-    assert four_tasks(1).dropped_groups == 1
+    assert four_tasks(1).counts.dropped_groups == 1
     last = r"the last: env_error: 4 in episode 3 \(task 4\)"
     told = rf"2 of 4 groups dropped \(\{{'env_error': 2\}}; {last}\).*max_failure_share=0.25"
     with pytest.raises(RolloutsFailed, match=told):
@@ -301,13 +302,13 @@ def test_a_prompt_that_is_too_long_shows_less_history_and_is_counted(limit: int,
     policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop", prompt_tokens=limit)
     found = collected("3", policy=policy, group_size=1)
     assert prompts(policy, 2) == [shown]
-    assert (found.cut_prompts, found.failures) == (cut, {})
+    assert (found.counts.cut_prompts, found.counts.failures) == (cut, {})
 
 
 def test_no_more_history_than_configured_is_shown_and_that_is_no_cut() -> None:
     policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop")
     found = collected("3", policy=policy, group_size=1, history=1)
-    assert (prompts(policy, 2), found.cut_prompts) == ([ONE_TURN], 0)
+    assert (prompts(policy, 2), found.counts.cut_prompts) == ([ONE_TURN], 0)
 
 
 class ListingCorridor(Corridor):
@@ -360,18 +361,18 @@ def test_a_prompt_that_is_too_long_loses_its_history_first_and_then_actions(
     found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2)
     assert prompts(policy, 2) == [listed_prompt(*fits)]
     # The first two turns have less to show: only the smallest limits cut them too.
-    assert (found.cut_prompts > 0, found.cut_actions > 0) == (cut[0] > 0, cut[1] > 0)
-    assert found.failures == {}
+    assert (found.counts.cut_prompts > 0, found.counts.cut_actions > 0) == (cut[0] > 0, cut[1] > 0)
+    assert found.counts.failures == {}
 
 
 def test_a_prompt_that_fits_with_no_action_listed_fails_its_rollout_by_name() -> None:
     policy = ScriptedPolicy("<action>wait</action>", prompt_tokens=len(listed_prompt(0, 0)) - 1)
     pool = LocalPool(ListingCorridor)
     found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2, retries=0)
-    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())
+    assert (found.counts.failures, found.groups) == ({"prompt_too_long": 1}, ())
 
 
 def test_a_prompt_that_fits_with_no_history_fails_its_rollout_by_name() -> None:
     policy = ScriptedPolicy("wait", prompt_tokens=len(ONE_TURN) - 1)
     found = collected("3", policy=policy, group_size=1, retries=0)
-    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())
+    assert (found.counts.failures, found.groups) == ({"prompt_too_long": 1}, ())

@@ -27,12 +27,12 @@ from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
 from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote
 from tests.fakes import (
     CORRIDOR_PROMPTS,
-    SAMPLING,
     Corridor,
     LocalPool,
     ScriptedPolicy,
     TreacherousCorridor,
     plain,
+    play_options,
     tasks,
 )
 
@@ -92,7 +92,7 @@ def gone(process: int) -> bool:
 def collected(pool: Any, policy: ScriptedPolicy) -> Collected:
     config = RolloutConfig(history=6, max_failure_share=0.0)
     collector = Collector(policy=policy, pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
-    return asyncio.run(collector.collect(tasks("1", "2", "3", "4"), group_size=3, sampling=SAMPLING, seed=0))
+    return asyncio.run(collector.collect(tasks("1", "2", "3", "4"), group_size=3, options=play_options()))
 
 
 def play(key: Key) -> str:
@@ -104,7 +104,7 @@ def play(key: Key) -> str:
 
 def test_many_episodes_in_few_workers_play_as_each_would_alone(pool: EnvPool) -> None:
     found = collected(pool, ScriptedPolicy(play))
-    assert found.failures == {}
+    assert found.counts.failures == {}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
@@ -223,8 +223,8 @@ def test_a_worker_killed_in_the_middle_of_a_collection_changes_nothing_but_the_c
             os.kill(victims.pop(), signal.SIGKILL)
 
     found = collected(pool, ScriptedPolicy(play, before=kill))
-    assert found.failures["worker_died"] == 1
-    assert set(found.failures) <= {"worker_died", "worker_lost"}
+    assert found.counts.failures["worker_died"] == 1
+    assert set(found.counts.failures) <= {"worker_died", "worker_lost"}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
@@ -241,8 +241,8 @@ def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_t
 
     found = collected(pool, ScriptedPolicy(once))
     assert hangs == []
-    assert found.failures["env_timeout"] == 1
-    assert set(found.failures) <= {"env_timeout", "worker_lost"}
+    assert found.counts.failures["env_timeout"] == 1
+    assert set(found.counts.failures) <= {"env_timeout", "worker_lost"}
     assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
@@ -254,9 +254,9 @@ def survivors(pool: EnvPool, script: Callable[[Key], str], second: str, reason: 
     config = RolloutConfig(history=6, retries=4, max_failure_share=0.25)
     collector = Collector(policy=ScriptedPolicy(script), pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
     asked = tasks("2", second, "3", "4")
-    found = asyncio.run(collector.collect(asked, group_size=4, sampling=SAMPLING, seed=0))
-    assert set(found.failures) <= {reason, "worker_lost"}
-    assert found.failures[reason] >= 1 + config.retries
+    found = asyncio.run(collector.collect(asked, group_size=4, options=play_options()))
+    assert set(found.counts.failures) <= {reason, "worker_lost"}
+    assert found.counts.failures[reason] >= 1 + config.retries
     return [group.task_id for group in found.groups]
 
 
@@ -298,13 +298,16 @@ def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_nam
         config = RolloutConfig(history=2, retries=1, max_failure_share=max_failure_share)
         prompts = prompter("alfworld", "bare")
         collector = Collector(policy=ScriptedPolicy("look"), pool=pool, prompter=prompts, config=config)
-        return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, sampling=SAMPLING, seed=0))
+        return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, options=play_options()))
 
     whole = played(0.0)
     games[0].unlink()
     games[2].write_text(games[2].read_text()[:1000])
     found = played(0.5)
-    assert (found.failures, found.dropped_groups) == ({"env_error": 8}, 2)  # 2 games x 2 rollouts x 2 tries
+    assert (found.counts.failures, found.counts.dropped_groups) == (
+        {"env_error": 8},
+        2,
+    )  # 2 games x 2 rollouts x 2 tries
     assert plain(found.groups) == plain(whole.groups[1::2])
     named = f"({'|'.join(re.escape(str(games[number])) for number in (0, 2))}) cannot be read"
     with pytest.raises(RolloutsFailed, match=rf"2 of 4 groups dropped .*'env_error'.*{named}.*max_failure_share=0.25"):

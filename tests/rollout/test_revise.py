@@ -13,13 +13,13 @@ from rapidfuzz.distance import Levenshtein
 from envs.arithmetic import Arithmetic
 from envs.prompts import prompter
 from envs.textcraft import TextCraft
-from rollout.collect import Collector, RolloutConfig, Task
+from rollout.collect import Collector, RolloutConfig
 from rollout.policy import EnginePolicy, Key
 from rollout.revise import ReviseConfig, Revised, changed, edits, references, repairs, revise
 from rollout.seeds import derive_seed
-from rollout.types import Revision, RolloutGroup, Step
+from rollout.types import Revision, RolloutGroup, Step, Task
+from rollout.waves import WavePolicy
 from tests.fakes import (
-    SAMPLING,
     CharCodec,
     LocalPool,
     ScriptedEngine,
@@ -28,6 +28,7 @@ from tests.fakes import (
     failing,
     group,
     plain,
+    play_options,
     step,
     trajectory,
 )
@@ -60,20 +61,19 @@ def collector(plans: Plans, *, pool: LocalPool | None = None, prompt_tokens: int
 
 
 def asked(playing: Collector) -> ScriptedPolicy:
-    policy = playing._policy  # pyright: ignore[reportPrivateUsage]
-    assert isinstance(policy, ScriptedPolicy)
-    return policy
+    assert isinstance(playing.policy, ScriptedPolicy)
+    return playing.policy
 
 
 def played(playing: Collector, siblings: int) -> tuple[RolloutGroup, ...]:
-    collecting = playing.collect([SPOON], group_size=siblings, sampling=SAMPLING, seed=1)
+    collecting = playing.collect([SPOON], group_size=siblings, options=play_options(seed=1))
     groups = asyncio.run(collecting).groups
     asked(playing).asked.clear()
     return groups
 
 
 def revised(playing: Collector, groups: Sequence[RolloutGroup], config: ReviseConfig = CONFIG) -> Revised:
-    return asyncio.run(revise(playing, groups, config=config, sampling=SAMPLING, seed=2))
+    return asyncio.run(revise(playing, groups, config=config, options=play_options(seed=2)))
 
 
 def mixed(config: ReviseConfig = CONFIG) -> tuple[Collector, Revised]:
@@ -100,13 +100,13 @@ def test_every_failure_is_revised_beside_its_siblings_a_success_first() -> None:
         (2, 1, 0.0),
         (2, 0, 0.0),
     ]
-    assert (found.rollouts, found.asked, found.failures, found.cut_prompts) == (2, 4, {}, 0)
+    assert (found.rollouts, found.requested, found.counts.failures, found.counts.cut_prompts) == (2, 4, {}, 0)
 
 
 def test_fewer_references_are_the_successful_ones() -> None:
     playing, found = mixed(replace(CONFIG, references=1))
     assert {one.key[:-1] for one in asked(playing).asked} == {(0, 0, 1), (0, 2, 1)}
-    assert (found.rollouts, found.asked) == (2, 2)
+    assert (found.rollouts, found.requested) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_where_nothing_failed_or_nobody_can_be_shown_nothing_is_asked() -> None:
     playing = collector({(0, 0): GOOD, (0, 1): GOOD})
     found = revised(playing, played(playing, 2))
     alone = revised(playing, played(collector({}), 1))
-    assert [(one.rollouts, one.asked, one.groups[0].revisions) for one in (found, alone)] == [(0, 0, ())] * 2
+    assert [(one.rollouts, one.requested, one.groups[0].revisions) for one in (found, alone)] == [(0, 0, ())] * 2
     assert asked(playing).asked == []
     assert repairs(alone.groups[0]).tolist() == [0.0]
 
@@ -181,15 +181,14 @@ def test_where_nothing_failed_or_nobody_can_be_shown_nothing_is_asked() -> None:
 @pytest.mark.timeout(10)
 def test_a_deterministic_phase_asks_in_waves_sorted_by_key() -> None:
     engine = ScriptedEngine(saying({**MIXED, (0, 2, 1): GOOD[:1] + LOST[:3]}))
-    policy = EnginePolicy(engines=(engine,), codec=CharCodec(), prompt_tokens=10_000)  # pyright: ignore
+    policy = WavePolicy(EnginePolicy(engines=(engine,), codec=CharCodec(), prompt_tokens=10_000))  # pyright: ignore
     playing = Collector(
         policy=policy,
         pool=LocalPool(lambda: TextCraft(max_steps=LIMIT)),  # pyright: ignore[reportArgumentType]
         prompter=prompter("textcraft", "bare"),
         config=RolloutConfig(history=LIMIT),
-        deterministic=True,
     )
-    groups = asyncio.run(playing.collect([SPOON], group_size=3, sampling=SAMPLING, seed=1)).groups
+    groups = asyncio.run(playing.collect([SPOON], group_size=3, options=play_options(seed=1))).groups
     engine.waves.clear()
     revised(playing, groups)
     waves = [[name.rpartition("-")[0] for name in wave] for wave in engine.waves]
@@ -205,7 +204,7 @@ def test_a_revision_that_the_world_spoils_repairs_nothing_and_is_counted() -> No
     groups = played(playing, 3)
     spoiled = collector(MIXED, pool=LocalPool(TextCraft, before=failing("env_error", task_id=SPOON.task_id, times=99)))
     found = revised(spoiled, groups)
-    assert (found.rollouts, found.asked, found.failures) == (2, 4, {"env_error": 12})  # two retries each
+    assert (found.rollouts, found.requested, found.counts.failures) == (2, 4, {"env_error": 12})  # two retries each
     assert found.groups[0].revisions == ()
     assert repairs(found.groups[0]).tolist() == [0.0] * 3
     assert not any(mark.any() for mark in edits(found.groups[0]))
@@ -215,7 +214,7 @@ def test_a_prompt_with_no_room_for_two_attempts_is_counted_once_and_costs_no_req
     groups = played(collector(MIXED), 3)
     cramped = collector(MIXED, prompt_tokens=len(groups[0].trajectories[0].steps[0].observation) + 100)
     found = revised(cramped, groups)
-    assert (found.asked, found.failures, asked(cramped).asked) == (4, {"prompt_too_long": 4}, [])
+    assert (found.requested, found.counts.failures, asked(cramped).asked) == (4, {"prompt_too_long": 4}, [])
     assert repairs(found.groups[0]).tolist() == [0.0] * 3
 
 
@@ -235,7 +234,7 @@ def test_a_failure_that_one_of_two_revisions_mends_is_worth_half_and_its_first_s
 def test_a_group_of_failures_can_be_repaired_from_a_failure() -> None:
     playing = collector(FAILED)
     found = revised(playing, played(playing, 2))
-    assert (found.asked, repairs(found.groups[0]).tolist()) == (2, [0.5, 0.0])
+    assert (found.requested, repairs(found.groups[0]).tolist()) == (2, [0.5, 0.0])
     assert [mark.any() for mark in edits(found.groups[0])] == [True, *[False] * 7]
 
 
@@ -308,7 +307,7 @@ def test_of_a_wrong_answer_only_what_the_right_one_changes_is_to_blame() -> None
         prompter=prompter("arithmetic", "bare"),
         config=RolloutConfig(history=1),
     )
-    groups = asyncio.run(playing.collect([task], group_size=2, sampling=SAMPLING, seed=1)).groups
+    groups = asyncio.run(playing.collect([task], group_size=2, options=play_options(seed=1))).groups
     assert [one.success for one in groups[0].trajectories] == [False, True]
     (whole,) = revised(playing, groups).groups
     assert repairs(whole).tolist() == [0.5, 0.0]

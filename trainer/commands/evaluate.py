@@ -66,8 +66,8 @@ def _write(output: Path, collected: Collected, found: Evaluation) -> None:
         "score": found.mean_score,
         "steps": found.mean_steps,
         "invalid": found.invalid_share,
-        "failures": dict(collected.failures),
-        "cut_prompts": collected.cut_prompts,
-        "cut_actions": collected.cut_actions,
+        "failures": dict(collected.counts.failures),
+        "cut_prompts": collected.counts.cut_prompts,
+        "cut_actions": collected.counts.cut_actions,
     }
     (output / "evaluation.json").write_text(json.dumps(numbers, indent=1))
