@@ -53,6 +53,7 @@ class Collected:
     groups: tuple[RolloutGroup, ...]
     """Whole groups, in the order of their tasks."""
     counts: PlayCounts = field(default_factory=PlayCounts)
+    """What went wrong on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,9 @@ class Played:
     """The result of `Collector.play`."""
 
     rollouts: tuple[Trajectory | None, ...]
-    """In the order of the jobs; None for one that failed for good."""
+    """In the order of the jobs; None for a rollout that failed for good."""
     counts: PlayCounts
+    """What went wrong on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +71,13 @@ class Collector:
     """Plays rollouts: consumes tasks, waits for the policy and the worlds, produces groups."""
 
     policy: Policy
+    """Answers the prompts."""
     pool: EnvPool
+    """Plays the worlds' side."""
     prompter: Prompter
+    """Writes the prompts and reads the answers."""
     config: RolloutConfig
+    """Retries, history and rewards."""
 
     async def collect(self, tasks: Sequence[Task], *, group_size: int, options: PlayOptions) -> Collected:
         """Roll out each task `group_size` times.

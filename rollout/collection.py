@@ -18,6 +18,7 @@ class Job:
     """One rollout to play."""
 
     task: Task
+    """What is to be solved."""
     sibling: int
     """The rollout's number within its group."""
     key: Key
@@ -28,9 +29,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayOptions:
-    """How rollouts are played, and who hears of them."""
+    """How the rollouts of a collection are played."""
 
     sampling: Sampling
+    """How tokens are drawn."""
     seed: int
     """Of the sampling. The seed of a request follows from this one and the request's key alone."""
     max_idle_turns: int | None = None
@@ -59,9 +61,9 @@ class Collection:
     """The account of one collection: counts failures and cut prompts, and says which job may be tried again.
 
     A failed rollout is played again from its seed, up to `retries` times. The siblings of one task share their retries
-    if the task kills or hangs its workers. An episode that was lost with a worker through no fault of its own is
-    played again free of charge. That ends, because each lost worker is charged to one task, and a task whose retries
-    are spent is not started again.
+    if the task kills or hangs its workers. An episode that was in a worker when another's call killed or hung it is
+    played again without using up a retry. This cannot go on for ever: each lost worker is charged to one task, and a
+    task whose retries are used up is not started again.
     """
 
     def __init__(self, jobs: Sequence[Job], *, retries: int, max_failure_share: float) -> None:

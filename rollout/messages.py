@@ -18,6 +18,7 @@ class Request:
     temperature: float
     """0 is greedy."""
     top_p: float
+    """Sample from the smallest set of tokens with this total probability; 1 keeps all tokens."""
     max_tokens: int
     """The longest response, in tokens."""
     seed: int | None

@@ -27,6 +27,7 @@ class Exchange:
     messages: tuple[Message, ...]
     """The prompt, as a chat."""
     completion: Completion
+    """The policy's answer to it."""
 
 
 class Codec(Protocol):
@@ -86,7 +87,9 @@ class EnginePolicy(Independent):
     """vLLM engines behind one policy. All rollouts of a task go to one engine, to share its prefix cache."""
 
     engines: tuple[Remote, ...]
+    """Handles of `vllm_engine.Engine`; at least one."""
     codec: Codec
+    """The engines' tokenizer."""
     prompt_tokens: int
     """The longest prompt that is sent, in tokens."""
 

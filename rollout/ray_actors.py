@@ -1,4 +1,4 @@
-"""The one file that knows Ray: start it, spawn actors, call them, and name their deaths."""
+"""The one file that knows Ray: start it, spawn actors, call them, and report their deaths."""
 
 # Ray's own signatures are partly untyped.
 # pyright: reportUnknownMemberType=false

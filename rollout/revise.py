@@ -57,8 +57,9 @@ class Revised:
     rollouts: int
     """Failed rollouts that were revised."""
     requested: int
-    """Revisions of them that were to be played, those that failed for good included."""
+    """Revisions of them that were to be played, including those that failed for good."""
     counts: PlayCounts
+    """What went wrong on the way."""
 
 
 async def revise(

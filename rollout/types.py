@@ -44,14 +44,17 @@ class Task:
     number: int
     """Orders the tasks of one collection, each of which has its own."""
     task_id: str
-    """The world's name for it."""
+    """The world's name of the task."""
     seed: int
     """Of the world's episode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """The policy's answer to one prompt. An endpoint that returns no ids leaves the arrays empty: no training on it."""
+    """The policy's answer to one prompt.
+
+    An endpoint returns no token ids: its completions have empty arrays, and cannot be trained on.
+    """
 
     prompt_ids: Ids
     """int32 [P]. The prompt exactly as it went through the engine; never re-tokenised."""
@@ -78,6 +81,7 @@ class Step:
     observation: str
     """What the agent saw last before it acted."""
     completion: Completion
+    """What the policy answered."""
     action: str
     """What the world was given."""
     valid: bool
@@ -93,6 +97,7 @@ class Trajectory:
     """One finished rollout of one task."""
 
     task_id: str
+    """The world's name of the task."""
     sibling: int
     """Its number within the group, from 0."""
     seed: int
@@ -100,6 +105,7 @@ class Trajectory:
     steps: tuple[Step, ...]
     """In order of time; at least one."""
     ending: Ending
+    """Why the rollout is over."""
     success: bool
     """The task was solved."""
     score: float
@@ -127,6 +133,7 @@ class RolloutGroup:
     """All rollouts of one task instance: same task id, same seed."""
 
     task_id: str
+    """The world's name of the task."""
     seed: int
     """Of the world's episodes."""
     trajectories: tuple[Trajectory, ...]

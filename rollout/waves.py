@@ -20,6 +20,7 @@ class WavePolicy:
     """
 
     engines: EnginePolicy
+    """The engines, how to encode for them, and which of them a request goes to."""
 
     @contextmanager
     def session(self, rollouts: int) -> Generator["WaveSession"]:

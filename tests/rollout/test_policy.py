@@ -1,4 +1,4 @@
-"""What goes to an engine is the prompt's ids, and what comes back is kept token by token."""
+"""An engine gets the prompt's token ids, and its answer is kept token by token."""
 
 import asyncio
 import pickle
@@ -19,14 +19,14 @@ def policy(*engines: ScriptedEngine, prompt_tokens: int = 100) -> EnginePolicy:
     return EnginePolicy(engines=engines, codec=CharCodec(), prompt_tokens=prompt_tokens)  # pyright: ignore
 
 
-def complete(asked: EnginePolicy, key: tuple[int, ...], before: Exchange | None = None) -> Completion:
-    return asyncio.run(asked.complete(ASKED, before, sampling=SAMPLING, seed=9, key=key))
+def complete(engines: EnginePolicy, key: tuple[int, ...], before: Exchange | None = None) -> Completion:
+    return asyncio.run(engines.complete(ASKED, before, sampling=SAMPLING, seed=9, key=key))
 
 
 def test_an_answer_keeps_prompt_ids_sampled_ids_and_their_logprobs() -> None:
-    said = complete(policy(ScriptedEngine("go")), (0, 0, 0))
+    answer = complete(policy(ScriptedEngine("go")), (0, 0, 0))
     expected = completion("go", prompt=[*map(ord, "walk"), ord("\n")], tokens=[ord("g"), ord("o"), 0])
-    assert plain(said) == plain(expected)
+    assert plain(answer) == plain(expected)
 
 
 def test_an_engine_is_asked_with_the_prompts_own_ids() -> None:
@@ -54,15 +54,15 @@ def test_the_turn_before_reaches_the_codec() -> None:
             return before.completion.token_ids
 
     before = Exchange(messages=ASKED, completion=completion(tokens=[41, 42]))
-    asked = EnginePolicy(engines=(ScriptedEngine(),), codec=GoesOn(), prompt_tokens=9)  # pyright: ignore
-    assert complete(asked, (0, 0, 1), before).prompt_ids.tolist() == [41, 42]
+    continuing = EnginePolicy(engines=(ScriptedEngine(),), codec=GoesOn(), prompt_tokens=9)  # pyright: ignore
+    assert complete(continuing, (0, 0, 1), before).prompt_ids.tolist() == [41, 42]
 
 
 def test_all_rollouts_of_a_task_share_an_engine_and_tasks_are_spread() -> None:
     engines = [ScriptedEngine(), ScriptedEngine()]
     for key in [(task, sibling, time) for task in range(4) for sibling in range(2) for time in range(2)]:
         complete(policy(*engines), key)
-    even, odd = ([int(asked.name.split("-")[0]) for asked in engine.asked] for engine in engines)
+    even, odd = ([int(sent.name.split("-")[0]) for sent in engine.asked] for engine in engines)
     assert (even, odd) == ([0, 0, 0, 0, 2, 2, 2, 2], [1, 1, 1, 1, 3, 3, 3, 3])
 
 
@@ -71,7 +71,7 @@ def test_a_prompt_of_the_limit_is_sent_and_one_token_more_is_refused_before_it_i
     complete(policy(engine, prompt_tokens=5), (0, 0, 0))
     with pytest.raises(PromptTooLong, match="prompt of 5 tokens, the limit is 4"):
         complete(policy(engine, prompt_tokens=4), (0, 0, 1))
-    assert [asked.name for asked in engine.asked] == ["0-0-0-9"]
+    assert [sent.name for sent in engine.asked] == ["0-0-0-9"]
 
 
 def test_an_engines_failure_is_a_crash() -> None:

@@ -105,13 +105,13 @@ def test_a_collection_sends_the_same_waves_however_fast_the_worlds_are() -> None
 
 @pytest.mark.timeout(10)
 def test_a_rollout_that_failed_for_good_does_not_hold_the_others() -> None:
-    found = collected(ScriptedEngine(), LocalPool(before=failing("env_timeout", task_id="3", times=9, turn=1)))
-    assert [group.task_id for group in found.groups] == ["2"]
-    assert found.counts.dropped_groups == 1
+    result = collected(ScriptedEngine(), LocalPool(before=failing("env_timeout", task_id="3", times=9, turn=1)))
+    assert [group.task_id for group in result.groups] == ["2"]
+    assert result.counts.dropped_groups == 1
 
 
 @pytest.mark.timeout(10)
 def test_a_prompt_that_is_too_long_does_not_hold_the_others() -> None:
-    found = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
-    assert [group.task_id for group in found.groups] == ["2", "3"]
-    assert found.counts.cut_prompts > 0
+    result = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
+    assert [group.task_id for group in result.groups] == ["2", "3"]
+    assert result.counts.cut_prompts > 0

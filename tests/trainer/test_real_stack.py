@@ -12,6 +12,7 @@ import pytest
 
 from rollout.engines import EngineConfig, Engines
 from rollout.record import read_groups
+from rollout.weights import PublishError
 from trainer.config.learner import LearnerConfig
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
@@ -41,6 +42,12 @@ def folder_of(source: str, cache: Path) -> Path:
     return build_tiny([TEXT], TinySpec(), cache) if source == "tiny" else convert_smollm2(ROOT / ".cache" / "models")
 
 
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0xFF
+    path.write_bytes(data)
+
+
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("source", ["tiny", "smollm2_135m"])
 def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_update(
@@ -66,6 +73,10 @@ def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_up
         served, scored = both()
         np.testing.assert_allclose(served, scored, atol=TOLERANCE)
         assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
+        flip_a_byte(Path(published.path))
+        with pytest.raises(PublishError, match=rf"publish of version 2: .*the learner wrote {published.checksum}"):
+            engines.publish(Path(published.path), 2, published.checksum)
+        np.testing.assert_array_equal(both()[0], served)
 
 
 def train(output: Path, *words: str, timed: bool = False) -> list[dict[str, float]]:

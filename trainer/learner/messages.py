@@ -56,5 +56,6 @@ class Published:
     path: str
     """On disk or in shared memory."""
     version: int
+    """Number of the publish; the engines report it with each answer."""
     checksum: str
     """Of the file's bytes, see `rollout.weights.checksum`; the engines verify it before they load the file."""
