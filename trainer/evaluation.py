@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rollout.collect import Collected, Collector
+from rollout.collection import PlayOptions
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Trajectory
 from trainer.data.columns import trajectories
@@ -47,9 +48,9 @@ def play_held_out(
             collector.collect(
                 tasks,
                 group_size=1,
-                sampling=sampling,
-                seed=derive_seed(seed, "validation"),
-                on_done=lambda _: bar.advance(),
+                options=PlayOptions(
+                    sampling=sampling, seed=derive_seed(seed, "validation"), on_done=lambda _: bar.advance()
+                ),
             )
         )
 

@@ -22,9 +22,9 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/prompt_tokens": float(np.mean([len(step.completion.prompt_ids) for step in steps])),
         "rollout/stuck": float(np.mean([trajectory.ending is Ending.STUCK for trajectory in played])),
         "rollout/invalid": float(np.mean([not step.valid for step in steps])),
-        "rollout/cut_prompts": float(report.collected.cut_prompts),
-        "rollout/cut_actions": float(report.collected.cut_actions),
-        "rollout/dropped_groups": float(report.collected.dropped_groups),
+        "rollout/cut_prompts": float(report.collected.counts.cut_prompts),
+        "rollout/cut_actions": float(report.collected.counts.cut_actions),
+        "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "learn/loss": learned.loss,
         "learn/policy_loss": learned.policy_loss,
         "learn/kl": learned.kl,
@@ -43,7 +43,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
-    numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.failures.items()}
+    numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
@@ -61,12 +61,12 @@ def revision_numbers(found: Revised) -> dict[str, float]:
     return {
         "revise/rollouts": float(found.rollouts),
         "revise/repaired": float(len(set(won))),
-        "revise/revisions": float(found.asked),
+        "revise/revisions": float(found.requested),
         "revise/succeeded": float(len(won)),
         "revise/prompt_tokens": float(sum(len(one.prompt_ids) for one in said)),
         "revise/response_tokens": float(sum(len(one.token_ids) for one in said)),
-        "revise/cut_prompts": float(found.cut_prompts),
-        **{f"revise/failure/{reason}": float(count) for reason, count in found.failures.items()},
+        "revise/cut_prompts": float(found.counts.cut_prompts),
+        **{f"revise/failure/{reason}": float(count) for reason, count in found.counts.failures.items()},
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected
+from rollout.collection import PlayOptions
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
@@ -50,7 +51,7 @@ def update(
             revised = _revise(parts, collected, number)
             collected = replace(collected, groups=revised.groups)
     with watch("collect"):
-        parts.engines.rest()
+        parts.engines.sleep()  # until the publish
     tokens = token_batch(collected.groups)
     with watch("score"):
         scores = parts.learner.score(tokens, layer=wants.layer)
@@ -87,10 +88,12 @@ def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -
         parts.collector.collect(
             tasks,
             group_size=config.group_size,
-            sampling=config.sampling,
-            seed=derive_seed(config.seed, "sampling", number),
-            patience=config.max_idle_turns,
-            on_done=on_done,
+            options=PlayOptions(
+                sampling=config.sampling,
+                seed=derive_seed(config.seed, "sampling", number),
+                max_idle_turns=config.max_idle_turns,
+                on_done=on_done,
+            ),
         )
     )
 
@@ -102,9 +105,11 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
             parts.collector,
             collected.groups,
             config=config.revise,
-            sampling=config.sampling,
-            seed=derive_seed(config.seed, "revisions", number),
-            patience=config.max_idle_turns,
+            options=PlayOptions(
+                sampling=config.sampling,
+                seed=derive_seed(config.seed, "revisions", number),
+                max_idle_turns=config.max_idle_turns,
+            ),
         )
     )
 
@@ -112,8 +117,7 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
 def publish(parts: Parts, version: int) -> None:
     """The learner's weights to every engine, as `version`."""
     published = parts.learner.publish(parts.weights_folder, version)
-    parts.engines.wake()
-    parts.engines.publish(Path(published.path), version)
+    parts.engines.publish(Path(published.path), version, published.checksum)
 
 
 def _targets(collected: Collected, scores: Scores, advantages: Advantages) -> Targets:

@@ -76,7 +76,7 @@ class HashLearner(FolderLearner):
         self.events.append(f"publish {version}")
         path = folder / f"{version}.txt"
         path.write_text(self.word)
-        return Published(path=str(path), version=version, names=(), shapes=(), checksum="")
+        return Published(path=str(path), version=version, checksum=self.word)
 
 
 @dataclass(slots=True)
@@ -86,15 +86,13 @@ class WordEngines:
     events: list[str]
     word: str = ""
 
-    def rest(self) -> None:
-        self.events.append("rest")
+    def sleep(self) -> None:
+        self.events.append("sleep")
 
-    def wake(self) -> None:
-        self.events.append("wake")
-
-    def publish(self, weights: Path, version: int) -> None:
+    def publish(self, weights: Path, version: int, checksum: str) -> None:
         self.events.append(f"serve {version}")
         self.word = weights.read_text()
+        assert self.word == checksum
 
     def say(self, key: Key) -> str:
         if self.events[-1:] != ["ask"]:
@@ -192,7 +190,7 @@ def one_update(
 
 def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tmp_path: Path) -> None:
     stack, report = one_update(tmp_path, 3)
-    assert stack.events == ["ask", "rest", "score", "learn", "publish 3", "wake", "serve 3"]
+    assert stack.events == ["ask", "sleep", "score", "learn", "publish 3", "serve 3"]
     assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
     assert stack.engines.word == stack.learner.word != "0"
 
@@ -270,7 +268,7 @@ def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
 def test_a_revision_is_given_up_when_a_rollout_would_be(tmp_path: Path) -> None:
     _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, max_idle_turns=2)
     assert report.revised is not None
-    assert report.revised.asked == 6
+    assert report.revised.requested == 6
     revisions = [one.trajectory for group in report.collected.groups for one in group.revisions or ()]
     assert [(len(one.steps), one.ending) for one in revisions] == [(2, Ending.STUCK)] * 6
 
@@ -355,7 +353,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimat
     assert resumed.learner.word == whole.learner.word
     asked = plain(resumed.policy.asked)  # tasks, seeds, prompts and the turns before them
     assert asked == plain(whole.policy.asked)[-len(asked) :]
-    assert resumed.events[:3] == ["publish 4", "wake", "serve 4"]
+    assert resumed.events[:2] == ["publish 4", "serve 4"]
     assert [number for number, _ in result.validations] == [6]
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
     states = [latest(tmp_path / name) for name in ("cut", "whole")]

@@ -68,8 +68,8 @@ def _write(output: Path, collected: Collected, result: Evaluation) -> None:
         "score": result.mean_score,
         "steps": result.mean_steps,
         "invalid": result.invalid_share,
-        "failures": dict(collected.failures),
-        "cut_prompts": collected.cut_prompts,
-        "cut_actions": collected.cut_actions,
+        "failures": dict(collected.counts.failures),
+        "cut_prompts": collected.counts.cut_prompts,
+        "cut_actions": collected.counts.cut_actions,
     }
     (output / "evaluation.json").write_text(json.dumps(numbers, indent=1))
