@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import Ending
 from rollout.revise import Revised
-from trainer.data.columns import trajectories
+from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
 

@@ -15,7 +15,7 @@ from rollout.record import read_groups
 from trainer.config.learner import LearnerConfig
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
-from trainer.data.columns import pack
+from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
 from trainer.setup.models import build_tiny, convert_smollm2
 
@@ -48,7 +48,7 @@ def test_engine_and_learner_give_a_text_the_same_logprobs_before_and_after_an_up
 ) -> None:
     folder = folder_of(source, tmp_path)
     ids = ChatCodec(folder).encode_response(TEXT)
-    batch = pack([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
+    batch = TokenBatch.from_rows([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
     with (
         closing(Engines(folder, EngineConfig(), context=256)) as engines,
         closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner,
