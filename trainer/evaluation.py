@@ -8,7 +8,7 @@ from rollout.collect import Collected, Collector
 from rollout.collection import PlayOptions
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Trajectory
-from trainer.data.columns import trajectories
+from trainer.data.rows import trajectories
 from trainer.data.tasks import validation_tasks
 from trainer.report.progress import Display
 from trainer.report.rate import Rate

@@ -1,5 +1,6 @@
 """The loop with a policy, a learner and engines of a few lines each: what happens when, and what a resume repeats."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from rich.console import Console
 from envs import WORLDS
 from envs.base import Ending
 from envs.prompts import DIALECTS
+from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.collect import Collector, RolloutConfig
 from rollout.policy import Key, PromptTooLong
@@ -30,9 +32,10 @@ from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets, TokenBatch
+from trainer.evaluation import evaluation
 from trainer.learner.driver import LearnReport, Scores
 from trainer.learner.messages import Published
-from trainer.metrics import update_numbers
+from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
@@ -294,6 +297,36 @@ def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path
     assert targets.token_mask.all()
 
 
+# --- the logged numbers -------------------------------------------------------------------------------------------
+
+
+def too_long_now_and_then(key: Key) -> str:
+    """As `stops_at_first`, but group 0 cannot be played and the revision in group 1 cannot."""
+    if key[0] == 0 or (key[0] == 1 and len(key) == 4):
+        raise PromptTooLong("no room")
+    return stops_at_first(key)
+
+
+def logged_names(tmp_path: Path) -> set[str]:
+    """Every name that an update logs, over all estimators of the repository, and that a validation logs."""
+    names: set[str] = set()
+    for estimator in ESTIMATORS:
+        options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
+        _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
+        names |= update_numbers(report).keys()
+    return names | evaluation_numbers(evaluation(report.collected.groups, Corridor().kind)).keys()
+
+
+def family(name: str) -> str:
+    """The key of `METRICS` that a logged name belongs to; a word in capitals in a key stands for any text."""
+    patterns = {key: re.sub("[A-Z]{3,}", ".+", key) for key in METRICS}
+    return next((key for key, pattern in patterns.items() if re.fullmatch(pattern, name)), f"{name} has no entry")
+
+
+def test_every_logged_name_has_a_meaning_and_every_meaning_is_logged(tmp_path: Path) -> None:
+    assert {family(name) for name in logged_names(tmp_path)} == METRICS.keys()
+
+
 # --- a whole run --------------------------------------------------------------------------------------------------
 
 
@@ -337,10 +370,10 @@ def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:
 
 # --- resume -------------------------------------------------------------------------------------------------------
 
-ESTIMATORS: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}, {"name": "ibpo"}]
+RESUMED: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}, {"name": "ibpo"}]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator["name"])
+@pytest.mark.parametrize("estimator", RESUMED, ids=lambda estimator: estimator["name"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimator: dict[str, Any]) -> None:
     whole, killed, resumed = Stack(), Stack(), Stack()
     whole.train(configured(tmp_path / "whole", estimator=estimator, updates=6))

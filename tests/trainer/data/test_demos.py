@@ -14,7 +14,7 @@ from rollout.collect import Collector, RolloutConfig
 from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
 from trainer.config.build import ConfigError
-from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rows, supervised, write
+from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, supervised, write
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_rows_are_the_prompts_that_a_rollout_of_the_expert_is_asked(
     env: Env, asked: Prompter, task_id: str | None, history: int
 ) -> None:
     (demo,) = demonstrate(env, [task_id or max(env.tasks("test"), key=env.kind)], seed=0)
-    table = list(rows(demo, asked, history=history))
+    table = list(rendered_turns(demo, asked, history=history))
     assert len(table) > 2
     policy = ScriptedPolicy(lambda key: table[key[2]][1])
     collector = Collector(

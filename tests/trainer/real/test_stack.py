@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.engines import EngineConfig, Engines
+from rollout.engines import EngineConfig, Engines, PublishError
 from rollout.record import read_groups
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from trainer.config.learner import LearnerConfig
 from trainer.data.codec import ChatCodec
-from trainer.data.columns import pack
+from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
 from trainer.report.metric_log import read_metrics
 from trainer.setup.models import convert_smollm2
@@ -104,24 +104,39 @@ def test_a_policy_revises_its_failures(runs: dict[str, Path]) -> None:
                     assert shown.startswith(f"{rollout.steps[0].observation}\n\nFailed attempt:\n{attempt}")
 
 
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0xFF
+    path.write_bytes(data)
+
+
 def logprobs_agree(engines: Engines, folder: Path, work: Path) -> None:
-    """Engine and learner give a text the same log-probs, before and after an optimizer step and a publish."""
+    """Engine and learner give a text the same log-probs before and after a publish; a damaged publish is refused."""
     ids = ChatCodec(folder).encode_response(TEXT)
-    batch = pack([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
+    batch = TokenBatch.from_rows([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
     with closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner:
 
         def both() -> tuple[np.ndarray, np.ndarray]:
             served = engines.remotes[0].call("prompt_logprobs", ids.tolist())
             return np.array(served[4:]), learner.score(batch).logprobs
 
-        engines.publish(Path(learner.publish(work, 0).path), 0)
+        def publish(version: int) -> tuple[Path, str]:
+            published = learner.publish(work, version)
+            engines.publish(Path(published.path), version, published.checksum)
+            return Path(published.path), published.checksum
+
+        publish(0)
         served_before, scored_before = both()
         np.testing.assert_allclose(served_before, scored_before, atol=TOLERANCE)
         learner.sft(batch)
-        engines.publish(Path(learner.publish(work, 1).path), 1)
+        path, checksum = publish(1)
         served, scored = both()
         np.testing.assert_allclose(served, scored, atol=TOLERANCE)
         assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
+        flip_a_byte(path)
+        with pytest.raises(PublishError, match=rf"publish of version 2: .*the learner wrote {checksum}"):
+            engines.publish(path, 2, checksum)
+        np.testing.assert_array_equal(both()[0], served)
 
 
 def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch, token_batch
+from trainer.data.rows import RowTable
 from trainer.lab.measure.credit import Agreement, Shape, States, agreements, shape, states
 from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.plan import LabPlan, Recording
@@ -94,7 +95,7 @@ def _loaded(
         if not any("embedding" in needs(estimator).columns for estimator in plan.recorded.values()):
             return groups, None
         if plan.model is not None and layer is not None:
-            return groups, hidden_states(plan.model, token_batch(groups), layer)
+            return groups, hidden_states(plan.model, token_batch(RowTable(groups)), layer)
         return groups, _vectors(recording.embeddings)
     except ConfigError:
         raise
@@ -120,7 +121,7 @@ def _batch(
     recording: Recording, groups: list[RolloutGroup], embedding: NDArray[np.float32] | None, key: str, alike: float
 ) -> StepBatch:
     try:
-        return step_batch(groups, embedding=embedding, action_key=key, similarity=alike)
+        return step_batch(RowTable(groups), embedding=embedding, action_key=key, similarity=alike)
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 
