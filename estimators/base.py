@@ -1,10 +1,11 @@
-"""The contract of an estimator: columns in (`StepBatch`), credit out (`Advantages`), and what the trainer may ask."""
+"""The contract of an estimator: `StepBatch` in, `Advantages` out, and `Needs`, what it asks of the trainer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.columns import (
@@ -16,29 +17,20 @@ from estimators.algebra.columns import (
     rollout_order,
 )
 from estimators.algebra.sets import Sets, changes, cut
+from estimators.options import check_options
 
-UNPARSED = -1  # the action code of a response that names no action: it equals no other row's, not even another -1
+UNPARSED = -1
+"""The action code of a response that names no action. It equals no other row's action, not even another -1."""
+
+ActionKey = Literal["action", "first_token"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepBatch:
-    """One row per environment step that the policy took, in any order; no padding rows.
+    """The columns of one update: one row per environment step that the policy took, in any order, without padding.
 
-    group: int64 [N], the task instance that all rollouts of one task share.
-    trajectory: int64 [N], the rollout, unique over the batch; it lies in one group.
-    time: int64 [N], 0-based step inside the rollout; 0..T-1, each once.
-    reward: float64 [N], the environment's reward of this step.
-    invalid: bool [N], the response broke the format or named no action.
-    state: int64 [N], code of the anchor observation: equal text, equal code, within a group.
-    action: int64 [N], code of the action key; `UNPARSED` where there is none.
-    embedding: float32 [N, D], the actor's late hidden state at the last prompt token.
-    repair: float64 [N] in [0, 1], IBPO's s of the rollout, constant over it.
-    edited: bool [N], IBPO: the row's action was changed by a successful revision.
-    similar: int64 [N], code of the group of similar observations, for an estimator with `similarity` below 1.
-
-    rollouts, groups: the rows by rollout and by group, both in the order (group, trajectory, time).
-
-    Raises ValueError, naming the first offending row, its value and the remedy, where a column breaks its line above.
+    Raises ValueError where a column breaks the line below it, naming the first offending row, its value and the
+    remedy.
 
     >>> StepBatch(group=[7, 7], trajectory=[1, 1], time=[1, 0], reward=[10.0, 0.0], invalid=[False, False],
     ...           state=[5, 4], action=[0, 1]).rollouts.order
@@ -46,18 +38,31 @@ class StepBatch:
     """
 
     group: NDArray[np.int64]
+    """int64 [N]. The task instance; all rollouts of one task share it."""
     trajectory: NDArray[np.int64]
+    """int64 [N]. The rollout, unique over the batch; it lies in one group."""
     time: NDArray[np.int64]
+    """int64 [N]. Step inside the rollout, counted from 0: 0..T-1, each once."""
     reward: NDArray[np.float64]
+    """float64 [N]. The environment's reward of this step, finite."""
     invalid: NDArray[np.bool_]
+    """bool [N]. Whether the response broke the format or named no action."""
     state: NDArray[np.int64]
+    """int64 [N]. Code of the observation before the step; within a group equal texts have equal codes."""
     action: NDArray[np.int64]
+    """int64 [N]. Code of the action key; `UNPARSED` where there is none."""
     embedding: NDArray[np.float32] | None = None
+    """float32 [N, D]. The policy's hidden state at the last prompt token, finite and not of zero length."""
     repair: NDArray[np.float64] | None = None
+    """float64 [N] in [0, 1]. How far revisions repaired the rollout (IBPO's s), constant over the rollout."""
     edited: NDArray[np.bool_] | None = None
+    """bool [N]. Whether a successful revision changed the row's action (IBPO)."""
     similar: NDArray[np.int64] | None = None
+    """int64 [N]. Code of the set of similar observations, for an estimator that needs a similarity below 1."""
     rollouts: Sets = field(init=False, repr=False)
+    """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
+    """The rows cut by group, in the same order."""
 
     def __post_init__(self) -> None:
         self._coerce()
@@ -86,7 +91,7 @@ class StepBatch:
         return len(self.group)
 
     def needed(self, name: str, by: str) -> NDArray[Any]:
-        """The optional column `name` [N] or [N, D]. Raises ValueError, naming who needs it, where it is missing."""
+        """The optional column `name` [N] or [N, D]. Raises ValueError where it is missing, naming who needs it."""
         value: NDArray[Any] | None = getattr(self, name)
         if value is None:
             raise ValueError(f"{by} needs {name}, the batch has None in all rows: {_OPTIONAL[name]}")
@@ -94,21 +99,21 @@ class StepBatch:
 
     @property
     def siblings(self) -> Sets:
-        """The M rollouts cut by group; rollout m is set m of `rollouts`, group g is set g of `groups`."""
+        """The M rollouts cut by group. Rollout m is set m of `rollouts`, group g is set g of `groups`."""
         return cut(np.arange(len(self.rollouts.size)), changes(self.group[self.rollouts.firsts()]))
 
     @property
     def anchors(self) -> Sets:
-        """The groups cut into rows that stood in the same state: GiGPO's anchor groups, a graph's nodes."""
+        """The rows cut by group and state: GiGPO's anchor groups, the nodes of the group's merged graph."""
         return self.groups.split(self.state)
 
     @property
     def keys(self) -> NDArray[np.int64]:
-        """Action keys [N], with a key of its own for every row that names no action."""
+        """Action keys [N]; every row that names no action has a key of its own."""
         unparsed = self.action == UNPARSED
         if not unparsed.any():
             return self.action
-        codes = np.unique(self.action, return_inverse=True)[1]  # 0..K-1, which leaves room for the rows' own keys
+        codes = np.unique(self.action, return_inverse=True)[1]  # 0..K-1, so that N.. is free for the rows' own keys
         return np.where(unparsed, len(self) + np.arange(len(self)), codes)
 
 
@@ -124,7 +129,7 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "edited": np.bool_,
     "similar": np.int64,
 }
-_OPTIONAL: Mapping[str, str] = {  # and what to do where one is needed and missing
+_OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
     "repair": "run the revision phase, or take grpo",
     "edited": "run the revision phase, or take grpo",
@@ -136,16 +141,15 @@ _OPTIONAL: Mapping[str, str] = {  # and what to do where one is needed and missi
 class Advantages:
     """Credit per row, in the batch's row order.
 
-    value: float64 [N], finite; the learner broadcasts it over the row's response tokens.
-    mask: bool [N] or None; False = this row gives no gradient.
-    diagnostics: numbers for the log, never read by the learner.
-
-    Raises ValueError naming the first row that is not finite, or where the mask has another length.
+    Raises ValueError where a row of `value` is not finite, naming the first, and where `mask` has another length.
     """
 
     value: NDArray[np.float64]
+    """float64 [N], finite. The learner gives it to every token of the row's response."""
     mask: NDArray[np.bool_] | None = None
+    """bool [N]. False keeps a row out of the gradient; None keeps all rows in."""
     diagnostics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Numbers for the log. The learner never reads them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", column("value", self.value, np.float64, rows=None))
@@ -155,50 +159,80 @@ class Advantages:
 
 
 class Estimator(Protocol):
-    """A pure function of columns. A plain function will do; a class may add the facts that are asked for below."""
+    """A pure function of columns, such as a plain Python function.
+
+    A class may also state `needs`, an attribute or property of type `Needs`, and have a method `calibrated`.
+    """
 
     def __call__(self, batch: StepBatch, /) -> Advantages: ...
 
 
-def requires(estimator: Estimator) -> frozenset[str]:
-    """The optional columns that it needs; none unless it says so in `requires`."""
-    return frozenset(getattr(estimator, "requires", frozenset[str]()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an estimator asks of the trainer; by default nothing but the columns that every batch has.
 
-
-def needs_revisions(estimator: Estimator) -> bool:
-    """Whether a revision phase has to make its columns: `repair` or `edited` is among those it requires."""
-    return not requires(estimator).isdisjoint({"repair", "edited"})
-
-
-def group_based(estimator: Estimator) -> bool:
-    """Whether a group of one rollout makes no sense to it; False unless it says so in `group_based`."""
-    return bool(getattr(estimator, "group_based", False))
-
-
-def action_key(estimator: Estimator) -> str:
-    """What the `action` codes stand for: "action" (executed), unless it says "first_token" (8 response tokens)."""
-    return str(getattr(estimator, "action_key", "action"))
-
-
-def hidden_layer(estimator: Estimator) -> int | None:
-    """Index into the tuple of hidden states that its embedding is read from; None where it needs no embedding.
-
-    Raises ValueError for an estimator that needs an embedding and names no `layer`.
+    Raises ValueError for a value out of range and for parts that do not go together.
     """
-    if "embedding" not in requires(estimator):
-        return None
-    layer = getattr(estimator, "layer", None)
-    if not isinstance(layer, int):
-        raise ValueError(f"{estimator!r} requires an embedding but has layer={layer!r}: give it an integer, such as -8")
-    return layer
+
+    columns: frozenset[str] = frozenset()
+    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar"."""
+    layer: int | None = None
+    """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
+    action_key: ActionKey = "action"
+    """What `action` codes stand for: the executed action, or the first 8 tokens of the response."""
+    similarity: Annotated[float, Interval(ge=0, le=1)] = 1.0
+    """Texts of at least this ratio have one code in the column "similar"; below 1 it needs that column."""
+    group_based: bool = False
+    """Whether it compares the rollouts of a group, so that a group of one rollout makes no sense."""
+
+    def __post_init__(self) -> None:
+        columns: Any = self.columns
+        if isinstance(columns, str):
+            raise ValueError(f"columns={columns!r} is one word: give a set, columns={{{columns!r}}}")
+        object.__setattr__(self, "columns", frozenset(columns))
+        check_options(self)
+        if ("embedding" in self.columns) != (self.layer is not None):
+            raise ValueError(
+                f"layer={self.layer} with columns={sorted(self.columns)}: give an embedding an integer layer, such as "
+                "-8, and leave the layer out without one"
+            )
+        if ("similar" in self.columns) != (self.similarity < 1.0):
+            raise ValueError(
+                f"similarity={self.similarity} with columns={sorted(self.columns)}: give the column 'similar' a "
+                "similarity below 1, and leave it at 1 without the column"
+            )
+
+    @property
+    def revisions(self) -> bool:
+        """Whether a revision phase has to make its columns: "repair" or "edited" is among them."""
+        return not self.columns.isdisjoint({"repair", "edited"})
 
 
-def similarity(estimator: Estimator) -> float:
-    """From which ratio on two observations count as one in the `similar` column; 1 where it needs no such column."""
-    return float(getattr(estimator, "similarity", 1.0))
+_OUTSIDE = ("requires", "layer", "action_key", "similarity", "group_based")  # needs as they were stated before `Needs`
+
+
+def needs(estimator: Estimator) -> Needs:
+    """What an estimator states in its attribute or property `needs`; the defaults where it states nothing.
+
+    Raises ValueError where `needs` is no `Needs`, and where one of its parts is stated outside of it.
+    """
+    who = getattr(estimator, "__name__", type(estimator).__name__)
+    if "needs" not in dir(estimator):
+        outside = [name for name in _OUTSIDE if hasattr(estimator, name)]
+        if outside:
+            parts = ", ".join(f"{'columns' if name == 'requires' else name}=..." for name in outside)
+            raise ValueError(
+                f"{who} states {', '.join(outside)} outside of `needs`, where nobody reads it: "
+                f"write needs = Needs({parts}), or needs = Needs() where it is an option of its own"
+            )
+        return Needs()
+    stated: Any = cast(Any, estimator).needs  # not in the protocol: a plain function has none
+    if not isinstance(stated, Needs):
+        raise ValueError(f"{who}.needs is {stated!r:.80}: make it an attribute or a property of type Needs")
+    return stated
 
 
 def calibrated(estimator: Estimator, batch: StepBatch) -> Estimator:
-    """The estimator with what it measures once, at the first update, measured on `batch`; itself if nothing."""
+    """The estimator with everything that it measures once, at the first update, measured on `batch`."""
     method = getattr(estimator, "calibrated", None)
     return estimator if method is None else method(batch)

@@ -1,8 +1,10 @@
-"""CRBC: Bellman values of the behaviour seen on the group's merged state graph, by one linear solve (2609.35082)."""
+"""CRBC: Bellman values of the observed behaviour on the graph of a group's states, solved exactly (2609.35082)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.graph import fixed_point
@@ -11,24 +13,41 @@ from estimators.algebra.sets import Sets, changes, cut, moments
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
 
-END = -1  # in place of a state: the rollout is over
+END = -1
+"""Stands for a state where the rollout is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crbc(Grpo):
-    """A = A_E + omega * (Q(s, a) - V(s)) / max(sigma(s), floor), 0 where s saw one action (2609.35082 eq. 13, 14).
+    """CRBC, on the graph of a group's states (2609.35082 eq. 8, 9, 13, 14):
 
-    V = gamma * mean V(s') over the visits to s, solved exactly per group (eq. 8, 9), the end being worth the rollout's
-    outcome over `success_reward` (the paper's 1 and 0; reading: a graded outcome counts in proportion). Q is the same
-    mean over the visits that took the action, sigma the std of Q over the visits. gamma 0.98, omega 5, floor 0.1.
-    Assumes the graph is the world: what two rollouts did after one state is exchangeable.
-    Diagnostics: `flat_group_share`, `contrast_share`, rows whose state saw two actions or more.
+        A       = A_E + omega * (Q(s, a) - V(s)) / max(sigma(s), floor)
+        V(s)    = gamma * mean V(s')
+        Q(s, a) = gamma * mean V(s')
+
+        A_E    the episode term of `Grpo`
+        V      the mean is over the visits to s; the equations are solved exactly for each group
+        Q      the mean is over the visits to s that took a
+        s'     the state after the visit; the end is worth the rollout's outcome over success_reward
+        sigma  standard deviation of Q over the visits to s
+
+    Limiting cases:
+        omega = 0: GRPO.
+        s saw one action: the step term is 0.
+    Assumes that the graph is the world: what two rollouts did after one state is exchangeable.
+    Reading: a graded outcome counts in proportion; the paper's outcomes are 1 and 0.
+    Diagnostics: `flat_group_share`; `contrast_share`, the share of rows whose state saw two actions or more.
+    Raises ValueError for an option out of range.
     """
 
-    gamma: float = 0.98
-    omega: float = 5.0
-    floor: float = 0.1
-    success_reward: float = 10.0
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.98
+    """Discount per step."""
+    omega: Annotated[float, Ge(0)] = 5.0
+    """Weight of the step term."""
+    floor: Annotated[float, Ge(1e-6)] = 0.1
+    """Smallest divisor of the step term."""
+    success_reward: Annotated[float, Ge(1e-6)] = 10.0
+    """What the environment pays over a rollout that succeeds."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
@@ -46,7 +65,7 @@ class Crbc(Grpo):
         return Advantages(value=value, diagnostics=diagnostics)
 
     def _ahead(self, batch: StepBatch, anchors: Sets) -> NDArray[np.float64]:
-        """gamma * value of where each row led [N]: of the next state, or of the rollout's outcome."""
+        """gamma * V(s') of each row [N], V(s') being the outcome's value at the end of a rollout."""
         outcome = (outcomes(batch) / self.success_reward)[batch.rollouts.label]
         target = at_next(batch, anchors.label, END)
         ended = np.where(target == END, outcome, 0.0)
@@ -59,8 +78,8 @@ class Crbc(Grpo):
         for states, rows in zip(states_of.parts(), batch.groups.parts(), strict=True):
             inner = rows[target[rows] != END]
             source = anchors.label[inner]
-            # One group at a time and in canonical order: the solution is the same to the last bit whatever the order
-            # of the rows and whatever other groups are there.
+            # One group at a time, in canonical order: so the solution does not depend on the order of the rows or on
+            # the other groups, to the last bit.
             value[states] = fixed_point(
                 self.gamma / anchors.size[source],
                 local[source],

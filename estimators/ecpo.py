@@ -1,8 +1,10 @@
-"""ECPO: step credit per action, less where the action or the state is rare or actions explain little (2606.05885)."""
+"""ECPO: step credit per action, smaller where evidence is scarce or actions explain little (2606.05885)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.returns import returns_to_go
@@ -13,21 +15,40 @@ from estimators.grpo import Grpo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ecpo(Grpo):
-    """A = A_E + omega * rho(s) * A_act (2606.05885).
+    """ECPO (2606.05885):
 
-    In an anchor group of mean V, an action taken m times with mean return Q has A_act = (m Q + kappa V) / (m + kappa)
-    - V, over the anchor's std with "mean_std" (reading: one setting drives both levels, as in GiGPO). rho = tanh(n /
-    tau) * between / (between + within): n rows in the anchor, and the share of their variance of returns that lies
-    between actions. The gate is known to us from a published summary of the paper; kappa is 2 there, tau is not told
-    (reading: 2 as well). Assumes that noise inside an action is noise of the whole anchor: a state where one action
-    was ever tried gets no step credit.
-    Diagnostics: `flat_group_share`, sizes (`size_report`), `gate_mean`, rho over rows.
+        A     = A_E + omega * rho(s) * A_act
+        A_act = ((m * Q + kappa * V) / (m + kappa) - V) / F
+        rho   = tanh(n / tau) * between / (between + within)
+
+        A_E      the episode term of `Grpo`
+        V        mean return to go of the n visits to state s
+        Q        mean return to go of the m visits to s that took the action
+        F        standard deviation of the returns of the visits with norm="mean_std", 1 with "mean"
+        between  variance of Q over the visits
+        within   variance of the returns around Q over the visits
+
+    Limiting cases:
+        omega = 0: GRPO.
+        one action in every state: GRPO, since between = 0.
+        rho = 1: variant "q" of `Bipace` with the same kappa over anchor groups, and 0 where s saw one action.
+    Assumes that the scatter inside one action is the noise of the whole state. A state where one action only was tried
+    gets no step credit.
+    Reading: the division by F, so that one setting drives both levels as in GiGPO. tau = 2: the paper's value was not
+        found. The gate rho is known to us from a published summary of the paper, where kappa is 2.
+    Diagnostics: `flat_group_share`; the sizes of the anchor groups (`size_report`); `gate_mean`, the mean of rho over
+        rows.
+    Raises ValueError for an option out of range.
     """
 
-    gamma: float = 0.95
-    omega: float = 1.0
-    kappa: float = 2.0
-    tau: float = 2.0
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Discount of the return to go."""
+    omega: Annotated[float, Ge(0)] = 1.0
+    """Weight of the step term."""
+    kappa: Annotated[float, Ge(0)] = 2.0
+    """Shrinks the value of rare actions towards the state's mean: the number of visits at which Q counts half."""
+    tau: Annotated[float, Ge(1e-6)] = 2.0
+    """Number of visits at which a state is trusted to tanh(1) = 76 %."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
@@ -50,7 +71,7 @@ class Ecpo(Grpo):
 
 
 def _between(anchors: Sets, contrast: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the variance of each set [S] that lies between actions; 1 where there is no variance."""
+    """between / (between + within) of each set [S]; 1 where there is no variance."""
     between = anchors.sum(contrast * contrast)
     total = between + anchors.sum(noise * noise)
     return np.divide(between, total, out=np.ones_like(total), where=total > 0.0)

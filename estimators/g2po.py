@@ -1,6 +1,9 @@
-"""G2PO: how good the state is that a step leads to, among the steps from one state and among all (2606.22995)."""
+"""G2PO: the value of the state that a step leads to, compared inside the state and inside the group (2606.22995)."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Interval
 
 from estimators.algebra.returns import at_next, discounted, rewards, row_moments, row_penalty
 from estimators.algebra.sets import moments, relative
@@ -10,17 +13,33 @@ from estimators.grpo import Grpo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class G2po(Grpo):
-    """A = A_E + omega * (A_node + A_edge) on the group's merged state graph (2606.22995).
+    """G2PO, on the graph of a group's states (2606.22995):
 
-    V(s) = gamma * mean return to go of the visits to s; Q = r + V(s'), with V 0 past the end, so that a last step is
-    worth its outcome. A_node = Q normalised over the steps from one state; A_edge = Q - V(s) normalised over all steps
-    of the group. Assumes that states are told apart by their text and that getting nearer pays wherever it happens.
-    Published code subtracts an invalid penalty from A_node's Q alone: `penalty="row"`. We differ: with a reward before
-    the end it counts in Q (the source has none).  Diagnostics: `flat_group_share`.
+        A      = A_E + omega * (A_node + A_edge)
+        A_node = (Q - mean_s) / F_s
+        A_edge = (Q - V(s) - mean_g) / F_g
+        Q      = r + V(s')
+        V(s)   = gamma * mean G
+
+        A_E          the episode term of `Grpo`
+        G            discounted return to go; its mean is over the group's visits to s
+        s'           the state after the step; V is 0 past the end, so a last step is worth its reward
+        mean_s, F_s  over the steps from s
+        mean_g, F_g  over all steps of the group
+
+    Limiting cases:
+        omega = 0: GRPO.
+    Assumes that states are told apart by their text, and that getting nearer pays wherever it happens.
+    We differ: a reward before the end counts in Q; the source has none. `penalty="row"` is the published code, which
+        takes the invalid penalty off the Q of A_node only.
+    Diagnostics: `flat_group_share`, the share of groups without spread of R.
+    Raises ValueError for an option out of range.
     """
 
-    gamma: float = 0.95
-    omega: float = 1.0
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Discount of the return to go."""
+    omega: Annotated[float, Ge(0)] = 1.0
+    """Weight of the step term."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)

@@ -1,32 +1,50 @@
-"""GAGPO: temporal differences against the mean return of a state, with no critic (2605.13217)."""
+"""GAGPO: temporal differences on the mean return of a state, without a critic (2605.13217)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from estimators.algebra.returns import at_next, discounted, rewards, row_moments, row_penalty
+from annotated_types import Ge, Interval
+
+from estimators.algebra.returns import Penalty, at_next, discounted, rewards, row_moments, row_penalty
 from estimators.algebra.sets import Norm, relative
-from estimators.base import Advantages, StepBatch
-from estimators.options import Penalty, check_options
+from estimators.base import Advantages, Needs, StepBatch
+from estimators.options import check_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gagpo:
-    """A_t = sum_k (gamma trace)^k delta_{t+k}, delta_t = r_t + gamma V(s_{t+1}) - V(s_t), normalised (2605.13217).
+    """GAGPO (2605.13217):
 
-    V(s) is the mean return to go of the group's visits to s, and 0 past the end. The rows of one group are normalised
-    together (the paper's ablations: over the batch or not at all is worse). No episode term: it would blur the steps.
-    trace=1 gives G - V(s) before normalisation, trace=0 the plain TD error; the paper's own value was not to be found,
-    0.95 is a reading. Assumes that equal texts are equal states; where no state repeats, V is a rollout's own return
-    and every delta is 0. Diagnostics: `flat_group_share`, groups without spread of A.
+        A_t     = (C_t - mean_g) / F_g
+        C_t     = sum_k (gamma * trace)^k * delta_{t+k}
+        delta_t = r_t + gamma * V(s_{t+1}) - V(s_t)
+
+        V(s)         mean return to go of the group's visits to s; 0 past the end
+        mean_g, F_g  over the rows of the group
+
+    Limiting cases:
+        trace = 0: C is the temporal difference delta.
+        trace = 1: C = G - V(s).
+        no repeated states: 0, since V is the rollout's own return.
+    Assumes that equal texts are equal states. There is no episode term: it would blur the steps.
+    Reading: trace = 0.95, since the paper's value was not found. Normalisation over the group: in the paper's ablations
+        the batch, or none, is worse.
+    Diagnostics: `flat_group_share`, the share of groups without spread of C.
+    Raises ValueError for an option out of range.
     """
 
     norm: Norm = "mean_std"
-    gamma: float = 0.95
-    trace: float = 0.95
+    """Divide deviations by the standard deviation or not."""
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Discount of the return to go."""
+    trace: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Decay of later temporal differences (lambda)."""
     penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
+    """An invalid response costs `invalid_penalty` as a reward, or on its own row after C is computed."""
+    invalid_penalty: Annotated[float, Ge(0)] = 0.1
+    """What an invalid response costs, in units of reward."""
 
-    group_based: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(group_based=True)
 
     def __post_init__(self) -> None:
         check_options(self)

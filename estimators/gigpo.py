@@ -1,31 +1,48 @@
-"""GiGPO: GRPO between rollouts, and again between the steps that stood in the same state (2505.10978)."""
+"""GiGPO: rollouts compared with rollouts, and steps with steps from the same state (2505.10978)."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Interval
 
 from estimators.algebra.returns import returns_to_go
 from estimators.algebra.sets import Sets, moments, relative, size_report
-from estimators.base import Advantages, StepBatch
+from estimators.base import Advantages, Needs, StepBatch
 from estimators.grpo import Grpo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gigpo(Grpo):
-    """A = A_E + omega * A_S (2505.10978 eq. 3, 5-8).
+    """GiGPO (2505.10978 eq. 3, 5-8):
 
-    A_E as `Grpo`. Rows with equal (group, state) form an anchor group; A_S = (G - mean) / F over it, G the return to
-    go, F the std or 1. Alone in its state a row has A_S = 0, so without repeated states this is GRPO. With
-    `similarity` below 1 the anchor groups are those of the `similar` column: texts whose ratio is at least that.
-    Diagnostics: `flat_group_share` and the anchor groups' sizes (`size_report`).
-    Raises ValueError for a similarity below 1 on a batch without `similar`.
+        A   = A_E + omega * A_S
+        A_S = (G - mean) / F
+
+        A_E   the episode term of `Grpo`
+        G     discounted return to go of the step
+        mean  of G over the anchor group: the rows of one group with equal state
+        F     standard deviation of G over the anchor group with norm="mean_std", 1 with "mean"
+
+    Limiting cases:
+        omega = 0: GRPO.
+        no repeated states: GRPO, since a row alone in its state has A_S = 0.
+    Assumes that equal text is equal state, and that the return to go measures the action rather than luck.
+    We differ: with a `similarity` below 1 the anchor groups are those of the column `similar`, as in the public code.
+    Diagnostics: `flat_group_share`, and the sizes of the anchor groups (`size_report`).
+    Raises ValueError for an option out of range, and for a similarity below 1 on a batch without `similar`.
     """
 
-    gamma: float = 0.95
-    omega: float = 1.0
-    similarity: float = 1.0
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Discount of the return to go."""
+    omega: Annotated[float, Ge(0)] = 1.0
+    """Weight of the step term."""
+    similarity: Annotated[float, Interval(ge=0, le=1)] = 1.0
+    """Ratio of two texts from which they count as one state; 1 compares them for equality."""
 
     @property
-    def requires(self) -> frozenset[str]:
-        return frozenset() if self.similarity == 1.0 else frozenset({"similar"})
+    def needs(self) -> Needs:
+        columns = frozenset[str]() if self.similarity == 1.0 else frozenset({"similar"})
+        return Needs(columns=columns, similarity=self.similarity, group_based=True)
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)

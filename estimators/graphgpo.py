@@ -1,8 +1,10 @@
-"""GraphGPO: steps by how near they come to success on the group's merged state graph (2605.26684)."""
+"""GraphGPO: steps credited by how near they come to success on the graph of a group's states (2605.26684)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.graph import steps_to
@@ -14,19 +16,36 @@ from estimators.grpo import Grpo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graphgpo(Grpo):
-    """A = A_E + omega * A_S, A_S = success_reward * decay^(d(s') + 1) normalised over the steps from one state.
+    """GraphGPO, on the graph of a group's states (2605.26684 eq. 4):
 
-    d(s) is the number of steps on the shortest observed way from s to a success of the group (2605.26684 eq. 4); a
-    state without one counts as one farther than the farthest with one; a group without success has A_S = 0. decay
-    0.1 for ALFWorld, 0.2 for WebShop, 0.8 for Sokoban. Assumes deterministic transitions: one lucky way sets the
-    distance of all states on it. With decay 0.1 states six steps and more from success differ by less than the 1e-6
-    that counts as spread. A rollout's last step leads to success or, failed, to no state (reading: what it saw last
-    is no column).  Diagnostics: `flat_group_share`, `reachable_share` of states, `distance_max`.
+        A   = A_E + omega * A_S
+        A_S = (c - mean_s) / F_s
+        c   = success_reward * decay^(d(s') + 1)
+
+        A_E          the episode term of `Grpo`
+        d(s)         steps of the shortest observed path from s to a success of the group; without such a path, one
+                     more than the largest d of the group
+        s'           the state after the step; the last step leads to success (d = 0) or to no state
+        mean_s, F_s  of c over the steps from s
+
+    Limiting cases:
+        omega = 0: GRPO.
+        a group without success: GRPO.
+    Assumes deterministic transitions: one lucky path sets the distance of all states on it.
+    Reading: the last step of a failure leads to no state, since no column holds its last observation.
+    We differ: the public recipe pays 10 * decay^d, so with norm="mean" our A_S is smaller by the factor decay.
+    Diagnostics: `flat_group_share`; `reachable_share`, the share of states with a path to success; `distance_max`, the
+        largest finite d. With decay = 0.1, credits six steps and more from success differ by less than the 1e-6 that
+        counts as spread.
+    Raises ValueError for an option out of range.
     """
 
-    omega: float = 1.0
-    decay: float = 0.1
-    success_reward: float = 10.0
+    omega: Annotated[float, Ge(0)] = 1.0
+    """Weight of the step term."""
+    decay: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Factor of the credit per step of distance: 0.1 for ALFWorld, 0.2 for WebShop, 0.8 for Sokoban."""
+    success_reward: Annotated[float, Ge(1e-6)] = 10.0
+    """What the environment pays over a rollout that succeeds."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
@@ -40,14 +59,14 @@ class Graphgpo(Grpo):
         return Advantages(value=episode + self.omega * step, diagnostics=diagnostics)
 
     def _distances(self, batch: StepBatch, anchors: Sets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Steps to success from each state [S] (inf: no way) and from the state after each row [N] (finite)."""
+        """d of each state [S], inf without a path, and of the state after each row [N], finite."""
         states = len(anchors.size)
-        success, nowhere = states, states + 1  # two more nodes; groups share them, and no way leads out of them
+        success, nowhere = states, states + 1  # two more nodes, shared by all groups; no edge leaves them
         won = succeeded(batch, self.success_reward)[batch.rollouts.label]
         target = at_next(batch, anchors.label, np.where(won, success, nowhere))
         distance = steps_to(success, anchors.label, target, states + 2)
         here = distance[:states]
-        known = np.where(np.isfinite(here), here, 0.0)[anchors.label]
-        farthest = np.maximum.reduceat(known[batch.groups.order], batch.groups.start)[batch.groups.label]
+        finite = np.where(np.isfinite(here), here, 0.0)[anchors.label]
+        farthest = np.maximum.reduceat(finite[batch.groups.order], batch.groups.start)[batch.groups.label]
         there = distance[target]
         return here, np.where(np.isfinite(there), there, farthest + 1.0)

@@ -1,41 +1,52 @@
-"""GRPO: a rollout is as good as its return stands among its siblings' (2402.03300; norm="mean": 2503.20783)."""
+"""GRPO: a rollout's return compared with the returns of its group (2402.03300)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from estimators.algebra.returns import episode_returns, group_moments
-from estimators.algebra.sets import Lone, Norm, relative
-from estimators.base import Advantages, StepBatch
-from estimators.options import EpisodeStats, Penalty, check_options
+from estimators.algebra.returns import EpisodeStats, Penalty, episode_returns, group_moments
+from estimators.algebra.sets import Norm, Singleton, relative
+from estimators.base import Advantages, Needs, StepBatch
+from estimators.options import check_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grpo:
-    """A = (R - mean_g) / std_g, the same for every step of a rollout (2402.03300 sec. 4.1.2).
+    """GRPO, one number for every step of a rollout (2402.03300 sec. 4.1.2):
 
-    Assumes that a rollout's steps deserve equal credit. Estimators that add a step term to it are its subclasses.
-    `episode_stats="row"`, `penalty="row"` and `lone="raw"` are what the public GiGPO code does (configs: compat).
-    Diagnostics: `flat_group_share`, groups without spread of R.
+        A = (R - mean_g) / std_g
+
+        R              the rollout's undiscounted return
+        mean_g, std_g  mean and sample standard deviation of R over the group
+
+    Limiting cases:
+        norm="mean" is Dr. GRPO (2503.20783): no division by std_g.
+    Assumes that all steps of a rollout deserve equal credit.
+    We differ: `episode_stats="row"`, `penalty="row"` and `singleton="raw"` reproduce the public GiGPO code (presets
+        under compat/); the defaults are the papers'.
+    Diagnostics: `flat_group_share`, the share of groups without spread of R.
+    Raises ValueError for an option out of range.
+
+    Estimators that add a step term to A are subclasses and share `episode`.
     """
 
     norm: Norm = "mean_std"
+    """Divide deviations by the standard deviation or not, at all levels alike."""
     episode_stats: EpisodeStats = "trajectory"
+    """Count a rollout once in the group's statistics, or once per step row."""
     penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
-    lone: Lone = "zero"
-
-    group_based: ClassVar[bool] = True
-
-    @property
-    def requires(self) -> frozenset[str]:
-        return frozenset()
+    """An invalid response costs `invalid_penalty` as a reward, or on its own row after returns are computed."""
+    invalid_penalty: Annotated[float, Ge(0)] = 0.1
+    """What an invalid response costs, in units of reward."""
+    singleton: Singleton = "zero"
+    """What a set of one is worth in the episode term: 0, or its raw return as in the public GiGPO code."""
 
     @property
-    def action_key(self) -> str:
-        return "action"
+    def needs(self) -> Needs:
+        return Needs(group_based=True)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -45,8 +56,8 @@ class Grpo:
         return Advantages(value=value, diagnostics=diagnostics)
 
     def episode(self, batch: StepBatch) -> tuple[NDArray[np.float64], dict[str, float]]:
-        """A_E [N], the episode term that the step-level estimators share (2505.10978 eq. 3), and its diagnostics."""
+        """The episode term A_E [N] of the step-level estimators (2505.10978 eq. 3), and its diagnostics."""
         returns = episode_returns(batch, self.penalty, self.invalid_penalty)
-        stats = group_moments(batch, returns, self.norm, self.episode_stats, self.lone)
+        stats = group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)
         value = relative(returns.row, batch.groups.label, stats)
         return value, {"flat_group_share": float((~stats.signal).mean())}

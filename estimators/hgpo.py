@@ -1,41 +1,58 @@
-"""HGPO: steps compared with steps of the same recent past, over several depths of it (2602.22817)."""
+"""HGPO: steps compared with steps of the same recent past, at several depths of it (2602.22817)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Interval
 
-from estimators.algebra.returns import at_previous, returns_to_go
+from estimators.algebra.returns import Penalty, at_previous, returns_to_go
 from estimators.algebra.sets import Norm, Sets, moments, relative
-from estimators.base import Advantages, StepBatch
-from estimators.options import Penalty, check_options
-
-Silent = Literal["count", "skip"]
+from estimators.base import Advantages, Needs, StepBatch
+from estimators.options import check_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hgpo:
-    """A = sum_k w_k A_k over depths k = 0..depth, w_k = (k + 1)^alpha / sum_l (l + 1)^alpha (2602.22817).
+    """HGPO (2602.22817):
 
-    The context of depth k is the state and the k states before it; near the start of a rollout there are fewer, and
-    only contexts of one length match. A_k = (G - mean) / std over the rows of one group and context, with the
-    population's std; alone or without spread it is 0, silent. No episode term. Assumes that what led to a state
-    matters; a deep context is seldom shared. silent="count" is the formula: a silent level takes its share of the
-    weight; "skip", as in the authors' public code, divides by the weights of the levels that speak in that row (that
-    code weighs them 2 : 3 : 4, we 1 : 2 : 3). depth=0 is GiGPO's step term but for the std.
-    Diagnostics: `alone_at_K`, the share of rows with no partner at depth K.
+        A   = sum_{k=0}^{depth} w_k * A_k
+        A_k = (G - mean) / std
+        w_k = (k + 1)^alpha / sum_l (l + 1)^alpha
+
+        G          discounted return to go of the step
+        mean, std  of G over the rows of one group and one context of depth k; std is the population's
+        context    the state and the k states before it; near the start of a rollout there are fewer, and only contexts
+                   of one length match
+
+    A_k is undefined, and counts as 0, where the row is alone in its context or the context has no spread.
+
+    Limiting cases:
+        depth = 0, norm="mean": the step term of GiGPO.
+    Assumes that the states before a state matter. A deep context is seldom shared.
+    We differ: with `skip_undefined` the weights of a row's defined levels are rescaled to sum to 1, as in the authors'
+        public code. That code weighs the levels 2 : 3 : 4, we weigh them 1 : 2 : 3.
+    Diagnostics: `alone_at_k`, the share of rows that are alone in their context of depth k.
+    Raises ValueError for an option out of range.
     """
 
     norm: Norm = "mean_std"
-    gamma: float = 0.95
-    depth: int = 2
-    alpha: float = 1.0
-    silent: Silent = "count"
+    """Divide deviations by the standard deviation or not, at all depths alike."""
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    """Discount of the return to go."""
+    depth: Annotated[int, Ge(0)] = 2
+    """Number of earlier states in the deepest context."""
+    alpha: Annotated[float, Interval(ge=0, le=100)] = 1.0  # up to 100, so that the weights stay finite
+    """Exponent of the weights (k + 1)^alpha: 0 weighs all depths alike, more favours deep contexts."""
+    skip_undefined: bool = False
+    """Whether levels without a value leave their weight to the others; False is the paper's formula."""
     penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
+    """An invalid response costs `invalid_penalty` as a reward, or on its own row after returns are computed."""
+    invalid_penalty: Annotated[float, Ge(0)] = 0.1
+    """What an invalid response costs, in units of reward."""
 
-    group_based: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(group_based=True)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -43,20 +60,20 @@ class Hgpo:
     def __call__(self, batch: StepBatch, /) -> Advantages:
         returns = returns_to_go(batch, self.gamma, self.penalty, self.invalid_penalty)
         weight = np.arange(1.0, self.depth + 2.0) ** self.alpha
-        value, spoken = np.zeros(len(batch)), np.zeros(len(batch))
+        value, defined = np.zeros(len(batch)), np.zeros(len(batch))  # defined: the weight of each row's defined levels
         diagnostics: dict[str, float] = {}
         for k, sets in enumerate(contexts(batch, self.depth)):
             level = relative(returns, sets.label, moments(sets, returns, self.norm, ddof=0))
             value += weight[k] * level
-            spoken += weight[k] * (level != 0.0)
+            defined += weight[k] * (level != 0.0)
             diagnostics[f"alone_at_{k}"] = float((sets.size[sets.label] == 1).mean())
-        total = weight.sum() if self.silent == "count" else np.where(spoken > 0.0, spoken, 1.0)
+        total = np.where(defined > 0.0, defined, 1.0) if self.skip_undefined else weight.sum()
         return Advantages(value=value / total, diagnostics=diagnostics)
 
 
 def contexts(batch: StepBatch, depth: int) -> Iterator[Sets]:
-    """Rows by (group, state and the k states before it) for k = 0..depth; each cuts the one before it further."""
-    codes = np.unique(batch.state, return_inverse=True)[1] + 1  # 1.., which leaves 0 for "before the first step"
+    """Rows by (group, state, the k states before it) for k = 0..depth; each cuts the previous one further."""
+    codes = np.unique(batch.state, return_inverse=True)[1] + 1  # 1.., so that 0 means "before the first step"
     sets = batch.groups
     for _ in range(depth + 1):
         sets = sets.split(codes)

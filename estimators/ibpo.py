@@ -1,48 +1,66 @@
-"""IBPO: a failure that a small revision repairs is worth more, and only the revised steps are to blame (2605.16302)."""
+"""IBPO: a failure that a revision repairs is worth more, and only its revised steps are blamed (2605.16302)."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.columns import refuse
 from estimators.algebra.returns import episode_returns, group_moments, succeeded
 from estimators.algebra.sets import relative
-from estimators.base import Advantages, StepBatch
+from estimators.base import Advantages, Needs, StepBatch
 from estimators.grpo import Grpo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ibpo(Grpo):
-    """GRPO of R' = R + boost * success_reward * s on failed rollouts, s the `repair` column (2605.16302).
+    """IBPO (2605.16302): GRPO of a return that rises where revisions repaired a failure:
 
-    s = min(1, 0.5 * number of revisions that succeeded), made by the revision phase; boost 0.6, so that no failure
-    outranks a success where outcomes are all or nothing. A rollout failed if its environment rewards sum to less than
-    `success_reward` (reading: graded outcomes below full marks failed). Mask: on a failed rollout with s > 0 only its
-    `edited` rows give gradient, and no row of a failed rollout with a positive advantage does: an all-failed group
-    would reinforce the edited error.
+        A  = (R' - mean_g) / std_g
+        R' = R + boost * success_reward * s      on a failed rollout
+        R' = R                                   on a successful one
+
+        R              the rollout's undiscounted return
+        s              the column `repair`: min(1, 0.5 * number of revisions that succeeded)
+        mean_g, std_g  mean and sample standard deviation of R' over the group
+
+    Mask, False where a row gives no gradient:
+        a failed rollout with s > 0: its rows that are not `edited`.
+        a failed rollout: its rows with A > 0. Without this a group of failures would reinforce the edited error.
+
+    A rollout failed if its environment rewards sum to less than success_reward.
+
+    Limiting cases:
+        no repairs, or boost = 0: the advantages of GRPO.
     Assumes that a failure one edit away from success is a near miss, and that the edit is where it went wrong.
-
-    Diagnostics: p `success_share`, f `repaired_share` and s `repair_mean` over rollouts (s over the repaired ones);
-    the group's variance falls where p exceeds `variance_bound` = boost * s / 2 * (1 - f); `masked_share` of rows.
-    Raises ValueError without `repair` or `edited`, and for a successful rollout with repair above 0.
+    Reading: graded outcomes below full marks failed. boost = 0.6, so that no failure outranks a success where outcomes
+        are all or nothing.
+    Diagnostics: `flat_group_share`; over rollouts `success_share` (p), `repaired_share` (f) and, over the repaired
+        ones, `repair_mean` (s); `variance_bound` = boost * s / 2 * (1 - f), where a larger p means that the group's
+        variance falls; `masked_share` of rows.
+    Raises ValueError for an option out of range, for a batch without `repair` or `edited`, and for a successful rollout
+        with repair above 0.
     """
 
-    boost: float = 0.6
-    success_reward: float = 10.0
+    boost: Annotated[float, Interval(ge=0, le=1)] = 0.6
+    """Share of the reward of a success that a fully repaired failure gains."""
+    success_reward: Annotated[float, Ge(1e-6)] = 10.0
+    """What the environment pays over a rollout that succeeds."""
 
     @property
-    def requires(self) -> frozenset[str]:
-        return frozenset({"repair", "edited"})
+    def needs(self) -> Needs:
+        return Needs(columns=frozenset({"repair", "edited"}), group_based=True)
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         repair, edited = batch.needed("repair", "ibpo"), batch.needed("edited", "ibpo")
         failed = ~succeeded(batch, self.success_reward)
-        of_row = failed[batch.rollouts.label]
-        refuse("repair", repair, ~of_row & (repair > 0.0), "on a rollout that succeeded: only failures are revised")
+        row_failed = failed[batch.rollouts.label]
+        refuse("repair", repair, ~row_failed & (repair > 0.0), "on a rollout that succeeded: only failures are revised")
         share = repair[batch.rollouts.firsts()]  # s of each rollout [M]
         value, flat = self._value(batch, share)
-        mask = ~of_row | ((edited | (repair == 0.0)) & (value <= 0.0))
+        mask = ~row_failed | ((edited | (repair == 0.0)) & (value <= 0.0))
         repaired = share > 0.0
         mean = float(share[repaired].mean()) if repaired.any() else 0.0
         diagnostics = {
@@ -56,9 +74,9 @@ class Ibpo(Grpo):
         return Advantages(value=value, mask=mask, diagnostics=diagnostics)
 
     def _value(self, batch: StepBatch, share: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Group-normalised R' [N], and the share of groups where it has no spread."""
+        """A [N], and the share of groups where R' has no spread. share [M]: s of each rollout."""
         returns = episode_returns(batch, self.penalty, self.invalid_penalty)
         bonus = self.boost * self.success_reward * share
         lifted = replace(returns, rollout=returns.rollout + bonus, row=returns.row + bonus[batch.rollouts.label])
-        stats = group_moments(batch, lifted, self.norm, self.episode_stats, self.lone)
+        stats = group_moments(batch, lifted, self.norm, self.episode_stats, self.singleton)
         return relative(lifted.row, batch.groups.label, stats), float((~stats.signal).mean())

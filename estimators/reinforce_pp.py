@@ -1,38 +1,55 @@
-"""REINFORCE++: returns whitened over the whole batch, not inside a group (2501.03262)."""
+"""REINFORCE++: returns standardised over the whole batch instead of inside a group (2501.03262)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 
-from estimators.algebra.returns import episode_returns, group_moments
+from estimators.algebra.returns import EpisodeStats, Penalty, episode_returns, group_moments
 from estimators.algebra.sets import cut, moments, relative
-from estimators.base import Advantages, StepBatch
-from estimators.options import EpisodeStats, Penalty, check_options
+from estimators.base import Advantages, Needs, StepBatch
+from estimators.options import check_options
 
 Baseline = Literal["none", "group"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReinforcePp:
-    """A = (R - mean) / std over the batch; `baseline="group"` takes the group's mean off R first (2501.03262).
+    """REINFORCE++, one number for every step of a rollout (2501.03262):
 
-    Assumes that tasks are alike enough to share one baseline; with "group" only the scale is shared, and groups
-    without spread get 0. We differ: rollouts (or rows) are counted once, where the paper weighs them by tokens.
-    Diagnostics: `batch_std`, what the deviations are divided by; `flat_group_share` with baseline="group".
+        A = (R - mean) / std                  baseline="none"
+        A = (R - mean_g) / std(R - mean_g)    baseline="group"
+
+        R          the rollout's undiscounted return
+        mean, std  over the batch
+        mean_g     mean of R over the group
+
+    Limiting cases:
+        one group in the batch: both baselines are GRPO.
+        baseline="group": a group without spread gets 0.
+    Assumes that tasks are alike enough to share one baseline; with "group" they share the scale only.
+    We differ: rollouts (or rows) count once each, where the paper weighs them by their tokens.
+    Diagnostics: `batch_std`, what deviations are divided by; with baseline="group" `flat_group_share`, the share of
+        groups without spread of R.
+    Raises ValueError for an option out of range.
     """
 
     baseline: Baseline = "none"
+    """What is subtracted from R: the batch's mean, or first the group's."""
     episode_stats: EpisodeStats = "trajectory"
+    """Count a rollout once in all statistics, or once per step row."""
     penalty: Penalty = "return"
-    invalid_penalty: float = 0.1
+    """An invalid response costs `invalid_penalty` as a reward, or on its own row after returns are computed."""
+    invalid_penalty: Annotated[float, Ge(0)] = 0.1
+    """What an invalid response costs, in units of reward."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(group_based=self.baseline == "group")
 
     def __post_init__(self) -> None:
         check_options(self)
-
-    @property
-    def group_based(self) -> bool:
-        return self.baseline == "group"
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         returns = episode_returns(batch, self.penalty, self.invalid_penalty)
@@ -46,7 +63,7 @@ class ReinforcePp:
         counted = row[batch.rollouts.order] if self.episode_stats == "row" else rollout
         everything = cut(np.arange(len(counted)), np.arange(len(counted)) == 0)
         whole = moments(everything, counted, "mean_std")
-        # A mean of deviations is 0 but for rounding, which must not reach the groups that are exactly 0.
+        # The mean of deviations is 0 up to rounding, and rounding must not reach the groups that are exactly 0.
         mean = whole.mean[0] if self.baseline == "none" else 0.0
         value = (row - mean) / whole.scale[0] if whole.signal[0] else np.zeros(len(batch))
         return Advantages(value=value, diagnostics={**diagnostics, "batch_std": float(whole.scale[0])})

@@ -1,4 +1,4 @@
-"""The engines of one run as the driver sees them: start, publish, rest, close."""
+"""The engines of one run, as the driver sees them: start, publish, sleep, close."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,19 +10,16 @@ from annotated_types import Ge, Interval, doc
 
 from rollout.ray_actors import ActorSpec, Remote, gather, spawn
 from rollout.types import Device, Precision
+from rollout.weights import PublishError
 
-# Without these, OpenMP threads spin against the other processes of a small machine, vLLM starts three processes
-# instead of two and keeps a core to itself.
+# Without these, OpenMP threads spin and slow the other processes of a small machine, and vLLM starts three processes
+# instead of two and keeps one core to itself.
 CPU_ENV = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "GOMP_SPINCOUNT": "1000",
 }
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-class PublishError(RuntimeError):
-    """An engine did not take the new weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,40 +88,52 @@ class EngineConfig:
 
 
 class Engines:
-    """Resident engines, one policy. Weights go in by file: every engine of a host reads the same shared memory."""
+    """vLLM engines that stay loaded for the whole run and serve one policy.
+
+    Weights reach them as a file: all engines of a host read the same shared memory.
+    """
 
     def __init__(self, model: Path | str, config: EngineConfig, *, context: int, prefix_caching: bool = True) -> None:
+        """Start the engines; returns at once. context: prompt and response together, in tokens."""
         options = config.options(context=context, prefix_caching=prefix_caching)
         self.remotes: tuple[Remote, ...] = tuple(
             spawn("rollout.vllm_engine:Engine", str(model), options, spec=config.spec()) for _ in range(config.count)
         )
-        self._sleep = config.sleep
+        self._can_sleep = config.sleep
 
     def wait_ready(self) -> None:
-        gather([engine.submit("ready") for engine in self.remotes])
+        """Return once every engine can serve requests."""
+        self._call("ready")
 
-    def publish(self, weights: Path, version: int) -> None:
-        """Every engine serves `version` when this returns. Raises PublishError where one says otherwise."""
-        served = gather([engine.submit("publish", str(weights), version) for engine in self.remotes])
+    def publish(self, weights: Path, version: int, checksum: str) -> None:
+        """Wake the engines and load new weights; every engine serves `version` when this returns.
+
+        checksum: of the file, as its writer computed it (`weights.checksum`). Raises PublishError if the file differs,
+        or if an engine serves another version afterwards.
+        """
+        if self._can_sleep:
+            self._call("wake")
+        served = self._call("publish", str(weights), version, checksum)
         if set(served) != {version}:
             raise PublishError(f"published version {version}, but the engines serve {served}: stale weights")
 
-    def rest(self) -> None:
-        """Give the GPU's memory to the learner, where both share one."""
-        if self._sleep:
-            gather([engine.submit("sleep") for engine in self.remotes])
-
-    def wake(self) -> None:
-        if self._sleep:
-            gather([engine.submit("wake") for engine in self.remotes])
+    def sleep(self) -> None:
+        """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing."""
+        if self._can_sleep:
+            self._call("sleep")
 
     def close(self) -> None:
+        """Stop the engines and their processes."""
         asyncio.run(self._shut_down())
         for engine in self.remotes:
             engine.kill()
 
+    def _call(self, method: str, *args: Any) -> list[Any]:
+        """Call a method of all engines at once and wait for the answers."""
+        return gather([engine.submit(method, *args) for engine in self.remotes])
+
     async def _shut_down(self) -> None:
-        """vLLM's own worker processes go with an orderly shutdown; a killed actor would leave them behind."""
+        """An orderly shutdown ends vLLM's own worker processes too; killing the actor would leave them behind."""
         await asyncio.gather(
             *(engine.acall("shutdown", timeout_s=30) for engine in self.remotes), return_exceptions=True
         )

@@ -8,30 +8,28 @@ import openai
 
 from envs.prompts import Message
 from rollout.collect import RolloutsFailed
-from rollout.policy import Exchange, Key
+from rollout.policy import Exchange, Independent, Key
 from rollout.types import Completion, Sampling
 
 
-class EndpointPolicy:
-    """A chat-completions endpoint, for evaluation only: it returns text, no ids and no log-probs.
-
-    At most `concurrency` requests are under way at once. The key is read from OPENAI_API_KEY where there is one.
-    """
+class EndpointPolicy(Independent):
+    """A chat-completions endpoint, for evaluation only: it returns text, no token ids and no log-probs."""
 
     def __init__(self, *, url: str, model: str, concurrency: int = 32, api_key: str = "none") -> None:
-        for chatty in ("httpx", "openai"):  # a line for every request
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        """At most `concurrency` requests are under way at once."""
+        for name in ("httpx", "openai"):  # both log a line for each request
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client = openai.AsyncOpenAI(base_url=url, api_key=api_key)
         self._model = model
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        """Raises RolloutsFailed where the endpoint does not answer, after the client's own retries, or refuses."""
-        async with self._places:
+        """Raises RolloutsFailed if the endpoint refuses, or does not answer after the client's own retries."""
+        async with self._slots:
             try:
-                answer = await self._client.chat.completions.create(
+                response = await self._client.chat.completions.create(
                     model=self._model,
                     messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore
                     temperature=sampling.temperature,
@@ -47,7 +45,7 @@ class EndpointPolicy:
                 raise RolloutsFailed(
                     f"endpoint={self._client.base_url} refuses model.source={self._model!r}: {error.message}"
                 ) from error
-        choice = answer.choices[0]
+        choice = response.choices[0]
         return Completion(
             prompt_ids=np.zeros(0, np.int32),
             token_ids=np.zeros(0, np.int32),

@@ -1,93 +1,136 @@
-"""Who answers a prompt; and our own engines, token ids in and out."""
+"""Policies: what answers a prompt; and the policy of our own engines, with token ids in and out."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from envs.prompts import Message
+from rollout.messages import Answer, Request
 from rollout.ray_actors import Remote
 from rollout.types import Completion, Ids, Sampling
 
-Key = tuple[int, ...]  # (task number, sibling, ..., step): orders requests and names them
-Request = tuple[str, list[int], dict[str, Any]]  # name, prompt ids, sampling options: what an engine is asked
-Answer = tuple[list[int], list[float], str, int]  # ids, log-probs, finish reason, version: what it says
+Key = tuple[int, ...]
+"""(task number, sibling, ..., step). Names a request and orders it among others."""
 
 
 class PromptTooLong(ValueError):
-    """A prompt that the policy does not take; the message names both lengths, in tokens."""
+    """The policy does not take so long a prompt. The message gives the length and the limit, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """The turn before in the same rollout: what was asked and what came back."""
+    """One prompt and its answer: the previous turn of the same rollout."""
 
     messages: tuple[Message, ...]
+    """The prompt, as a chat."""
     completion: Completion
+    """The policy's answer to it."""
 
 
 class Codec(Protocol):
-    """The tokenizer as rollouts need it: messages to prompt ids, response ids to text.
+    """The tokenizer as rollouts need it: messages to prompt ids, response ids to text."""
 
-    Where the messages go on from `before`, the prompt begins with its very ids: nothing is tokenised twice.
-    """
+    def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids:
+        """Token ids of a prompt. int32 [P]
 
-    def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids: ...
+        before: the previous turn of the rollout. If `messages` continue it, the result begins with exactly its prompt
+        and response ids: nothing is tokenised twice.
+        """
+        ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a response, without special tokens."""
+        ...
 
 
-class Policy(Protocol):
-    """Answers prompts. Raises PromptTooLong before anything is sent."""
+class Session(Protocol):
+    """A policy while one collection lasts."""
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
-    ) -> Completion: ...
+    ) -> Completion:
+        """Answer one prompt. Raises PromptTooLong before anything is sent."""
+        ...
+
+    def leave(self) -> None:
+        """Called once for each rollout, when it has ended and will ask nothing more."""
+        ...
+
+
+class Policy(Protocol):
+    """Answers prompts, in sessions."""
+
+    def session(self, rollouts: int) -> AbstractContextManager[Session]:
+        """Open a session for a collection of `rollouts` rollouts."""
+        ...
+
+
+class Independent:
+    """Base of the policies that answer each request by itself: such a policy is its own session."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def session(self, rollouts: int) -> Generator[Self]:
+        del rollouts
+        yield self
+
+    def leave(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnginePolicy:
-    """vLLM engines behind one policy. A task's rollouts share an engine, so that its prefix cache serves them all.
-
-    prompt_tokens: the longest prompt that is sent.
-    """
+class EnginePolicy(Independent):
+    """vLLM engines behind one policy. All rollouts of a task go to one engine, to share its prefix cache."""
 
     engines: tuple[Remote, ...]
+    """Handles of `vllm_engine.Engine`; at least one."""
     codec: Codec
+    """The engines' tokenizer."""
     prompt_tokens: int
+    """The longest prompt that is sent, in tokens."""
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
         prompt_ids = self.encode(messages, before)
-        answer: Answer = await self.engine(key).acall("complete", *request(prompt_ids, sampling, seed, key))
+        engine = self.engines[self.engine_number(key)]
+        answer: Answer = await engine.acall("complete", request(prompt_ids, sampling, seed, key))
         return self.completion(prompt_ids, answer)
 
-    def engine(self, key: Key) -> Remote:
-        return self.engines[key[0] % len(self.engines)]
+    def engine_number(self, key: Key) -> int:
+        """Which engine answers the requests of this key's task."""
+        return key[0] % len(self.engines)
 
     def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids:
+        """Token ids of a prompt, int32 [P]. Raises PromptTooLong above `prompt_tokens`."""
         prompt_ids = self.codec.encode(messages, before)
         if len(prompt_ids) > self.prompt_tokens:
             raise PromptTooLong(f"prompt of {len(prompt_ids)} tokens, the limit is {self.prompt_tokens}")
         return prompt_ids
 
     def completion(self, prompt_ids: Ids, answer: Answer) -> Completion:
-        token_ids, logprobs, finish_reason, version = answer
+        """An engine's answer as a record with arrays and text."""
         return Completion(
             prompt_ids=prompt_ids,
-            token_ids=np.asarray(token_ids, np.int32),
-            logprobs=np.asarray(logprobs, np.float32),
-            text=self.codec.decode(token_ids),
-            finish_reason=finish_reason,
-            policy_version=version,
+            token_ids=np.asarray(answer.token_ids, np.int32),
+            logprobs=np.asarray(answer.logprobs, np.float32),
+            text=self.codec.decode(answer.token_ids),
+            finish_reason=answer.finish_reason,
+            policy_version=answer.policy_version,
         )
 
 
 def request(prompt_ids: Ids, sampling: Sampling, seed: int, key: Key) -> Request:
-    """What an engine is asked; a greedy request carries no seed."""
-    options = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
-    if sampling.temperature > 0:
-        options["seed"] = seed
-    return "-".join(str(part) for part in (*key, seed)), prompt_ids.tolist(), options
+    """The request for an engine. A greedy one carries no seed."""
+    return Request(
+        name="-".join(str(part) for part in (*key, seed)),
+        prompt_ids=prompt_ids.tolist(),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        seed=seed if sampling.temperature > 0 else None,
+    )

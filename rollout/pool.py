@@ -1,4 +1,4 @@
-"""Env workers: a few torch-free processes that each hold many episodes."""
+"""Env workers: a few processes without torch, each of which holds many episodes."""
 
 import asyncio
 from collections.abc import Generator, Mapping
@@ -12,31 +12,47 @@ from envs.base import Env, EnvError, EnvStep
 from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote, answer, spawn
 
 WORKER = "rollout.pool:EnvWorker"
+"""The class that a worker process holds."""
 
-# Reasons. The first two are of the episode whose call the worker was at; the third is of all others that were in it.
-WORKER_DIED, ENV_TIMEOUT, WORKER_LOST = "worker_died", "env_timeout", "worker_lost"
+# Why an episode failed, as it is counted and logged.
+WORKER_DIED = "worker_died"
+"""Its own call killed the worker."""
+ENV_TIMEOUT = "env_timeout"
+"""Its own call hung the worker."""
+WORKER_LOST = "worker_lost"
+"""Another episode's call killed or hung the worker that both were in."""
+ENV_ERROR = "env_error"
+"""The world could not go on: broken data, a task id it does not have."""
 
 
 class EpisodeFailed(RuntimeError):
-    """An episode that could not be played to its end, through no fault of the policy. `reason` is for counting."""
+    """An episode could not be played to its end, through no fault of the policy."""
 
     def __init__(self, reason: str, detail: str) -> None:
+        """reason: a short name, by which failures are counted."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
-    """world and options as for `envs.make`; `workers` processes; one that is `timeout_s` at a call counts as hung."""
+    """Which world the workers play, and how many workers there are."""
 
     world: str
+    """As for `envs.make`."""
     options: Mapping[str, Any]
+    """Of the world, as for `envs.make`."""
     workers: int
+    """Processes."""
     timeout_s: float = 60.0
+    """Seconds that a worker may take for one call; then it counts as hung."""
 
 
 class EnvWorker:
-    """The inside of a worker process: episodes by number, environments reused until they raise."""
+    """The inside of a worker process: the environments of its episodes, by episode number.
+
+    An environment is used for one episode after another until it raises.
+    """
 
     def __init__(self, world: str, options: Mapping[str, Any]) -> None:
         self._world, self._options = world, dict(options)
@@ -60,7 +76,7 @@ class EnvWorker:
 
     @contextmanager
     def _discarded_if_it_raises(self, episode: int) -> Generator[None]:
-        """An environment that raised may have stopped halfway through a turn: nobody plays in it again."""
+        """Never reuse an environment that raised: it may have stopped halfway through a turn."""
         try:
             yield
         except Exception:
@@ -69,26 +85,28 @@ class EnvWorker:
 
 
 class Worker:
-    """One worker process as the driver sees it: it answers one call after the other, in the order they were made."""
+    """The driver's handle of one worker process, which answers one call at a time, in the order of the calls."""
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
         self.lost = False
-        self._answered = asyncio.Event()  # the last call made
+        """The process died, or was found hung."""
+        self._answered = asyncio.Event()  # set when the latest call is answered
         self._answered.set()
 
     async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
-        """`timeout_s` is counted from the answer to the call before, so that nobody pays for a wait behind others.
+        """Call a method of the worker and wait for its answer. Raises what the method raises.
 
-        Raises EpisodeFailed where the worker is lost: to the first call without an answer it died or hung (its answer
-        may have been under way), to all others it is lost. Raises what the method raised.
+        timeout_s: counted from the answer to the previous call on this worker, so time in the queue does not count.
+        Raises EpisodeFailed if the worker is gone. The first call without an answer gets WORKER_DIED or ENV_TIMEOUT,
+        even if its answer was on its way when the worker died; every other call gets WORKER_LOST.
         """
         if self.lost:
             raise EpisodeFailed(WORKER_LOST, f"before {method}")
-        before, self._answered = self._answered, (answered := asyncio.Event())
+        previous, self._answered = self._answered, (answered := asyncio.Event())
         try:
             reference = self.remote.submit(method, *args)
-            await before.wait()
+            await previous.wait()
             if self.lost:
                 raise EpisodeFailed(WORKER_LOST, f"before {method}")
             return await answer(reference, method, timeout_s)
@@ -100,7 +118,7 @@ class Worker:
 
 
 class Episode:
-    """One episode in one worker, as the driver sees it; an async context that gives its place back."""
+    """The driver's handle of one episode in one worker. As an async context it gives its place back at the end."""
 
     def __init__(self, pool: "EnvPool", slot: int, worker: Worker, number: int) -> None:
         self._pool, self._slot, self._worker, self._number = pool, slot, worker, number
@@ -118,7 +136,7 @@ class Episode:
             self._pool.replace(self._slot, self._worker)
             raise
         except EnvError as error:
-            raise EpisodeFailed("env_error", str(error)) from error
+            raise EpisodeFailed(ENV_ERROR, str(error)) from error
 
     async def __aenter__(self) -> "Episode":
         return self
@@ -130,7 +148,7 @@ class Episode:
 
 
 class EnvPool:
-    """Hands out episodes to the least busy worker; a worker that died or hung is killed and started anew."""
+    """Gives each episode to the least busy worker. Replaces a worker that died or hung."""
 
     def __init__(self, config: PoolConfig) -> None:
         self.config = config
@@ -139,23 +157,26 @@ class EnvPool:
         self._episodes = 0
 
     def episode(self) -> Episode:
+        """A new episode, not yet reset."""
         slot = min(range(len(self._load)), key=lambda index: self._load[index])
         self._load[slot] += 1
         self._episodes += 1
         return Episode(self, slot, self._workers[slot], self._episodes)
 
     def leave(self, slot: int, worker: Worker, number: int) -> None:
+        """Free the place of an episode that has ended or failed."""
         self._load[slot] -= 1
         if self._workers[slot] is worker:
             worker.remote.submit("release", number)
 
     def replace(self, slot: int, worker: Worker) -> None:
-        """Start a new worker in the place of `worker`; later reports of the same death change nothing."""
+        """Kill `worker` and start another in its slot, once: later reports of the same loss change nothing."""
         if self._workers[slot] is worker:
             worker.remote.kill()
             self._workers[slot] = self._spawn()
 
     def close(self) -> None:
+        """Kill all workers."""
         for worker in self._workers:
             worker.remote.kill()
 

@@ -1,4 +1,4 @@
-"""The one file that knows Ray: start it, spawn actors, call them, and name their deaths."""
+"""The one file that knows Ray: start it, spawn actors, call them, and report their deaths."""
 
 # Ray's own signatures are partly untyped.
 # pyright: reportUnknownMemberType=false
@@ -15,11 +15,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
 
-_DEATHS = (RayActorError, OutOfMemoryError)  # the second: killed by Ray's memory monitor
+_DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
 
 
 class ActorDied(RuntimeError):
-    """The process behind an actor is gone; what it was doing is lost."""
+    """An actor's process is gone, and the call it was working on is lost."""
 
 
 class ActorTimeout(RuntimeError):
@@ -28,28 +28,34 @@ class ActorTimeout(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSpec:
-    """What one actor takes of the cluster. `env` goes into its process before anything is imported there."""
+    """What one actor takes of the cluster, and how its process is set up."""
 
     num_cpus: float = 0.01
+    """Ray's share of CPU cores."""
     num_gpus: float = 0.0
+    """Ray's share of GPUs."""
     concurrency: int = 1
+    """Calls that may be under way at once; above 1 the methods must be async."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Environment variables, set in the process before it imports anything."""
 
 
 class Remote:
-    """A handle to an object living in an actor: `call` waits, `submit` does not, `acall` is for asyncio."""
+    """A handle of an object that lives in an actor."""
 
     def __init__(self, handle: ActorHandle[Any]) -> None:
         self._handle = handle
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> "ray.ObjectRef[Any]":
+        """Start a call and return a reference to its answer, see `gather` and `answer`."""
         return self._handle.invoke.remote(method, *args, **kwargs)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call and wait. Raises ActorDied, or what the method raised."""
         return gather([self.submit(method, *args, **kwargs)])[0]
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
-        """Raises ActorDied, ActorTimeout, or what the method raised."""
+        """Call and wait, in asyncio. Raises ActorDied, ActorTimeout, or what the method raised."""
         return await answer(self.submit(method, *args, **kwargs), method, timeout_s)
 
     def kill(self) -> None:
@@ -57,7 +63,7 @@ class Remote:
 
 
 class _Host:
-    """The actor: imports the class in its own process, so that the driver never pays for vLLM or DeepSpeed."""
+    """The actor. It imports the class in its own process, so that the driver never imports vLLM or DeepSpeed."""
 
     def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
         self._held = _resolve(target)(*args, **kwargs)
@@ -67,7 +73,7 @@ class _Host:
 
 
 class _AsyncHost:
-    """The same for a class with async methods; its calls interleave."""
+    """The actor of a class with async methods, whose calls interleave."""
 
     def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
         self._held = _resolve(target)(*args, **kwargs)
@@ -77,10 +83,9 @@ class _AsyncHost:
 
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
-    """Start an actor that holds `target(*args, **kwargs)`; returns at once, errors come with the first call.
+    """Start an actor that holds `target(*args, **kwargs)`. Returns at once; the first call raises its errors.
 
-    target: the class, or "module:Class" where importing it here would cost. With
-    spec.concurrency above 1 its methods must be async.
+    target: the class, or "module:Class" to spare this process the import.
     """
     options: dict[str, Any] = {
         "num_cpus": spec.num_cpus,
@@ -101,7 +106,7 @@ def _resolve(target: str) -> type:
 
 
 async def answer(reference: "ray.ObjectRef[Any]", method: str, timeout_s: float | None = None) -> Any:
-    """Wait for a submitted call of `method`, in asyncio. Raises ActorDied, ActorTimeout, or what it raised."""
+    """Wait in asyncio for a submitted call of `method`. Raises ActorDied, ActorTimeout, or what the method raised."""
     try:
         return await asyncio.wait_for(asyncio.wrap_future(reference.future()), timeout_s)
     except TimeoutError as error:
@@ -113,7 +118,7 @@ async def answer(reference: "ray.ObjectRef[Any]", method: str, timeout_s: float 
 
 
 def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None = None) -> list[Any]:
-    """Wait for all. Raises ActorDied, ActorTimeout, or the first method's own error."""
+    """Wait for all submitted calls. Raises ActorDied, ActorTimeout, or what the first failed method raised."""
     try:
         return ray.get(list(references), timeout=timeout_s)
     except GetTimeoutError as error:
@@ -125,14 +130,17 @@ def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None =
 
 
 def share(value: Any) -> "ray.ObjectRef[Any]":
-    """Put a value into the object store once, so that many calls can name it."""
+    """Put a value into the object store once, to pass it to many calls."""
     return ray.put(value)
 
 
 def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
-    """Start Ray on this machine, or join the cluster at `address`."""
+    """Start Ray on this machine, or join the cluster at `address`.
+
+    num_cpus: cores that Ray counts with; None: those of the machine.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, lets anything else on the machine go first
+    os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
     if address is not None:
         ray.init(address=address, log_to_driver=False)
         return
@@ -150,11 +158,11 @@ def stop() -> None:
 
 
 def resources() -> dict[str, float]:
-    """What the cluster has: {"CPU": 2.0, "GPU": 0.0, ...}."""
+    """The cluster's resources, such as {"CPU": 2.0, "GPU": 1.0}."""
     return dict(cast(Mapping[str, float], ray.cluster_resources()))
 
 
 def _cause(error: RayTaskError) -> BaseException:
-    """The exception that the method raised, without Ray's wrapping where it can be unpickled."""
+    """The exception that the method raised; Ray's wrapping of it if it cannot be unpickled."""
     cause = error.cause
     return cause if isinstance(cause, Exception) else error

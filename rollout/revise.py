@@ -1,6 +1,6 @@
-"""IBPO's revision phase (2605.16302): the policy plays its failures anew, shown each beside an attempt of a sibling."""
+"""IBPO's revision phase (2605.16302): the policy plays its failures again, each shown beside a sibling's attempt."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
 from typing import Annotated
@@ -10,8 +10,9 @@ import numpy.typing as npt
 from annotated_types import Ge, Interval
 from rapidfuzz.distance import Levenshtein
 
-from rollout.collect import Collector, Job, Task
-from rollout.types import Revision, RolloutGroup, Sampling, Trajectory
+from rollout.collect import Collector
+from rollout.collection import Job, PlayCounts, PlayOptions
+from rollout.types import Revision, RolloutGroup, Task, Trajectory
 
 Bool = npt.NDArray[np.bool_]
 NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", "attempt", "reference", "outcome"})
@@ -19,7 +20,10 @@ NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviseConfig:
-    """How failed rollouts are revised (IBPO, 2605.16302)."""
+    """How failed rollouts are revised (IBPO, 2605.16302).
+
+    Raises ValueError for a prompt that lacks a required field or has an unknown one.
+    """
 
     prompt: str
     """What replaces the task in the prompts of a revision. {task} is the world's first observation, {attempt} the
@@ -44,80 +48,77 @@ class ReviseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revised:
-    """Groups with their revisions, and what the phase took.
-
-    rollouts: failed ones that were revised. asked: revisions of them, those that could not be played included, which
-    `failures` counts by reason (retried or given up). cut_prompts: as in `Collected`.
-    """
+    """The result of a revision phase."""
 
     groups: tuple[RolloutGroup, ...]
+    """The groups that were given, with their revisions."""
     rollouts: int
-    asked: int
-    failures: Mapping[str, int]
-    cut_prompts: int
+    """Failed rollouts that were revised."""
+    requested: int
+    """Revisions of them that were to be played, including those that failed for good."""
+    counts: PlayCounts
+    """What went wrong on the way."""
 
 
 async def revise(
-    collector: Collector,
-    groups: Sequence[RolloutGroup],
-    *,
-    config: ReviseConfig,
-    sampling: Sampling,
-    seed: int,
-    patience: int | None = None,
+    collector: Collector, groups: Sequence[RolloutGroup], *, config: ReviseConfig, options: PlayOptions
 ) -> Revised:
     """Consumes finished groups, waits for revisions of all their failures at once, produces the groups with them.
 
-    A revision is a rollout of the same task from the same seed of the world; what differs is the prompt (reading: the
-    paper's tasks have one turn). One that cannot be played repairs nothing and is counted. seed, patience: as
-    for `Collector.collect`; with the failures' own patience a revision that succeeds always changed something.
+    A revision is a rollout of the same task from the same seed of the world; only the prompt differs (reading: the
+    paper's tasks have one turn). A revision that cannot be played repairs nothing and is counted. If the failures were
+    collected with the same `options.max_idle_turns`, a revision that succeeds has changed something.
     """
-    wanted = [
+    pairs = [
         (number, failed, reference)
         for number, group in enumerate(groups)
         for failed in group.trajectories
         if not failed.success
         for reference in references(group, failed, config.references)
     ]
-    jobs = [_job(number, failed, reference, config.prompt) for number, failed, reference in wanted]
-    played = await collector.play(jobs, sampling=sampling, seed=seed, patience=patience)
-    made: list[list[Revision]] = [[] for _ in groups]
-    for (number, _, reference), revised in zip(wanted, played.rollouts, strict=True):
+    jobs = [_job(number, failed, reference, config.prompt) for number, failed, reference in pairs]
+    played = await collector.play(jobs, options)
+    revisions: list[list[Revision]] = [[] for _ in groups]
+    for (number, _, reference), revised in zip(pairs, played.rollouts, strict=True):
         if revised is not None:
             credit = config.credit if revised.success else 0.0
-            made[number].append(Revision(trajectory=revised, reference=reference.sibling, credit=credit))
+            revisions[number].append(Revision(trajectory=revised, reference=reference.sibling, credit=credit))
     return Revised(
-        groups=tuple(replace(group, revisions=tuple(mine)) for group, mine in zip(groups, made, strict=True)),
-        rollouts=len({(number, failed.sibling) for number, failed, _ in wanted}),
-        asked=len(jobs),
-        failures=played.failures,
-        cut_prompts=played.cut_prompts,
+        groups=tuple(replace(group, revisions=tuple(own)) for group, own in zip(groups, revisions, strict=True)),
+        rollouts=len({(number, failed.sibling) for number, failed, _ in pairs}),
+        requested=len(jobs),
+        counts=played.counts,
     )
 
 
 def references(group: RolloutGroup, failed: Trajectory, count: int) -> list[Trajectory]:
-    """The siblings that a failure is shown beside, at most `count`: successes first.
+    """The siblings that a failure is shown beside: successes first, at most `count`.
 
-    Reading: among equals those that follow it, and from the last on the first, so that failures see different ones.
+    Reading: among equals, the siblings that follow the failure come first, counted round from the last to the first,
+    so that different failures see different siblings.
     """
     size = len(group.trajectories)
-    others = [one for one in group.trajectories if one.sibling != failed.sibling]
-    return sorted(others, key=lambda one: (not one.success, (one.sibling - failed.sibling) % size))[:count]
+    others = [rollout for rollout in group.trajectories if rollout.sibling != failed.sibling]
+    return sorted(others, key=lambda other: (not other.success, (other.sibling - failed.sibling) % size))[:count]
 
 
 def repairs(group: RolloutGroup) -> npt.NDArray[np.float64]:
-    """s of every rollout: what its revisions earned together, at most 1. [siblings]"""
-    earned = np.zeros(len(group.trajectories))
+    """s of each rollout, in [0, 1]. [siblings]
+
+    s = min(1, sum of its revisions' credit)
+    """
+    total = np.zeros(len(group.trajectories))
     for revision in group.revisions or ():
-        earned[revision.trajectory.sibling] += revision.credit
-    return np.minimum(earned, 1.0)
+        total[revision.trajectory.sibling] += revision.credit
+    return np.minimum(total, 1.0)
 
 
 def edits(group: RolloutGroup) -> Iterator[Bool]:
-    """Which response tokens the successful revisions changed, together: bool [R] of every step, siblings in order.
+    """For each step, siblings in order: which response tokens the successful revisions changed. bool [R]
 
-    A rollout of one turn that was revised in one turn is compared token by token, any other action by action; of an
-    action that was changed all tokens are.
+    The changes of all successful revisions of a rollout count together. If rollout and revision have one turn each,
+    they are compared token by token. Otherwise they are compared action by action, and all tokens of a changed action
+    are marked.
     """
     marks = [
         [np.zeros(len(step.completion.token_ids), np.bool_) for step in rollout.steps] for rollout in group.trajectories
@@ -130,9 +131,10 @@ def edits(group: RolloutGroup) -> Iterator[Bool]:
 
 
 def changed(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[int]:
-    """Places of `before` that Levenshtein's edits into `after` touch.
+    """Places of `before` that the Levenshtein edits into `after` touch, in ascending order.
 
-    Reading: where something was inserted, the place it went to is touched: what stood there came too soon.
+    Reading: an insertion touches the place it goes to, because what stood there came too soon. An insertion at the end
+    touches nothing.
 
     >>> changed("abc", "ac"), changed("ac", "abc"), changed("abc", "axc"), changed("ab", "abc")
     ([1], [1], [1], [])
@@ -141,9 +143,9 @@ def changed(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[int]:
 
 
 def _mark(marks: Sequence[Bool], failed: Trajectory, revised: Trajectory) -> None:
-    """Set what `revised` changed of `failed`, in place."""
+    """Set, in place, the marks of what `revised` changed of `failed`."""
     if len(failed.steps) == len(revised.steps) == 1:
-        before, after = (one.steps[0].completion.token_ids.tolist() for one in (failed, revised))
+        before, after = (rollout.steps[0].completion.token_ids.tolist() for rollout in (failed, revised))
         marks[0][changed(before, after)] = True
         return
     for place in changed(_actions(failed), _actions(revised)):
@@ -151,23 +153,24 @@ def _mark(marks: Sequence[Bool], failed: Trajectory, revised: Trajectory) -> Non
 
 
 def _actions(rollout: Trajectory) -> list[Hashable]:
-    """The action keys; a response that names no action has one of its own."""
+    """The actions to compare. An invalid response has an action that equals no other."""
     return [step.action if step.valid else object() for step in rollout.steps]
 
 
 def _job(number: int, failed: Trajectory, reference: Trajectory, prompt: str) -> Job:
-    told = prompt.format(
+    task_text = prompt.format(
         task=failed.steps[0].observation,
         attempt=_attempt(failed),
         reference=_attempt(reference),
         outcome="succeeded" if reference.success else "failed",
     )
     task = Task(number=number, task_id=failed.task_id, seed=failed.seed)
-    return Job(task=task, sibling=failed.sibling, key=(number, failed.sibling, reference.sibling), told=told)
+    key = (number, failed.sibling, reference.sibling)
+    return Job(task=task, sibling=failed.sibling, key=key, task_text=task_text)
 
 
 def _attempt(rollout: Trajectory) -> str:
-    """An attempt of one turn word for word, for that is what is revised; a longer one as its actions, one a line."""
+    """A rollout as a prompt shows it: verbatim if it has one turn, since its tokens are revised; else its actions."""
     if len(rollout.steps) == 1:
         return rollout.steps[0].completion.text
     return "\n".join(step.action for step in rollout.steps)

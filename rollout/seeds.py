@@ -1,4 +1,4 @@
-"""Seeds are derived from what they are for, never drawn: equal names give equal numbers in any process."""
+"""Seeds are derived from what they are for, not drawn: equal parts give an equal seed in any process."""
 
 import hashlib
 

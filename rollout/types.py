@@ -1,7 +1,6 @@
-"""The nouns of a rollout: what a policy said, one agent step, one finished rollout, one revision, a task's rollouts."""
+"""The records of a rollout: task, completion, step, trajectory, revision, group."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from annotated_types import Ge, Interval, doc
 from envs.base import Ending
 
 Ids = npt.NDArray[np.int32]
+"""Token ids."""
 Floats = npt.NDArray[np.float32]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
@@ -32,22 +32,36 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What a policy said to one prompt.
+class Task:
+    """One task instance to roll out."""
 
-    prompt_ids int32 [P], token_ids int32 [R]: exactly what went through the engine; never re-tokenised. The last
-    token is the end-of-turn token unless finish_reason is "length".
-    logprobs float32 [R]: the engine's own, of the distribution that was sampled from (after temperature).
-    text: the response decoded, without special tokens. policy_version: the publish that produced the tokens.
-    An endpoint that returns no ids gives empty arrays: such a completion can be evaluated, not trained on.
+    number: int
+    """Orders the tasks of one collection, each of which has its own."""
+    task_id: str
+    """The world's name of the task."""
+    seed: int
+    """Of the world's episode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The policy's answer to one prompt.
+
+    An endpoint returns no token ids: its completions have empty arrays, and cannot be trained on.
     """
 
     prompt_ids: Ids
+    """int32 [P]. The prompt exactly as it went through the engine; never re-tokenised."""
     token_ids: Ids
+    """int32 [R]. The sampled tokens; the last is the end-of-turn token unless `finish_reason` is "length"."""
     logprobs: Floats
+    """float32 [R], nats. The engine's own, under the distribution that was sampled from (after temperature)."""
     text: str
+    """The response decoded, without special tokens."""
     finish_reason: str
+    """As the engine names it: "stop" or "length"."""
     policy_version: int
+    """The publish whose weights sampled the tokens; 0 for an endpoint."""
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
@@ -56,66 +70,70 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One agent turn: what was seen, said and done, and the training reward that the turn earned.
-
-    state_key: the anchor the action was taken at; steps of one task with equal keys count as one state.
-    valid: format and grammar both held.
-    """
+    """One agent turn."""
 
     observation: str
+    """What the agent saw last before it acted."""
     completion: Completion
+    """What the policy answered."""
     action: str
+    """What the world was given."""
     valid: bool
+    """The answer had the form that was asked for, and the action follows the world's grammar."""
     reward: float
+    """The training reward that this turn earned."""
     state_key: str
+    """The state the action was taken in (anchor). Steps of one task with equal keys count as one state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One finished rollout of one task. sibling: its number within the group; seed: the world's."""
+    """One finished rollout of one task."""
 
     task_id: str
+    """The world's name of the task."""
     sibling: int
+    """Its number within the group, from 0."""
     seed: int
+    """Of the world's episode."""
     steps: tuple[Step, ...]
+    """In order of time; at least one."""
     ending: Ending
+    """Why the rollout is over."""
     success: bool
+    """The task was solved."""
     score: float
+    """The world's progress measure at the end, in [0, 1]."""
 
     def __post_init__(self) -> None:
         if not self.steps:
             raise ValueError(f"trajectory of {self.task_id!r} has no step: a finished rollout has at least one")
 
-    @property
-    def tokens(self) -> int:
-        """Response tokens of all steps."""
-        return sum(len(step.completion.token_ids) for step in self.steps)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """A failed rollout played anew by a policy that was shown it beside an attempt of a sibling (IBPO 2605.16302).
-
-    trajectory: the new one; its `sibling` is the failed rollout's. reference: the sibling whose attempt was shown.
-    credit: what it adds to the failed rollout's s; 0 where it failed too.
-    """
+    """A failed rollout played again by a policy that was shown it beside a sibling's attempt (IBPO 2605.16302)."""
 
     trajectory: Trajectory
+    """The new rollout. Its `sibling` is the failed rollout's."""
     reference: int
+    """The sibling whose attempt was shown."""
     credit: float
+    """What it adds to the failed rollout's s; 0 if it failed too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutGroup:
-    """All rollouts of one task instance (same task id, same seed), ordered by sibling.
-
-    revisions: of the failed ones, those that were played to their end; None where no revision phase ran.
-    """
+    """All rollouts of one task instance: same task id, same seed."""
 
     task_id: str
+    """The world's name of the task."""
     seed: int
+    """Of the world's episodes."""
     trajectories: tuple[Trajectory, ...]
+    """Trajectory number i is sibling i."""
     revisions: tuple[Revision, ...] | None = None
+    """Of the failed rollouts, those revisions that were played to their end; None if no revision phase ran."""
 
     def __post_init__(self) -> None:
         for number, trajectory in enumerate(self.trajectories):
@@ -126,17 +144,9 @@ class RolloutGroup:
                 )
         failed = {trajectory.sibling for trajectory in self.trajectories if not trajectory.success}
         for revision in self.revisions or ():
-            played = revision.trajectory
-            if (played.task_id, played.seed) != (self.task_id, self.seed) or played.sibling not in failed:
+            revised = revision.trajectory
+            if (revised.task_id, revised.seed) != (self.task_id, self.seed) or revised.sibling not in failed:
                 raise ValueError(
-                    f"group ({self.task_id!r}, seed {self.seed}) got a revision of ({played.task_id!r}, seed "
-                    f"{played.seed}, sibling {played.sibling}): revise its own failed rollouts, {sorted(failed)}"
+                    f"group ({self.task_id!r}, seed {self.seed}) got a revision of ({revised.task_id!r}, seed "
+                    f"{revised.seed}, sibling {revised.sibling}): revise its own failed rollouts, {sorted(failed)}"
                 )
-
-
-def success_rate(groups: Sequence[RolloutGroup]) -> float:
-    """Share of rollouts that solved their task, in [0, 1]. Raises ValueError when there are none."""
-    wins = [trajectory.success for group in groups for trajectory in group.trajectories]
-    if not wins:
-        raise ValueError("no rollouts: a success rate needs at least one")
-    return sum(wins) / len(wins)

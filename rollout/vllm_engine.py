@@ -1,7 +1,7 @@
 """The one file that knows vLLM: an engine that samples tokens and takes new weights in place.
 
-It is imported in three kinds of process: the Ray actor that holds the engine, and vLLM's own worker processes, which
-import it through `worker_extension_cls` and so learn the weight transfer below.
+Two kinds of process import it: the Ray actor that holds the engine, and vLLM's own worker processes. Those import it
+through `worker_extension_cls`, which makes the weight transfer below known to them.
 """
 
 # Signatures of vLLM and safetensors are partly untyped.
@@ -33,12 +33,15 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from rollout.messages import Answer, Request
+from rollout.weights import verify
+
 BACKEND = "stepcredit_file"
 
 
 @dataclass
 class NoInit(WeightTransferInitInfo):
-    """Nothing is agreed on beforehand: each update names its file."""
+    """Nothing is set up beforehand: each update names its file."""
 
 
 @dataclass
@@ -46,10 +49,14 @@ class WeightFile(WeightTransferUpdateInfo):
     """A safetensors file with every parameter under its Hugging Face name."""
 
     path: str
+    """On this host."""
 
 
 class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
-    """Loads weights from a file in shared memory: only its path travels. Works on a CPU, where vLLM's own do not."""
+    """Loads weights from a file in shared memory: only its path travels.
+
+    It works on CPUs, where the transfers that vLLM brings do not.
+    """
 
     init_info_cls = NoInit
     update_info_cls = WeightFile
@@ -75,7 +82,7 @@ class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
             self._repack_heads()
 
     def _repack_heads(self) -> None:
-        """A tied head keeps a packed copy of the old embedding on a CPU; without this, answers are silently stale."""
+        """On a CPU a tied head keeps a packed copy of the embedding. Without this, it would go on using the old one."""
         for module in self.model.modules():
             if isinstance(module, ParallelLMHead) and isinstance(module.quant_method, UnquantizedEmbeddingMethod):
                 dispatch_cpu_unquantized_gemm(module, remove_weight=False)
@@ -93,12 +100,10 @@ class WorkerExtension:
 
 
 class Engine:
-    """vLLM's async engine in an actor: token ids in, sampled ids and their log-probs out.
-
-    `options` are AsyncEngineArgs; what this framework needs of them is set here and cannot be overridden.
-    """
+    """vLLM's async engine in an actor: token ids in, sampled ids and their log-probs out."""
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+        """options: more AsyncEngineArgs; those that this framework depends on are set here and cannot be overridden."""
         self._llm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=model,
@@ -113,63 +118,68 @@ class Engine:
         self._version = 0
 
     async def ready(self) -> bool:
-        """Returns once requests can be served."""
+        """Return once requests can be served."""
         if not self._ready:
             await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
             self._ready = True
         return True
 
-    async def complete(
-        self, request_id: str, prompt_ids: Sequence[int], sampling: Mapping[str, Any]
-    ) -> tuple[list[int], list[float], str, int]:
-        """Sample one response. Returns token ids, their log-probs, the finish reason and the weights' version."""
+    async def complete(self, request: Request) -> Answer:
+        """Sample one response."""
         params = SamplingParams(
-            **sampling, logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY, detokenize=False, skip_clone=True
+            temperature=request.temperature,
+            top_p=request.top_p,
+            max_tokens=request.max_tokens,
+            seed=request.seed,
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,
+            skip_clone=True,
         )
-        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids))
+        prompt = TokensPrompt(prompt_token_ids=request.prompt_ids)
         version = self._version
         final = None
-        async for output in self._llm.generate(prompt, params, request_id):
+        async for output in self._llm.generate(prompt, params, request.name):
             final = output
         if final is None:
-            raise RuntimeError(f"vLLM ended request {request_id} without an output")
-        said = final.outputs[0]
-        ids = list(said.token_ids)
-        if said.logprobs is None:
-            raise RuntimeError(f"vLLM returned no log-probs for request {request_id}")
-        entries = cast(Sequence[LogprobsOnePosition], said.logprobs)  # only a prompt's have gaps
+            raise RuntimeError(f"vLLM ended request {request.name} without an output")
+        response = final.outputs[0]
+        if response.logprobs is None:
+            raise RuntimeError(f"vLLM returned no log-probs for request {request.name}")
+        ids = list(response.token_ids)
+        entries = cast(Sequence[LogprobsOnePosition], response.logprobs)  # only a prompt's log-probs have gaps
         logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
-        return ids, logprobs, str(said.finish_reason), version
+        return Answer(ids, logprobs, str(response.finish_reason), version)
 
-    async def complete_wave(
-        self, requests: Sequence[tuple[str, Sequence[int], Mapping[str, Any]]]
-    ) -> list[tuple[list[int], list[float], str, int]]:
-        """Sample several responses, all admitted at once and in this order: equal waves give equal batches.
+    async def complete_wave(self, requests: Sequence[Request]) -> list[Answer]:
+        """Sample several responses, admitted together and in this order: equal waves make equal batches.
 
-        The scheduler is held while requests queue and its caches are cleared first, so neither arrival times nor what
-        was asked before can change which numbers are added up together.
+        The scheduler is paused while the requests queue, and its caches are cleared first. So neither arrival times nor
+        earlier requests can change which numbers are added together.
         """
         await self._llm.pause_generation(mode="keep", clear_cache=True)
-        running = [asyncio.create_task(self.complete(*request)) for request in requests]
-        await asyncio.sleep(0.05)
+        running = [asyncio.create_task(self.complete(request)) for request in requests]
+        await asyncio.sleep(0.05)  # until all of them have queued
         await self._llm.resume_generation()
         return list(await asyncio.gather(*running))
 
-    async def publish(self, path: str, version: int) -> int:
-        """Take the weights of a safetensors file in place; requests in flight wait. Returns the version now served."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"publish of version {version}: no weights at {path}")
+    async def publish(self, path: str, version: int, checksum: str) -> int:
+        """Load the weights of a safetensors file in place; requests in flight wait. Returns the version now served.
+
+        Raises PublishError, with the old weights still in place, if the file is missing or has another checksum.
+        """
+        await asyncio.to_thread(verify, Path(path), version, checksum)
         await self._llm.pause_generation(mode="keep", clear_cache=False)
         await self._llm.start_weight_update()
         await self._llm.update_weights(WeightTransferUpdateRequest(update_info={"path": path}))
         await self._llm.finish_weight_update(weight_version=str(version))
-        await self._llm.reset_prefix_cache()  # keys and values of the old weights answer for the new ones otherwise
+        await self._llm.reset_prefix_cache()  # it holds keys and values of the old weights
         await self._llm.resume_generation()
         self._version = version
         return int(await self._llm.get_weight_version())
 
     async def prompt_logprobs(self, ids: Sequence[int], temperature: float = 1.0) -> list[float]:
-        """Log-probs of a fixed text's tokens 1..T-1 given what precedes them. [T-1]"""
+        """Log-probs of a given text's tokens 1..T-1, each given the tokens before it. [T-1]"""
         params = SamplingParams(
             temperature=temperature, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
         )
@@ -182,10 +192,11 @@ class Engine:
         return [entry[token].logprob for entry, token in entries if entry is not None]
 
     async def sleep(self) -> None:
-        """Free the GPU's memory: weights are published anew before the next request."""
+        """Free the GPU's memory. `wake` and a publish must precede the next request."""
         await self._llm.sleep(level=1)
 
     async def wake(self) -> None:
+        """Take the GPU's memory back."""
         await self._llm.wake_up()
 
     async def shutdown(self) -> None:

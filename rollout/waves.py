@@ -1,58 +1,70 @@
-"""Deterministic admission: requests wait for each other and go to the engine together, in a fixed order."""
+"""Deterministic admission: requests wait for each other and go to the engines together, in a fixed order."""
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from envs.prompts import Message
-from rollout.policy import Answer, EnginePolicy, Exchange, Key, Request, request
-from rollout.types import Completion, Ids, Sampling
+from rollout.messages import Answer, Request
+from rollout.policy import EnginePolicy, Exchange, Key, request
+from rollout.types import Completion, Sampling
 
 
+@dataclass(frozen=True, slots=True)
 class WavePolicy:
-    """Requests wait until every live rollout has asked, then go together, sorted by key.
+    """Engines that are asked in waves: a wave leaves when every live rollout has asked, sorted by key.
 
-    Equal waves make equal batches, and equal batches add up the same numbers in the same order: the same seed gives
-    the same tokens twice. The price is the barrier that the plain policy does not have.
+    The same seed then gives the same tokens in every run, because equal waves make equal batches, and equal batches
+    add the same numbers in the same order. The price is a barrier, which `EnginePolicy` does not have.
     """
 
-    def __init__(self, inner: EnginePolicy) -> None:
-        self._inner = inner
-        self._live = 0
-        self._waiting: dict[Key, tuple[Request, asyncio.Future[Answer]]] = {}
-        self._waves: set[asyncio.Task[None]] = set()
+    engines: EnginePolicy
+    """The engines, how to encode for them, and which of them a request goes to."""
 
-    def enter(self, rollouts: int) -> None:
-        """Announce rollouts before any of them asks."""
-        self._live += rollouts
+    @contextmanager
+    def session(self, rollouts: int) -> Generator["WaveSession"]:
+        yield WaveSession(self.engines, rollouts)
+
+
+class WaveSession:
+    """The waves of one collection."""
+
+    def __init__(self, engines: EnginePolicy, rollouts: int) -> None:
+        self._policy = engines
+        self._live = rollouts
+        self._waiting: dict[Key, tuple[Request, asyncio.Future[Answer]]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
     def leave(self) -> None:
-        """One rollout is over; the others wait for it no longer."""
+        """One rollout has ended; the others no longer wait for it."""
         self._live -= 1
-        self._go_if_full()
+        self._send_if_full()
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        prompt_ids: Ids = self._inner.encode(messages, before)
+        prompt_ids = self._policy.encode(messages, before)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[key] = request(prompt_ids, sampling, seed, key), answer
-        self._go_if_full()
-        return self._inner.completion(prompt_ids, await answer)
+        self._send_if_full()
+        return self._policy.completion(prompt_ids, await answer)
 
-    def _go_if_full(self) -> None:
+    def _send_if_full(self) -> None:
         if not self._waiting or len(self._waiting) < self._live:
             return
         wave, self._waiting = self._waiting, {}
-        for number in range(len(self._inner.engines)):
-            part = [wave[key] for key in sorted(wave) if key[0] % len(self._inner.engines) == number]
+        for number in range(len(self._policy.engines)):
+            part = [wave[key] for key in sorted(wave) if self._policy.engine_number(key) == number]
             if part:
                 task = asyncio.create_task(self._send(number, part))
-                self._waves.add(task)
-                task.add_done_callback(self._waves.discard)
+                self._sending.add(task)  # asyncio keeps no strong reference to a task
+                task.add_done_callback(self._sending.discard)
 
     async def _send(self, number: int, wave: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self._inner.engines[number].acall("complete_wave", [asked for asked, _ in wave])
-        except Exception as error:  # noqa: BLE001  whoever waits must hear of it
+            answers = await self._policy.engines[number].acall("complete_wave", [pair[0] for pair in wave])
+        except Exception as error:  # noqa: BLE001  every rollout that waits must get the error
             for _, future in wave:
                 future.set_exception(error)
             return

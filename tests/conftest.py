@@ -1,16 +1,21 @@
-"""How the tests are shared out when several run at once (`pytest -n 2`)."""
-
-from pathlib import Path
+"""How the tests are shared out when several run at once (`pytest -n 2`), and the option that records golden values."""
 
 import pytest
 
-# Files that start Ray, an engine or a learner: one process runs them all, so that what they share starts once and two
-# of them never compete for the cores.
-REAL = {"test_pool.py", "test_driver.py", "test_stack.py", "test_commands_run.py"}
+REAL = pytest.StashKey[bool]()
+# Folders and files that start Ray, engines or learners. One process runs them all, so that what they share starts
+# once and two of them never compete for the cores.
+REAL_TESTS = ("tests/trainer/real/", "tests/trainer/learner/test_driver.py", "tests/rollout/test_pool.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-golden", action="store_true", help="write tests/golden/ anew; review the diff")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real tests first, as one group; every other file is a group of its own."""
     for item in items:
-        group = "real" if Path(item.path).name in REAL else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.stash[REAL] = item.nodeid.startswith(REAL_TESTS)
+        item.add_marker(pytest.mark.xdist_group("real" if item.stash[REAL] else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: not item.stash[REAL])

@@ -20,12 +20,17 @@ import numpy as np
 from envs import WORLDS
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.prompts import Bare, Dialect, Message
-from rollout.collect import Task
-from rollout.policy import Answer, Exchange, Key, PromptTooLong, Request
+from rollout.collection import PlayOptions
+from rollout.messages import Answer, Request
+from rollout.policy import Exchange, Independent, Key, PromptTooLong
 from rollout.pool import EnvWorker, EpisodeFailed
-from rollout.types import Completion, RolloutGroup, Sampling, Step, Trajectory
+from rollout.types import Completion, RolloutGroup, Sampling, Step, Task, Trajectory
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=8)
+
+
+def play_options(*, seed: int = 0, max_idle_turns: int | None = None) -> PlayOptions:
+    return PlayOptions(sampling=SAMPLING, seed=seed, max_idle_turns=max_idle_turns)
 
 
 # --- rollouts, written down ---------------------------------------------------------------------------------------
@@ -302,7 +307,7 @@ class Asked:
     sampling: Sampling
 
 
-class ScriptedPolicy:
+class ScriptedPolicy(Independent):
     """Says `script(key)`, or `script` itself; `asked` has every request in order of arrival.
 
     before: awaited ahead of every answer. prompt_tokens: the longest prompt taken. codec: `CharCodec`, or a real one.
@@ -339,7 +344,7 @@ class ScriptedPolicy:
 class ScriptedEngine:
     """What `EnginePolicy` and `WavePolicy` call in an actor, in this process.
 
-    `waves` has the request names of every wave; `asked` has whole the requests that came one by one.
+    waves: the request names of each wave. asked: the requests that came one by one.
     """
 
     def __init__(self, script: str | Callable[[Key], str] = "go") -> None:
@@ -354,18 +359,18 @@ class ScriptedEngine:
         if self.fail is not None:
             raise self.fail
         if method == "complete":
-            self.asked.append(args)
+            self.asked.append(args[0])
             return self._answer(args[0])
         if method == "complete_wave":
-            self.waves.append([name for name, _, _ in args[0]])
-            return [self._answer(name) for name, _, _ in args[0]]
-        raise AssertionError(f"nobody calls {method} here")
+            self.waves.append([request.name for request in args[0]])
+            return [self._answer(request) for request in args[0]]
+        raise AssertionError(f"the fake engine has no method {method}")
 
-    def _answer(self, name: str) -> Answer:
-        key = tuple(int(part) for part in name.split("-")[:-1])
+    def _answer(self, request: Request) -> Answer:
+        key = tuple(int(part) for part in request.name.split("-")[:-1])
         text = self._script if isinstance(self._script, str) else self._script(key)
         ids = CharCodec().encode_response(text).tolist()
-        return ids, [-0.5] * len(ids), "stop", 0
+        return Answer(ids, [-0.5] * len(ids), "stop", 0)
 
 
 # --- a learner ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from trainer.learner.driver import Learner
 FOLDER = "checkpoints"
 TRACKER = "latest"
 STATE = "state.json"
+RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and what they are called now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def read_state(folder: Path) -> RunState:
 
 def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
     """Raises ConfigError naming the first setting that differs from the checkpoint's."""
-    before, now = _flat(state.settings), _flat(settings)
+    before, now = _flat({RENAMED.get(key, key): value for key, value in state.settings.items()}), _flat(settings)
     for key in sorted(before.keys() | now.keys()):
         saved, asked = before.get(key), now.get(key)
         if saved != asked:

@@ -1,30 +1,176 @@
-"""The numbers of an update under the names they are logged by."""
+"""The numbers of an update, under the names they are logged by, and what every name means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from envs.base import Ending
 from rollout.revise import Revised
-from trainer.data.columns import trajectories
+from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
 
+Unit = Literal["share", "count", "tokens", "steps", "seconds", "nats", "score", "ratio", "credit", "number"]
+Range = Literal["0 to 1", "0 or more", "1 or more", "above 0", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """What one logged number means."""
+
+    meaning: str
+    """One sentence. It states what is counted or averaged, and over what."""
+    unit: Unit
+    """"share" is a part of a whole; "credit" is in units of the advantage; "number" has no unit."""
+    range: Range
+    """The values it can take."""
+
+
+def _share(meaning: str) -> Metric:
+    return Metric(meaning=meaning, unit="share", range="0 to 1")
+
+
+def _count(meaning: str) -> Metric:
+    return Metric(meaning=meaning, unit="count", range="0 or more")
+
+
+def _metric(meaning: str, unit: Unit, range: Range) -> Metric:
+    return Metric(meaning=meaning, unit=unit, range=range)
+
+
+METRICS: Mapping[str, Metric] = {
+    # --- the rollouts of the update; revisions are not among them
+    "rollout/success": _share("Rollouts that solved their task."),
+    "rollout/score": _metric("Mean score that the world gave to a rollout.", "score", "0 to 1"),
+    "rollout/steps": _metric("Mean number of steps of a rollout.", "steps", "1 or more"),
+    "rollout/response_tokens": _metric("Mean response tokens of a step.", "tokens", "1 or more"),
+    "rollout/prompt_tokens": _metric("Mean prompt tokens of a step.", "tokens", "1 or more"),
+    "rollout/stuck": _share("Rollouts that were stopped after max_idle_turns turns without any change."),
+    "rollout/invalid": _share("Steps whose response broke the format or the grammar of actions."),
+    "rollout/cut_prompts": _count("Prompts that were shortened to fit into model.prompt_tokens."),
+    "rollout/cut_actions": _count("Prompts that were shortened so far that admissible actions were left out."),
+    "rollout/dropped_groups": _count("Groups that were dropped because one of their rollouts failed in every attempt."),
+    "failure/REASON": _count("Rollouts that failed for this reason, whether they were then retried or given up."),
+    # --- the revision phase, only where the estimator needs one
+    "revise/rollouts": _count("Failed rollouts that were revised."),
+    "revise/repaired": _count("Failed rollouts that at least one revision repaired."),
+    "revise/revisions": _count("Revisions that were attempted, including those that could not be played."),
+    "revise/succeeded": _count("Revisions that solved their task."),
+    "revise/prompt_tokens": _metric(
+        "Prompt tokens of all finished revisions; every turn counts its whole prompt, cached or not.",
+        "tokens",
+        "0 or more",
+    ),
+    "revise/response_tokens": _metric("Response tokens of all finished revisions.", "tokens", "0 or more"),
+    "revise/cut_prompts": _count("Prompts of revisions that were shortened to fit into model.prompt_tokens."),
+    "revise/failure/REASON": _count(
+        "Revisions that failed for this reason, whether they were then retried or given up."
+    ),
+    # --- the learner; means over the optimizer steps of means over their response tokens, unless it says otherwise
+    "learn/loss": _metric(
+        "The loss that is minimised: policy loss + kl_coef * kl - entropy_coef * entropy.", "number", "any"
+    ),
+    "learn/policy_loss": _metric("The clipped policy-gradient loss alone.", "number", "any"),
+    "learn/kl": _metric(
+        "Estimated KL divergence of the policy from the reference; 0 if the loss has no KL term.", "nats", "any"
+    ),
+    "learn/entropy": _metric(
+        "Mean entropy of the policy's next-token distribution before the update, at the sampling temperature.",
+        "nats",
+        "0 or more",
+    ),
+    "learn/clip_share": _share("Response tokens at which the clipped branch of the loss was the active one."),
+    "learn/grad_norm": _metric("Norm of the gradient before clipping.", "number", "0 or more"),
+    "learn/learning_rate": _metric("Learning rate of the last optimizer step.", "number", "0 or more"),
+    "learn/ratio_max": _metric(
+        "Largest probability ratio between the policy and the policy before the update, over all tokens.",
+        "ratio",
+        "0 or more",
+    ),
+    "learn/tokens": _metric("Tokens that went through the model in the optimizer steps.", "tokens", "1 or more"),
+    "learn/padded_ratio": _metric("Cells of the micro-batches, padding included, per token.", "ratio", "1 or more"),
+    "learn/chain_saving": _metric(
+        "Tokens that the rows would have cost without chains, per token that went through the model.",
+        "ratio",
+        "1 or more",
+    ),
+    "learn/engine_mismatch": _metric(
+        "Mean |engine log-prob - learner log-prob| of the response tokens in the loss, before the update.",
+        "nats",
+        "0 or more",
+    ),
+    # --- credit, over rows
+    "credit/abs_mean": _metric("Mean absolute advantage of a row.", "credit", "0 or more"),
+    "credit/zero_share": _share("Rows whose advantage is exactly 0: they teach nothing."),
+    "credit/flat_group_share": _share("Groups whose rollouts all have the same return, and so no episode credit."),
+    "credit/singleton_share": _share("State clusters that hold a single row, over clusters."),
+    "credit/cluster_size_mean": _metric("Mean number of rows of a state cluster.", "number", "1 or more"),
+    "credit/cluster_size_p90": _metric("90th percentile of the rows of a state cluster.", "number", "1 or more"),
+    "credit/pairs": _count("Unordered pairs of rows that share a state cluster."),
+    "credit/largest_cluster_share": _share("Largest part of its group's rows that one state cluster holds."),
+    "credit/share_singleton": _share("bipace: rows that are alone in their cluster, whose step credit is 0."),
+    "credit/share_contrast": _share("bipace: rows compared with rows of the cluster that took another action."),
+    "credit/share_no_contrast": _share("bipace: rows with company in their cluster, all of which took their action."),
+    "credit/keys_per_cluster": _metric(
+        "bipace: mean number of different action keys in a cluster.", "number", "1 or more"
+    ),
+    "credit/parse_rate": _share("bipace: rows whose response was valid and named an action."),
+    "credit/eps": _metric("bipace: the distance within which hidden states form a cluster.", "number", "0 or more"),
+    "credit/contrast_share": _share("crbc: rows in whose state two or more different actions were taken."),
+    "credit/gate_mean": _share("ecpo: mean over rows of the gate that scales the step credit."),
+    "credit/reachable_share": _share(
+        "graphgpo: states from which a path to a success was observed in their group, over states."
+    ),
+    "credit/distance_max": _metric(
+        "graphgpo: steps to a success from the farthest of those states.", "steps", "0 or more"
+    ),
+    "credit/alone_at_DEPTH": _share("hgpo: rows that share their state and the DEPTH states before it with no other."),
+    "credit/success_share": _share("ibpo: rollouts that solved their task."),
+    "credit/repaired_share": _share("ibpo: rollouts that failed and that a revision repaired."),
+    "credit/repair_mean": _metric("ibpo: mean repair score s of the repaired rollouts.", "number", "0 to 1"),
+    "credit/variance_bound": _metric(
+        "ibpo: if success_share is above this, the bonus lowers the variance within the group.", "number", "0 to 1"
+    ),
+    "credit/masked_share": _share("ibpo: rows that the mask leaves out of the loss."),
+    "credit/batch_std": _metric(
+        "reinforce_pp: the standard deviation that the returns are divided by.", "credit", "above 0"
+    ),
+    # --- time; the laps are collect, revise, score, credit, learn and publish
+    "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
+    "share/LAP": _share("This part of the update's wall time."),
+    # --- validation, one rollout per held-out task
+    "validation/success": _share("Held-out tasks that were solved."),
+    "validation/low": _share("Lower end of the 95 % interval of the success share (Wilson)."),
+    "validation/high": _share("Upper end of the 95 % interval of the success share (Wilson)."),
+    "validation/score": _metric("Mean score that the world gave to a held-out task.", "score", "0 to 1"),
+    "validation/steps": _metric("Mean number of steps on a held-out task.", "steps", "1 or more"),
+    "validation/invalid": _share("Steps whose response broke the format or the grammar of actions."),
+    "validation/success KIND": _share("Held-out tasks of this kind that were solved, such as KIND = depth 2."),
+}
+"""Every number a run logs. A word in capitals stands for any text: `failure/REASON` covers `failure/env_timeout`.
+
+The diagnostics of a user's own estimator are logged as `credit/NAME` and are not listed.
+"""
+
 
 def update_numbers(report: UpdateReport) -> dict[str, float]:
-    """Flat numbers of one update: rollout/, revise/, learn/, credit/, seconds/, share/."""
-    played = trajectories(report.collected.groups)
-    steps = [step for trajectory in played for step in trajectory.steps]
+    """The numbers of one update, by logged name."""
+    rollouts = trajectories(report.collected.groups)
+    steps = [step for trajectory in rollouts for step in trajectory.steps]
     learned, total = report.learned, sum(report.seconds.values())
     numbers = {
-        "rollout/success": float(np.mean([trajectory.success for trajectory in played])),
-        "rollout/score": float(np.mean([trajectory.score for trajectory in played])),
-        "rollout/steps": len(steps) / len(played),
+        "rollout/success": float(np.mean([trajectory.success for trajectory in rollouts])),
+        "rollout/score": float(np.mean([trajectory.score for trajectory in rollouts])),
+        "rollout/steps": len(steps) / len(rollouts),
         "rollout/response_tokens": float(np.mean([len(step.completion.token_ids) for step in steps])),
         "rollout/prompt_tokens": float(np.mean([len(step.completion.prompt_ids) for step in steps])),
-        "rollout/stuck": float(np.mean([trajectory.ending is Ending.STUCK for trajectory in played])),
+        "rollout/stuck": float(np.mean([trajectory.ending is Ending.STUCK for trajectory in rollouts])),
         "rollout/invalid": float(np.mean([not step.valid for step in steps])),
-        "rollout/cut_prompts": float(report.collected.cut_prompts),
-        "rollout/cut_actions": float(report.collected.cut_actions),
-        "rollout/dropped_groups": float(report.collected.dropped_groups),
+        "rollout/cut_prompts": float(report.collected.counts.cut_prompts),
+        "rollout/cut_actions": float(report.collected.counts.cut_actions),
+        "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "learn/loss": learned.loss,
         "learn/policy_loss": learned.policy_loss,
         "learn/kl": learned.kl,
@@ -43,42 +189,41 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
-    numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.failures.items()}
+    numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
     return numbers
 
 
-def revision_numbers(found: Revised) -> dict[str, float]:
-    """Flat numbers of one revision phase, under revise/: counts, and the tokens of all revisions played to their end.
-
-    A prompt's tokens count whole at every turn; an engine's prefix cache computes fewer. Seconds: seconds/revise.
-    """
-    revisions = [(number, one) for number, group in enumerate(found.groups) for one in group.revisions or ()]
-    won = [(number, one.trajectory.sibling) for number, one in revisions if one.trajectory.success]
-    said = [step.completion for _, one in revisions for step in one.trajectory.steps]
+def revision_numbers(revised: Revised) -> dict[str, float]:
+    """The numbers of one revision phase, by logged name. Its wall time is seconds/revise."""
+    revisions = [
+        (number, revision) for number, group in enumerate(revised.groups) for revision in group.revisions or ()
+    ]
+    successes = [(number, revision.trajectory.sibling) for number, revision in revisions if revision.trajectory.success]
+    completions = [step.completion for _, revision in revisions for step in revision.trajectory.steps]
     return {
-        "revise/rollouts": float(found.rollouts),
-        "revise/repaired": float(len(set(won))),
-        "revise/revisions": float(found.asked),
-        "revise/succeeded": float(len(won)),
-        "revise/prompt_tokens": float(sum(len(one.prompt_ids) for one in said)),
-        "revise/response_tokens": float(sum(len(one.token_ids) for one in said)),
-        "revise/cut_prompts": float(found.cut_prompts),
-        **{f"revise/failure/{reason}": float(count) for reason, count in found.failures.items()},
+        "revise/rollouts": float(revised.rollouts),
+        "revise/repaired": float(len(set(successes))),
+        "revise/revisions": float(revised.requested),
+        "revise/succeeded": float(len(successes)),
+        "revise/prompt_tokens": float(sum(len(completion.prompt_ids) for completion in completions)),
+        "revise/response_tokens": float(sum(len(completion.token_ids) for completion in completions)),
+        "revise/cut_prompts": float(revised.counts.cut_prompts),
+        **{f"revise/failure/{reason}": float(count) for reason, count in revised.counts.failures.items()},
     }
 
 
-def evaluation_numbers(found: Evaluation) -> dict[str, float]:
-    """Flat numbers of one validation, under validation/."""
-    low, high = found.overall.interval
+def evaluation_numbers(evaluation: Evaluation) -> dict[str, float]:
+    """The numbers of one validation, by logged name."""
+    low, high = evaluation.overall.interval
     return {
-        "validation/success": found.overall.share,
+        "validation/success": evaluation.overall.share,
         "validation/low": low,
         "validation/high": high,
-        "validation/score": found.mean_score,
-        "validation/steps": found.mean_steps,
-        "validation/invalid": found.invalid_share,
-        **{f"validation/success {kind}": rate.share for kind, rate in found.by_kind.items()},
+        "validation/score": evaluation.mean_score,
+        "validation/steps": evaluation.mean_steps,
+        "validation/invalid": evaluation.invalid_share,
+        **{f"validation/success {kind}": rate.share for kind, rate in evaluation.by_kind.items()},
     }

@@ -1,4 +1,4 @@
-"""A training run: validate, update, checkpoint, log; and go on where another stopped."""
+"""A training run: validate, update, checkpoint, log; and continue where an earlier run stopped."""
 
 import json
 from collections.abc import Callable
@@ -19,61 +19,84 @@ from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.setup.parts import Parts, assembled
-from trainer.setup.preflight import TrainingPlan, estimator_of, plan_training, settings_of
+from trainer.setup.preflight import TrainingPlan, estimator_of, settings_of
 from trainer.step import UpdateReport, publish, update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """Validations by update, in order; 0 is before the first. model: the last checkpoint's Hugging Face folder."""
+    """What a finished run leaves."""
 
     validations: tuple[tuple[int, Evaluation], ...]
+    """(update, evaluation) in order; update 0 is the validation before the first update."""
+
     model: Path
+    """The Hugging Face folder of the last checkpoint."""
 
 
-def train(config: TrainConfig, display: Display) -> RunResult:
-    """Run all updates. Raises ConfigError before any model loads, for whatever can be known by then."""
+def train(plan: TrainingPlan, display: Display) -> RunResult:
+    """Run all updates. Raises ConfigError before any weights load where the model or its prompts do not fit."""
+    config, world = plan.config, plan.world
     output = Path(config.output).absolute()
-    plan = plan_training(config)
     output.mkdir(parents=True, exist_ok=True)
-    if leaked := plan.world.leaked:
+    if world.leaked:
         display.stage(
-            f"this split leaks: {len(leaked)} of {len(plan.world.validation)} validation tasks are trained on"
+            f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
-    with assembled(config, plan.world, display) as parts:
+    with assembled(config, world, display) as parts:
         (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
-        run = _Run(config, output, parts, plan, display)
+        estimator = _resume(plan, parts, display)
+        log = _open_log(plan, output)
         try:
-            return run.all_updates()
+            return TrainingRun(plan, output, parts, estimator, log, display).all_updates()
         finally:
-            run.log.close()
+            log.close()
 
 
-class _Run:
-    """The loop's own state: the estimator as it stands, the log, what was validated."""
+def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
+    """Load the checkpoint's weights, if there is one. Returns the estimator to begin with."""
+    if plan.resumed is None:
+        return plan.estimator
+    folder, state = plan.resumed
+    parts.learner.load(folder / "learner")
+    display.stage(f"resumed after update {state.update} from {folder.name}")
+    return estimator_of(replace(plan.config, estimator=state.estimator))
 
-    def __init__(self, config: TrainConfig, output: Path, parts: Parts, plan: TrainingPlan, display: Display) -> None:
-        self.config, self.output, self.parts, self.display = config, output, parts, display
-        self.estimator = plan.estimator
-        self.done = 0
+
+def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
+    """The run's log; a resumed run continues the one that is there."""
+    resumed_at = tracking = None
+    if plan.resumed is not None:
+        _, state = plan.resumed
+        resumed_at, tracking = state.update, state.tracking
+    settings = settings_of(plan.config)
+    return MetricLog(output, plan.config.log, settings=settings, resumed_at=resumed_at, tracking=tracking)
+
+
+class TrainingRun:
+    """The loop of a run and its state: the last finished update, the estimator after it, the validations so far."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        output: Path,
+        parts: Parts,
+        estimator: Estimator,
+        log: MetricLog,
+        display: Display,
+    ) -> None:
+        self.config, self.output, self.parts, self.log, self.display = plan.config, output, parts, log, display
+        self.estimator, self.finished = estimator, plan.start
         self.validations: list[tuple[int, Evaluation]] = []
-        resumed_at = tracking = None
-        if plan.resumed is not None:
-            folder, state = plan.resumed
-            self.done = resumed_at = state.update
-            tracking = state.tracking
-            self.estimator = estimator_of(replace(config, estimator=state.estimator))
-            parts.learner.load(folder / "learner")
-            display.stage(f"resumed after update {self.done} from {folder.name}")
-        self.log = MetricLog(output, config.log, settings=settings_of(config), resumed_at=resumed_at, tracking=tracking)
 
     def all_updates(self) -> RunResult:
-        publish(self.parts, self.done)
-        if self.done == 0:
-            self._validate(0)
-        model = self.output / checkpoint.FOLDER / f"update-{self.done:06d}" / "model"
-        with self.display.counting("updates", self.config.updates - self.done) as bar:
-            for number in range(self.done + 1, self.config.updates + 1):
+        """Publish the weights, then run every update that is left, with a validation before the first of all."""
+        publish(self.parts, self.finished)
+        if self.finished == 0:
+            self.log.write(0, evaluation_numbers(self._validate(0)))
+        model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
+        with self.display.counting("updates", self.config.updates - self.finished) as bar:
+            for number in range(self.finished + 1, self.config.updates + 1):
                 report = self._update(number)
                 self._log(report)
                 if self._due(number, self.config.checkpoint.every):
@@ -86,7 +109,7 @@ class _Run:
         with self.display.counting(f"rollouts of update {number}", rollouts) as bar:
             report = update(self.parts, self.estimator, number, on_done=_advance(bar.advance))
         self.estimator = report.estimator
-        self.done = number
+        self.finished = number
         return report
 
     def _log(self, report: UpdateReport) -> None:
@@ -112,12 +135,10 @@ class _Run:
             seed=config.seed,
             display=self.display,
         )
-        found = evaluation(collected.groups, parts.world.kind)
-        self.validations.append((number, found))
-        self.display.line(f"[bold]validation after update {number}[/bold]  success {found.overall}")
-        if number == 0:
-            self.log.write(0, evaluation_numbers(found))
-        return found
+        result = evaluation(collected.groups, parts.world.kind)
+        self.validations.append((number, result))
+        self.display.line(f"[bold]validation after update {number}[/bold]  success {result.overall}")
+        return result
 
     def _record(self, report: UpdateReport) -> None:
         if self.config.record == "none":
@@ -141,7 +162,7 @@ class _Run:
 
 
 def _estimator_options(config: TrainConfig, estimator: Estimator) -> dict[str, Any]:
-    """The configured options, with what the estimator calibrated meanwhile."""
+    """The options of the config, with the values that the estimator has calibrated since."""
     return {key: getattr(estimator, key, value) for key, value in config.estimator.items()} | {
         "name": config.estimator["name"]
     }

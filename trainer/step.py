@@ -1,4 +1,4 @@
-"""One update, top to bottom: collect, revise where the estimator asks for it, score, credit, learn, publish, report."""
+"""One update, top to bottom: collect, revise if the estimator needs it, score, credit, learn, publish, report."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from estimators import Advantages, Estimator
-from estimators.base import action_key, calibrated, hidden_layer, needs_revisions, similarity
+from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected
+from rollout.collection import PlayOptions
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
 from trainer.data.columns import rollout_logprobs, step_batch, token_batch, token_mask
+from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets
 from trainer.learner.driver import LearnReport, Scores
@@ -23,49 +24,54 @@ from trainer.setup.parts import Parts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
-    """What one update did. number counts from 1; seconds by lap; estimator: as it stands after the update.
-
-    revised: what the revision phase took, whose groups `collected` has; None where the estimator needs none.
-    """
+    """What one update did."""
 
     number: int
+    """Which update this was, from 1; also the policy version it published."""
     collected: Collected
+    """The rollouts, with their revisions if there was a revision phase."""
     revised: Revised | None
+    """What the revision phase did; None where the estimator needs no revisions."""
     scores: Scores
+    """Log-probs and hidden states of the policy before the update."""
     advantages: Advantages
+    """The credit of every row."""
     learned: LearnReport
+    """What the optimizer steps did."""
     seconds: dict[str, float]
+    """Wall seconds of each lap, by its name."""
     estimator: Estimator
+    """The estimator after the update, with whatever it calibrated."""
 
 
 def update(
     parts: Parts, estimator: Estimator, number: int, on_done: Callable[[Trajectory], None] = lambda _: None
 ) -> UpdateReport:
-    """Train on the tasks of update `number` (from 1). Returns when the engines serve version `number`."""
-    config, watch = parts.config, Stopwatch()
+    """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`."""
+    config, watch, wants = parts.config, Stopwatch(), needs(estimator)
     with watch("collect"):
         collected = _collect(parts, number, on_done)
     revised = None
-    if needs_revisions(estimator):
+    if wants.revisions:
         with watch("revise"):
             revised = _revise(parts, collected, number)
             collected = replace(collected, groups=revised.groups)
-    with watch("collect"):
-        parts.engines.rest()
-    tokens = token_batch(collected.groups)
+    table = RowTable(collected.groups)
+    tokens = token_batch(table)
     with watch("score"):
-        scores = parts.learner.score(tokens, layer=hidden_layer(estimator))
+        parts.engines.sleep()  # until the publish
+        scores = parts.learner.score(tokens, layer=wants.layer)
     with watch("credit"):
         batch = step_batch(
-            collected.groups,
+            table,
             embedding=scores.embedding,
-            action_key=action_key(estimator),
-            similarity=similarity(estimator),
+            action_key=wants.action_key,
+            similarity=wants.similarity,
         )
         estimator = calibrated(estimator, batch)
         advantages = estimator(batch)
     with watch("learn"):
-        targets = _targets(collected, scores, advantages)
+        targets = _targets(table, scores, advantages)
         learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
     with watch("publish"):
         publish(parts, number)
@@ -88,10 +94,12 @@ def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -
         parts.collector.collect(
             tasks,
             group_size=config.group_size,
-            sampling=config.sampling,
-            seed=derive_seed(config.seed, "sampling", number),
-            patience=config.max_idle_turns,
-            on_done=on_done,
+            options=PlayOptions(
+                sampling=config.sampling,
+                seed=derive_seed(config.seed, "sampling", number),
+                max_idle_turns=config.max_idle_turns,
+                on_done=on_done,
+            ),
         )
     )
 
@@ -103,27 +111,28 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
             parts.collector,
             collected.groups,
             config=config.revise,
-            sampling=config.sampling,
-            seed=derive_seed(config.seed, "revisions", number),
-            patience=config.max_idle_turns,
+            options=PlayOptions(
+                sampling=config.sampling,
+                seed=derive_seed(config.seed, "revisions", number),
+                max_idle_turns=config.max_idle_turns,
+            ),
         )
     )
 
 
 def publish(parts: Parts, version: int) -> None:
-    """The learner's weights to every engine, as `version`."""
+    """Hand the learner's weights to every engine, as policy version `version`."""
     published = parts.learner.publish(parts.weights_folder, version)
-    parts.engines.wake()
-    parts.engines.publish(Path(published.path), version)
+    parts.engines.publish(Path(published.path), version, published.checksum)
 
 
-def _targets(collected: Collected, scores: Scores, advantages: Advantages) -> Targets:
+def _targets(table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
     mask = advantages.mask
     return Targets(
         advantage=advantages.value.astype(np.float32),
         row_mask=np.ones(len(advantages.value), np.bool_) if mask is None else mask,
         old_logprobs=scores.logprobs,
         ref_logprobs=scores.ref_logprobs,
-        rollout_logprobs=rollout_logprobs(collected.groups),
-        token_mask=None if mask is None else token_mask(collected.groups),
+        rollout_logprobs=rollout_logprobs(table),
+        token_mask=None if mask is None else token_mask(table),
     )

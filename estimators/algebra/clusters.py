@@ -1,4 +1,4 @@
-"""States that the policy itself holds for alike: greedy clusters of hidden states inside each group (2606.25556)."""
+"""Clusters of similar hidden states inside each group, built in one greedy pass (2606.25556)."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -11,17 +11,24 @@ from estimators.base import StepBatch
 
 Centroid = Literal["mean", "first"]
 
-RESOLUTION = 1e-6  # what a float32 product of unit vectors is off by: closer than this is equal
+RESOLUTION = 1e-6
+"""Error of a product of unit vectors in float32: distances closer than this count as equal."""
 EPS_GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.14, 0.20, 0.28, 0.40)
+"""The radii that `calibrate` tries."""
 SINGLETON_BAR = 0.2
+"""The largest share of singletons among the clusters that `calibrate` accepts."""
 
 
 def cluster(batch: StepBatch, embedding: NDArray[np.float32], eps: float, centroid: Centroid) -> Sets:
-    """The groups cut into clusters of `embedding` [N, D] by cosine distance d(u, v) = 1 - u.v.
+    """The groups cut into clusters of `embedding` [N, D] by cosine distance (BiGPO, 2606.25556).
 
-    One greedy pass per group in the order (trajectory, time): a row joins the nearest centroid if d <= eps (ties: the
-    lowest cluster), else it seeds a cluster. The centroid is the members' mean, re-normalised (reading: the paper says
-    centroid), or with "first" the seed. The result depends on the order only through that pass.
+        d(u, v) = 1 - u.v, for u and v of unit length
+
+    One greedy pass per group, ordered by (trajectory, time). A row joins the cluster with the nearest centroid if
+    d <= eps, the lowest such cluster in a tie; otherwise it starts a new cluster. The centroid is the mean of the
+    members, re-normalised, or with centroid="first" the first member.
+
+    Reading: the paper says "centroid" only.
     """
     label = np.empty(len(batch), dtype=np.int64)
     for rows, gram in _grams(batch, embedding):
@@ -30,36 +37,36 @@ def cluster(batch: StepBatch, embedding: NDArray[np.float32], eps: float, centro
 
 
 def calibrate(batch: StepBatch, embedding: NDArray[np.float32], centroid: Centroid) -> float:
-    """The smallest eps of `EPS_GRID` with at most a fifth of the clusters singletons and no group collapsed.
+    """The smallest eps of `EPS_GRID` where at most a fifth of the clusters are singletons and no group collapses.
 
-    Collapsed: one cluster holds over half of the group. Groups that collapse at the smallest eps already (rollouts of
-    one step all stand in the first state) do not count: no eps could mend them. Where no eps has both, the largest one
-    that collapses nothing more.
+    A group collapses when one cluster holds more than half of its rows. Groups that collapse at the smallest eps do
+    not count, since no eps helps them: rollouts of one step are all in the first state. If no eps meets both
+    conditions, the result is the largest eps at which no further group collapses.
     """
     clusters, singletons, collapsed = np.zeros((3, len(EPS_GRID)), dtype=np.int64)
     for _, gram in _grams(batch, embedding):
-        for at, eps in enumerate(EPS_GRID):
+        for place, eps in enumerate(EPS_GRID):
             size = np.bincount(assign(gram, eps, centroid))
-            clusters[at] += len(size)
-            singletons[at] += np.count_nonzero(size == 1)
-            collapsed[at] += bool(2 * size.max() > len(gram))
+            clusters[place] += len(size)
+            singletons[place] += np.count_nonzero(size == 1)
+            collapsed[place] += bool(2 * size.max() > len(gram))
     allowed = collapsed <= collapsed[0]
     good = np.flatnonzero(allowed & (singletons <= SINGLETON_BAR * clusters))
     return EPS_GRID[int(good[0] if len(good) else np.flatnonzero(allowed)[-1])]
 
 
 def assign(gram: NDArray[np.float32], eps: float, centroid: Centroid) -> NDArray[np.int64]:
-    """Cluster [n] of each of n unit vectors with products `gram` [n, n], numbered in the order of their seeds.
+    """Cluster [n] of each of n unit vectors with products `gram` [n, n], numbered in the order of their first members.
 
-    A row's products with all centroid sums are its Gram row summed by cluster, and a sum's squared length grows by
-    twice such a product plus one: O(n) per row, and no vector is touched again.
+    A row's product with the sum of a cluster's members is its Gram row summed over them, and the sum's squared length
+    grows by twice that product plus one. So a row costs O(n) and the vectors themselves are not needed.
     """
     n = len(gram)
     label = np.zeros(n, dtype=np.int64)
     weight = np.ones(n)  # 1 / length of each cluster's sum
-    squared = [1.0] * n  # its squared length
+    squared = [1.0] * n  # squared length of each cluster's sum
     seeds = np.zeros(n, dtype=np.int64)
-    count = 1  # row 0 seeds cluster 0
+    count = 1  # row 0 starts cluster 0
     for i in range(1, n):
         sums = np.bincount(label[:i], gram[i, :i], count) if centroid == "mean" else gram[i, seeds[:count]]
         best = int((sums * weight[:count]).argmax())
@@ -76,10 +83,10 @@ def assign(gram: NDArray[np.float32], eps: float, centroid: Centroid) -> NDArray
 
 
 def _grams(batch: StepBatch, embedding: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Per group: its rows [n] in the order (trajectory, time), and the products [n, n] of their unit vectors."""
+    """For each group: its rows [n] ordered by (trajectory, time), and the products [n, n] of their unit vectors."""
     for rows in batch.groups.parts():
-        run = bool(np.all(np.diff(rows) == 1))
-        vectors = embedding[rows[0] : rows[-1] + 1] if run else embedding[rows]  # a slice copies nothing
+        contiguous = bool(np.all(np.diff(rows) == 1))
+        vectors = embedding[rows[0] : rows[-1] + 1] if contiguous else embedding[rows]  # a slice copies nothing
         gram = vectors @ vectors.T
         weight = 1.0 / np.sqrt(np.diagonal(gram))  # dividing here spares a copy of all vectors
         gram *= weight

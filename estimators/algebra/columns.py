@@ -1,4 +1,4 @@
-"""Columns at the door: one dtype, one length, no NaN, and the name of the first row that breaks a rule."""
+"""Checks of columns: one dtype, one length, no NaN. An error names the first row that breaks a rule."""
 
 from typing import Any
 
@@ -9,32 +9,33 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 def column(name: str, value: ArrayLike, dtype: DTypeLike, *, rows: int | None, dims: int = 1) -> NDArray[np.generic]:
     """`value` as a read-only array of `dtype` with `dims` axes and `rows` rows (None: any number above zero).
 
-    Another dtype is converted where every value survives the way there and back. Raises ValueError otherwise.
+    Another dtype is converted if every value survives the conversion. Raises ValueError otherwise.
     """
-    given = np.asarray(value)
-    wanted = np.dtype(dtype)
-    if given.ndim != dims:
-        raise ValueError(f"{name} has shape {given.shape}: give it {dims} axes, one entry per environment step first")
-    if rows is None and given.shape[0] == 0:
+    array = np.asarray(value)
+    target = np.dtype(dtype)
+    if array.ndim != dims:
+        raise ValueError(f"{name} has shape {array.shape}: give it {dims} axes, one entry per environment step first")
+    if rows is None and array.shape[0] == 0:
         raise ValueError(f"{name} has no rows: an estimator needs at least one environment step")
-    if rows is not None and given.shape[0] != rows:
+    if rows is not None and array.shape[0] != rows:
         raise ValueError(
-            f"{name} has {given.shape[0]} rows where {rows} are due: give it one entry per environment step"
+            f"{name} has {array.shape[0]} rows where {rows} are due: give it one entry per environment step"
         )
-    result = given if given.dtype == wanted else _converted(name, given, wanted)
+    result = array if array.dtype == target else _converted(name, array, target)
     result = result.view()
     result.flags.writeable = False
     return result
 
 
-def _converted(name: str, given: NDArray[Any], wanted: np.dtype[np.generic]) -> NDArray[np.generic]:
-    if given.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {given.dtype}: give it {wanted} (text becomes codes before it comes here)")
+def _converted(name: str, array: NDArray[Any], target: np.dtype[np.generic]) -> NDArray[np.generic]:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {array.dtype}: give it {target} (turn text into codes first)")
     with np.errstate(invalid="ignore", over="ignore"):  # a value that does not fit is named below
-        result: NDArray[Any] = given.astype(wanted)
-        same = (result.astype(given.dtype) == given) & ((result < 0) == (given < 0))  # uint64 wraps there and back
-    same |= np.isnan(given) & (wanted.kind == "f")  # NaN passes here and is refused as not finite later
-    refuse(name, given, ~same, f"does not fit {wanted} without loss: convert the column before building the batch")
+        result: NDArray[Any] = array.astype(target)
+        # The sign too: a uint64 above the range of int64 comes back unchanged.
+        same = (result.astype(array.dtype) == array) & ((result < 0) == (array < 0))
+    same |= np.isnan(array) & (target.kind == "f")  # NaN passes here and is refused as not finite later
+    refuse(name, array, ~same, f"does not fit {target} without loss: convert the column before building the batch")
     return result
 
 
@@ -52,11 +53,11 @@ def check_finite(name: str, value: NDArray[np.float64]) -> None:
 
 def check_share(name: str, value: NDArray[np.float64]) -> None:
     """Raise ValueError for the first row [N] outside [0, 1]; NaN is outside."""
-    refuse(name, value, ~((value >= 0.0) & (value <= 1.0)), "is not in [0, 1]: it is a share, clip it where it is made")
+    refuse(name, value, ~((value >= 0.0) & (value <= 1.0)), "is not in [0, 1]: clip this share where it is computed")
 
 
 def check_directions(name: str, value: NDArray[np.float32]) -> None:
-    """Raise ValueError for the first row of [N, D] without a direction: NaN, infinite, or of zero length."""
+    """Raise ValueError for the first vector of [N, D] that is NaN, infinite or of zero length."""
     squared = np.einsum("nd,nd->n", value, value)  # one pass without a temporary as large as the embeddings
     bad = ~np.isfinite(squared) | (squared == 0.0)
     if bad.any():
@@ -70,27 +71,27 @@ def check_directions(name: str, value: NDArray[np.float32]) -> None:
 def rollout_order(
     group: NDArray[np.int64], trajectory: NDArray[np.int64], time: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Row numbers [N] in the order (group, trajectory, time).
+    """Row numbers [N] ordered by (group, trajectory, time).
 
-    Raises ValueError where (trajectory, time) occurs twice, times do not run 0..T-1, or a trajectory lies in two
-    groups; the row named is the first offender in the order (trajectory, time).
+    Raises ValueError where (trajectory, time) occurs twice, where times do not run 0..T-1 and where a trajectory lies
+    in two groups. The error names the first such row by (trajectory, time).
     """
     order = np.lexsort((time, trajectory))
-    who, when, where = trajectory[order], time[order], group[order]
+    rollout, step, task = trajectory[order], time[order], group[order]
     same = np.zeros(len(order), dtype=np.bool_)
-    same[1:] = who[1:] == who[:-1]
-    again = same & (np.diff(when, prepend=when[:1]) == 0)
-    _refuse_row(order, again, trajectory, time, "occurs twice: give each rollout its own trajectory id")
+    same[1:] = rollout[1:] == rollout[:-1]
+    repeated = same & (np.diff(step, prepend=step[:1]) == 0)
+    _refuse_row(order, repeated, trajectory, time, "occurs twice: give each rollout its own trajectory id")
     positions = np.arange(len(order))
     expected = positions - np.maximum.accumulate(np.where(same, 0, positions))
     _refuse_row(
-        order, when != expected, trajectory, time, "leaves a gap: times of a trajectory run 0..T-1, none missing"
+        order, step != expected, trajectory, time, "leaves a gap: times of a trajectory run 0..T-1, none missing"
     )
-    moved = same & (np.diff(where, prepend=where[:1]) != 0)
+    elsewhere = same & (np.diff(task, prepend=task[:1]) != 0)
     _refuse_row(
-        order, moved, trajectory, group, "puts the trajectory in a second group: one rollout, one group", "group"
+        order, elsewhere, trajectory, group, "puts the trajectory in a second group: one rollout, one group", "group"
     )
-    return order[np.argsort(where, kind="stable")]
+    return order[np.argsort(task, kind="stable")]
 
 
 def _refuse_row(
@@ -109,10 +110,10 @@ def _refuse_row(
 def check_constant(
     name: str, value: NDArray[np.float64], trajectory: NDArray[np.int64], order: NDArray[np.int64]
 ) -> None:
-    """Raise ValueError for the first row, in `order` [N], whose value differs from the row before of its rollout."""
-    who, what = trajectory[order], value[order]
+    """Raise ValueError for the first row, along `order` [N], whose value differs from its rollout's previous row."""
+    rollout, own = trajectory[order], value[order]
     bad = np.zeros(len(order), dtype=np.bool_)
-    bad[1:] = (who[1:] == who[:-1]) & (what[1:] != what[:-1])
+    bad[1:] = (rollout[1:] == rollout[:-1]) & (own[1:] != own[:-1])
     if bad.any():
         row = int(order[np.flatnonzero(bad)[0]])
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A group's rollouts merged at equal states: ways to a goal and Bellman values there. The one user of scipy."""
+"""Shortest paths and Bellman values on the graph of a group's states. The only file that knows scipy."""
 # pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false
 
@@ -10,7 +10,7 @@ from scipy.sparse.linalg import splu
 
 
 def steps_to(goal: int, source: NDArray[np.int64], target: NDArray[np.int64], nodes: int) -> NDArray[np.float64]:
-    """Steps from each node [nodes] to `goal` along the edges source -> target [E]; inf where there is no way."""
+    """Length of the shortest path from each node [nodes] to `goal` along edges source -> target [E]; inf if none."""
     backwards = csr_array((np.ones(len(source)), (target, source)), shape=(nodes, nodes))
     return np.asarray(dijkstra(backwards, indices=goal, unweighted=True), dtype=np.float64)
 
@@ -18,7 +18,14 @@ def steps_to(goal: int, source: NDArray[np.int64], target: NDArray[np.int64], no
 def fixed_point(
     weight: NDArray[np.float64], source: NDArray[np.int64], target: NDArray[np.int64], gain: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """V [S] with V = W V + gain, W the sum of `weight` [E] at (source, target); W's rows sum to less than 1 or leak."""
+    """The solution V [S] of a Bellman equation:
+
+    V = W V + gain
+
+    W       sum of `weight` [E] at (source, target); from every state some path of edges must lead to a row of W
+            that sums to less than 1, or the solution is not unique
+    gain    float64 [S]
+    """
     states = len(gain)
     moves = csc_array((weight, (source, target)), shape=(states, states))
     return np.asarray(splu(csc_array(eye_array(states) - moves)).solve(gain), dtype=np.float64)

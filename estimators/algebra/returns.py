@@ -1,32 +1,39 @@
-"""Returns: of the whole episode, and to go from each step, with the penalty for invalid responses in either place."""
+"""Returns of a whole episode and returns to go from a step, with the penalty for invalid responses in either place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.algebra.sets import Lone, Moments, Norm, moments
+from estimators.algebra.sets import Moments, Norm, Singleton, moments
 from estimators.base import StepBatch
-from estimators.options import EpisodeStats, Penalty
+
+EpisodeStats = Literal["trajectory", "row"]
+Penalty = Literal["return", "row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EpisodeReturns:
-    """R of each rollout, float64 [M], and of each row, float64 [N] (its rollout's, less its own row penalty)."""
+    """The undiscounted return R, by rollout and by row."""
 
     rollout: NDArray[np.float64]
+    """float64 [M]. R of each rollout."""
     row: NDArray[np.float64]
+    """float64 [N]. R of each row's rollout; with penalty="row", less the row's own penalty."""
 
 
 def rewards(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
-    """The step's reward [N]; with penalty="return" an invalid response costs `invalid_penalty` here."""
+    """The reward of each step [N]; with penalty="return" less `invalid_penalty` where the response is invalid."""
     return batch.reward - _cost(batch, invalid_penalty) if penalty == "return" else batch.reward
 
 
 def row_penalty(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
-    """What a row's own R and G lose [N] after returns are computed; 0 unless penalty="row" (the public GiGPO code)."""
+    """What is taken off a row's own R and G [N] after returns are computed: 0 unless penalty="row".
+
+    The public GiGPO code does it so.
+    """
     return _cost(batch, invalid_penalty) if penalty == "row" else np.zeros(len(batch))
 
 
@@ -35,7 +42,10 @@ def _cost(batch: StepBatch, invalid_penalty: float) -> NDArray[np.float64]:
 
 
 def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> EpisodeReturns:
-    """R = sum of rewards, undiscounted (2505.10978 sec. 3)."""
+    """The return of each rollout and row (2505.10978 sec. 3):
+
+    R = sum_t r_t, undiscounted
+    """
     rollout = batch.rollouts.sum(rewards(batch, penalty, invalid_penalty))
     row = rollout[batch.rollouts.label]
     own = row - _cost(batch, invalid_penalty) if penalty == "row" else row
@@ -43,26 +53,31 @@ def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) 
 
 
 def outcomes(batch: StepBatch) -> NDArray[np.float64]:
-    """What the environment paid over each rollout [M], penalties left out."""
+    """Sum of the environment's rewards over each rollout [M], without penalties."""
     return batch.rollouts.sum(batch.reward)
 
 
 def succeeded(batch: StepBatch, success_reward: float) -> NDArray[np.bool_]:
-    """Whether the environment paid each rollout [M] the reward of a success, but for rounding."""
+    """Whether each rollout's outcome [M] is at least `success_reward`, up to rounding (relative 1e-9)."""
     return outcomes(batch) >= success_reward * (1.0 - 1e-9)
 
 
 def returns_to_go(batch: StepBatch, gamma: float, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
-    """G_t = r_t + gamma * G_{t+1} [N] (2505.10978 eq. 5)."""
+    """The discounted return to go [N] (2505.10978 eq. 5):
+
+    G_t = r_t + gamma * G_{t+1}
+    """
     future = discounted(batch, rewards(batch, penalty, invalid_penalty), gamma)
     return future - _cost(batch, invalid_penalty) if penalty == "row" else future
 
 
 def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
-    """Sum of gamma^k * value_{t+k} [N] over the rest of each rollout.
+    """Discounted sum [N] over the rest of each rollout:
 
-    By doubling: after pass k a row holds the first 2^k terms of its sum, so a rollout of T steps takes log2(T) passes
-    over the columns and no loop over rows or time.
+        S_t = sum_k gamma^k * value_{t+k}
+
+    Computed by doubling: after pass k a row holds the first 2^k terms of its sum. A rollout of T steps takes log2(T)
+    passes over the columns, without a loop over rows or time.
     """
     total = value[batch.rollouts.order]
     weight = gamma
@@ -75,7 +90,10 @@ def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> ND
 
 
 def least_to_come(batch: StepBatch, value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Minimum of value_u [N] over u >= t of each rollout, by the same doubling."""
+    """Minimum [N] over the rest of each rollout, by the same doubling:
+
+    L_t = min_{u >= t} value_u
+    """
     least = value[batch.rollouts.order]
     for reach, within in _doubling(batch):
         least[:-reach] = np.where(within, np.minimum(least[:-reach], least[reach:]), least[:-reach])
@@ -83,7 +101,7 @@ def least_to_come(batch: StepBatch, value: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def at_next(batch: StepBatch, value: NDArray[Any], end: Any) -> NDArray[Any]:
-    """`value` [N] one step later in the same rollout, `end` (a number or [N]) at its last step."""
+    """`value` [N] one step later in the same rollout; `end`, a number or [N], at its last step."""
     sets = batch.rollouts
     later = np.roll(value[sets.order], -1)
     last = sets.start + sets.size - 1
@@ -92,7 +110,7 @@ def at_next(batch: StepBatch, value: NDArray[Any], end: Any) -> NDArray[Any]:
 
 
 def at_previous(batch: StepBatch, value: NDArray[Any], start: Any) -> NDArray[Any]:
-    """`value` [N] one step earlier in the same rollout, the number `start` at its first step."""
+    """`value` [N] one step earlier in the same rollout; the number `start` at its first step."""
     sets = batch.rollouts
     earlier = np.roll(value[sets.order], 1)
     earlier[sets.start] = start
@@ -100,7 +118,7 @@ def at_previous(batch: StepBatch, value: NDArray[Any], start: Any) -> NDArray[An
 
 
 def _doubling(batch: StepBatch) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """(reach, whether the place `reach` later in rollout order is of the same rollout [N - reach]), reach 1, 2, 4..."""
+    """For reach = 1, 2, 4...: reach, and whether the row `reach` places later is in the same rollout [N - reach]."""
     sets = batch.rollouts
     after = (sets.size[sets.label] - 1 - batch.time)[sets.order]  # steps of the rollout still to come
     longest = sets.size.max()
@@ -117,25 +135,29 @@ def _by_row(batch: StepBatch, ordered: NDArray[Any]) -> NDArray[Any]:
 
 
 def group_moments(
-    batch: StepBatch, returns: EpisodeReturns, norm: Norm, episode_stats: EpisodeStats, lone: Lone = "zero"
+    batch: StepBatch,
+    returns: EpisodeReturns,
+    norm: Norm,
+    episode_stats: EpisodeStats,
+    singleton: Singleton = "zero",
 ) -> Moments:
-    """Moments of R per group: each rollout counted once ("trajectory", the papers) or once per step row ("row").
+    """Moments of R per group. "trajectory" counts each rollout once (the papers), "row" once per step row.
 
-    With "trajectory" a row penalty shifts the row's own R and stays out of the statistics (reading: a rollout has one
-    R).
+    Reading: with "trajectory" a row penalty shifts the row's own R and stays out of the statistics, since a rollout
+    has one R.
     """
     if episode_stats == "trajectory":
-        return moments(batch.siblings, returns.rollout, norm, lone=lone)
-    return row_moments(batch, returns.row, norm, lone)
+        return moments(batch.siblings, returns.rollout, norm, singleton=singleton)
+    return row_moments(batch, returns.row, norm, singleton)
 
 
-def row_moments(batch: StepBatch, value: NDArray[np.float64], norm: Norm, lone: Lone = "zero") -> Moments:
-    """Moments of `value` [N] per group, every step row counted.
+def row_moments(batch: StepBatch, value: NDArray[np.float64], norm: Norm, singleton: Singleton = "zero") -> Moments:
+    """Moments of `value` [N] per group, counting every step row.
 
-    A group of one rollout has nothing to be compared with, so it has no signal; the public code (lone="raw") looks at
-    the number of rows alone.
+    A group of one rollout has no signal, since there is nothing to compare it with. The public code (singleton="raw")
+    looks at the number of rows only.
     """
-    by_row = moments(batch.groups, value, norm, lone=lone)
-    if lone == "raw":
+    by_row = moments(batch.groups, value, norm, singleton=singleton)
+    if singleton == "raw":
         return by_row
     return Moments(mean=by_row.mean, scale=by_row.scale, signal=by_row.signal & (batch.siblings.size > 1))

@@ -1,4 +1,4 @@
-"""Rows cut into disjoint sets (groups, rollouts, anchor states, clusters) and the statistics of each set."""
+"""Rows cut into disjoint sets (groups, rollouts, anchor groups, clusters) and the statistics of each set."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Norm = Literal["mean", "mean_std"]
-Lone = Literal["zero", "raw"]
+Singleton = Literal["zero", "raw"]
 
-STD_FLOOR = 1e-6  # added to every standard deviation, as in 2505.10978's public code
-NO_SPREAD = 1e-6  # relative spread below which a set carries no signal
+STD_FLOOR = 1e-6
+"""Added to every standard deviation, as in the public code of 2505.10978."""
+NO_SPREAD = 1e-6
+"""Relative spread below which a set carries no signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,15 +21,16 @@ class Sets:
     """N rows cut into S disjoint sets.
 
     Sums run along `order`, so they do not depend on the order in which the rows came, to the last bit.
-
-    order: int64 [N], row numbers set by set.  label: int64 [N], the set of each row, 0..S-1.
-    start: int64 [S], where each set begins in `order`.  size: int64 [S].
     """
 
     order: NDArray[np.int64]
+    """int64 [N]. Row numbers, set by set."""
     label: NDArray[np.int64]
+    """int64 [N]. The set of each row, 0..S-1."""
     start: NDArray[np.int64]
+    """int64 [S]. Where each set begins in `order`."""
     size: NDArray[np.int64]
+    """int64 [S]. Rows of each set, at least 1."""
 
     def split(self, key: NDArray[np.int64]) -> "Sets":
         """Each set cut further into rows of equal `key` [N]; inside a part the order stays."""
@@ -53,7 +56,7 @@ class Sets:
 
 
 def narrow(key: NDArray[np.int64]) -> NDArray[np.int64] | NDArray[np.int16]:
-    """The same keys [N] in 16 bits where they fit: a stable sort of those is a radix sort, three times as fast."""
+    """The same keys [N], in 16 bits where they fit: a stable sort of 16 bits is a radix sort, three times as fast."""
     fits = key.min() >= -(2**15) and key.max() < 2**15
     return key.astype(np.int16) if fits else key
 
@@ -66,7 +69,7 @@ def changes(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def cut(order: NDArray[np.int64], begins: NDArray[np.bool_]) -> Sets:
-    """Sets from rows in `order` [N] and where along it a set begins [N]; the first entry must."""
+    """Sets of the rows in `order` [N]. `begins` [N] is True where a set begins; its first entry must be True."""
     start = np.flatnonzero(begins)
     size = np.diff(start, append=len(order))
     label = np.empty_like(order)
@@ -76,56 +79,67 @@ def cut(order: NDArray[np.int64], begins: NDArray[np.bool_]) -> Sets:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Moments:
-    """Per set: mean float64 [S], scale float64 [S] (what a deviation is divided by), signal bool [S]."""
+    """Mean and scale of each of S sets, and which sets have anything to tell."""
 
     mean: NDArray[np.float64]
+    """float64 [S]."""
     scale: NDArray[np.float64]
+    """float64 [S]. What a deviation from the mean is divided by."""
     signal: NDArray[np.bool_]
+    """bool [S]. False where every advantage of the set is exactly 0."""
 
 
-def moments(sets: Sets, value: NDArray[np.float64], norm: Norm, *, ddof: int = 1, lone: Lone = "zero") -> Moments:
-    """Mean and scale of `value` [N] over each set: std + 1e-6 for "mean_std", 1 for "mean".
+def moments(
+    sets: Sets, value: NDArray[np.float64], norm: Norm, *, ddof: int = 1, singleton: Singleton = "zero"
+) -> Moments:
+    """Mean and scale of `value` [N] over each set.
 
-    A set of one, or with max - min below 1e-6 * max(1, |mean|), has no signal: its advantages are exactly 0. Without
-    the rule rounding alone is standardised to order 1 (23 equal returns of 9.025 in float32: 0.65). lone="raw" lets
-    the value of a set of one through as it is, as the public GiGPO code does.
+        scale = std + 1e-6    norm="mean_std", with n - ddof in the variance
+        scale = 1             norm="mean"
+
+    No signal:
+        a set of one row; with singleton="raw" its value passes as it is (mean 0, scale 1), as in the public GiGPO code.
+        a set with max - min < 1e-6 * max(1, |mean|). Without this rule rounding alone is standardised to order 1:
+        23 equal returns of 9.025 give 0.65 in float32.
     """
     ordered = value[sets.order]  # read once: a gather costs more than a sum
     mean = np.add.reduceat(ordered, sets.start) / sets.size
     spread = np.maximum.reduceat(ordered, sets.start) - np.minimum.reduceat(ordered, sets.start)
-    alone = sets.size == 1
-    signal = ~alone & (spread >= NO_SPREAD * np.maximum(1.0, np.abs(mean)))
+    single = sets.size == 1
+    signal = ~single & (spread >= NO_SPREAD * np.maximum(1.0, np.abs(mean)))
     scale = np.ones_like(mean)
     if norm == "mean_std":
         deviation = ordered - np.repeat(mean, sets.size)
         variance = np.add.reduceat(deviation * deviation, sets.start) / np.maximum(sets.size - ddof, 1)
-        scale = np.where(alone, 1.0, np.sqrt(variance) + STD_FLOOR)
-    if lone == "raw":
-        return Moments(mean=np.where(alone, 0.0, mean), scale=scale, signal=signal | alone)
+        scale = np.where(single, 1.0, np.sqrt(variance) + STD_FLOOR)
+    if singleton == "raw":
+        return Moments(mean=np.where(single, 0.0, mean), scale=scale, signal=signal | single)
     return Moments(mean=mean, scale=scale, signal=signal)
 
 
 def relative(value: NDArray[np.float64], label: NDArray[np.int64], of: Moments) -> NDArray[np.float64]:
-    """(value - mean) / scale [N] of each row's set, exactly 0 where the set has no signal."""
+    """(value - mean) / scale [N] in the set `label` [N] of each row; exactly 0 where the set has no signal."""
     divisor = np.where(of.signal, of.scale, np.inf)  # what is finite over infinity is 0
     return (value - of.mean[label]) / divisor[label]
 
 
 def size_report(sets: Sets, groups: Sets) -> dict[str, float]:
-    """Sizes of clusters inside groups, to hold against 2606.25556 table L.3.
+    """Sizes of the sets inside their groups, to compare with table L.3 of 2606.25556.
 
-    singleton_share: clusters of one over clusters (the paper's row share of singletons is `share_singleton`).
-    cluster_size_mean, cluster_size_p90: over clusters.  pairs: unordered pairs of rows that share a cluster.
-    largest_cluster_share: the most that one cluster holds of its group's rows.
+    singleton_share          singletons over sets (the share of rows in singletons is BiPACE's `share_singleton`)
+    cluster_size_mean        mean size over sets
+    cluster_size_p90         90th percentile of the size over sets
+    pairs                    unordered pairs of rows that share a set
+    largest_cluster_share    the largest share that one set has of its group's rows
     """
     size = sets.size
     ordered = np.sort(size)
-    at = 0.9 * (len(size) - 1)  # by hand: np.percentile takes as long as all the statistics of an anchor term
-    below, above = ordered[int(at)], ordered[math.ceil(at)]
+    position = 0.9 * (len(size) - 1)  # by hand: np.percentile takes as long as all the statistics of an anchor term
+    below, above = ordered[int(position)], ordered[math.ceil(position)]
     return {
         "singleton_share": float((size == 1).mean()),
         "cluster_size_mean": float(size.mean()),
-        "cluster_size_p90": float(below + (at - int(at)) * (above - below)),
+        "cluster_size_p90": float(below + (position - int(position)) * (above - below)),
         "pairs": float((size * (size - 1) // 2).sum()),
         "largest_cluster_share": float((size / groups.size[groups.label[sets.firsts()]]).max()),
     }

@@ -1,7 +1,9 @@
-"""Time of every estimator against its formula in plain loops, and against the public GiGPO code's way, in one run.
+"""Times every estimator, its formula in plain loops and a re-creation of the public GiGPO code, in one run.
 
-python -m scripts.bench.estimators [rows ...]   (682 2116 5596 19769 unless given; then BiPACE with 6,400 vectors)
-Every loop's answer is held against the fast one before its time counts. Last line: JSON.
+python -m scripts.bench.estimators [rows ...]   (default 682 2116 5596 19769; then BiPACE with 6,400 vectors)
+
+A loop's time counts only if its result equals the estimator's. An estimator without a loop is timed alone. The last
+line is JSON.
 """
 
 import json
@@ -24,7 +26,7 @@ SETTINGS = {"bipace": {"eps": 0.0}}  # on one-hot states eps 0 finds the states
 
 
 def make_batch(rows, seed=0, vectors=None):
-    """Groups of 8 rollouts of many lengths; some states come up in most of a group's rollouts, a tail of them once."""
+    """Groups of 8 rollouts of various lengths. Some states occur in most rollouts of a group, many only once."""
     rng = np.random.default_rng(seed)
     groups = 64 if rows > 10_000 else 16
     lengths = 1 + rng.multinomial(rows - 8 * groups, rng.dirichlet(np.full(8 * groups, 6.0)))
@@ -49,13 +51,13 @@ def make_batch(rows, seed=0, vectors=None):
 
 
 def hidden(rng, group, state, width=3584):
-    """Vectors [N, width] around one direction per group and state, about 0.02 from it."""
+    """Vectors [N, width] at a cosine distance of about 0.02 from one direction per group and state."""
     centre = rng.standard_normal((group.max() + 1, 200, width), dtype=np.float32)
     return centre[group, state] + 0.2 * rng.standard_normal((len(state), width), dtype=np.float32)
 
 
 def public_columns(batch):
-    """What the public code is handed: ids and observations as strings in object arrays, a rollout's sum on each row."""
+    """The inputs of the public code: ids and observations as strings in object arrays, a rollout's sum on each row."""
 
     def named(sets):
         return np.array([str(uuid4()) for _ in sets.size], dtype=object)[sets.label]
@@ -65,9 +67,9 @@ def public_columns(batch):
     return named(batch.groups), named(batch.rollouts), texts, total, batch.reward, batch.invalid
 
 
-def public_gigpo(uid, who, texts, total, reward, invalid):
-    """Row by row: penalties, a list of scores per uid, a uuid a state; floats stand for the public code's tensors."""
-    score, step = total.copy(), _public_returns(who, reward)
+def public_gigpo(uid, trajectory, texts, total, reward, invalid):
+    """The public code's algorithm row by row, floats for its tensors: a list of scores per uid, a uuid per state."""
+    score, step = total.copy(), _public_returns(trajectory, reward)
     for i in range(len(score)):
         score[i] -= 0.1 * invalid[i]
         step[i] -= 0.1 * invalid[i]
@@ -83,18 +85,18 @@ def public_gigpo(uid, who, texts, total, reward, invalid):
     return _by_list(score, uid) + _by_list(step, anchor)
 
 
-def _public_returns(who, reward):
-    """The batch is scanned once per rollout to walk back along it, and once per row to find the row's place in it."""
+def _public_returns(trajectory, reward):
+    """Returns to go, by scanning the batch once per rollout and once per row, as the public code does."""
     future = {}
-    for rollout in np.unique(who):
+    for rollout in np.unique(trajectory):
         running, backwards = 0.0, []
-        for i in np.where(who == rollout)[0][::-1]:
+        for i in np.where(trajectory == rollout)[0][::-1]:
             running = reward[i] + 0.95 * running
             backwards.append(running)
         future[rollout] = backwards[::-1]
-    result = np.zeros(len(who))
-    for i, rollout in enumerate(who):
-        inside = np.where(who == rollout)[0]
+    result = np.zeros(len(trajectory))
+    for i, rollout in enumerate(trajectory):
+        inside = np.where(trajectory == rollout)[0]
         result[i] = future[rollout][np.where(inside == i)[0][0]]
     return result
 
@@ -111,47 +113,50 @@ def _by_list(score, index):
 
 
 def best(call: Callable[[], T], times: int) -> tuple[float, T]:
-    """(seconds of the fastest of 1 + `times` calls, the answer)."""
-    begun = perf_counter()
-    answer = call()
-    seconds = perf_counter() - begun
+    """(seconds of the fastest of 1 + `times` calls, the result)."""
+    start = perf_counter()
+    result = call()
+    seconds = perf_counter() - start
     for _ in range(times):
-        begun = perf_counter()
+        start = perf_counter()
         call()
-        seconds = min(seconds, perf_counter() - begun)
-    return seconds, answer
+        seconds = min(seconds, perf_counter() - start)
+    return seconds, result
 
 
 def compare(rows):
-    """Print one line per estimator at this size; {name: times faster than the public way}."""
+    """Print one line per estimator at this size. Returns how many times faster gigpo is than the public code."""
     batch = make_batch(rows)
     sizes = build("gigpo")(batch).diagnostics
     print(f"{rows} rows, {len(batch.rollouts.size)} rollouts; states: {sizes['singleton_share']:.0%} seen once, mean "
           f"{sizes['cluster_size_mean']:.1f}, P90 {sizes['cluster_size_p90']:.0f}")  # fmt: skip
-    columns = public_columns(batch)
-    public_s, public = best(lambda: public_gigpo(*columns), min(4, 10_000 // rows))
     loops = Loops(batch)
-    speedup = {}
     for name in sorted(ESTIMATORS):
-        made = build(name, **SETTINGS.get(name, {}))
-        fast_s, fast = best(lambda made=made: made(batch).value, 20)
-        slow_s, slow = best(getattr(loops, name), 1)
-        np.testing.assert_allclose(fast, slow, rtol=1e-6, atol=1e-6)
-        line = f"  {name:12} {1e3 * fast_s:9.2f} ms   loops x{slow_s / fast_s:6.0f}"
-        if name == "gigpo":
-            compat = build("gigpo", episode_stats="row", penalty="row", lone="raw")
-            fast_s, fast = best(lambda compat=compat: compat(batch).value, 20)
-            np.testing.assert_allclose(fast, public, rtol=1e-6, atol=1e-6)
-            speedup[name] = public_s / fast_s
-            line += (
-                f"   public way x{speedup[name]:5.0f} ({1e3 * public_s:.0f} ms, compat preset {1e3 * fast_s:.2f} ms)"
-            )
+        estimator = build(name, **SETTINGS.get(name, {}))
+        fast_s, fast = best(lambda estimator=estimator: estimator(batch).value, 20)
+        line = f"  {name:12} {1e3 * fast_s:9.2f} ms"
+        if hasattr(loops, name):
+            slow_s, slow = best(getattr(loops, name), 1)
+            np.testing.assert_allclose(fast, slow, rtol=1e-6, atol=1e-6)
+            line += f"   loops x{slow_s / fast_s:6.0f}"
         print(line)
+    return against_public(batch)
+
+
+def against_public(batch):
+    """Print the time of the public code's algorithm. Returns how many times faster gigpo is."""
+    columns = public_columns(batch)
+    public_s, public = best(lambda: public_gigpo(*columns), min(4, 10_000 // len(batch)))
+    compat = build("gigpo", episode_stats="row", penalty="row", singleton="raw")
+    compat_s, value = best(lambda: compat(batch).value, 20)
+    np.testing.assert_allclose(value, public, rtol=1e-6, atol=1e-6)
+    speedup = public_s / compat_s
+    print(f"  public code  {1e3 * public_s:9.2f} ms   compat preset {1e3 * compat_s:.2f} ms, x{speedup:.0f}")
     return speedup
 
 
 def slow_clusters(batch, eps):
-    """BiGPO one row at a time: a product of the row with every centroid, the centroid re-made when it gains a row."""
+    """BiGPO one row at a time: the row times every centroid, and a new centroid for the cluster that gains the row."""
     label = np.zeros(len(batch), np.int64)
     unit = batch.embedding / np.linalg.norm(batch.embedding, axis=1, keepdims=True)
     for rows in batch.groups.parts():
@@ -171,7 +176,7 @@ def slow_clusters(batch, eps):
 
 
 def main(sizes):
-    gigpo = {rows: compare(rows)["gigpo"] for rows in sizes}
+    gigpo = {rows: compare(rows) for rows in sizes}
     batch = make_batch(6400, vectors=hidden)
     bipace = build("bipace", eps=0.05)
     fast_s, _ = best(lambda: bipace(batch), 5)

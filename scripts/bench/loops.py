@@ -1,4 +1,4 @@
-"""The formulas of the estimators over dicts and lists, one row after the other: what their bench holds them against."""
+"""The formulas of the estimators in plain loops over dicts and lists, to compare their speed with."""
 
 from collections import defaultdict, deque
 from collections.abc import Hashable
@@ -7,45 +7,50 @@ import numpy as np
 
 
 class Loops:
-    """One method per estimator, with the options of its preset; rewards carry the invalid penalty."""
+    """One public method per estimator, named like it: its credit [N] with the paper's options.
+
+    A method of `ESTIMATORS` without a loop here is timed alone. Rewards include the invalid penalty.
+    """
 
     def __init__(self, batch):
         self.n = range(len(batch))
         column = {name: getattr(batch, name).tolist() for name in ("group", "trajectory", "time", "state", "action")}
         self.group, self.trajectory, self.state = column["group"], column["trajectory"], column["state"]
-        self.paid = batch.reward.tolist()
-        self.reward = [r - 0.1 * bad for r, bad in zip(self.paid, batch.invalid.tolist(), strict=True)]
-        place = {(who, when): i for i, (who, when) in enumerate(zip(self.trajectory, column["time"], strict=True))}
+        self.env_reward = batch.reward.tolist()
+        self.reward = [r - 0.1 * bad for r, bad in zip(self.env_reward, batch.invalid.tolist(), strict=True)]
+        place = {
+            (rollout, step): i for i, (rollout, step) in enumerate(zip(self.trajectory, column["time"], strict=True))
+        }
         self.next = [place.get((w, t + 1)) for w, t in zip(self.trajectory, column["time"], strict=True)]
         self.before = [place.get((w, t - 1)) for w, t in zip(self.trajectory, column["time"], strict=True)]
         self.backwards = sorted(self.n, key=column["time"].__getitem__, reverse=True)
         self.node = list(zip(self.group, self.state, strict=True))
         self.act = list(zip(self.node, column["action"], strict=True))
-        self.whole = self.total(self.reward)
-        self.won = self.total(self.paid)
+        self.whole = self._total(self.reward)
+        self.outcome = self._total(self.env_reward)
 
-    def total(self, value):
+    def _total(self, value):
         sums = defaultdict(float)
         for i in self.n:
             sums[self.trajectory[i]] += value[i]
-        return [sums[who] for who in self.trajectory]
+        return [sums[rollout] for rollout in self.trajectory]
 
-    def future(self, value, gamma):
+    def _future(self, value, gamma):
         result = [0.0] * len(value)
         for i in self.backwards:
             j = self.next[i]
             result[i] = value[i] + (gamma * result[j] if j is not None else 0.0)
         return result
 
-    def mean(self, value, key):
+    def _mean(self, value, key):
         sets = defaultdict(list)
         for i in self.n:
             sets[key[i]].append(value[i])
         means = {k: sum(v) / len(v) for k, v in sets.items()}
         return [means[k] for k in key]
 
-    def standard(self, value, key, ddof=1, once=None):
-        """(value - mean) / std in sets of equal key; `once` counts one value per entry of it."""
+    def _standard(self, value, key, ddof=1, once=None):
+        """(value - mean) / std in sets of equal key; rows of equal `once` count once in the statistics."""
         sets = defaultdict(dict)
         for i in self.n:
             sets[key[i]][i if once is None else once[i]] = value[i]
@@ -62,7 +67,7 @@ class Loops:
         ]
 
     def grpo(self):
-        return np.array(self.standard(self.whole, self.group, once=self.trajectory))
+        return np.array(self._standard(self.whole, self.group, once=self.trajectory))
 
     def rloo(self):
         others = defaultdict(dict)
@@ -71,70 +76,70 @@ class Loops:
         return np.array([r - (sum(others[g].values()) - r) / 7 for r, g in zip(self.whole, self.group, strict=True)])
 
     def reinforce_pp(self):
-        return np.array(self.standard(self.whole, [0] * len(self.whole), once=self.trajectory))
+        return np.array(self._standard(self.whole, [0] * len(self.whole), once=self.trajectory))
 
     def gigpo(self):
-        return self.grpo() + self.standard(self.future(self.reward, 0.95), self.node)
+        return self.grpo() + self._standard(self._future(self.reward, 0.95), self.node)
 
     def hgpo(self):
-        future, context, result = self.future(self.reward, 0.95), list(self.node), np.zeros(len(self.n))
+        future, context, result = self._future(self.reward, 0.95), list(self.node), np.zeros(len(self.n))
         for k in range(3):
-            result += (k + 1) / 6 * np.array(self.standard(future, context, ddof=0))
-            context = [(context[i], None if (j := self.back(i, k + 1)) is None else self.state[j]) for i in self.n]
+            result += (k + 1) / 6 * np.array(self._standard(future, context, ddof=0))
+            context = [(context[i], None if (j := self._back(i, k + 1)) is None else self.state[j]) for i in self.n]
         return result
 
-    def back(self, i, steps):
+    def _back(self, i, steps):
         for _ in range(steps):
             i = None if i is None else self.before[i]
         return i
 
-    def after(self, value):
+    def _after(self, value):
         return [0.0 if j is None else value[j] for j in self.next]
 
-    def values(self, gamma):
-        return self.mean(self.future(self.reward, gamma), self.node)
+    def _values(self, gamma):
+        return self._mean(self._future(self.reward, gamma), self.node)
 
     def g2po(self):
-        value = [0.95 * v for v in self.values(0.95)]
-        ahead = [r + v for r, v in zip(self.reward, self.after(value), strict=True)]
+        value = [0.95 * v for v in self._values(0.95)]
+        ahead = [r + v for r, v in zip(self.reward, self._after(value), strict=True)]
         gain = [q - v for q, v in zip(ahead, value, strict=True)]
-        return self.grpo() + self.standard(ahead, self.node) + self.standard(gain, self.group)
+        return self.grpo() + self._standard(ahead, self.node) + self._standard(gain, self.group)
 
     def gagpo(self):
-        value = self.values(0.95)
-        delta = [r + 0.95 * b - a for r, a, b in zip(self.reward, value, self.after(value), strict=True)]
-        return np.array(self.standard(self.future(delta, 0.95 * 0.95), self.group))
+        value = self._values(0.95)
+        delta = [r + 0.95 * b - a for r, a, b in zip(self.reward, value, self._after(value), strict=True)]
+        return np.array(self._standard(self._future(delta, 0.95 * 0.95), self.group))
 
     def ecpo(self):
-        future = self.future(self.reward, 0.95)
-        state, action = self.mean(future, self.node), self.mean(future, self.act)
+        future = self._future(self.reward, 0.95)
+        state, action = self._mean(future, self.node), self._mean(future, self.act)
         taken, seen = defaultdict(int), defaultdict(int)
         for node, key in zip(self.node, self.act, strict=True):
             seen[node] += 1
             taken[key] += 1
-        between = self.mean([(q - v) ** 2 for q, v in zip(action, state, strict=True)], self.node)
-        within = self.mean([(g - q) ** 2 for g, q in zip(future, action, strict=True)], self.node)
+        between = self._mean([(q - v) ** 2 for q, v in zip(action, state, strict=True)], self.node)
+        within = self._mean([(g - q) ** 2 for g, q in zip(future, action, strict=True)], self.node)
         share = [b / (b + w) if b + w > 0 else 0.0 for b, w in zip(between, within, strict=True)]
         gate = [np.tanh(seen[node] / 2.0) * part for node, part in zip(self.node, share, strict=True)]
         contrast = [
             (q - v) * taken[key] / (taken[key] + 2.0) for q, v, key in zip(action, state, self.act, strict=True)
         ]
-        return self.grpo() + [c * g / s for c, g, s in zip(contrast, gate, self.scale(future), strict=True)]
+        return self.grpo() + [c * g / s for c, g, s in zip(contrast, gate, self._scale(future), strict=True)]
 
-    def scale(self, value):
-        """What `standard` divides by in each row's state; infinite where it gives 0."""
+    def _scale(self, value):
+        """The divisor of `_standard` in each row's state; infinite where its result is 0."""
         sets = defaultdict(list)
         for i in self.n:
             sets[self.node[i]].append(value[i])
         std = {}
         for key, v in sets.items():
-            silent = len(v) == 1 or max(v) - min(v) < 1e-6 * max(1.0, abs(sum(v) / len(v)))
-            std[key] = float("inf") if silent else np.std(v, ddof=1) + 1e-6
+            flat = len(v) == 1 or max(v) - min(v) < 1e-6 * max(1.0, abs(sum(v) / len(v)))
+            std[key] = float("inf") if flat else np.std(v, ddof=1) + 1e-6
         return [std[key] for key in self.node]
 
     def bipace(self):
-        future = self.future(self.reward, 0.95)
-        state, action = self.mean(future, self.node), self.mean(future, self.act)
+        future = self._future(self.reward, 0.95)
+        state, action = self._mean(future, self.node), self._mean(future, self.act)
         visits, taken = defaultdict(int), defaultdict(int)
         for node, act in zip(self.node, self.act, strict=True):
             visits[node] += 1
@@ -143,12 +148,12 @@ class Loops:
         for i, (g, v, q) in enumerate(zip(future, state, action, strict=True)):
             n, m = visits[self.node[i]], taken[self.act[i]]
             step.append(q - v if n > m else (g - v) * n / max(n - 1, 1))
-        return self.grpo() + [s / by for s, by in zip(step, self.scale(future), strict=True)]
+        return self.grpo() + [s / by for s, by in zip(step, self._scale(future), strict=True)]
 
     def graphgpo(self):
         edges, credit = defaultdict(set), []
         for i in self.n:
-            edges[self.target(i)].add(self.node[i])
+            edges[self._target(i)].add(self.node[i])
         distance: dict[Hashable, int] = {"won": 0}
         queue: deque[Hashable] = deque(["won"])
         while queue:
@@ -160,21 +165,23 @@ class Loops:
         for node in self.node:
             farthest[node[0]] = max(farthest[node[0]], distance.get(node, 0))
         for i in self.n:
-            credit.append(10.0 * 0.1 ** (distance.get(self.target(i), farthest[self.group[i]] + 1) + 1))
-        return self.grpo() + self.standard(credit, self.node)
+            credit.append(10.0 * 0.1 ** (distance.get(self._target(i), farthest[self.group[i]] + 1) + 1))
+        return self.grpo() + self._standard(credit, self.node)
 
-    def target(self, i):
+    def _target(self, i):
         j = self.next[i]
-        return self.node[j] if j is not None else "won" if self.won[i] >= 10.0 else "lost"
+        return self.node[j] if j is not None else "won" if self.outcome[i] >= 10.0 else "lost"
 
     def crbc(self):
         value, ahead, moved = dict.fromkeys(self.node, 0.0), [], 1.0
         while moved > 1e-12:
-            ahead = [0.98 * (self.won[i] / 10 if (j := self.next[i]) is None else value[self.node[j]]) for i in self.n]
-            new = dict(zip(self.node, self.mean(ahead, self.node), strict=True))
+            ahead = [
+                0.98 * (self.outcome[i] / 10 if (j := self.next[i]) is None else value[self.node[j]]) for i in self.n
+            ]
+            new = dict(zip(self.node, self._mean(ahead, self.node), strict=True))
             moved, value = max(abs(new[key] - value[key]) for key in new), new
-        gain = [q - value[node] for q, node in zip(self.mean(ahead, self.act), self.node, strict=True)]
-        sigma = self.mean([g * g for g in gain], self.node)
+        gain = [q - value[node] for q, node in zip(self._mean(ahead, self.act), self.node, strict=True)]
+        sigma = self._mean([g * g for g in gain], self.node)
         return self.grpo() + [5.0 * g / max(s**0.5, 0.1) for g, s in zip(gain, sigma, strict=True)]
 
     def min_form(self):
@@ -183,7 +190,7 @@ class Loops:
             j = self.next[i]
             if j is not None:
                 least[i] = min(least[i], least[j])
-        return self.grpo() + self.standard(least, self.group)
+        return self.grpo() + self._standard(least, self.group)
 
     def ibpo(self):  # without repairs
         return self.grpo()

@@ -1,22 +1,18 @@
 """The search at the size of the full catalogue: memory, build and query time over documents of Zipf's words.
 
-`python scripts/bench/webshop_index.py [--documents N] [--quick]`; the last line is a JSON object.
+`python -m scripts.bench.webshop_index [--documents N] [--quick]`; the last line is a JSON object.
 """
 
 import argparse
 import json
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-# This folder holds an envs.py of its own, which a run by path would find before the room.
-sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-
-from envs.webshop.index import IndexBuilder, open_index  # noqa: E402
+from envs.webshop.index import IndexBuilder, open_index
 
 WORDS, LENGTH, ZIPF = 500_000, 110, 1.07
 CHUNK = 20_000

@@ -1,4 +1,4 @@
-"""Batches for the estimator tests: by hand (`rows`) and at random with many ties (`random_columns`)."""
+"""Batches for the tests of estimators: written out (`rows`), or random with many ties (`random_columns`)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +9,17 @@ from hypothesis import settings
 
 from estimators import StepBatch
 
-# A deadline measures the machine, which other work may share; the search itself stays as it is.
+# No deadline: it would measure the machine, which other work may share.
 settings.register_profile("estimators", deadline=None)
 settings.load_profile("estimators")
 
 Columns = dict[str, Any]
 
 
-def rows(**given: Any) -> StepBatch:
+def rows(**columns: Any) -> StepBatch:
     """A batch of one group, every row a rollout of one step with reward 0, state 0 and action 0, unless given."""
-    n = len(next(iter(given.values())))
-    columns: Columns = {
+    n = len(next(iter(columns.values())))
+    defaults: Columns = {
         "group": np.zeros(n, np.int64),
         "trajectory": np.arange(n),
         "time": np.zeros(n, np.int64),
@@ -28,7 +28,7 @@ def rows(**given: Any) -> StepBatch:
         "state": np.zeros(n, np.int64),
         "action": np.zeros(n, np.int64),
     }
-    return StepBatch(**{**columns, **given})
+    return StepBatch(**{**defaults, **columns})
 
 
 def random_columns(seed: int, lengths: list[list[int]], *, num_states: int = 4) -> Columns:

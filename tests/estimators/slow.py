@@ -1,4 +1,4 @@
-"""The formulas of the estimators in loops, straight from the sources: what the tests hold the fast code against."""
+"""The estimators' formulas in plain loops, straight from the sources, for tests to compare with."""
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def visits(batch, i):
 
 
 def takes(batch, i):
-    """Visits with the same action; an unparsed action is only its own."""
+    """Visits with the same action; an unparsed action equals no other."""
     return [j for j in visits(batch, i) if j == i or UNPARSED != batch.action[j] == batch.action[i]]
 
 

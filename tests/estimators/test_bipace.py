@@ -1,11 +1,13 @@
-"""BiPACE against loops, the toy of its figure, its identities and its limits."""
+"""BiPACE: compared with loops, the paper's figure, identities and limiting cases."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import UNPARSED, StepBatch, action_key, build, calibrated, hidden_layer, requires
+from estimators import UNPARSED, Needs, StepBatch, build, calibrated, needs
 from tests.estimators.slow import flat, returns, rewards, takes, visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
@@ -15,7 +17,7 @@ ONE_STATE = {"embedding": np.ones((3, 2), np.float32)}
 
 
 def slow_step_term(batch, options):
-    """A_S with one-hot states and eps 0, straight from the table of cases."""
+    """A_S with one-hot states and eps 0, straight from the paper's table of cases."""
     future, result = returns(batch, 0.95, rewards(batch)), np.zeros(len(batch))
     for i in range(len(batch)):
         inside, same = visits(batch, i), takes(batch, i)
@@ -92,7 +94,7 @@ def test_one_action_in_the_cluster_falls_back_to_leave_one_out(rows):
         assert without.value.tolist() == [4.0, -4.0, 0.0]
 
 
-def test_an_unparsed_action_is_nobody_elses_even_among_unparsed_ones(rows):
+def test_an_unparsed_action_equals_no_other_action_not_even_an_unparsed_one(rows):
     # Keys u, u', 5: three keys, so q = G_i - V for each, as for state_only.
     batch = rows(reward=[8.0, 4.0, 0.0], action=[UNPARSED, UNPARSED, 5], **ONE_STATE)
     result = build("bipace", norm="mean")(batch)
@@ -101,19 +103,19 @@ def test_an_unparsed_action_is_nobody_elses_even_among_unparsed_ones(rows):
     assert result.diagnostics["parse_rate"] == 1 / 3
 
 
-def test_an_unparsed_row_does_not_borrow_another_rows_code(rows):
+def test_the_key_of_an_unparsed_row_is_no_other_rows_code(rows):
     # The codes in use are numbered -1: 0, 3: 1, so row 1 must not be given its own number as its key.
     batch = rows(reward=[8.0, 4.0, 0.0], action=[3, UNPARSED, 3], **ONE_STATE)
     assert build("bipace", norm="mean")(batch).diagnostics["keys_per_cluster"] == 2.0
 
 
-def test_the_parse_rate_counts_broken_responses_whatever_is_compared(rows):
+def test_the_parse_rate_leaves_out_invalid_responses_in_every_variant(rows):
     batch = rows(reward=[8.0, 4.0, 0.0], action=[1, 2, 3], invalid=[True, False, False], **ONE_STATE)
     rates = {build("bipace", variant=variant)(batch).diagnostics["parse_rate"] for variant in CONTRASTS}
     assert rates == {2 / 3}
 
 
-def test_diagnostics_by_hand(rows):
+def test_diagnostics_of_a_worked_example(rows):
     # Group 0: a cluster with actions 1 1 2, a cluster with one action; group 1: a singleton and a pair of one action.
     embedding = np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1, 0, 1, 1]]
     batch = rows(
@@ -139,7 +141,7 @@ def test_diagnostics_by_hand(rows):
 
 
 def step_term(batch, **options):
-    """A_S alone: every rollout has R of its own group's mean taken away by the difference of two omegas."""
+    """A_S: the difference of two omegas leaves out the episode term."""
     once, twice = (build("bipace", eps=0.0, norm="mean", omega=w, **options)(batch).value for w in (1.0, 2.0))
     return twice - once
 
@@ -200,11 +202,10 @@ def test_a_large_kappa_leaves_the_episode_term_where_actions_differ(random_colum
     np.testing.assert_allclose(shrunk, build("grpo")(batch).value, rtol=0, atol=1e-6)
 
 
-def test_facts_that_the_trainer_asks_for():
-    assert requires(build("bipace")) == frozenset({"embedding"})
-    assert hidden_layer(build("bipace", layer=-12)) == -12
-    assert action_key(build("bipace", variant="first_token")) == "first_token"
-    assert action_key(build("bipace")) == "action"
+def test_bipace_needs_hidden_states_of_its_layer_and_for_first_token_the_response():
+    hidden = Needs(columns=frozenset({"embedding"}), layer=-12, group_based=True)
+    assert needs(build("bipace", layer=-12)) == hidden
+    assert needs(build("bipace", layer=-12, variant="first_token")) == replace(hidden, action_key="first_token")
 
 
 def test_a_missing_embedding_is_named_with_the_remedy(rows):

@@ -1,4 +1,4 @@
-"""`build` and the options: what is unknown or out of range is named, with the nearest right one."""
+"""`build` names an unknown name or option and a value out of range, with the nearest right one."""
 
 import pytest
 
@@ -21,6 +21,7 @@ BAD = [
     ("rloo", {"episode_stats": "rows"}, r"episode_stats='rows' is unknown: did you mean 'row'\?"),
     ("rloo", {"penalty": None}, r"penalty=None is unknown: .*return, row"),
     ("gigpo", {"gamma": 1.5}, r"gigpo: gamma=1.5 is out of range: nearest 1.0, give a finite number in \[0.0, 1.0\]$"),
+    ("gigpo", {"omega": -1}, r"omega=-1 is out of range: nearest 0.0, give a finite number in \[0.0, inf\)$"),
     ("gigpo", {"gamma": -0.5}, r"gamma=-0.5 is out of range: nearest 0.0"),
     ("gigpo", {"gamma": float("nan")}, r"gamma=nan is out of range: give a finite number"),
     ("gigpo", {"omega": float("inf")}, r"omega=inf is out of range"),
@@ -31,7 +32,12 @@ BAD = [
     ("bipace", {"eps": "automatic"}, r"eps='automatic' is out of range"),
     ("bipace", {"kappa": -2.0}, r"kappa=-2.0 is out of range"),
     ("bipace", {"kappa": 1.0, "variant": "action_tag"}, r"bipace: kappa=1.0 has no effect on variant='action_tag'"),
-    ("bipace", {"layer": -8.0}, r"layer=-8.0 is out of range: give an integer"),
+    ("bipace", {"layer": -8.0}, r"layer=-8.0 is out of range: give an integer$"),
+    ("bipace", {"layer": None}, r"layer=None is out of range: give an integer$"),
+    ("hgpo", {"depth": -1}, r"depth=-1 is out of range: nearest 0, give an integer in \[0, inf\)$"),
+    ("hgpo", {"skip_undefined": "skip"}, r"hgpo: skip_undefined='skip' is unknown: .* It is one of false, true$"),
+    ("hgpo", {"skip_undefined": 1}, r"hgpo: skip_undefined=1 is unknown"),
+    ("ecpo", {"tau": 0}, r"tau=0 is out of range: nearest 1e-06"),
 ]
 
 

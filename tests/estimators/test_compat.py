@@ -1,16 +1,16 @@
-"""The public GiGPO code's ways, as options: row statistics, row penalty, a lone row's raw return, similar states."""
+"""Options that reproduce the public GiGPO code: row statistics, row penalty, raw singletons, similar states."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch, build, requires, similarity
+from estimators import Needs, StepBatch, build, needs
 from tests.estimators.slow import returns, within_visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4)
 SEED = st.integers(0, 2**32 - 1)
-PUBLIC = {"episode_stats": "row", "penalty": "row", "lone": "raw"}
+PUBLIC = {"episode_stats": "row", "penalty": "row", "singleton": "raw"}
 
 
 def public_episode(batch, norm, leave_one_out=False):
@@ -35,7 +35,7 @@ def public_episode(batch, norm, leave_one_out=False):
 
 
 @given(seed=SEED, lengths=LENGTHS, norm=st.sampled_from(["mean", "mean_std"]))
-def test_grpo_and_gigpo_equal_the_public_way_row_by_row(random_columns, seed, lengths, norm):
+def test_grpo_and_gigpo_equal_the_public_code_row_by_row(random_columns, seed, lengths, norm):
     batch = StepBatch(**random_columns(seed, lengths))
     episode = public_episode(batch, norm)
     np.testing.assert_allclose(build("grpo", norm=norm, **PUBLIC)(batch).value, episode, rtol=1e-9, atol=1e-9)
@@ -44,7 +44,7 @@ def test_grpo_and_gigpo_equal_the_public_way_row_by_row(random_columns, seed, le
 
 
 @given(seed=SEED, lengths=LENGTHS)
-def test_rloo_equals_the_public_way_row_by_row(random_columns, seed, lengths):
+def test_rloo_equals_the_public_code_row_by_row(random_columns, seed, lengths):
     batch = StepBatch(**random_columns(seed, lengths))
     expected = public_episode(batch, "mean", leave_one_out=True)
     np.testing.assert_allclose(build("rloo", **PUBLIC)(batch).value, expected, rtol=1e-9, atol=1e-9)
@@ -52,21 +52,21 @@ def test_rloo_equals_the_public_way_row_by_row(random_columns, seed, lengths):
 
 @pytest.mark.parametrize("name", ["grpo", "rloo", "gigpo"])
 @pytest.mark.parametrize("stats", ["trajectory", "row"])
-def test_a_lone_row_keeps_its_return_only_when_asked(rows, name, stats):
+def test_a_group_of_one_row_keeps_its_return_only_when_asked(rows, name, stats):
     batch = rows(group=[0, 1, 1], reward=[9.0, 1.0, 1.0])
-    assert build(name, episode_stats=stats, lone="raw")(batch).value.tolist() == [9.0, 0.0, 0.0]
+    assert build(name, episode_stats=stats, singleton="raw")(batch).value.tolist() == [9.0, 0.0, 0.0]
     assert build(name, episode_stats=stats)(batch).value.tolist() == [0.0, 0.0, 0.0]
 
 
-def test_by_trajectory_a_lone_rollout_of_many_rows_keeps_its_return(rows):
+def test_by_trajectory_a_group_of_one_long_rollout_keeps_its_return(rows):
     batch = rows(trajectory=[0, 0], time=[0, 1], reward=[1.0, 8.0])
-    assert build("grpo", lone="raw")(batch).value.tolist() == [9.0, 9.0]
-    assert build("grpo", lone="raw", episode_stats="row")(batch).value.tolist() == [0.0, 0.0]
+    assert build("grpo", singleton="raw")(batch).value.tolist() == [9.0, 9.0]
+    assert build("grpo", singleton="raw", episode_stats="row")(batch).value.tolist() == [0.0, 0.0]
 
 
-def test_a_lone_repaired_rollout_keeps_its_return_with_the_bonus(rows):
+def test_a_repaired_rollout_that_is_alone_in_its_group_keeps_its_return_with_the_bonus(rows):
     batch = rows(reward=[4.0], repair=[0.5], edited=[False])
-    assert build("ibpo", lone="raw")(batch).value.tolist() == [4.0 + 0.6 * 10.0 * 0.5]
+    assert build("ibpo", singleton="raw")(batch).value.tolist() == [4.0 + 0.6 * 10.0 * 0.5]
     assert build("ibpo")(batch).value.tolist() == [0.0]
 
 
@@ -82,10 +82,10 @@ def test_similar_states_of_two_groups_are_two_anchors(rows):
     assert build("gigpo", norm="mean", similarity=0.9)(batch).value.tolist() == [4.0, -4.0, 64.0, -64.0]
 
 
-def test_similarity_is_a_fact_that_the_trainer_asks_for():
-    assert (requires(build("gigpo")), similarity(build("gigpo"))) == (frozenset(), 1.0)
-    assert (requires(build("gigpo", similarity=0.9)), similarity(build("gigpo", similarity=0.9))) == ({"similar"}, 0.9)
-    assert similarity(build("grpo")) == 1.0
+def test_gigpo_needs_similar_states_for_a_similarity_below_1_alone():
+    assert needs(build("gigpo")) == Needs(group_based=True)
+    similar = Needs(columns=frozenset({"similar"}), similarity=0.9, group_based=True)
+    assert needs(build("gigpo", similarity=0.9)) == similar
 
 
 def test_a_missing_column_of_similar_states_is_named_with_the_remedy(rows):

@@ -1,4 +1,4 @@
-"""CRBC against iterated Bellman backups, by hand, and at its limits."""
+"""CRBC: compared with iterated Bellman backups, worked examples and limiting cases."""
 
 import numpy as np
 import pytest
@@ -60,10 +60,10 @@ def test_a_failure_in_another_rollout_lowers_the_step_that_leads_there(rows):
         state=[0, 1, 0, 1, 0],
         action=[1, 3, 1, 3, 2],
     )
-    made = build("crbc", gamma=0.5, floor=1 / 32, omega=1.0)
-    step = made(batch).value - build("grpo")(batch).value
+    estimator = build("crbc", gamma=0.5, floor=1 / 32, omega=1.0)
+    step = estimator(batch).value - build("grpo")(batch).value
     assert step.tolist() == pytest.approx([1 / np.sqrt(2), 0.0, 1 / np.sqrt(2), 0.0, -np.sqrt(2)], abs=1e-12)
-    assert made(batch).diagnostics == {"flat_group_share": 0.0, "contrast_share": 0.6}
+    assert estimator(batch).diagnostics == {"flat_group_share": 0.0, "contrast_share": 0.6}
     low = build("crbc", gamma=0.5, floor=0.25, omega=1.0)(batch).value - build("grpo")(batch).value
     assert low.tolist() == pytest.approx([1 / 6, 0.0, 1 / 6, 0.0, -1 / 3], abs=1e-12)
 
@@ -91,5 +91,11 @@ def test_one_action_everywhere_is_grpo_exactly(random_columns, seed, lengths):
 
 
 def test_the_defaults_are_the_papers():
-    made = build("crbc")
-    assert (made.gamma, made.omega, made.floor, made.success_reward, made.norm) == (0.98, 5.0, 0.1, 10.0, "mean_std")
+    estimator = build("crbc")
+    assert (estimator.gamma, estimator.omega, estimator.floor, estimator.success_reward, estimator.norm) == (
+        0.98,
+        5.0,
+        0.1,
+        10.0,
+        "mean_std",
+    )

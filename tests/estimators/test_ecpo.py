@@ -1,4 +1,4 @@
-"""ECPO against loops, by hand, and at its limits."""
+"""ECPO: compared with loops, a worked example and limiting cases."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_ecpo_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, 
     assert fast.diagnostics["gate_mean"] == pytest.approx(gates.mean(), abs=1e-9)
 
 
-def test_ecpo_by_hand(rows):
+def test_a_worked_example_of_ecpo(rows):
     # Actions a a b with G = 8 4 0: V = 4, Q = 6 and 0. Between: (4 + 4 + 16) / 3, within: (4 + 4) / 3: 3/4,
     # of which tanh(3 / 2) is trusted. kappa 2: a has 2/4 of 6 - 4, b 1/3 of 0 - 4. A_E = 4 0 -4.
     batch = rows(reward=[8.0, 4.0, 0.0], action=[1, 1, 2])
@@ -62,7 +62,7 @@ def test_ecpo_by_hand(rows):
 
 
 @given(seed=SEED, lengths=LENGTHS, kappa=st.sampled_from([0.0, 2.0]))
-def test_the_gate_apart_ecpo_is_bipaces_q_with_kappa_over_anchor_groups(random_columns, seed, lengths, kappa):
+def test_the_step_term_of_ecpo_is_its_gate_times_bipaces_q(random_columns, seed, lengths, kappa):
     batch = StepBatch(**random_columns(seed, lengths))
     q = build("bipace", eps=0.0, kappa=kappa, no_contrast="zero")(batch).value - build("grpo")(batch).value
     gated = build("ecpo", kappa=kappa)(batch).value - build("grpo")(batch).value
@@ -71,9 +71,7 @@ def test_the_gate_apart_ecpo_is_bipaces_q_with_kappa_over_anchor_groups(random_c
 
 
 @given(seed=SEED, lengths=LENGTHS)
-def test_where_little_evidence_is_trusted_an_action_of_its_own_for_every_row_opens_the_gate(
-    random_columns, seed, lengths
-):
+def test_with_tau_near_0_and_one_action_per_row_the_gate_is_open(random_columns, seed, lengths):
     columns = random_columns(seed, lengths)
     batch = StepBatch(**{**columns, "action": np.arange(len(columns["action"]))})
     opened = build("ecpo", kappa=0.0, tau=1e-6)(batch).value
@@ -90,12 +88,12 @@ def test_one_action_or_omega_0_is_grpo_exactly(random_columns, seed, lengths):
     np.testing.assert_allclose(build("ecpo")(one).value, grpo, rtol=0, atol=1e-12)
 
 
-def test_diagnostics_hold_gigpos_sizes(rows):
+def test_diagnostics_include_gigpos_sizes(rows):
     batch = rows(reward=[8.0, 4.0, 0.0, 1.0], action=[1, 1, 2, 1], state=[0, 0, 0, 5])
-    seen, gigpo = build("ecpo")(batch).diagnostics, build("gigpo")(batch).diagnostics
-    assert seen == {**gigpo, "gate_mean": pytest.approx(np.tanh(1.5) * 0.75 * 3 / 4)}
+    ecpo, gigpo = build("ecpo")(batch).diagnostics, build("gigpo")(batch).diagnostics
+    assert ecpo == {**gigpo, "gate_mean": pytest.approx(np.tanh(1.5) * 0.75 * 3 / 4)}
 
 
 def test_the_defaults_are_the_papers():
-    made = build("ecpo")
-    assert (made.kappa, made.omega, made.gamma, made.norm) == (2.0, 1.0, 0.95, "mean_std")
+    estimator = build("ecpo")
+    assert (estimator.kappa, estimator.omega, estimator.gamma, estimator.norm) == (2.0, 1.0, 0.95, "mean_std")

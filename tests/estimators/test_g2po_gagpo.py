@@ -1,4 +1,4 @@
-"""G2PO and GAGPO against loops, by hand, and at their limits."""
+"""G2PO and GAGPO: compared with loops, worked examples and limiting cases."""
 
 import numpy as np
 import pytest
@@ -65,14 +65,14 @@ def two_ways(rows):
     return rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 0.0, 0.0], state=[0, 1, 0, 2])
 
 
-def test_g2po_by_hand(rows):
+def test_a_worked_example_of_g2po(rows):
     # gamma 1/2: G = 4 8 / 0 0. V = half the mean: V(0) = 1, V(1) = 4, V(2) = 0. Q = 4 8 / 0 0, gains 3 4 / -1 0.
     # A_E = +-4; A_node = +-2 in state 0, alone elsewhere; A_edge = gain - 1.5.
     value = build("g2po", gamma=0.5, norm="mean")(two_ways(rows)).value
     assert value.tolist() == [4.0 + 2.0 + 1.5, 4.0 + 2.5, -4.0 - 2.0 - 2.5, -4.0 - 1.5]
 
 
-def test_gagpo_by_hand(rows):
+def test_a_worked_example_of_gagpo(rows):
     # gamma 1/2: V(0) = (4 + 0) / 2 = 2, V(1) = 8, V(2) = 0. TD errors 0 + 4 - 2 = 2, 8 - 8 = 0; 0 - 2 = -2, 0.
     # Their mean is 0, and with trace 1 nothing changes, since the later errors are 0.
     for trace in (0.0, 1.0):
@@ -105,7 +105,7 @@ def test_omega_0_of_g2po_is_grpo_exactly(random_columns, seed, lengths):
     assert build("g2po", omega=0.0)(batch).value.tolist() == build("grpo")(batch).value.tolist()
 
 
-def test_a_row_penalty_of_g2po_reaches_the_node_term_alone(rows):
+def test_a_row_penalty_lowers_the_episode_and_the_node_term_of_g2po_but_not_the_edge_term(rows):
     # One step each from one state, R = 8 and 0 (A_E +-4), V = 4 gamma: gains 8 - V and 0 - V, A_edge +-4, A_node +-4.
     # The penalty of 1 on row 1: its own R and its Q for A_node, so A_E = -5 and Q = 8, -1 with mean 3.5.
     batch = rows(reward=[8.0, 0.0], invalid=[False, True])

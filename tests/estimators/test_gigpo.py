@@ -1,4 +1,4 @@
-"""GiGPO against loops, by hand, and at its limits."""
+"""GiGPO: compared with loops, a worked example and limiting cases."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_gigpo_equals_the_formula_in_loops(random_columns, seed, lengths, norm, 
     np.testing.assert_allclose(fast, episode + omega * step, rtol=1e-9, atol=1e-9)
 
 
-def test_gigpo_by_hand(rows):
+def test_a_worked_example_of_gigpo(rows):
     # Two rollouts of two steps meet in state 0 only. R = 8, 0: A_E = +-4. G = [4, 8], [0, 0] at gamma 1/2:
     # in state 0 the returns are 4 and 0, A_S = +-2; states 1 and 2 are singletons, A_S = 0.
     batch = rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 0.0, 0.0], state=[0, 1, 0, 2])

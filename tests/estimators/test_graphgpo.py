@@ -1,4 +1,4 @@
-"""GraphGPO against a walk from every state, by hand, and at its limits."""
+"""GraphGPO: compared with loops, worked examples and limiting cases."""
 
 import numpy as np
 from hypothesis import given
@@ -52,7 +52,7 @@ def test_graphgpo_equals_the_formula_in_loops(random_columns, seed, lengths, dec
     np.testing.assert_allclose(fast, whole, rtol=1e-9, atol=1e-9)
 
 
-def test_a_detour_of_a_failure_that_nears_success_is_worth_more_than_one_that_does_not(rows):
+def test_a_step_towards_success_is_worth_more_than_a_step_away_from_it(rows):
     # Rollout 0: states 0 1 2, then success. Rollout 1: states 0 3, then failure. Distances 3 2 1, state 3 unreachable.
     # From state 0 the steps lead to d = 2 and to d = 3 + 1: credits 8 / 2^3 = 1 and 8 / 2^5 = 1/4 at decay 1/2.
     batch = rows(
@@ -63,13 +63,13 @@ def test_a_detour_of_a_failure_that_nears_success_is_worth_more_than_one_that_do
     assert result.diagnostics == {"flat_group_share": 0.0, "reachable_share": 0.75, "distance_max": 3.0}
 
 
-def test_a_way_through_another_rollout_counts(rows):
+def test_a_path_through_another_rollout_counts(rows):
     # The failed rollout 1 goes 5 -> 1, and from 1 rollout 0 succeeded: distance 2. So state 5 is not unreachable.
     batch = rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 0.0, 0.0], state=[0, 1, 5, 1])
     assert build("graphgpo", success_reward=8.0)(batch).diagnostics["reachable_share"] == 1.0
 
 
-def test_ways_do_not_cross_groups(rows):
+def test_paths_do_not_cross_groups(rows):
     batch = rows(group=[0, 0, 1], trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 8.0, 0.0], state=[0, 1, 1])
     assert build("graphgpo", success_reward=8.0)(batch).diagnostics["reachable_share"] == 2 / 3
 
@@ -85,10 +85,10 @@ def test_without_a_success_graphgpo_is_grpo_exactly(random_columns, seed, length
 @given(seed=SEED, lengths=LENGTHS)
 def test_omega_0_is_grpo_exactly(random_columns, seed, lengths):
     batch = StepBatch(**random_columns(seed, lengths))
-    made = build("graphgpo", omega=0.0, success_reward=2.0)
-    assert made(batch).value.tolist() == build("grpo")(batch).value.tolist()
+    estimator = build("graphgpo", omega=0.0, success_reward=2.0)
+    assert estimator(batch).value.tolist() == build("grpo")(batch).value.tolist()
 
 
 def test_the_defaults_are_the_papers_for_alfworld():
-    made = build("graphgpo")
-    assert (made.omega, made.decay, made.success_reward, made.norm) == (1.0, 0.1, 10.0, "mean_std")
+    estimator = build("graphgpo")
+    assert (estimator.omega, estimator.decay, estimator.success_reward, estimator.norm) == (1.0, 0.1, 10.0, "mean_std")

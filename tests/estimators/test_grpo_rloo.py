@@ -1,11 +1,11 @@
-"""GRPO and RLOO against loops, by hand, and against each other."""
+"""GRPO and RLOO: compared with loops, and worked examples."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch, action_key, build, group_based, requires
+from estimators import Needs, StepBatch, build, needs
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 OPTIONS = {
@@ -28,8 +28,8 @@ def counted_returns(batch, options):
             counted[group] = [(i, own[i]) for i in inside]
         else:
             counted[group] = [(who, whole[who]) for who in sorted(set(batch.trajectory[inside]))]
-    lone = {group: len(set(batch.trajectory[batch.group == group])) == 1 for group in counted}
-    return own, counted, lone
+    single = {group: len(set(batch.trajectory[batch.group == group])) == 1 for group in counted}
+    return own, counted, single
 
 
 def flat(values):
@@ -37,23 +37,23 @@ def flat(values):
 
 
 def slow_grpo(batch, norm, **options):
-    own, counted, lone = counted_returns(batch, options)
+    own, counted, single = counted_returns(batch, options)
     result = np.zeros(len(batch))
     for i, group in enumerate(batch.group):
         values = [value for _, value in counted[group]]
-        if not lone[group] and not flat(values):
+        if not single[group] and not flat(values):
             scale = np.std(values, ddof=1) + 1e-6 if norm == "mean_std" else 1.0
             result[i] = (own[i] - np.mean(values)) / scale
     return result
 
 
 def slow_rloo(batch, **options):
-    own, counted, lone = counted_returns(batch, options)
+    own, counted, single = counted_returns(batch, options)
     result = np.zeros(len(batch))
     for i, group in enumerate(batch.group):
         me = i if options["episode_stats"] == "row" else batch.trajectory[i]
         others = [value for who, value in counted[group] if who != me]
-        if not lone[group] and not flat([value for _, value in counted[group]]):
+        if not single[group] and not flat([value for _, value in counted[group]]):
             result[i] = own[i] - np.mean(others)
     return result
 
@@ -71,7 +71,7 @@ def test_rloo_equals_the_formula_in_loops(random_columns, seed, lengths, **optio
     np.testing.assert_allclose(build("rloo", **options)(batch).value, slow_rloo(batch, **options), rtol=1e-9, atol=1e-9)
 
 
-def test_grpo_by_hand(rows):
+def test_a_worked_example_of_grpo(rows):
     # R = 8, 0, 4, 4: mean 4; squared deviations 16 + 16 over n - 1 = 3.
     batch = rows(reward=[8.0, 0.0, 4.0, 4.0])
     assert build("grpo", norm="mean")(batch).value.tolist() == [4.0, -4.0, 0.0, 0.0]
@@ -79,7 +79,7 @@ def test_grpo_by_hand(rows):
     assert build("grpo")(batch).value.tolist() == [4.0 / std, -4.0 / std, 0.0, 0.0]
 
 
-def test_rloo_by_hand(rows):
+def test_a_worked_example_of_rloo(rows):
     # The others of the first: (0 + 0) / 2, of a zero: (8 + 0) / 2.
     assert build("rloo")(rows(reward=[8.0, 0.0, 0.0])).value.tolist() == pytest.approx([8.0, -4.0, -4.0], abs=1e-12)
 
@@ -93,7 +93,7 @@ def test_every_step_of_a_rollout_gets_the_same_credit(rows):
     assert build("grpo", norm="mean")(batch).value.tolist() == [4.0, 4.0, -4.0]
 
 
-def test_a_row_penalty_lowers_its_row_alone_and_no_statistics_by_trajectory(rows):
+def test_a_row_penalty_lowers_its_row_and_not_the_statistics_by_trajectory(rows):
     batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 8.0, 0.0], invalid=[True, False, False])
     options = {"penalty": "row", "invalid_penalty": 0.5}
     assert build("grpo", norm="mean", **options)(batch).value.tolist() == [3.5, 4.0, -4.0]
@@ -107,6 +107,5 @@ def test_flat_group_share_counts_groups_without_spread(rows, name):
 
 
 @pytest.mark.parametrize("name", ["grpo", "rloo"])
-def test_facts_that_the_trainer_asks_for(name):
-    made = build(name)
-    assert (requires(made), group_based(made), action_key(made)) == (frozenset(), True, "action")
+def test_grpo_and_rloo_need_groups_and_nothing_else(name):
+    assert needs(build(name)) == Needs(group_based=True)

@@ -1,4 +1,4 @@
-"""HGPO against loops, by hand, and at its limits."""
+"""HGPO: compared with loops, a worked example and limiting cases."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ def context(batch, i, k):
     return (batch.group[i], *(mine[t] for t in range(max(0, batch.time[i] - k), batch.time[i] + 1)))
 
 
-def slow(batch, depth, alpha, gamma, norm, silent):
+def slow(batch, depth, alpha, gamma, norm, skip_undefined):
     future = returns(batch, gamma, rewards(batch))
-    result, spoken = np.zeros(len(batch)), np.zeros(len(batch))
+    result, defined = np.zeros(len(batch)), np.zeros(len(batch))
     for k in range(depth + 1):
         contexts = [context(batch, i, k) for i in range(len(batch))]
         for i, mine in enumerate(contexts):
             values = future[[other == mine for other in contexts]]
             level = standard(future[i], values, norm, ddof=0)
             result[i] += (k + 1) ** alpha * level
-            spoken[i] += (k + 1) ** alpha if level != 0.0 or silent == "count" else 0.0
-    return np.array([value / weight if weight else 0.0 for value, weight in zip(result, spoken, strict=True)])
+            defined[i] += (k + 1) ** alpha if level != 0.0 or not skip_undefined else 0.0
+    return np.array([value / weight if weight else 0.0 for value, weight in zip(result, defined, strict=True)])
 
 
 @given(
@@ -38,26 +38,26 @@ def slow(batch, depth, alpha, gamma, norm, silent):
     alpha=st.sampled_from([0.0, 1.0, 2.0]),
     gamma=st.sampled_from([0.5, 0.95]),
     norm=st.sampled_from(["mean", "mean_std"]),
-    silent=st.sampled_from(["count", "skip"]),
+    skip_undefined=st.booleans(),
 )
-def test_hgpo_equals_the_formula_in_loops(random_columns, seed, lengths, depth, alpha, gamma, norm, silent):
+def test_hgpo_equals_the_formula_in_loops(random_columns, seed, lengths, depth, alpha, gamma, norm, skip_undefined):
     batch = StepBatch(**random_columns(seed, lengths, num_states=2))
-    fast = build("hgpo", depth=depth, alpha=alpha, gamma=gamma, norm=norm, silent=silent)(batch).value
-    np.testing.assert_allclose(fast, slow(batch, depth, alpha, gamma, norm, silent), rtol=1e-9, atol=1e-9)
+    fast = build("hgpo", depth=depth, alpha=alpha, gamma=gamma, norm=norm, skip_undefined=skip_undefined)(batch).value
+    np.testing.assert_allclose(fast, slow(batch, depth, alpha, gamma, norm, skip_undefined), rtol=1e-9, atol=1e-9)
 
 
-def test_hgpo_by_hand(rows):
+def test_a_worked_example_of_hgpo(rows):
     # Two rollouts in states 0 1 and 2 1, G = 8, 8 and 4, 0 at gamma 1. In state 1 alone: 8 and 0, +-4 by the mean. The
-    # contexts 0 1 and 2 1 differ, so depth 1 is silent: A = 1/3 * +-4.
+    # contexts 0 1 and 2 1 differ, so depth 1 is undefined: A = 1/3 * +-4.
     batch = rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 4.0, 0.0], state=[0, 1, 2, 1])
     result = build("hgpo", depth=1, gamma=1.0, norm="mean")(batch)
     assert result.value.tolist() == pytest.approx([0.0, 4.0 / 3.0, 0.0, -4.0 / 3.0], abs=1e-12)
     assert result.diagnostics == {"alone_at_0": 0.5, "alone_at_1": 1.0}
-    whole = build("hgpo", depth=1, gamma=1.0, norm="mean", silent="skip")(batch)
+    whole = build("hgpo", depth=1, gamma=1.0, norm="mean", skip_undefined=True)(batch)
     assert whole.value.tolist() == [0.0, 4.0, 0.0, -4.0]
 
 
-def test_a_short_past_matches_only_a_short_past(rows):
+def test_a_context_at_the_start_of_a_rollout_matches_only_contexts_of_its_length(rows):
     # The same state at time 0 and, after itself, at time 1: equal at depth 0, of different length at depth 1.
     batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 4.0, 2.0], state=[7, 7, 7])
     sets = build("hgpo", depth=1, gamma=1.0, norm="mean")(batch)
@@ -66,14 +66,14 @@ def test_a_short_past_matches_only_a_short_past(rows):
     assert sets.value.tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_state_coded_0_is_not_the_nothing_before_the_first_step(rows):
+def test_state_code_0_differs_from_the_absence_of_an_earlier_step(rows):
     # Contexts of depth 1: (nothing, 0), (0, 0), (nothing, 0): row 1 stands apart.
     batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 4.0, 2.0], state=[0, 0, 0])
     assert build("hgpo", depth=1)(batch).diagnostics["alone_at_1"] == 1 / 3
 
 
 @given(seed=SEED, lengths=LENGTHS, norm=st.sampled_from(["mean", "mean_std"]))
-def test_depth_0_is_the_flat_level(random_columns, seed, lengths, norm):
+def test_depth_0_compares_steps_from_equal_states(random_columns, seed, lengths, norm):
     batch = StepBatch(**random_columns(seed, lengths))
     flat = within_visits(batch, returns(batch, 0.95, rewards(batch)), norm, ddof=0)
     np.testing.assert_allclose(build("hgpo", depth=0, norm=norm)(batch).value, flat, rtol=1e-9, atol=1e-9)
@@ -87,5 +87,5 @@ def test_depth_0_with_the_mean_is_gigpos_step_term(random_columns, seed, lengths
 
 
 def test_the_defaults_are_the_papers():
-    made = build("hgpo")
-    assert (made.depth, made.alpha, made.gamma, made.norm) == (2, 1.0, 0.95, "mean_std")
+    estimator = build("hgpo")
+    assert (estimator.depth, estimator.alpha, estimator.gamma, estimator.norm) == (2, 1.0, 0.95, "mean_std")

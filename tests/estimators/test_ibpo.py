@@ -1,12 +1,11 @@
-"""IBPO against loops, by hand, and what it refuses."""
+"""IBPO: compared with loops, worked examples and refusals."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import ESTIMATORS, StepBatch, build, requires
-from estimators.base import needs_revisions
+from estimators import ESTIMATORS, Needs, StepBatch, build, needs
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -81,7 +80,7 @@ def test_no_failure_outranks_a_success_of_its_group(random_columns, seed, length
             assert value[inside & won].min() > value[inside & ~won].max()
 
 
-def test_ibpo_by_hand(rows):
+def test_a_worked_example_of_ibpo(rows):
     # R = 10, 0, 0 and 0; the second was half repaired by changing its second step: R' = 10, 0.6 * 10 * 0.5 = 3, 0, 0.
     batch = rows(
         trajectory=[0, 1, 1, 2, 3],
@@ -112,7 +111,7 @@ def test_an_all_failed_group_does_not_reinforce_the_edited_error(rows):
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_a_success_keeps_its_gradient_whatever_edited_says(rows, edited):
+def test_a_success_keeps_its_gradient_edited_or_not(rows, edited):
     batch = rows(reward=[10.0, 0.0], repair=[0.0, 0.0], edited=[edited, False])
     assert build("ibpo")(batch).mask.tolist() == [True, True]
 
@@ -124,16 +123,16 @@ def test_the_variance_falls_exactly_where_p_exceeds_the_bound(rows, p, repaired)
     reward = np.where(np.arange(n) < p, 10.0, 0.0)
     repair = ((np.arange(n) >= p) & (np.arange(n) < p + repaired)).astype(float)
     batch = rows(reward=reward, repair=repair, edited=np.ones(n, bool))
-    seen = build("ibpo")(batch).diagnostics
+    diagnostics = build("ibpo")(batch).diagnostics
     lifted = reward + 6.0 * repair
     if repaired:
-        gap = seen["success_share"] - seen["variance_bound"]
+        gap = diagnostics["success_share"] - diagnostics["variance_bound"]
         assert abs(gap) < 1e-12 or (gap > 0) == (lifted.var() < reward.var())
     else:
-        assert (seen["repair_mean"], seen["variance_bound"]) == (0.0, 0.0)
+        assert (diagnostics["repair_mean"], diagnostics["variance_bound"]) == (0.0, 0.0)
 
 
-def test_a_success_but_for_rounding_is_a_success(rows):
+def test_a_return_that_rounding_puts_below_the_success_reward_is_a_success(rows):
     reward = [0.1] * 100  # sums to 9.999999999999998
     batch = rows(
         trajectory=np.zeros(100, int),
@@ -158,8 +157,11 @@ def test_missing_or_impossible_columns_are_refused_with_the_remedy(rows, columns
         build("ibpo")(rows(reward=[10.0], **columns))
 
 
-def test_facts_that_the_trainer_asks_for():
-    assert requires(build("ibpo")) == {"repair", "edited"}
-    assert [name for name in ESTIMATORS if needs_revisions(build(name))] == ["ibpo"]
-    made = build("ibpo")
-    assert (made.boost, made.success_reward, made.norm) == (0.6, 10.0, "mean_std")
+def test_ibpo_is_the_only_estimator_that_needs_revisions():
+    assert needs(build("ibpo")) == Needs(columns=frozenset({"repair", "edited"}), group_based=True)
+    assert [name for name in ESTIMATORS if needs(build(name)).revisions] == ["ibpo"]
+
+
+def test_the_defaults_are_the_papers():
+    defaults = build("ibpo")
+    assert (defaults.boost, defaults.success_reward, defaults.norm) == (0.6, 10.0, "mean_std")

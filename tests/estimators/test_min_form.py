@@ -1,4 +1,4 @@
-"""The min form against loops, by hand, and at its limits."""
+"""The min form: compared with loops, a worked example and limiting cases."""
 
 import numpy as np
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_min_form_equals_the_formula_in_loops(random_columns, seed, lengths, nor
     np.testing.assert_allclose(fast, episode + omega * slow(batch, norm, penalty), rtol=1e-9, atol=1e-9)
 
 
-def test_one_bad_step_is_the_worth_of_all_before_it(rows):
+def test_all_steps_before_a_bad_one_get_its_reward(rows):
     # Rewards 4 -2 6 of one rollout, 2 of the other: minima to come -2 -2 6 and 2, mean 1. R = 8 and 2: A_E +-3.
     batch = rows(trajectory=[0, 0, 0, 1], time=[0, 1, 2, 0], reward=[4.0, -2.0, 6.0, 2.0])
     result = build("min_form", norm="mean")(batch)
@@ -49,6 +49,6 @@ def test_omega_0_is_grpo_exactly(random_columns, seed, lengths):
 
 
 @given(seed=SEED, lengths=st.lists(st.just(1), min_size=2, max_size=6))
-def test_of_one_step_the_minimum_is_the_sum(random_columns, seed, lengths):
+def test_for_rollouts_of_one_step_min_form_is_twice_grpo(random_columns, seed, lengths):
     batch = StepBatch(**random_columns(seed, [lengths]))
     np.testing.assert_allclose(build("min_form")(batch).value, 2.0 * build("grpo")(batch).value, atol=1e-9)

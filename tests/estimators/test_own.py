@@ -1,22 +1,26 @@
-"""A user's own estimator: one file, found by `_target_` or by the entry point of its package."""
+"""A user's own estimator, loaded by `_target_` or by the entry point of its package."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from estimators import build, group_based, requires
+from estimators import Needs, build, needs
 from estimators.own import with_name
 
 MODULE = '''
 from dataclasses import dataclass
-from estimators import Advantages, StepBatch
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+from estimators import Advantages, Needs, StepBatch
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled:
     """The step's own reward, scaled."""
-    scale: float = 1.0
-    group_based = True
+    scale: Annotated[float, Interval(ge=0, le=4)] = 1.0
+    sign: Literal["plus", "minus"] = "plus"
+    needs = Needs(group_based=True)
 
     def __post_init__(self):
         if self.scale == 0:
@@ -28,8 +32,19 @@ class Scaled:
 def plain(batch: StepBatch) -> Advantages:
     return Advantages(value=batch.reward)
 
-plain.requires = frozenset({"embedding"})
 number = 0.5
+
+class OldStyle:
+    requires = frozenset({"embedding"})
+    layer = -2
+
+    def __call__(self, batch):
+        return Advantages(value=batch.reward)
+
+class Layerless(OldStyle):
+    @property
+    def needs(self):
+        return Needs(columns={"embedding"})
 
 class Needy:
     def __init__(self, scale, *args, **kwargs):
@@ -56,27 +71,27 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_class_is_built_with_its_options_by_target(own, rows):
-    made = build("mine", _target_="own_credit.Scaled", scale=2.0)
-    assert made(rows(reward=[1.0, 3.0])).value.tolist() == [2.0, 6.0]
-    assert group_based(made)
+    estimator = build("mine", _target_="own_credit.Scaled", scale=2.0)
+    assert estimator(rows(reward=[1.0, 3.0])).value.tolist() == [2.0, 6.0]
+    assert needs(estimator) == Needs(group_based=True)
 
 
-def test_the_same_by_entry_point(own, rows):
+def test_a_class_is_built_with_its_options_by_entry_point(own, rows):
     assert build("scaled", scale=3.0)(rows(reward=[1.0])).value.tolist() == [3.0]
 
 
 @pytest.mark.parametrize(("name", "options"), [("mine", {"_target_": "own_credit.plain"}), ("plain", {})])
-def test_a_plain_function_is_the_estimator_and_keeps_its_facts(own, rows, name, options):
-    made = build(name, **options)
-    assert made(rows(reward=[1.0, 3.0])).value.tolist() == [1.0, 3.0]
-    assert requires(made) == {"embedding"}
+def test_a_plain_function_is_the_estimator_and_needs_nothing(own, rows, name, options):
+    estimator = build(name, **options)
+    assert estimator(rows(reward=[1.0, 3.0])).value.tolist() == [1.0, 3.0]
+    assert needs(estimator) == Needs()
 
 
 def test_a_required_option_is_given_like_any_other(own, rows):
     assert build("needy", scale=3.0)(rows(reward=[1.0])).value.tolist() == [3.0]
 
 
-def test_a_name_of_ours_goes_before_an_entry_point(own, tmp_path, rows):
+def test_a_method_of_this_package_is_preferred_to_an_entry_point_of_its_name(own, tmp_path, rows):
     (tmp_path / "own_credit-1.0.dist-info" / "entry_points.txt").write_text(
         "[stepcredit.estimators]\ngrpo = own_credit:Scaled\n"
     )
@@ -90,6 +105,16 @@ BAD = [
     ({"_target_": "Scaled"}, r"_target_='Scaled' cannot be loaded .*give package.module.Name"),
     ({"_target_": "own_credit.Scaled", "scael": 1.0}, r"mine has no option 'scael': did you mean 'scale'\?"),
     ({"_target_": "own_credit.Scaled", "scale": 0.0}, r"mine: scale=0 gives no credit"),
+    (
+        {"_target_": "own_credit.Scaled", "scale": 5},
+        r"mine: scale=5 is out of range: nearest 4.0, give a finite number",
+    ),
+    ({"_target_": "own_credit.Scaled", "sign": "plsu"}, r"mine: sign='plsu' is unknown: did you mean 'plus'\?"),
+    (
+        {"_target_": "own_credit.OldStyle"},
+        r"OldStyle states requires, layer outside of `needs`.*columns=..., layer=...",
+    ),
+    ({"_target_": "own_credit.Layerless"}, r"mine: layer=None with columns=\['embedding'\]: give .* an integer layer"),
     ({"_target_": "own_credit.plain", "scale": 1.0}, r"mine has no option 'scale': it has none"),
     ({"_target_": "own_credit.number"}, r"_target_='own_credit.number' is 0.5, which cannot be called: name a class"),
     ({"_target_": "own_credit.Needy"}, r"mine: option 'scale' is not set and has no default: add scale=\.\.\.$"),
@@ -127,7 +152,7 @@ def test_a_broken_entry_point_is_refused_with_the_remedy(own, name, message):
         build(name)
 
 
-def test_an_unknown_name_tells_of_the_two_ways():
+def test_the_error_for_an_unknown_name_gives_both_ways_to_load_an_own_estimator():
     with pytest.raises(ValueError, match=r"'mine' is unknown: .*your own needs `_target_` or an entry point in 'step"):
         build("mine")
 
@@ -143,7 +168,7 @@ def test_the_worked_example_of_the_docs_holds(tmp_path, monkeypatch, rows):
     assert result.diagnostics == {"first": 2 / 3}
 
 
-def test_a_target_names_its_estimator_unless_a_name_is_given():
+def test_an_estimator_without_a_name_is_named_by_the_last_part_of_its_target():
     assert with_name({"_target_": "mine.credit.Mine"}) == {"name": "Mine", "_target_": "mine.credit.Mine"}
     assert with_name({"_target_": "mine.credit.Mine", "name": "m"})["name"] == "m"
     assert with_name({"name": "gigpo"}) == {"name": "gigpo"}

@@ -1,4 +1,4 @@
-"""What every group estimator keeps: shift, order, separation of groups, silence without spread."""
+"""Laws that every estimator keeps: shift, order of rows, separation of groups, exactly 0 without spread."""
 
 import inspect
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import ESTIMATORS, StepBatch, build, group_based
+from estimators import ESTIMATORS, StepBatch, build, needs
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=2, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -15,11 +15,11 @@ NAMES = sorted(ESTIMATORS)
 # Rewards of the random columns are 0 to 1.5 a step, so some rollouts reach 3 and some do not.
 SETTINGS = {"reinforce_pp": {"baseline": "group"}} | {n: {"success_reward": 3.0} for n in ("crbc", "graphgpo", "ibpo")}
 every_estimator = pytest.mark.parametrize("name", NAMES)
-# Distance to success and the least reward to come do not move with a reward at the end.
+# graphgpo credits distances to success and min_form the smallest reward to come: a reward at the end moves neither.
 of_returns = pytest.mark.parametrize("name", [name for name in NAMES if name not in {"graphgpo", "min_form"}])
 
 
-def made(name, **options):
+def estimator(name, **options):
     """The estimator with those of the options that it has."""
     known = inspect.signature(ESTIMATORS[name]).parameters
     return build(name, **SETTINGS.get(name, {}), **{key: value for key, value in options.items() if key in known})
@@ -36,9 +36,9 @@ def test_adding_a_constant_to_all_returns_of_a_group_changes_nothing(random_colu
     # With gamma 1 a reward at the end counts alike in all returns.
     columns = random_columns(seed, lengths)
     shifted = columns["reward"] + shift * (last_steps(columns) & (columns["group"] == 10))
-    plain = made(name, gamma=1.0)(StepBatch(**columns)).value
+    plain = estimator(name, gamma=1.0)(StepBatch(**columns)).value
     np.testing.assert_allclose(
-        made(name, gamma=1.0)(StepBatch(**{**columns, "reward": shifted})).value, plain, atol=1e-8
+        estimator(name, gamma=1.0)(StepBatch(**{**columns, "reward": shifted})).value, plain, atol=1e-8
     )
 
 
@@ -47,8 +47,8 @@ def test_adding_a_constant_to_all_returns_of_a_group_changes_nothing(random_colu
 def test_row_order_changes_nothing_to_the_last_bit(random_columns, name, seed, lengths):
     columns = random_columns(seed, lengths)
     order = np.random.default_rng(seed).permutation(len(columns["time"]))
-    plain = made(name)(StepBatch(**columns))
-    moved = made(name)(StepBatch(**{column: value[order] for column, value in columns.items()}))
+    plain = estimator(name)(StepBatch(**columns))
+    moved = estimator(name)(StepBatch(**{column: value[order] for column, value in columns.items()}))
     assert moved.value.tolist() == plain.value[order].tolist()
     assert moved.diagnostics == plain.diagnostics
 
@@ -58,8 +58,8 @@ def test_row_order_changes_nothing_to_the_last_bit(random_columns, name, seed, l
 def test_a_group_gets_the_same_credit_alone_as_among_others(random_columns, name, seed, lengths):
     columns = random_columns(seed, lengths)
     inside = columns["group"] == 10
-    alone = made(name)(StepBatch(**{column: value[inside] for column, value in columns.items()}))
-    assert alone.value.tolist() == made(name)(StepBatch(**columns)).value[inside].tolist()
+    alone = estimator(name)(StepBatch(**{column: value[inside] for column, value in columns.items()}))
+    assert alone.value.tolist() == estimator(name)(StepBatch(**columns)).value[inside].tolist()
 
 
 @of_returns
@@ -68,13 +68,13 @@ def test_a_group_gets_the_same_credit_alone_as_among_others(random_columns, name
 def test_equal_returns_give_exactly_0(random_columns, name, norm, seed, lengths, level):
     columns = random_columns(seed, lengths)
     columns |= {"reward": level * last_steps(columns), "invalid": np.zeros(len(columns["time"]), bool)}
-    assert not made(name, norm=norm, gamma=1.0)(StepBatch(**columns)).value.any()
+    assert not estimator(name, norm=norm, gamma=1.0)(StepBatch(**columns)).value.any()
 
 
 @every_estimator
 @pytest.mark.parametrize("stats", ["trajectory", "row"])
 @pytest.mark.parametrize("penalty", ["return", "row"])
-def test_a_lone_rollout_that_never_meets_a_state_twice_gets_exactly_0_in_every_mode(rows, name, stats, penalty):
+def test_a_single_rollout_that_never_meets_a_state_twice_gets_exactly_0_in_every_mode(rows, name, stats, penalty):
     batch = rows(
         trajectory=[0, 0, 0],
         time=[0, 1, 2],
@@ -85,12 +85,12 @@ def test_a_lone_rollout_that_never_meets_a_state_twice_gets_exactly_0_in_every_m
         repair=[0.0] * 3,
         edited=[False] * 3,
     )
-    assert made(name, episode_stats=stats, penalty=penalty)(batch).value.tolist() == [0.0, 0.0, 0.0]
+    assert estimator(name, episode_stats=stats, penalty=penalty)(batch).value.tolist() == [0.0, 0.0, 0.0]
 
 
 @every_estimator
-def test_a_group_estimator_says_so(name):
-    assert group_based(made(name))
+def test_an_estimator_that_compares_the_rollouts_of_a_group_says_so(name):
+    assert needs(estimator(name)).group_based
 
 
 @every_estimator
@@ -98,5 +98,5 @@ def test_a_group_estimator_says_so(name):
 def test_the_batch_is_left_as_it_was(random_columns, name, seed, lengths):
     columns = random_columns(seed, lengths)
     batch = StepBatch(**{column: value.copy() for column, value in columns.items()})
-    made(name)(batch)
+    estimator(name)(batch)
     assert all(np.array_equal(getattr(batch, column), value) for column, value in columns.items())

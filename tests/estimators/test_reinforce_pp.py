@@ -1,11 +1,11 @@
-"""REINFORCE++ against loops, by hand, and at its limits."""
+"""REINFORCE++: compared with loops, worked examples and limiting cases."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch, build, group_based
+from estimators import Needs, StepBatch, build, needs
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 
@@ -23,8 +23,8 @@ def slow(batch, baseline, stats, penalty):
         means = {}
         for group in set(batch.group):
             values = [value for (of, _), value in counted.items() if of == group]
-            lone = len(set(batch.trajectory[batch.group == group])) == 1
-            flat = lone or max(values) - min(values) < 1e-6 * max(1.0, abs(np.mean(values)))
+            single = len(set(batch.trajectory[batch.group == group])) == 1
+            flat = single or max(values) - min(values) < 1e-6 * max(1.0, abs(np.mean(values)))
             means[group] = None if flat else np.mean(values)
         less = lambda group, value: 0.0 if means[group] is None else value - means[group]  # noqa: E731
         counted = {key: less(key[0], value) for key, value in counted.items()}
@@ -66,7 +66,7 @@ def test_with_a_group_baseline_only_the_scale_is_shared(rows):
     assert result.diagnostics == {"flat_group_share": 0.0, "batch_std": std}
 
 
-def test_a_flat_or_lone_group_gets_exactly_0_with_a_group_baseline(rows):
+def test_a_flat_group_and_a_group_of_one_get_exactly_0_with_a_group_baseline(rows):
     # The deviations of 0.1, 0.2 and 0.6 do not sum to 0 in floats.
     batch = rows(group=[0, 0, 0, 1, 1, 1, 2], reward=[0.1, 0.2, 0.6, 9.025, 9.025, 9.025, 3.0])
     result = build("reinforce_pp", baseline="group")(batch)
@@ -85,4 +85,4 @@ def test_with_one_group_both_baselines_are_grpo(random_columns, seed, lengths):
 
 @pytest.mark.parametrize(("baseline", "based"), [("none", False), ("group", True)])
 def test_only_the_group_baseline_needs_groups(baseline, based):
-    assert group_based(build("reinforce_pp", baseline=baseline)) is based
+    assert needs(build("reinforce_pp", baseline=baseline)) == Needs(group_based=based)

@@ -1,4 +1,4 @@
-"""The room knows neither text nor tokens nor torch: importing it pulls in none of the heavy libraries."""
+"""The package knows neither text nor tokens nor torch: importing it loads no heavy library."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 HEAVY = ["torch", "ray", "vllm", "deepspeed", "hydra", "transformers", "envs", "rollout", "trainer"]
 
 
-def test_importing_estimators_pulls_in_no_heavy_library_and_no_other_room():
+def test_importing_estimators_loads_no_heavy_library_and_no_other_room():
     code = f"import sys, estimators; print([name for name in {HEAVY} if name in sys.modules])"
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert seen.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "[]"

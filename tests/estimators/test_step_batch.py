@@ -1,4 +1,4 @@
-"""A batch or a result is whole at birth: what breaks a rule is refused with its row, its value and the remedy."""
+"""Checks of `StepBatch` and `Advantages`: what breaks a rule is refused with its row, its value and the remedy."""
 
 import doctest
 import pickle
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import estimators.base
-from estimators import UNPARSED, Advantages, StepBatch, action_key, calibrated, group_based, hidden_layer, requires
-from estimators.base import needs_revisions
+from estimators import UNPARSED, Advantages, StepBatch
 
 GOOD = {
     "group": [0, 0, 0, 1],
@@ -76,7 +75,7 @@ def test_repair_may_differ_from_rollout_to_rollout_but_not_within_a_later_one():
         StepBatch(**two)
 
 
-def test_a_good_batch_knows_its_rollouts_and_groups_in_canonical_order():
+def test_a_batch_cuts_its_rollouts_and_groups_in_canonical_order():
     batch = StepBatch(**GOOD)
     assert len(batch) == 4
     assert batch.rollouts.order.tolist() == [1, 0, 2, 3]
@@ -136,37 +135,6 @@ def test_advantages_refuse_what_is_not_finite_and_a_mask_of_another_length():
     assert Advantages(value=np.zeros(2)).diagnostics == {}
 
 
-def test_a_plain_function_is_an_estimator_with_default_facts():
-    def nothing(batch):
-        return Advantages(value=np.zeros(len(batch)))
-
-    batch = StepBatch(**GOOD)
-    assert (requires(nothing), group_based(nothing), action_key(nothing)) == (frozenset(), False, "action")
-    assert hidden_layer(nothing) is None
-    assert calibrated(nothing, batch) is nothing
-
-
-def test_a_plain_function_may_state_its_facts_as_attributes():
-    def needy(batch):
-        return Advantages(value=np.zeros(len(batch)))
-
-    needy.requires, needy.group_based, needy.action_key = ["embedding"], True, "first_token"
-    assert (requires(needy), group_based(needy), action_key(needy)) == (frozenset({"embedding"}), True, "first_token")
-    with pytest.raises(ValueError, match=r"layer=None: give it an integer"):
-        hidden_layer(needy)
-    needy.layer = -2
-    assert hidden_layer(needy) == -2
-
-
-@pytest.mark.parametrize(("column", "revisions"), [("repair", True), ("edited", True), ("embedding", False)])
-def test_either_column_of_the_revision_phase_asks_for_it(column, revisions):
-    def needy(batch):
-        return Advantages(value=np.zeros(len(batch)))
-
-    needy.requires = [column]
-    assert needs_revisions(needy) is revisions
-
-
-def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(estimators.base).attempted == 1
-    assert doctest.testmod(estimators.base).failed == 0
+def test_the_example_in_the_docstring_holds():
+    result = doctest.testmod(estimators.base)
+    assert (result.attempted, result.failed) == (1, 0)

@@ -1,4 +1,4 @@
-"""Rollouts: each goes its own way to its own end, and what cannot be played is counted, retried or left out."""
+"""Rollouts run independently to their own ends; failed ones are counted, retried or left out."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from rollout.seeds import derive_seed
 from rollout.types import Trajectory
 from tests.fakes import (
     CORRIDOR_PROMPTS,
-    SAMPLING,
     CharCodec,
     Corridor,
     LocalPool,
@@ -23,6 +22,7 @@ from tests.fakes import (
     completion,
     failing,
     plain,
+    play_options,
     step,
     tasks,
 )
@@ -37,7 +37,7 @@ def collected(
     history: int = 6,
     retries: int = 2,
     max_failure_share: float = 1.0,
-    patience: int | None = None,
+    max_idle_turns: int | None = None,
     on_done: Callable[[Trajectory], None] = lambda _: None,
 ) -> Collected:
     collector = Collector(
@@ -46,39 +46,38 @@ def collected(
         prompter=prompter,
         config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
     )
-    chosen = tasks(*task_ids)
-    collecting = collector.collect(
-        chosen, group_size=group_size, sampling=SAMPLING, seed=1, patience=patience, on_done=on_done
-    )
-    return asyncio.run(collecting)
+    options = replace(play_options(seed=1, max_idle_turns=max_idle_turns), on_done=on_done)
+    return asyncio.run(collector.collect(tasks(*task_ids), group_size=group_size, options=options))
 
 
-def names(found: Collected) -> list[tuple[str, list[int]]]:
-    return [(group.task_id, [one.sibling for one in group.trajectories]) for group in found.groups]
+def names(result: Collected) -> list[tuple[str, list[int]]]:
+    return [(group.task_id, [rollout.sibling for rollout in group.trajectories]) for group in result.groups]
 
 
-# --- what is played -----------------------------------------------------------------------------------------------
+# --- what is recorded -----------------------------------------------------------------------------------------------
 
 
-def test_a_rollout_is_what_was_seen_said_done_and_earned() -> None:
-    said = ["fly", "go", "go"]
-    seen = ["corridor 100 of length 2", "fly?", "at 1"]
+def test_a_rollout_records_observations_answers_actions_and_rewards() -> None:
+    answers = ["fly", "go", "go"]
+    observations = ["corridor 100 of length 2", "fly?", "at 1"]
     prompts = ["corridor 100 of length 2\n", "fly\0fly?\n", "go\0at 1\n"]  # each goes on from the ones before
-    found = collected("2", group_size=1, policy=ScriptedPolicy(lambda key: said[key[2]]))
-    assert plain(found.groups[0].trajectories[0]) == plain(
+    result = collected("2", group_size=1, policy=ScriptedPolicy(lambda key: answers[key[2]]))
+    assert plain(result.groups[0].trajectories[0]) == plain(
         Trajectory(
             task_id="2",
             sibling=0,
             seed=100,
             steps=tuple(
                 step(
-                    said[time],
-                    seen=seen[time],
+                    answers[time],
+                    seen=observations[time],
                     state="001"[time],
-                    valid=said[time] != "fly",
+                    valid=answers[time] != "fly",
                     reward=10.0 if time == 2 else 0.0,
                     said=completion(
-                        said[time], prompt=[*"".join(prompts[: time + 1]).encode()], tokens=[*said[time].encode(), 0]
+                        answers[time],
+                        prompt=[*"".join(prompts[: time + 1]).encode()],
+                        tokens=[*answers[time].encode(), 0],
                     ),
                 )
                 for time in range(3)
@@ -94,15 +93,15 @@ def test_a_rollout_is_what_was_seen_said_done_and_earned() -> None:
     ("says", "ending", "steps", "score"), [("stop", Ending.FAILURE, 1, 0.0), ("wait", Ending.LIMIT, 6, 0.0)]
 )
 def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, steps: int, score: float) -> None:
-    found = collected("3", group_size=1, policy=ScriptedPolicy(says))
-    (lost,) = found.groups[0].trajectories
+    result = collected("3", group_size=1, policy=ScriptedPolicy(says))
+    (lost,) = result.groups[0].trajectories
     assert (lost.ending, lost.success, lost.score, len(lost.steps)) == (ending, False, score, steps)
-    assert [one.reward for one in lost.steps] == [0.0] * steps
-    assert (found.failures, found.dropped_groups) == ({}, 0)
+    assert [step.reward for step in lost.steps] == [0.0] * steps
+    assert (result.counts.failures, result.counts.dropped_groups) == ({}, 0)
 
 
 @pytest.mark.parametrize(
-    ("says", "patience", "ending", "steps"),
+    ("says", "max_idle_turns", "ending", "steps"),
     [
         (["wait", "go", "wait", "wait", "go"], 2, Ending.STUCK, 4),
         (["wait", "go", "wait", "go", "wait", "go"], 2, Ending.SUCCESS, 6),
@@ -111,30 +110,34 @@ def test_a_lost_rollout_is_kept_and_earns_nothing(says: str, ending: Ending, ste
         (["wait"] * 6, 6, Ending.LIMIT, 6),
     ],
 )
-def test_a_rollout_is_given_up_when_turn_after_turn_changes_nothing(
-    says: list[str], patience: int | None, ending: Ending, steps: int
+def test_a_rollout_ends_after_max_idle_turns_that_change_nothing(
+    says: list[str], max_idle_turns: int | None, ending: Ending, steps: int
 ) -> None:
-    found = collected("3", group_size=1, patience=patience, policy=ScriptedPolicy(lambda key: says[key[2]]))
-    (played,) = found.groups[0].trajectories
-    assert (played.ending, len(played.steps), played.success) == (ending, steps, ending is Ending.SUCCESS)
+    result = collected(
+        "3", group_size=1, max_idle_turns=max_idle_turns, policy=ScriptedPolicy(lambda key: says[key[2]])
+    )
+    (rollout,) = result.groups[0].trajectories
+    assert (rollout.ending, len(rollout.steps), rollout.success) == (ending, steps, ending is Ending.SUCCESS)
 
 
-def test_every_request_has_a_seed_of_its_own_that_nothing_but_its_place_decides() -> None:
+def test_the_seed_of_a_request_depends_only_on_task_sibling_and_turn() -> None:
     policy = ScriptedPolicy()
     collected("1", "2", policy=policy, group_size=2)
     keys = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
-    assert sorted((asked.key, asked.seed) for asked in policy.asked) == [(key, derive_seed(1, *key)) for key in keys]
+    assert sorted((request.key, request.seed) for request in policy.asked) == [
+        (key, derive_seed(1, *key)) for key in keys
+    ]
 
 
-def test_a_request_knows_the_turn_before_it_in_its_own_rollout() -> None:
+def test_a_request_carries_the_previous_turn_of_its_own_rollout() -> None:
     policy = ScriptedPolicy(lambda key: ["go", "wait"][key[1]])
     collected("2", policy=policy)
-    asked = {one.key: one for one in policy.asked}
-    assert [asked[0, sibling, 0].before for sibling in (0, 1)] == [None, None]
-    for sibling, said in enumerate(["go", "wait"]):
-        before = asked[0, sibling, 1].before
+    requests = {request.key: request for request in policy.asked}
+    assert [requests[0, sibling, 0].before for sibling in (0, 1)] == [None, None]
+    for sibling, answer in enumerate(["go", "wait"]):
+        before = requests[0, sibling, 1].before
         assert before is not None
-        assert (before.messages, before.completion.text) == (asked[0, sibling, 0].messages, said)
+        assert (before.messages, before.completion.text) == (requests[0, sibling, 0].messages, answer)
 
 
 # --- no barrier ---------------------------------------------------------------------------------------------------
@@ -158,11 +161,11 @@ def test_a_slow_rollout_holds_no_other_back(slow_part: str) -> None:
         if len(finished) == 5:
             others_done.set()
 
-    # With a barrier anywhere, the others would wait for the rollout that waits for them.
+    # With a barrier anywhere, the others would wait for the slow rollout, which waits for them.
     policy, pool = ScriptedPolicy(before=slow_policy), LocalPool(before=slow_world)
-    found = collected("1", "4", "3", policy=policy, pool=pool, on_done=on_done)
+    result = collected("1", "4", "3", policy=policy, pool=pool, on_done=on_done)
     assert finished[-1] == ("1", 0)
-    assert names(found) == [("1", [0, 1]), ("4", [0, 1]), ("3", [0, 1])]
+    assert names(result) == [("1", [0, 1]), ("4", [0, 1]), ("3", [0, 1])]
 
 
 def test_results_are_in_the_order_of_the_tasks_whatever_order_they_come_in() -> None:
@@ -170,15 +173,15 @@ def test_results_are_in_the_order_of_the_tasks_whatever_order_they_come_in() -> 
         await asyncio.sleep(0.01 * (4 - 2 * key[0] - key[1]))
 
     arrived: list[tuple[str, int]] = []
-    found = collected(
+    result = collected(
         "3",
         "1",
         policy=ScriptedPolicy(before=late_first),
-        on_done=lambda one: arrived.append((one.task_id, one.sibling)),
+        on_done=lambda rollout: arrived.append((rollout.task_id, rollout.sibling)),
     )
     assert arrived == [("1", 1), ("1", 0), ("3", 1), ("3", 0)]
-    assert names(found) == [("3", [0, 1]), ("1", [0, 1])]
-    assert plain(found.groups) == plain(collected("3", "1").groups)
+    assert names(result) == [("3", [0, 1]), ("1", [0, 1])]
+    assert plain(result.groups) == plain(collected("3", "1").groups)
 
 
 # --- what cannot be played ----------------------------------------------------------------------------------------
@@ -197,11 +200,11 @@ def in_episodes(*numbers: int, reason: str = "env_error") -> LocalPool:
 @pytest.mark.parametrize("turn", [-1, 0, 2])  # -1 is the reset
 def test_a_failed_episode_is_played_again_from_its_seed(turn: int) -> None:
     undisturbed, policy = collected("3", "1"), ScriptedPolicy()
-    found = collected("3", "1", policy=policy, pool=LocalPool(before=failing("died", task_id="3", times=2, turn=turn)))
-    assert plain(found.groups) == plain(undisturbed.groups)
-    assert (found.failures, found.dropped_groups) == ({"died": 2}, 0)
-    # Whatever was asked twice was the same request, its seed included.
-    assert len({plain(asked) for asked in policy.asked}) == len({asked.key for asked in policy.asked})
+    result = collected("3", "1", policy=policy, pool=LocalPool(before=failing("died", task_id="3", times=2, turn=turn)))
+    assert plain(result.groups) == plain(undisturbed.groups)
+    assert (result.counts.failures, result.counts.dropped_groups) == ({"died": 2}, 0)
+    # A request that was sent twice was the same both times, its seed included.
+    assert len({plain(request) for request in policy.asked}) == len({request.key for request in policy.asked})
 
 
 def test_failures_are_counted_by_reason() -> None:
@@ -211,60 +214,68 @@ def test_failures_are_counted_by_reason() -> None:
         for hook in hooks:
             await hook(task_id, episode, turn)
 
-    assert collected("3", "2", pool=LocalPool(before=before)).failures == {"worker_died": 2, "env_timeout": 1}
+    assert collected("3", "2", pool=LocalPool(before=before)).counts.failures == {"worker_died": 2, "env_timeout": 1}
 
 
 def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None:
-    done: list[tuple[str, int]] = []
+    finished: list[tuple[str, int]] = []
     # Nothing here waits, so rollouts are played one by one: the third takes episode 3, and again 4 and 5.
-    found = collected(
-        "2", "3", "4", pool=in_episodes(3, 4, 5), on_done=lambda one: done.append((one.task_id, one.sibling))
+    result = collected(
+        "2",
+        "3",
+        "4",
+        pool=in_episodes(3, 4, 5),
+        on_done=lambda rollout: finished.append((rollout.task_id, rollout.sibling)),
     )
-    assert names(found) == [("2", [0, 1]), ("4", [0, 1])]
-    assert (found.dropped_groups, found.failures) == (1, {"env_error": 3})
-    assert sorted(done) == [("2", 0), ("2", 1), ("3", 1), ("4", 0), ("4", 1)]
+    assert names(result) == [("2", [0, 1]), ("4", [0, 1])]
+    assert (result.counts.dropped_groups, result.counts.failures) == (1, {"env_error": 3})
+    assert sorted(finished) == [("2", 0), ("2", 1), ("3", 1), ("4", 0), ("4", 1)]
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_an_episode_is_retried_as_often_as_told(retries: int) -> None:
+def test_an_episode_is_retried_as_often_as_configured(retries: int) -> None:
     pool = LocalPool(before=failing("env_error", task_id="3", times=99))
-    found = collected("3", pool=pool, group_size=1, retries=retries)
-    assert (found.failures, found.dropped_groups, pool.episodes) == ({"env_error": 1 + retries}, 1, 1 + retries)
+    result = collected("3", pool=pool, group_size=1, retries=retries)
+    assert (result.counts.failures, result.counts.dropped_groups, pool.episodes) == (
+        {"env_error": 1 + retries},
+        1,
+        1 + retries,
+    )
 
 
-def test_every_episode_is_given_back_failed_ones_too() -> None:
+def test_every_episode_is_returned_to_the_pool_even_a_failed_one() -> None:
     pool = in_episodes(2, 3)
     collected("2", "3", pool=pool)
     assert sorted(pool.left) == list(range(1, pool.episodes + 1)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_bystanders_of_lost_workers_are_played_again_without_using_up_a_retry() -> None:
+def test_an_episode_lost_with_anothers_worker_is_played_again_without_using_up_a_retry() -> None:
     undisturbed = collected("3", "2")
     pool = LocalPool(before=failing("worker_lost", task_id="3", times=9))
-    found = collected("3", "2", pool=pool, retries=0)
-    assert plain(found.groups) == plain(undisturbed.groups)
-    assert (found.failures, found.dropped_groups) == ({"worker_lost": 9}, 0)
+    result = collected("3", "2", pool=pool, retries=0)
+    assert plain(result.groups) == plain(undisturbed.groups)
+    assert (result.counts.failures, result.counts.dropped_groups) == ({"worker_lost": 9}, 0)
 
 
 @pytest.mark.parametrize("reason", ["worker_died", "env_timeout"])
 def test_siblings_share_the_retries_of_a_task_that_takes_its_workers_down(reason: str) -> None:
     pool = LocalPool(before=failing(reason, task_id="3", times=99))
-    found = collected("3", "2", pool=pool, group_size=4, retries=2)
-    assert (found.failures, names(found)) == ({reason: 3}, [("2", [0, 1, 2, 3])])
+    result = collected("3", "2", pool=pool, group_size=4, retries=2)
+    assert (result.counts.failures, names(result)) == ({reason: 3}, [("2", [0, 1, 2, 3])])
 
 
 def test_collecting_stops_above_the_stated_share_of_dropped_groups_and_not_at_it() -> None:
     def four_tasks(*broken: int) -> Collected:
         return collected("2", "3", "4", "2", pool=in_episodes(*broken), group_size=1, retries=0, max_failure_share=0.25)
 
-    assert four_tasks(1).dropped_groups == 1
+    assert four_tasks(1).counts.dropped_groups == 1
     last = r"the last: env_error: 4 in episode 3 \(task 4\)"
-    told = rf"2 of 4 groups dropped \(\{{'env_error': 2\}}; {last}\).*max_failure_share=0.25"
-    with pytest.raises(RolloutsFailed, match=told):
+    message = rf"2 of 4 groups dropped \(\{{'env_error': 2\}}; {last}\).*max_failure_share=0.25"
+    with pytest.raises(RolloutsFailed, match=message):
         four_tasks(1, 3)
 
 
-def test_collecting_stops_as_soon_as_the_share_cannot_be_kept_any_more() -> None:
+def test_collecting_stops_as_soon_as_the_failure_share_is_exceeded() -> None:
     async def before(task_id: str, episode: int, turn: int) -> None:
         if task_id == "3":
             raise EpisodeFailed("env_error", "broken")
@@ -280,10 +291,10 @@ def test_a_bad_program_is_a_crash_that_ends_the_other_rollouts() -> None:
             raise ZeroDivisionError
         await asyncio.sleep(0.01)
 
-    done: list[Trajectory] = []
+    finished: list[Trajectory] = []
     with pytest.raises(ZeroDivisionError):
-        collected("2", "3", pool=LocalPool(before=before), on_done=done.append)
-    assert done == []
+        collected("2", "3", pool=LocalPool(before=before), on_done=finished.append)
+    assert finished == []
 
 
 # --- prompts that are too long ------------------------------------------------------------------------------------
@@ -293,21 +304,23 @@ ONE_TURN = "corridor 100 of length 3\nwait\0wait?\n"
 
 
 def prompts(policy: ScriptedPolicy, time: int) -> list[str]:
-    return ["".join(map(chr, CharCodec().encode(asked.messages))) for asked in policy.asked if asked.key[2] == time]
+    return [
+        "".join(map(chr, CharCodec().encode(request.messages))) for request in policy.asked if request.key[2] == time
+    ]
 
 
 @pytest.mark.parametrize(("limit", "shown", "cut"), [(len(FULL), FULL, 0), (len(FULL) - 1, ONE_TURN, 1)])
 def test_a_prompt_that_is_too_long_shows_less_history_and_is_counted(limit: int, shown: str, cut: int) -> None:
     policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop", prompt_tokens=limit)
-    found = collected("3", policy=policy, group_size=1)
+    result = collected("3", policy=policy, group_size=1)
     assert prompts(policy, 2) == [shown]
-    assert (found.cut_prompts, found.failures) == (cut, {})
+    assert (result.counts.cut_prompts, result.counts.failures) == (cut, {})
 
 
 def test_no_more_history_than_configured_is_shown_and_that_is_no_cut() -> None:
     policy = ScriptedPolicy(lambda key: "wait" if key[2] < 2 else "stop")
-    found = collected("3", policy=policy, group_size=1, history=1)
-    assert (prompts(policy, 2), found.cut_prompts) == ([ONE_TURN], 0)
+    result = collected("3", policy=policy, group_size=1, history=1)
+    assert (prompts(policy, 2), result.counts.cut_prompts) == ([ONE_TURN], 0)
 
 
 class ListingCorridor(Corridor):
@@ -357,21 +370,21 @@ def test_a_prompt_that_is_too_long_loses_its_history_first_and_then_actions(
 
     policy = ScriptedPolicy(says, prompt_tokens=len(listed_prompt(*limit)))
     pool = LocalPool(ListingCorridor)
-    found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2)
+    result = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2)
     assert prompts(policy, 2) == [listed_prompt(*fits)]
     # The first two turns have less to show: only the smallest limits cut them too.
-    assert (found.cut_prompts > 0, found.cut_actions > 0) == (cut[0] > 0, cut[1] > 0)
-    assert found.failures == {}
+    assert (result.counts.cut_prompts > 0, result.counts.cut_actions > 0) == (cut[0] > 0, cut[1] > 0)
+    assert result.counts.failures == {}
 
 
-def test_a_prompt_that_fits_with_no_action_listed_fails_its_rollout_by_name() -> None:
+def test_a_prompt_that_is_too_long_with_no_action_listed_fails_its_rollout_and_is_counted() -> None:
     policy = ScriptedPolicy("<action>wait</action>", prompt_tokens=len(listed_prompt(0, 0)) - 1)
     pool = LocalPool(ListingCorridor)
-    found = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2, retries=0)
-    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())
+    result = collected("3", policy=policy, pool=pool, prompter=LISTING_PROMPTS, group_size=1, history=2, retries=0)
+    assert (result.counts.failures, result.groups) == ({"prompt_too_long": 1}, ())
 
 
-def test_a_prompt_that_fits_with_no_history_fails_its_rollout_by_name() -> None:
+def test_a_prompt_that_is_too_long_without_history_fails_its_rollout_and_is_counted() -> None:
     policy = ScriptedPolicy("wait", prompt_tokens=len(ONE_TURN) - 1)
-    found = collected("3", policy=policy, group_size=1, retries=0)
-    assert (found.failures, found.groups) == ({"prompt_too_long": 1}, ())
+    result = collected("3", policy=policy, group_size=1, retries=0)
+    assert (result.counts.failures, result.groups) == ({"prompt_too_long": 1}, ())

@@ -1,4 +1,4 @@
-"""What a run's engines are started with, and that a stale one is found out."""
+"""What a run's engines are started with and called for, and that an engine with stale weights is noticed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from rollout.engines import EngineConfig, Engines, PublishError
 
 
 class Recorder:
-    """A `Remote` whose calls are written down and answered at once. `serves` is the version it says it serves."""
+    """A `Remote` that records its calls and answers at once. serves: a version to claim, or None."""
 
     def __init__(self, target: str, model: str, options: dict[str, Any], **_: Any) -> None:
         self.target, self.model, self.options = target, model, options
@@ -29,24 +29,25 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
     return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
 
 
-def test_a_publish_goes_to_every_engine(started: Engines) -> None:
-    started.publish(Path("weights"), 3)
-    assert [engine.calls for engine in started.remotes] == [[("publish", "weights", 3)]] * 2  # pyright: ignore
+def test_a_publish_wakes_every_engine_and_carries_the_files_checksum(started: Engines) -> None:
+    started.publish(Path("weights"), 3, "abc")
+    calls = [("wake",), ("publish", "weights", 3, "abc")]
+    assert [engine.calls for engine in started.remotes] == [calls] * 2  # pyright: ignore
 
 
-def test_an_engine_that_serves_other_weights_is_found_out(started: Engines) -> None:
+def test_an_engine_that_serves_another_version_is_refused(started: Engines) -> None:
     started.remotes[1].serves = 2  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(PublishError, match=r"published version 3, but the engines serve \[3, 2\]"):
-        started.publish(Path("weights"), 3)
+        started.publish(Path("weights"), 3, "abc")
 
 
-def test_engines_rest_and_wake_only_where_they_share_a_device(started: Engines) -> None:
-    started.rest()
-    started.wake()
+def test_only_engines_that_share_a_gpu_sleep_and_wake(started: Engines) -> None:
     resident = Engines("folder", EngineConfig(count=1), context=512)
-    resident.rest()
-    resident.wake()
-    assert [engine.calls for engine in (*started.remotes, *resident.remotes)] == [[("sleep",), ("wake",)]] * 2 + [[]]  # pyright: ignore
+    for engines_of_a_run in (started, resident):
+        engines_of_a_run.sleep()
+        engines_of_a_run.publish(Path("weights"), 3, "abc")
+    names = [[name for name, *_ in engine.calls] for engine in (*started.remotes, *resident.remotes)]  # pyright: ignore
+    assert names == [["sleep", "wake", "publish"], ["sleep", "wake", "publish"], ["publish"]]
 
 
 def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:

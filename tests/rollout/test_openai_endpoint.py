@@ -1,4 +1,4 @@
-"""Any server that speaks chat completions can be asked; a small one is started here."""
+"""Any server that speaks chat completions can be evaluated; the tests start a small one."""
 
 import asyncio
 import json
@@ -57,12 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": server.text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "some", "choices": [choice]}
-        said = json.dumps(answer if server.status == 200 else {"error": {"message": "broken"}}).encode()
+        body_out = json.dumps(answer if server.status == 200 else {"error": {"message": "broken"}}).encode()
         self.send_response(server.status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(said)))
+        self.send_header("Content-Length", str(len(body_out)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(body_out)
 
     def log_message(self, format: str, *args: Any) -> None:
         del format, args
@@ -70,13 +70,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
-    with ChatServer() as found:
-        threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield found
-        found.shutdown()
+    with ChatServer() as started:
+        threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield started
+        started.shutdown()
 
 
-def asked(policy: EndpointPolicy, requests: int = 1) -> list[Completion]:
+def answers(policy: EndpointPolicy, requests: int = 1) -> list[Completion]:
     sampling = Sampling(temperature=0.5, max_tokens=7, top_p=0.75)
 
     async def all_at_once() -> list[Completion]:
@@ -88,7 +88,7 @@ def asked(policy: EndpointPolicy, requests: int = 1) -> list[Completion]:
 
 
 def test_a_server_is_asked_for_the_dialogue_and_the_sampling(server: ChatServer) -> None:
-    asked(EndpointPolicy(url=server.url, model="some", api_key="secret"))
+    answers(EndpointPolicy(url=server.url, model="some", api_key="secret"))
     assert server.bodies == [
         {
             "path": "/v1/chat/completions",
@@ -110,24 +110,24 @@ def test_a_server_is_asked_for_the_dialogue_and_the_sampling(server: ChatServer)
 @pytest.mark.parametrize(("content", "text"), [("stop", "stop"), (None, "")])
 def test_an_answer_is_its_text_and_no_ids_to_train_on(server: ChatServer, content: str | None, text: str) -> None:
     server.text = content
-    (said,) = asked(EndpointPolicy(url=server.url, model="some"))
-    assert plain(said) == plain(completion(text, prompt=(), tokens=()))
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
+    assert plain(answer) == plain(completion(text, prompt=(), tokens=()))
 
 
 def test_no_more_requests_than_allowed_are_under_way(server: ChatServer) -> None:
     server.seconds = 0.05
-    asked(EndpointPolicy(url=server.url, model="some", concurrency=3), requests=9)
+    answers(EndpointPolicy(url=server.url, model="some", concurrency=3), requests=9)
     assert (len(server.bodies), server.most_at_once) == (9, 3)
 
 
 def test_a_refused_request_names_endpoint_model_and_reason(server: ChatServer) -> None:
     server.status = 400
     with pytest.raises(RolloutsFailed, match=rf"endpoint={server.url}/ refuses model.source='some': .*broken"):
-        asked(EndpointPolicy(url=server.url, model="some"))
+        answers(EndpointPolicy(url=server.url, model="some"))
 
 
 def test_an_address_where_nothing_answers_is_named(server: ChatServer) -> None:
     server.shutdown()
     server.server_close()
     with pytest.raises(RolloutsFailed, match=f"nothing answers at endpoint={server.url}/: start the server"):
-        asked(EndpointPolicy(url=server.url, model="some"))
+        answers(EndpointPolicy(url=server.url, model="some"))

@@ -1,4 +1,4 @@
-"""Env workers are processes: a killed, hung or broken one is replaced, and who lost what is told by reason."""
+"""Env workers are processes: one that dies or hangs is replaced, and each lost episode is counted by its reason."""
 
 import asyncio
 import os
@@ -27,12 +27,12 @@ from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
 from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote
 from tests.fakes import (
     CORRIDOR_PROMPTS,
-    SAMPLING,
     Corridor,
     LocalPool,
     ScriptedPolicy,
     TreacherousCorridor,
     plain,
+    play_options,
     tasks,
 )
 
@@ -50,17 +50,17 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pool(ray_session: None) -> Iterator[EnvPool]:
-    """One pool for all tests: it has to mend itself."""
+    """One pool for all tests: it replaces the workers that they break."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rollout.pool.WORKER", "tests.fakes:CorridorWorker")
-        made = EnvPool(PoolConfig(world="corridor", options={}, workers=WORKERS))
-        yield made
-        made.close()
+        corridors = EnvPool(PoolConfig(world="corridor", options={}, workers=WORKERS))
+        yield corridors
+        corridors.close()
 
 
 @asynccontextmanager
 async def episodes(pool: EnvPool, count: int) -> AsyncIterator[list[Episode]]:
-    """Under way at once; an idle pool hands them to worker 0, 1, 0, 1."""
+    """So many episodes at the same time; an idle pool gives them to worker 0, 1, 0, 1."""
     async with AsyncExitStack() as stack:
         under_way = [await stack.enter_async_context(pool.episode()) for _ in range(count)]
         for episode in under_way:
@@ -92,7 +92,7 @@ def gone(process: int) -> bool:
 def collected(pool: Any, policy: ScriptedPolicy) -> Collected:
     config = RolloutConfig(history=6, max_failure_share=0.0)
     collector = Collector(policy=policy, pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
-    return asyncio.run(collector.collect(tasks("1", "2", "3", "4"), group_size=3, sampling=SAMPLING, seed=0))
+    return asyncio.run(collector.collect(tasks("1", "2", "3", "4"), group_size=3, options=play_options()))
 
 
 def play(key: Key) -> str:
@@ -103,36 +103,36 @@ def play(key: Key) -> str:
 
 
 def test_many_episodes_in_few_workers_play_as_each_would_alone(pool: EnvPool) -> None:
-    found = collected(pool, ScriptedPolicy(play))
-    assert found.failures == {}
-    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+    result = collected(pool, ScriptedPolicy(play))
+    assert result.counts.failures == {}
+    assert plain(result.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
 async def test_an_episode_goes_to_the_least_busy_worker(pool: EnvPool) -> None:
     async with episodes(pool, 1) as (first,):
         async with episodes(pool, 1) as (second,):
-            one, other = await pid(first), await pid(second)
-            assert one != other
+            first_pid, second_pid = await pid(first), await pid(second)
+            assert first_pid != second_pid
             async with episodes(pool, 2) as (third, fourth):
-                assert [await pid(third), await pid(fourth)] == [one, other]
+                assert [await pid(third), await pid(fourth)] == [first_pid, second_pid]
         async with episodes(pool, 1) as (fifth,):
-            assert await pid(fifth) == other
+            assert await pid(fifth) == second_pid
 
 
 async def test_a_finished_episodes_place_in_its_worker_is_free_again(pool: EnvPool) -> None:
-    made: list[str] = []
+    counts: list[str] = []
     for _ in range(3):
         async with episodes(pool, 1) as (episode,):
-            made.append((await episode.step("made")).observation)
-    assert made == made[:1] * 3
+            counts.append((await episode.step("made")).observation)
+    assert counts == counts[:1] * 3
 
 
 def test_a_worker_plays_its_next_episode_in_an_environment_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Corridor] = []
+    envs: list[Corridor] = []
 
     def make(**options: Any) -> Corridor:
-        made.append(Corridor())
-        return made[-1]
+        envs.append(Corridor())
+        return envs[-1]
 
     monkeypatch.setitem(WORLDS, "corridor", make)
     worker = EnvWorker("corridor", {})
@@ -144,15 +144,15 @@ def test_a_worker_plays_its_next_episode_in_an_environment_that_ended(monkeypatc
     worker.release(1)  # a second time changes nothing
     assert worker.reset(3, "1", 7).observation == "corridor 7 of length 1"
     assert worker.step(2, "go").score == 2 / 3
-    assert len(made) == 2
+    assert len(envs) == 2
 
 
 def test_an_environment_that_raised_is_not_played_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[TreacherousCorridor] = []
+    envs: list[TreacherousCorridor] = []
 
     def make(**options: Any) -> TreacherousCorridor:
-        made.append(TreacherousCorridor())
-        return made[-1]
+        envs.append(TreacherousCorridor())
+        return envs[-1]
 
     monkeypatch.setitem(WORLDS, "corridor", make)
     worker = EnvWorker("corridor", {})
@@ -164,7 +164,7 @@ def test_an_environment_that_raised_is_not_played_in_again(monkeypatch: pytest.M
         worker.reset(2, "no number", 0)
     worker.release(2)
     worker.reset(3, "2", 0)
-    assert len(made) == 3
+    assert len(envs) == 3
 
 
 # --- broken ones --------------------------------------------------------------------------------------------------
@@ -189,9 +189,9 @@ async def test_a_hung_worker_is_killed_and_replaced(pool: EnvPool) -> None:
         hung, other = await pid(first), await pid(second)
         patient = pool.config
         pool.config = replace(patient, timeout_s=2.0)
-        found = await asyncio.gather(failure(first, "hang"), failure(third))
+        result = await asyncio.gather(failure(first, "hang"), failure(third))
         pool.config = patient
-        assert found == ["env_timeout", "worker_lost"]  # the second waited behind the first
+        assert result == ["env_timeout", "worker_lost"]  # the second waited behind the first
         assert [await pid(second), await pid(fourth)] == [other, other]
         assert gone(hung)
     async with episodes(pool, 1) as (again,):
@@ -222,10 +222,10 @@ def test_a_worker_killed_in_the_middle_of_a_collection_changes_nothing_but_the_c
         if key == (3, 1, 2) and victims:
             os.kill(victims.pop(), signal.SIGKILL)
 
-    found = collected(pool, ScriptedPolicy(play, before=kill))
-    assert found.failures["worker_died"] == 1
-    assert set(found.failures) <= {"worker_died", "worker_lost"}
-    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+    result = collected(pool, ScriptedPolicy(play, before=kill))
+    assert result.counts.failures["worker_died"] == 1
+    assert set(result.counts.failures) <= {"worker_died", "worker_lost"}
+    assert plain(result.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
 def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_the_count(pool: EnvPool) -> None:
@@ -239,25 +239,25 @@ def test_a_worker_that_hangs_in_the_middle_of_a_collection_changes_nothing_but_t
         asyncio.get_running_loop().call_soon(setattr, pool, "config", patient)
         return hangs.pop()
 
-    found = collected(pool, ScriptedPolicy(once))
+    result = collected(pool, ScriptedPolicy(once))
     assert hangs == []
-    assert found.failures["env_timeout"] == 1
-    assert set(found.failures) <= {"env_timeout", "worker_lost"}
-    assert plain(found.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+    assert result.counts.failures["env_timeout"] == 1
+    assert set(result.counts.failures) <= {"env_timeout", "worker_lost"}
+    assert plain(result.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
 
 
 def survivors(pool: EnvPool, script: Callable[[Key], str], second: str, reason: str) -> list[str]:
-    """The groups that are left of four tasks, of which the second fails for `reason` as often as it is tried.
+    """The groups that are left of four tasks, of which the second fails for `reason` at each try.
 
-    Several retries: an answer that is under way when its worker dies is lost with it, so the call before is blamed.
+    Several retries, because an answer that is on its way when its worker dies is lost, and its call is blamed.
     """
     config = RolloutConfig(history=6, retries=4, max_failure_share=0.25)
     collector = Collector(policy=ScriptedPolicy(script), pool=pool, prompter=CORRIDOR_PROMPTS, config=config)
-    asked = tasks("2", second, "3", "4")
-    found = asyncio.run(collector.collect(asked, group_size=4, sampling=SAMPLING, seed=0))
-    assert set(found.failures) <= {reason, "worker_lost"}
-    assert found.failures[reason] >= 1 + config.retries
-    return [group.task_id for group in found.groups]
+    four = tasks("2", second, "3", "4")
+    result = asyncio.run(collector.collect(four, group_size=4, options=play_options()))
+    assert set(result.counts.failures) <= {reason, "worker_lost"}
+    assert result.counts.failures[reason] >= 1 + config.retries
+    return [group.task_id for group in result.groups]
 
 
 def test_a_task_that_kills_its_worker_at_every_reset_costs_its_own_group_and_no_other(pool: EnvPool) -> None:
@@ -281,9 +281,9 @@ async def test_a_call_is_not_timed_while_it_waits_behind_others(pool: EnvPool) -
     async with episodes(pool, 1 + 2 * WORKERS) as under_way:
         patient = pool.config
         pool.config = replace(patient, timeout_s=4.0)
-        seen = await asyncio.gather(*(episode.step("doze") for episode in under_way))  # three in one worker, 6 s
+        answers = await asyncio.gather(*(episode.step("doze") for episode in under_way))  # three in one worker, 6 s
         pool.config = patient
-        assert [step.observation for step in seen] == ["doze?"] * len(under_way)
+        assert [step.observation for step in answers] == ["doze?"] * len(under_way)
 
 
 def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_named(
@@ -294,25 +294,28 @@ def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_nam
     task_ids = [game.parent.relative_to(tmp_path / "json_2.1.1").as_posix() for game in games]
     pool = EnvPool(PoolConfig(world="alfworld", options={"data": str(tmp_path), "max_steps": 2}, workers=1))
 
-    def played(max_failure_share: float) -> Collected:
+    def collected_from_files(max_failure_share: float) -> Collected:
         config = RolloutConfig(history=2, retries=1, max_failure_share=max_failure_share)
         prompts = prompter("alfworld", "bare")
         collector = Collector(policy=ScriptedPolicy("look"), pool=pool, prompter=prompts, config=config)
-        return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, sampling=SAMPLING, seed=0))
+        return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, options=play_options()))
 
-    whole = played(0.0)
+    whole = collected_from_files(0.0)
     games[0].unlink()
     games[2].write_text(games[2].read_text()[:1000])
-    found = played(0.5)
-    assert (found.failures, found.dropped_groups) == ({"env_error": 8}, 2)  # 2 games x 2 rollouts x 2 tries
-    assert plain(found.groups) == plain(whole.groups[1::2])
+    result = collected_from_files(0.5)
+    assert (result.counts.failures, result.counts.dropped_groups) == (
+        {"env_error": 8},
+        2,
+    )  # 2 games x 2 rollouts x 2 tries
+    assert plain(result.groups) == plain(whole.groups[1::2])
     named = f"({'|'.join(re.escape(str(games[number])) for number in (0, 2))}) cannot be read"
     with pytest.raises(RolloutsFailed, match=rf"2 of 4 groups dropped .*'env_error'.*{named}.*max_failure_share=0.25"):
-        played(0.25)
+        collected_from_files(0.25)
     pool.close()
 
 
-# --- the rim ------------------------------------------------------------------------------------------------------
+# --- actors ------------------------------------------------------------------------------------------------------
 
 
 def test_an_actor_gives_its_answer_its_own_error_or_the_name_of_its_death(ray_session: None) -> None:

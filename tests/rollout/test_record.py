@@ -1,4 +1,4 @@
-"""What was played comes back from disk exactly, and a file is whole or refused."""
+"""Rollouts come back from disk exactly, and a file that is not whole is refused."""
 
 import json
 from dataclasses import replace
@@ -17,12 +17,14 @@ TEXT = st.text(max_size=20)
 # Everything a float32 can be: what is learned from a recording must be what was learned from the run.
 LOGPROB = st.floats(max_value=0.0, width=32)
 STEPS = st.builds(
-    lambda text, state, valid, reward, said, version: step(
+    lambda text, state, valid, reward, tokens, version: step(
         text,
         state=state,
         valid=valid,
         reward=reward,
-        said=completion(text, tokens=[token for token, _ in said], logprobs=[one for _, one in said], version=version),
+        said=completion(
+            text, tokens=[token for token, _ in tokens], logprobs=[logprob for _, logprob in tokens], version=version
+        ),
     ),
     TEXT,
     TEXT,
@@ -49,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def played() -> list[RolloutGroup]:
+def recorded() -> list[RolloutGroup]:
     return [group([step("go", state=str(place)) for place in range(50)], task_id=str(task)) for task in range(3)]
 
 
@@ -69,26 +71,26 @@ def test_revisions_come_back_with_the_rollouts_they_are_of(tmp_path: Path) -> No
     assert plain(list(read_groups(tmp_path / "some.jsonl.zst"))) == plain(groups)
 
 
-def test_a_recording_from_before_there_were_revisions_has_none(tmp_path: Path, played: list[RolloutGroup]) -> None:
+def test_an_older_recording_without_the_key_revisions_has_none(tmp_path: Path, recorded: list[RolloutGroup]) -> None:
     path = tmp_path / "some.jsonl.zst"
-    write_groups(path, played[:1])
+    write_groups(path, recorded[:1])
     record = json.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes()))
     del record["revisions"]
     path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode()))
-    assert plain(list(read_groups(path))) == plain(played[:1])
+    assert plain(list(read_groups(path))) == plain(recorded[:1])
 
 
-def test_a_recording_is_one_line_of_json_a_group(tmp_path: Path, played: list[RolloutGroup]) -> None:
+def test_a_recording_is_one_line_of_json_a_group(tmp_path: Path, recorded: list[RolloutGroup]) -> None:
     path = tmp_path / "new" / "folder" / "some.jsonl.zst"
-    write_groups(path, played)
+    write_groups(path, recorded)
     text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).decode()
     assert text.count("\n") == 3
     assert text.endswith("\n")
 
 
-def test_half_a_recording_is_refused(tmp_path: Path, played: list[RolloutGroup]) -> None:
+def test_half_a_recording_is_refused(tmp_path: Path, recorded: list[RolloutGroup]) -> None:
     path = tmp_path / "some.jsonl.zst"
-    write_groups(path, played)
+    write_groups(path, recorded)
     whole = path.read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -96,11 +98,11 @@ def test_half_a_recording_is_refused(tmp_path: Path, played: list[RolloutGroup])
             list(read_groups(path))
 
 
-def test_a_kill_while_writing_leaves_the_recording_before(
-    tmp_path: Path, played: list[RolloutGroup], monkeypatch: pytest.MonkeyPatch
+def test_a_kill_while_writing_leaves_the_old_recording(
+    tmp_path: Path, recorded: list[RolloutGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "some.jsonl.zst"
-    write_groups(path, played[:1])
+    write_groups(path, recorded[:1])
     write = Path.write_bytes
 
     def killed(partial: Path, data: bytes) -> None:
@@ -109,6 +111,6 @@ def test_a_kill_while_writing_leaves_the_recording_before(
 
     monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_groups(path, played)
-    assert plain(list(read_groups(path))) == plain(played[:1])
+        write_groups(path, recorded)
+    assert plain(list(read_groups(path))) == plain(recorded[:1])
     assert list(tmp_path.glob("*.zst")) == [path]

@@ -1,4 +1,4 @@
-"""The revision phase: who is revised beside whom, what is asked, what is repaired, and which steps were to blame."""
+"""The revision phase: which siblings are shown, the prompt, what a revision repairs, and which tokens it blames."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
@@ -13,13 +13,13 @@ from rapidfuzz.distance import Levenshtein
 from envs.arithmetic import Arithmetic
 from envs.prompts import prompter
 from envs.textcraft import TextCraft
-from rollout.collect import Collector, RolloutConfig, Task
+from rollout.collect import Collector, RolloutConfig
 from rollout.policy import EnginePolicy, Key
 from rollout.revise import ReviseConfig, Revised, changed, edits, references, repairs, revise
 from rollout.seeds import derive_seed
-from rollout.types import Revision, RolloutGroup, Step
+from rollout.types import Revision, RolloutGroup, Step, Task
+from rollout.waves import WavePolicy
 from tests.fakes import (
-    SAMPLING,
     CharCodec,
     LocalPool,
     ScriptedEngine,
@@ -28,6 +28,7 @@ from tests.fakes import (
     failing,
     group,
     plain,
+    play_options,
     step,
     trajectory,
 )
@@ -40,7 +41,7 @@ FINISH = "craft 1 zinc spoon using 1 zinc plate, 1 zinc rod"
 GOOD, SCARCE, LOST = ["get 5 zinc", PLATE, ROD, FINISH], ["get 4 zinc", PLATE, ROD, FINISH], ["fly"] * 4
 LIMIT = 4  # actions, so that the first mistake costs the game
 
-Plans = dict[Key, list[str]]  # what is said in the rollout (task, sibling), or the revision (task, sibling, reference)
+Plans = dict[Key, list[str]]  # the answers of rollout (task, sibling), or of revision (task, sibling, reference)
 # The first rollout is mended beside the second, which succeeded, and not beside the third; the third is beyond help.
 MIXED: Plans = {(0, 0): SCARCE, (0, 1): GOOD, (0, 2): LOST, (0, 0, 1): GOOD}
 FAILED: Plans = {(0, 0): SCARCE, (0, 1): LOST, (0, 0, 1): GOOD}
@@ -59,95 +60,96 @@ def collector(plans: Plans, *, pool: LocalPool | None = None, prompt_tokens: int
     )
 
 
-def asked(playing: Collector) -> ScriptedPolicy:
-    policy = playing._policy  # pyright: ignore[reportPrivateUsage]
-    assert isinstance(policy, ScriptedPolicy)
-    return policy
+def policy_of(playing: Collector) -> ScriptedPolicy:
+    assert isinstance(playing.policy, ScriptedPolicy)
+    return playing.policy
 
 
-def played(playing: Collector, siblings: int) -> tuple[RolloutGroup, ...]:
-    collecting = playing.collect([SPOON], group_size=siblings, sampling=SAMPLING, seed=1)
+def rolled_out(playing: Collector, siblings: int) -> tuple[RolloutGroup, ...]:
+    collecting = playing.collect([SPOON], group_size=siblings, options=play_options(seed=1))
     groups = asyncio.run(collecting).groups
-    asked(playing).asked.clear()
+    policy_of(playing).asked.clear()
     return groups
 
 
 def revised(playing: Collector, groups: Sequence[RolloutGroup], config: ReviseConfig = CONFIG) -> Revised:
-    return asyncio.run(revise(playing, groups, config=config, sampling=SAMPLING, seed=2))
+    return asyncio.run(revise(playing, groups, config=config, options=play_options(seed=2)))
 
 
 def mixed(config: ReviseConfig = CONFIG) -> tuple[Collector, Revised]:
     playing = collector(MIXED)
-    return playing, revised(playing, played(playing, 3), config)
+    return playing, revised(playing, rolled_out(playing, 3), config)
 
 
 # --- who is revised, and what the policy is asked -----------------------------------------------------------------
 
 
 def test_every_failure_is_revised_beside_its_siblings_a_success_first() -> None:
-    playing, found = mixed()
-    assert list(dict.fromkeys(one.key[:-1] for one in asked(playing).asked)) == [
+    playing, result = mixed()
+    assert list(dict.fromkeys(request.key[:-1] for request in policy_of(playing).asked)) == [
         (0, 0, 1),
         (0, 0, 2),
         (0, 2, 1),
         (0, 2, 0),
     ]
-    made = found.groups[0].revisions
-    assert made is not None
-    assert [(one.trajectory.sibling, one.reference, one.credit) for one in made] == [
+    revisions = result.groups[0].revisions
+    assert revisions is not None
+    assert [(revision.trajectory.sibling, revision.reference, revision.credit) for revision in revisions] == [
         (0, 1, 0.5),
         (0, 2, 0.0),
         (2, 1, 0.0),
         (2, 0, 0.0),
     ]
-    assert (found.rollouts, found.asked, found.failures, found.cut_prompts) == (2, 4, {}, 0)
+    assert (result.rollouts, result.requested, result.counts.failures, result.counts.cut_prompts) == (2, 4, {}, 0)
 
 
 def test_fewer_references_are_the_successful_ones() -> None:
-    playing, found = mixed(replace(CONFIG, references=1))
-    assert {one.key[:-1] for one in asked(playing).asked} == {(0, 0, 1), (0, 2, 1)}
-    assert (found.rollouts, found.asked) == (2, 2)
+    playing, result = mixed(replace(CONFIG, references=1))
+    assert {request.key[:-1] for request in policy_of(playing).asked} == {(0, 0, 1), (0, 2, 1)}
+    assert (result.rollouts, result.requested) == (2, 2)
 
 
 @pytest.mark.parametrize(
     ("won", "sibling", "shown"),
     [
         ([False] * 4, 0, [1, 2, 3]),  # no success: failures are shown
-        ([False] * 4, 2, [3, 0, 1]),  # each begins with the one after it
-        ([False, True, False, True], 2, [3, 1, 0]),  # successes first, the nearer one before
+        ([False] * 4, 2, [3, 0, 1]),  # the first shown is the next sibling
+        ([False, True, False, True], 2, [3, 1, 0]),  # successes first, of these the next one
         ([True, False, False, False], 1, [0, 2, 3]),
         ([False], 0, []),
     ],
 )
 def test_references_are_siblings_in_a_fixed_order(won: list[bool], sibling: int, shown: list[int]) -> None:
     failures = group(*[[step()]] * len(won), won=won)
-    found = references(failures, failures.trajectories[sibling], 3)
-    assert [one.sibling for one in found] == shown
+    result = references(failures, failures.trajectories[sibling], 3)
+    assert [sibling.sibling for sibling in result] == shown
 
 
 def test_a_revision_is_asked_for_with_the_task_and_both_attempts() -> None:
-    playing, found = mixed()
-    task = found.groups[0].trajectories[0].steps[0].observation
+    playing, result = mixed()
+    task = result.groups[0].trajectories[0].steps[0].observation
     assert "Goal: craft zinc spoon." in task
-    first, second, *_ = (one for one in asked(playing).asked if one.key[:-1] == (0, 0, 1))
-    told = "\n".join(SCARCE).join([f"{task}|", "|succeeded|"]) + "\n".join(GOOD)
-    assert [message.content for message in first.messages] == [told]
-    # It then goes on as any rollout does: what was said, and what the world said to it.
-    assert [message.content for message in second.messages] == [told, "get 5 zinc", "Got 5 zinc"]
+    first, second, *_ = (request for request in policy_of(playing).asked if request.key[:-1] == (0, 0, 1))
+    prompt = "\n".join(SCARCE).join([f"{task}|", "|succeeded|"]) + "\n".join(GOOD)
+    assert [message.content for message in first.messages] == [prompt]
+    # It then continues as any rollout does: the answer, and the world's observation.
+    assert [message.content for message in second.messages] == [prompt, "get 5 zinc", "Got 5 zinc"]
     assert second.before is not None
-    other = next(one for one in asked(playing).asked if one.key[:-1] == (0, 0, 2))
+    other = next(request for request in policy_of(playing).asked if request.key[:-1] == (0, 0, 2))
     assert other.messages[0].content.endswith("|failed|" + "\n".join(LOST))
 
 
 def test_a_revision_plays_the_same_world_from_the_same_seed() -> None:
-    _, found = mixed()
-    made = found.groups[0].revisions
-    assert made is not None
-    assert {(one.trajectory.task_id, one.trajectory.seed) for one in made} == {(SPOON.task_id, SPOON.seed)}
-    mended = made[0].trajectory
-    assert [one.action for one in mended.steps] == GOOD
-    assert mended.steps[0].observation.startswith(found.groups[0].trajectories[1].steps[0].observation + "|")
-    assert [one.state_key for one in mended.steps] == [one.state_key for one in found.groups[0].trajectories[1].steps]
+    _, result = mixed()
+    revisions = result.groups[0].revisions
+    assert revisions is not None
+    assert {(revision.trajectory.task_id, revision.trajectory.seed) for revision in revisions} == {
+        (SPOON.task_id, SPOON.seed)
+    }
+    mended, sibling = revisions[0].trajectory, result.groups[0].trajectories[1]
+    assert [step.action for step in mended.steps] == GOOD
+    assert mended.steps[0].observation.startswith(result.groups[0].trajectories[1].steps[0].observation + "|")
+    assert [step.state_key for step in mended.steps] == [step.state_key for step in sibling.steps]
     assert (mended.success, mended.steps[-1].reward) == (True, 10.0)
 
 
@@ -157,39 +159,40 @@ def test_an_attempt_of_one_turn_is_shown_word_for_word() -> None:
 
     playing = collector({})
     revised(playing, [group(thought("5"), thought("4"), task_id=SPOON.task_id, won=[False, True])])
-    assert asked(playing).asked[0].messages[0].content == (
+    assert policy_of(playing).asked[0].messages[0].content == (
         "2 + 2?|<think>2 + 2</think><action>5</action>|succeeded|<think>2 + 2</think><action>4</action>"
     )
 
 
 def test_every_request_has_a_seed_that_nothing_but_its_place_decides() -> None:
     playing, _ = mixed()
-    assert {one.key: one.seed for one in asked(playing).asked} == {
-        one.key: derive_seed(2, *one.key) for one in asked(playing).asked
+    assert {request.key: request.seed for request in policy_of(playing).asked} == {
+        request.key: derive_seed(2, *request.key) for request in policy_of(playing).asked
     }
 
 
 def test_where_nothing_failed_or_nobody_can_be_shown_nothing_is_asked() -> None:
     playing = collector({(0, 0): GOOD, (0, 1): GOOD})
-    found = revised(playing, played(playing, 2))
-    alone = revised(playing, played(collector({}), 1))
-    assert [(one.rollouts, one.asked, one.groups[0].revisions) for one in (found, alone)] == [(0, 0, ())] * 2
-    assert asked(playing).asked == []
+    result = revised(playing, rolled_out(playing, 2))
+    alone = revised(playing, rolled_out(collector({}), 1))
+    assert [(phase.rollouts, phase.requested, phase.groups[0].revisions) for phase in (result, alone)] == [
+        (0, 0, ())
+    ] * 2
+    assert policy_of(playing).asked == []
     assert repairs(alone.groups[0]).tolist() == [0.0]
 
 
 @pytest.mark.timeout(10)
 def test_a_deterministic_phase_asks_in_waves_sorted_by_key() -> None:
     engine = ScriptedEngine(saying({**MIXED, (0, 2, 1): GOOD[:1] + LOST[:3]}))
-    policy = EnginePolicy(engines=(engine,), codec=CharCodec(), prompt_tokens=10_000)  # pyright: ignore
+    policy = WavePolicy(EnginePolicy(engines=(engine,), codec=CharCodec(), prompt_tokens=10_000))  # pyright: ignore
     playing = Collector(
         policy=policy,
         pool=LocalPool(lambda: TextCraft(max_steps=LIMIT)),  # pyright: ignore[reportArgumentType]
         prompter=prompter("textcraft", "bare"),
         config=RolloutConfig(history=LIMIT),
-        deterministic=True,
     )
-    groups = asyncio.run(playing.collect([SPOON], group_size=3, sampling=SAMPLING, seed=1)).groups
+    groups = asyncio.run(playing.collect([SPOON], group_size=3, options=play_options(seed=1))).groups
     engine.waves.clear()
     revised(playing, groups)
     waves = [[name.rpartition("-")[0] for name in wave] for wave in engine.waves]
@@ -202,48 +205,48 @@ def test_a_deterministic_phase_asks_in_waves_sorted_by_key() -> None:
 
 def test_a_revision_that_the_world_spoils_repairs_nothing_and_is_counted() -> None:
     playing = collector(MIXED)
-    groups = played(playing, 3)
+    groups = rolled_out(playing, 3)
     spoiled = collector(MIXED, pool=LocalPool(TextCraft, before=failing("env_error", task_id=SPOON.task_id, times=99)))
-    found = revised(spoiled, groups)
-    assert (found.rollouts, found.asked, found.failures) == (2, 4, {"env_error": 12})  # two retries each
-    assert found.groups[0].revisions == ()
-    assert repairs(found.groups[0]).tolist() == [0.0] * 3
-    assert not any(mark.any() for mark in edits(found.groups[0]))
+    result = revised(spoiled, groups)
+    assert (result.rollouts, result.requested, result.counts.failures) == (2, 4, {"env_error": 12})  # two retries each
+    assert result.groups[0].revisions == ()
+    assert repairs(result.groups[0]).tolist() == [0.0] * 3
+    assert not any(mark.any() for mark in edits(result.groups[0]))
 
 
 def test_a_prompt_with_no_room_for_two_attempts_is_counted_once_and_costs_no_request() -> None:
-    groups = played(collector(MIXED), 3)
+    groups = rolled_out(collector(MIXED), 3)
     cramped = collector(MIXED, prompt_tokens=len(groups[0].trajectories[0].steps[0].observation) + 100)
-    found = revised(cramped, groups)
-    assert (found.asked, found.failures, asked(cramped).asked) == (4, {"prompt_too_long": 4}, [])
-    assert repairs(found.groups[0]).tolist() == [0.0] * 3
+    result = revised(cramped, groups)
+    assert (result.requested, result.counts.failures, policy_of(cramped).asked) == (4, {"prompt_too_long": 4}, [])
+    assert repairs(result.groups[0]).tolist() == [0.0] * 3
 
 
 # --- what is repaired ---------------------------------------------------------------------------------------------
 
 
 def test_a_failure_that_one_of_two_revisions_mends_is_worth_half_and_its_first_step_is_to_blame() -> None:
-    _, found = mixed()
-    (whole,) = found.groups
+    _, result = mixed()
+    (whole,) = result.groups
     assert repairs(whole).tolist() == [0.5, 0.0, 0.0]
     rows = [mark.tolist() for mark in edits(whole)]
-    said = [[len(text) + 1 for text in plan] for plan in (SCARCE, GOOD, LOST)]  # letters and the end of the turn
-    assert rows[0] == [True] * said[0][0]
-    assert rows[1:] == [[False] * length for lengths in said for length in lengths][1:]
+    lengths = [[len(text) + 1 for text in plan] for plan in (SCARCE, GOOD, LOST)]  # letters and the end of the turn
+    assert rows[0] == [True] * lengths[0][0]
+    assert rows[1:] == [[False] * length for plan in lengths for length in plan][1:]
 
 
 def test_a_group_of_failures_can_be_repaired_from_a_failure() -> None:
     playing = collector(FAILED)
-    found = revised(playing, played(playing, 2))
-    assert (found.asked, repairs(found.groups[0]).tolist()) == (2, [0.5, 0.0])
-    assert [mark.any() for mark in edits(found.groups[0])] == [True, *[False] * 7]
+    result = revised(playing, rolled_out(playing, 2))
+    assert (result.requested, repairs(result.groups[0]).tolist()) == (2, [0.5, 0.0])
+    assert [mark.any() for mark in edits(result.groups[0])] == [True, *[False] * 7]
 
 
 @pytest.mark.parametrize(("credit", "s"), [(0.25, 0.5), (0.5, 1.0), (0.75, 1.0)])
 def test_s_is_the_sum_of_what_revisions_earned_and_at_most_one(credit: float, s: float) -> None:
     playing = collector({**MIXED, (0, 0, 2): GOOD})
-    found = revised(playing, played(playing, 3), replace(CONFIG, credit=credit))
-    assert repairs(found.groups[0]).tolist() == [s, 0.0, 0.0]
+    result = revised(playing, rolled_out(playing, 3), replace(CONFIG, credit=credit))
+    assert repairs(result.groups[0]).tolist() == [s, 0.0, 0.0]
 
 
 # --- what was changed ---------------------------------------------------------------------------------------------
@@ -308,8 +311,8 @@ def test_of_a_wrong_answer_only_what_the_right_one_changes_is_to_blame() -> None
         prompter=prompter("arithmetic", "bare"),
         config=RolloutConfig(history=1),
     )
-    groups = asyncio.run(playing.collect([task], group_size=2, sampling=SAMPLING, seed=1)).groups
-    assert [one.success for one in groups[0].trajectories] == [False, True]
+    groups = asyncio.run(playing.collect([task], group_size=2, options=play_options(seed=1))).groups
+    assert [rollout.success for rollout in groups[0].trajectories] == [False, True]
     (whole,) = revised(playing, groups).groups
     assert repairs(whole).tolist() == [0.5, 0.0]
     digits = [False] * len(right)
@@ -341,16 +344,16 @@ def test_changes_of_all_successful_revisions_count_together_and_those_of_failed_
     first = revision(step("x"), step("b"), step("c"), step("d"))
     second = revision(step("a"), step("b"), step("y"), step("d"))
     third = revision(step("a"), step("z"), step("c"), step("d"), won=False)
-    found = marks(failed, first, second, third)
-    assert [np.all(mark) for mark in found] == [True, False, True, False]
-    assert [np.any(mark) for mark in found] == [True, False, True, False]
+    result = marks(failed, first, second, third)
+    assert [np.all(mark) for mark in result] == [True, False, True, False]
+    assert [np.any(mark) for mark in result] == [True, False, True, False]
 
 
-# --- what it is told ----------------------------------------------------------------------------------------------
+# --- settings ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"references": 0}, "revise.references=0 is out of range: choose 1 or more"),
         ({"credit": 0.0}, "revise.credit=0.0 is out of range"),
@@ -363,17 +366,17 @@ def test_changes_of_all_successful_revisions_count_together_and_those_of_failed_
         ({"prompt": PROMPT + "}"}, "revise.prompt is no template (Single '}' encountered"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused(changes: dict[str, object], told: str) -> None:
+def test_a_setting_that_cannot_be_used_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=r"^revise\.") as refusal:
         replace(CONFIG, **changes)  # pyright: ignore[reportArgumentType]
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 def test_braces_of_a_world_are_no_fields_of_the_template() -> None:
     playing = collector({})
     odd = [step("{task}", seen="a {brace} {"), step("go")]
     revised(playing, [group(odd, odd, task_id=SPOON.task_id)])
-    assert asked(playing).asked[0].messages[0].content == "a {brace} {|{task}\ngo|failed|{task}\ngo"
+    assert policy_of(playing).asked[0].messages[0].content == "a {brace} {|{task}\ngo|failed|{task}\ngo"
 
 
 def test_equal_phases_give_equal_groups() -> None:

@@ -1,4 +1,4 @@
-"""Seeds are names turned into numbers: the same in any process, and different for different names."""
+"""A seed is a hash of its parts: the same in any process, and different for different parts."""
 
 import os
 import subprocess
@@ -11,26 +11,26 @@ from rollout.seeds import derive_seed
 PARTS = (0, "world", 3, 7)
 
 
-def test_seeds_are_the_ones_of_yesterday() -> None:
+def test_seeds_never_change_between_versions() -> None:
     # Fixed values: a checkpoint made by another version must go on with the same games.
-    known = [1642264171, 507624230, 1799620828]
-    assert [derive_seed(*parts) for parts in (PARTS, ("validation", "t1"), (1,))] == known
+    expected = [1642264171, 507624230, 1799620828]
+    assert [derive_seed(*parts) for parts in (PARTS, ("validation", "t1"), (1,))] == expected
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_seeds_do_not_depend_on_the_process(hash_seed: str) -> None:
-    asked = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", f"from rollout.seeds import derive_seed; print(derive_seed(*{PARTS!r}))"],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(asked.stdout) == derive_seed(*PARTS)
+    assert int(finished.stdout) == derive_seed(*PARTS)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ((1, 2), (2, 1)),
         ((1, 23), (12, 3)),
@@ -40,8 +40,8 @@ def test_seeds_do_not_depend_on_the_process(hash_seed: str) -> None:
         ((0,), (0, 0)),
     ],
 )
-def test_different_names_have_different_seeds(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> None:
-    assert derive_seed(*one) != derive_seed(*other)
+def test_different_parts_have_different_seeds(first: tuple[int | str, ...], second: tuple[int | str, ...]) -> None:
+    assert derive_seed(*first) != derive_seed(*second)
 
 
 def test_a_whole_runs_requests_spread_over_all_seeds() -> None:

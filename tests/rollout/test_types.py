@@ -2,8 +2,8 @@
 
 import pytest
 
-from rollout.types import Revision, RolloutGroup, success_rate
-from tests.fakes import completion, group, step, trajectory
+from rollout.types import Revision, RolloutGroup
+from tests.fakes import completion, step, trajectory
 
 
 def test_a_token_without_a_logprob_is_refused() -> None:
@@ -45,19 +45,3 @@ def test_a_group_refuses_a_revision_of_what_is_no_failure_of_its_own(stranger: d
     other = Revision(trajectory=trajectory(step(), **stranger), reference=1, credit=0.5)  # pyright: ignore
     with pytest.raises(ValueError, match=rf"got a revision of \({named}\): revise its own failed rollouts, \[0\]"):
         RolloutGroup(task_id="2", seed=5, trajectories=(lost, won), revisions=(other,))
-
-
-def test_a_rollouts_tokens_are_its_responses_only() -> None:
-    said = completion(prompt=range(50), tokens=[5, 6, 7])
-    assert trajectory(step(said=said), step(said=completion(tokens=[9]))).tokens == 4
-
-
-def test_the_success_rate_counts_rollouts_not_groups() -> None:
-    groups = [group([step()], [step()], [step()], won=[True]), group([step()], task_id="4", won=[True])]
-    assert success_rate(groups) == 0.5
-
-
-@pytest.mark.parametrize("groups", [[], [RolloutGroup(task_id="2", seed=0, trajectories=())]])
-def test_a_success_rate_of_nothing_is_refused(groups: list[RolloutGroup]) -> None:
-    with pytest.raises(ValueError, match="no rollouts"):
-        success_rate(groups)

@@ -7,9 +7,19 @@ import pytest
 
 from envs.prompts import Message
 from rollout.collect import Collected, Collector, RolloutConfig
-from rollout.policy import EnginePolicy, Key
+from rollout.policy import EnginePolicy, Key, Session
 from rollout.waves import WavePolicy
-from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, CharCodec, LocalPool, ScriptedEngine, failing, plain, tasks
+from tests.fakes import (
+    CORRIDOR_PROMPTS,
+    SAMPLING,
+    CharCodec,
+    LocalPool,
+    ScriptedEngine,
+    failing,
+    plain,
+    play_options,
+    tasks,
+)
 
 ASKED = (Message(role="user", content="walk"),)
 KEYS: list[Key] = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (10, 0, 0)]
@@ -19,7 +29,7 @@ def engine_policy(*engines: ScriptedEngine, prompt_tokens: int = 1000) -> Engine
     return EnginePolicy(engines=engines, codec=CharCodec(), prompt_tokens=prompt_tokens)  # pyright: ignore
 
 
-async def ask(waves: WavePolicy, key: Key) -> str:
+async def ask(waves: Session, key: Key) -> str:
     return (await waves.complete(ASKED, None, sampling=SAMPLING, seed=0, key=key)).text
 
 
@@ -31,9 +41,8 @@ async def turn_of_the_loop() -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(KEYS)))
 async def test_a_wave_is_sorted_by_key_whatever_order_its_requests_come_in(order: tuple[Key, ...]) -> None:
     engine = ScriptedEngine(lambda key: f"to {key}")
-    waves = WavePolicy(engine_policy(engine))
-    waves.enter(len(KEYS))
-    answers = await asyncio.gather(*(ask(waves, key) for key in order))
+    with WavePolicy(engine_policy(engine)).session(len(KEYS)) as waves:
+        answers = await asyncio.gather(*(ask(waves, key) for key in order))
     assert engine.waves == [["0-0-0-0", "0-1-0-0", "1-0-0-0", "10-0-0-0"]]
     assert answers == [f"to {key}" for key in order]
 
@@ -41,21 +50,19 @@ async def test_a_wave_is_sorted_by_key_whatever_order_its_requests_come_in(order
 @pytest.mark.timeout(10)
 async def test_nothing_is_sent_before_every_live_rollout_has_asked() -> None:
     engine = ScriptedEngine()
-    waves = WavePolicy(engine_policy(engine))
-    waves.enter(3)
-    asking = [asyncio.create_task(ask(waves, key)) for key in KEYS[:2]]
-    await turn_of_the_loop()
-    assert engine.waves == []
-    waves.leave()  # the third rollout is over without another word
-    await asyncio.gather(*asking)
+    with WavePolicy(engine_policy(engine)).session(3) as waves:
+        asking = [asyncio.create_task(ask(waves, key)) for key in KEYS[:2]]
+        await turn_of_the_loop()
+        assert engine.waves == []
+        waves.leave()  # the third rollout ends without another request
+        await asyncio.gather(*asking)
     assert engine.waves == [["0-0-0-0", "0-1-0-0"]]
 
 
 async def test_each_engine_gets_its_own_tasks_part_of_a_wave() -> None:
     engines = [ScriptedEngine(), ScriptedEngine(), ScriptedEngine()]
-    waves = WavePolicy(engine_policy(*engines))
-    waves.enter(len(KEYS))
-    await asyncio.gather(*(ask(waves, key) for key in KEYS))
+    with WavePolicy(engine_policy(*engines)).session(len(KEYS)) as waves:
+        await asyncio.gather(*(ask(waves, key) for key in KEYS))
     assert [engine.waves for engine in engines] == [[["0-0-0-0", "0-1-0-0"]], [["1-0-0-0", "10-0-0-0"]], []]
 
 
@@ -63,21 +70,19 @@ async def test_each_engine_gets_its_own_tasks_part_of_a_wave() -> None:
 async def test_an_engines_failure_reaches_everyone_in_its_wave() -> None:
     engine = ScriptedEngine()
     engine.fail = RuntimeError("out of memory")
-    waves = WavePolicy(engine_policy(engine))
-    waves.enter(2)
-    found = await asyncio.gather(*(ask(waves, key) for key in KEYS[:2]), return_exceptions=True)
-    assert [str(error) for error in found] == ["out of memory"] * 2
+    with WavePolicy(engine_policy(engine)).session(2) as waves:
+        errors = await asyncio.gather(*(ask(waves, key) for key in KEYS[:2]), return_exceptions=True)
+    assert [str(error) for error in errors] == ["out of memory"] * 2
 
 
 def collected(engine: ScriptedEngine, pool: LocalPool, *, history: int = 6, prompt_tokens: int = 1000) -> Collected:
     collector = Collector(
-        policy=engine_policy(engine, prompt_tokens=prompt_tokens),
+        policy=WavePolicy(engine_policy(engine, prompt_tokens=prompt_tokens)),
         pool=pool,  # pyright: ignore[reportArgumentType]
         prompter=CORRIDOR_PROMPTS,
         config=RolloutConfig(history=history, max_failure_share=1.0),
-        deterministic=True,
     )
-    return asyncio.run(collector.collect(tasks("2", "3"), group_size=2, sampling=SAMPLING, seed=1))
+    return asyncio.run(collector.collect(tasks("2", "3"), group_size=2, options=play_options(seed=1)))
 
 
 def delayed(fast_first: bool) -> LocalPool:
@@ -100,13 +105,13 @@ def test_a_collection_sends_the_same_waves_however_fast_the_worlds_are() -> None
 
 @pytest.mark.timeout(10)
 def test_a_rollout_that_failed_for_good_does_not_hold_the_others() -> None:
-    found = collected(ScriptedEngine(), LocalPool(before=failing("env_timeout", task_id="3", times=9, turn=1)))
-    assert [group.task_id for group in found.groups] == ["2"]
-    assert found.dropped_groups == 1
+    result = collected(ScriptedEngine(), LocalPool(before=failing("env_timeout", task_id="3", times=9, turn=1)))
+    assert [group.task_id for group in result.groups] == ["2"]
+    assert result.counts.dropped_groups == 1
 
 
 @pytest.mark.timeout(10)
 def test_a_prompt_that_is_too_long_does_not_hold_the_others() -> None:
-    found = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
-    assert [group.task_id for group in found.groups] == ["2", "3"]
-    assert found.cut_prompts > 0
+    result = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
+    assert [group.task_id for group in result.groups] == ["2", "3"]
+    assert result.counts.cut_prompts > 0

@@ -153,6 +153,12 @@ def test_the_same_settings_are_the_same_run(tmp_path: Path) -> None:
     check_same_run(state(1, seed=0, model={"source": "tiny"}), {"model": {"source": "tiny"}, "seed": 0}, tmp_path)
 
 
+def test_a_checkpoint_from_before_a_setting_was_renamed_is_of_the_same_run(tmp_path: Path) -> None:
+    check_same_run(state(1, patience=2), {"max_idle_turns": 2}, tmp_path)
+    with pytest.raises(ConfigError, match="was made with max_idle_turns=2, this run has max_idle_turns=None"):
+        check_same_run(state(1, patience=2), {"max_idle_turns": None}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [

@@ -1,5 +1,6 @@
 """The loop with a policy, a learner and engines of a few lines each: what happens when, and what a resume repeats."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from rich.console import Console
 from envs import WORLDS
 from envs.base import Ending
 from envs.prompts import DIALECTS
+from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.collect import Collector, RolloutConfig
 from rollout.policy import Key, PromptTooLong
@@ -24,20 +26,21 @@ from rollout.seeds import derive_seed
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy, plain
 from trainer import checkpoint, run
 from trainer.checkpoint import latest, read_state
+from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
-from trainer.config.store import register
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets, TokenBatch
+from trainer.evaluation import evaluation
 from trainer.learner.driver import LearnReport, Scores
 from trainer.learner.messages import Published
-from trainer.metrics import update_numbers
+from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
-from trainer.setup.preflight import estimator_of
+from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
@@ -76,7 +79,7 @@ class HashLearner(FolderLearner):
         self.events.append(f"publish {version}")
         path = folder / f"{version}.txt"
         path.write_text(self.word)
-        return Published(path=str(path), version=version, names=(), shapes=(), checksum="")
+        return Published(path=str(path), version=version, checksum=self.word)
 
 
 @dataclass(slots=True)
@@ -86,15 +89,13 @@ class WordEngines:
     events: list[str]
     word: str = ""
 
-    def rest(self) -> None:
-        self.events.append("rest")
+    def sleep(self) -> None:
+        self.events.append("sleep")
 
-    def wake(self) -> None:
-        self.events.append("wake")
-
-    def publish(self, weights: Path, version: int) -> None:
+    def publish(self, weights: Path, version: int, checksum: str) -> None:
         self.events.append(f"serve {version}")
         self.word = weights.read_text()
+        assert self.word == checksum
 
     def say(self, key: Key) -> str:
         if self.events[-1:] != ["ask"]:
@@ -139,7 +140,7 @@ class Stack:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
-            return train(config, Display(Console(quiet=True)))
+            return train(plan_training(config), Display(Console(quiet=True)))
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +193,7 @@ def one_update(
 
 def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tmp_path: Path) -> None:
     stack, report = one_update(tmp_path, 3)
-    assert stack.events == ["ask", "rest", "score", "learn", "publish 3", "wake", "serve 3"]
+    assert stack.events == ["ask", "sleep", "score", "learn", "publish 3", "serve 3"]
     assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
     assert stack.engines.word == stack.learner.word != "0"
 
@@ -270,7 +271,7 @@ def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
 def test_a_revision_is_given_up_when_a_rollout_would_be(tmp_path: Path) -> None:
     _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, max_idle_turns=2)
     assert report.revised is not None
-    assert report.revised.asked == 6
+    assert report.revised.requested == 6
     revisions = [one.trajectory for group in report.collected.groups for one in group.revisions or ()]
     assert [(len(one.steps), one.ending) for one in revisions] == [(2, Ending.STUCK)] * 6
 
@@ -294,6 +295,36 @@ def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path
     assert targets is not None
     assert targets.token_mask is not None
     assert targets.token_mask.all()
+
+
+# --- the logged numbers -------------------------------------------------------------------------------------------
+
+
+def too_long_now_and_then(key: Key) -> str:
+    """As `stops_at_first`, but group 0 cannot be played and the revision in group 1 cannot."""
+    if key[0] == 0 or (key[0] == 1 and len(key) == 4):
+        raise PromptTooLong("no room")
+    return stops_at_first(key)
+
+
+def logged_names(tmp_path: Path) -> set[str]:
+    """Every name that an update logs, over all estimators of the repository, and that a validation logs."""
+    names: set[str] = set()
+    for estimator in ESTIMATORS:
+        options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
+        _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
+        names |= update_numbers(report).keys()
+    return names | evaluation_numbers(evaluation(report.collected.groups, Corridor().kind)).keys()
+
+
+def family(name: str) -> str:
+    """The key of `METRICS` that a logged name belongs to; a word in capitals in a key stands for any text."""
+    patterns = {key: re.sub("[A-Z]{3,}", ".+", key) for key in METRICS}
+    return next((key for key, pattern in patterns.items() if re.fullmatch(pattern, name)), f"{name} has no entry")
+
+
+def test_every_logged_name_has_a_meaning_and_every_meaning_is_logged(tmp_path: Path) -> None:
+    assert {family(name) for name in logged_names(tmp_path)} == METRICS.keys()
 
 
 # --- a whole run --------------------------------------------------------------------------------------------------
@@ -339,10 +370,10 @@ def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:
 
 # --- resume -------------------------------------------------------------------------------------------------------
 
-ESTIMATORS: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}, {"name": "ibpo"}]
+RESUMED: list[dict[str, Any]] = [{"name": "gigpo"}, {"name": "bipace", "eps": "auto", "layer": -1}, {"name": "ibpo"}]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator["name"])
+@pytest.mark.parametrize("estimator", RESUMED, ids=lambda estimator: estimator["name"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimator: dict[str, Any]) -> None:
     whole, killed, resumed = Stack(), Stack(), Stack()
     whole.train(configured(tmp_path / "whole", estimator=estimator, updates=6))
@@ -355,7 +386,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimat
     assert resumed.learner.word == whole.learner.word
     asked = plain(resumed.policy.asked)  # tasks, seeds, prompts and the turns before them
     assert asked == plain(whole.policy.asked)[-len(asked) :]
-    assert resumed.events[:3] == ["publish 4", "wake", "serve 4"]
+    assert resumed.events[:2] == ["publish 4", "serve 4"]
     assert [number for number, _ in result.validations] == [6]
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
     states = [latest(tmp_path / name) for name in ("cut", "whole")]

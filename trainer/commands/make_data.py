@@ -1,9 +1,9 @@
-"""What worlds are played with, on disk: ALFWorld's release fetched and checked, households and shops generated."""
+"""The worlds' data on disk: fetch and check ALFWorld's release, generate households and shops."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from envs.alfworld.fetch import fetch
 from envs.alfworld.generate import write_households
@@ -14,63 +14,87 @@ from trainer.config.build import ConfigError
 from trainer.report.progress import Display
 
 
-class Placed(Protocol):
-    """A config that says where."""
+class HasFolder(Protocol):
+    """A config that names the folder to write to."""
 
     @property
     def folder(self) -> str: ...
 
 
+C = TypeVar("C", bound=HasFolder)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseConfig:
-    """folder: where ALFWorld's release is to be, or lies."""
+    """`stepcredit data alfworld`."""
 
     folder: str
+    """Where ALFWorld's release lies, or is to be put."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseholdsConfig:
-    """folder: gets json_2.1.1; households: which games."""
+    """`stepcredit data alfworld-generate`."""
 
     folder: str
+    """Gets the folder json_2.1.1, laid out as ALFWorld's release."""
+
     households: Households = field(default_factory=Households)
+    """Which games, and how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopConfig:
-    """folder: gets the four files of a shop of `size` products."""
+    """`stepcredit data webshop-generate`."""
 
     folder: str
+    """Gets the four files of a shop."""
+
     size: int
+    """Number of products."""
+
     seed: int
+    """Seed of the generator."""
 
 
-def check_folder(config: Placed) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlan(Generic[C]):
+    """Data that can be written."""
+
+    config: C
+    """What was asked for."""
+
+    folder: Path
+    """config.folder; it, or its nearest parent that exists, can be written."""
+
+
+def plan_data(config: C) -> DataPlan[C]:
     """Raises ConfigError for a folder that cannot be written."""
-    there = Path(config.folder).absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"folder={config.folder}: {there} is no folder that can be written; choose another folder")
+    parent = Path(config.folder).absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ConfigError(f"folder={config.folder}: {parent} is no folder that can be written; choose another folder")
+    return DataPlan(config=config, folder=Path(config.folder))
 
 
-def fetch_alfworld(config: ReleaseConfig, display: Display) -> None:
+def fetch_alfworld(plan: DataPlan[ReleaseConfig], display: Display) -> None:
     """Fetch what is missing of the release, then count and compare all of it. Raises EnvError, see `fetch`."""
-    display.stage(f"the official games of ALFWorld, in {config.folder}")
-    for verdict in fetch(Path(config.folder)):
+    display.stage(f"the official games of ALFWorld, in {plan.folder}")
+    for verdict in fetch(plan.folder):
         same = "the release's, byte for byte" if verdict.exact else "complete, of other contents than the release's"
         display.line(f"{verdict.split}: {sum(verdict.games)} games, {same}")
-    for reason, count in open_index(release_folder(Path(config.folder))).skipped.items():
+    for reason, count in open_index(release_folder(plan.folder)).skipped.items():
         display.line(f"left out, as the original does: {count} games ({reason})")
 
 
-def generate_households(config: HouseholdsConfig, display: Display) -> None:
+def generate_households(plan: DataPlan[HouseholdsConfig], display: Display) -> None:
     """Write generated games, each proven solvable by its expert. Raises EnvError, see `write_households`."""
-    count = write_households(config.households, Path(config.folder))
-    display.line(f"{count} games: play them with env=alfworld_official env.options.data={config.folder}")
+    count = write_households(plan.config.households, plan.folder)
+    display.line(f"{count} games: play them with env=alfworld_official env.options.data={plan.folder}")
 
 
-def generate_shop(config: ShopConfig, display: Display) -> None:
+def generate_shop(plan: DataPlan[ShopConfig], display: Display) -> None:
     """Write a generated shop. Raises EnvError, see `write_folder`."""
-    write_folder(Path(config.folder), size=config.size, seed=config.seed)
-    display.line(f"{config.size} products: play them with env=webshop env.options.data={config.folder}")
+    write_folder(plan.folder, size=plan.config.size, seed=plan.config.seed)
+    display.line(f"{plan.config.size} products: play them with env=webshop env.options.data={plan.folder}")

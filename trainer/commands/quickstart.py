@@ -1,49 +1,26 @@
-"""The whole way once: a tiny policy made from nothing, warm-started, trained, measured before and after, reported."""
+"""The whole way once: make a tiny policy, warm-start it, train it, measure it before and after, write a report."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from trainer.commands.quickstart_page import write_report
-from trainer.commands.warmstart import WarmstartResult, warmstart
-from trainer.config.commands import QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.commands.warmstart import warmstart
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
-from trainer.setup.preflight import plan_quickstart
+from trainer.setup.preflight import QuickstartPlan, TrainingPlan
 
 
-def quickstart(config: QuickstartConfig, display: Display) -> RunResult:
-    """Warm start, train, write `report.html`. Raises ConfigError before any model loads."""
-    output = Path(config.output).absolute()
-    world = plan_quickstart(config).world
-    started = _warm_start(config, output, display)
-    result = train(_training(config, output, started), display)
-    for line in write_report(output, config, started.losses, result, world.kind):
+def quickstart(plan: QuickstartPlan, display: Display) -> RunResult:
+    """Warm start, train, write `report.html`. Returns the result of the training run."""
+    warm = warmstart(plan.warmstart, display)
+    result = train(_starting_from(warm.model, plan.training), display)
+    output = Path(plan.config.output).absolute()
+    for line in write_report(output, plan.config, warm.losses, result, plan.training.world.kind):
         display.line(line)
     return result
 
 
-def _warm_start(config: QuickstartConfig, output: Path, display: Display) -> WarmstartResult:
-    settings = config.warmstart
-    # decay_steps counts the steps of the run, not these.
-    learner = replace(config.learner, learning_rate=settings.learning_rate, decay_steps=None)
-    return warmstart(
-        WarmstartConfig(
-            output=str(output / "warmstart"),
-            model=config.model,
-            env=config.env,
-            learner=learner,
-            cluster=config.cluster,
-            passes=settings.passes,
-            mistakes=settings.mistakes,
-            epochs=settings.epochs,
-            rows_per_step=settings.rows_per_step,
-            seed=config.seed,
-        ),
-        display,
-    )
-
-
-def _training(config: QuickstartConfig, output: Path, started: WarmstartResult) -> TrainConfig:
-    values = {name: getattr(config, name) for name in TrainConfig.__dataclass_fields__}
-    source = replace(config.model, source=str(started.model))
-    return TrainConfig(**{**values, "model": source, "output": str(output / "train")})
+def _starting_from(model: Path, plan: TrainingPlan) -> TrainingPlan:
+    """The same run with another model to start from."""
+    config = plan.config
+    return replace(plan, config=replace(config, model=replace(config.model, source=str(model))))

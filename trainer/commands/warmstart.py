@@ -7,14 +7,14 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from trainer.config.build import ConfigError
-from trainer.config.commands import DemosConfig, WarmstartConfig
+from trainer.config.commands import WarmstartConfig
 from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.parts import ray_running
-from trainer.setup.preflight import plan_demos, plan_warmstart
+from trainer.setup.preflight import DemosPlan, WarmstartPlan
 from trainer.setup.resolve import resolve_model
 from trainer.setup.world import World
 
@@ -23,15 +23,21 @@ LOST_SHARE = 0.1  # some of WebShop's official synthetic goals cannot be won, fe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmstartResult:
-    """model: the Hugging Face folder. losses: mean nats per response token, epoch by epoch."""
+    """What a warm start leaves."""
 
     model: Path
+    """The exported Hugging Face folder."""
+
     losses: tuple[float, ...]
+    """Mean loss of each epoch, in nats per response token."""
 
 
-def write_demos(config: DemosConfig, display: Display) -> Path:
-    """Play the expert on training tasks and write what it did. Raises ConfigError where it lost too many."""
-    world = plan_demos(config)
+def write_demos(plan: DemosPlan, display: Display) -> Path:
+    """Let the expert play the training tasks and write its episodes to `output`. Returns the file.
+
+    Raises ConfigError where the expert lost too many tasks.
+    """
+    config, world = plan.config, plan.world
     path = Path(config.output).absolute()
     with display.counting("passes", config.passes) as bar:
         played: list[Demo] = []
@@ -46,9 +52,9 @@ def write_demos(config: DemosConfig, display: Display) -> Path:
 
 
 def play(world: World, tasks: int | None, *, seed: int, mistakes: float) -> list[Demo]:
-    """Demonstrations of the first `tasks` training tasks (None: all), without those that were lost.
+    """The expert's episodes on the first `tasks` training tasks (None: all), without the lost ones.
 
-    Raises ConfigError where the expert by itself loses more than `LOST_SHARE` of them.
+    Raises ConfigError where the expert, without an injected mistake, loses more than `LOST_SHARE` of its tasks.
     """
     played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes))
     lost = [demo for demo in played if not demo.won and all(step.by_expert for step in demo.steps)]
@@ -60,18 +66,21 @@ def play(world: World, tasks: int | None, *, seed: int, mistakes: float) -> list
     return [demo for demo in played if demo.won]
 
 
-def warmstart(config: WarmstartConfig, display: Display) -> WarmstartResult:
-    """Train on demonstrations and export `output/model`. Raises ConfigError before any model loads."""
+def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
+    """Train on demonstrations and export `output/model`.
+
+    Raises ConfigError before any model loads where the file of demonstrations is broken or the expert loses too often.
+    """
+    config, world = plan.config, plan.world
     output = Path(config.output).absolute()
-    world = plan_warmstart(config)
     epochs = _epochs(config, world)
-    first = next(epochs)  # before any model loads: the file or the expert may be at fault
+    first = next(epochs)  # read or played before any model loads, so that a broken file is refused early
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
-        # The demonstrations are the only teacher here: no reference model is loaded beside the policy.
+        # Without a KL term no reference model is loaded beside the policy.
         learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
         losses: list[float] = []
         with closing(learner), display.counting("epochs", config.epochs) as bar:
@@ -86,7 +95,7 @@ def warmstart(config: WarmstartConfig, display: Display) -> WarmstartResult:
 
 
 def _epochs(config: WarmstartConfig, world: World) -> Iterator[list[Demo]]:
-    """The demonstrations of each epoch."""
+    """The demonstrations of each epoch: the same file every time, or the expert's episodes with new seeds."""
     if config.demos is not None:
         yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
         return

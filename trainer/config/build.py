@@ -48,32 +48,29 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         raise ConfigError(str(error)) from error
 
 
-def nearest_setting(cls: type, key: str, composed: Mapping[str, Any] | None = None) -> str:
+def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     """What to tell a user who wrote the unknown setting `key`, such as "learner.los.clip_low".
 
-    `composed` is the config of the command; it holds the names in open groups such as `env.options`. Returns the end
-    of a refusal: the setting to use instead, a correction, or the names that are known.
+    `siblings` are further names that stand beside the last part of `key`, such as the options of a world. Returns the
+    end of a refusal: the setting to use instead, a correction, or the names that are known.
     """
-    if rule := getattr(cls, "derived", {}).get(key):
+    if rule := _rule_for(cls, key):
         return _instead(rule)
-    group, _, name = key.rpartition(".")
-    held = _at(composed or {}, group) if group else None
-    if _is_open(cls, group) and isinstance(held, Mapping):
-        near = difflib.get_close_matches(name, held, n=1)
-        return f"did you mean '{group}.{near[0]}'?" if near else f"to add an option of your own, write +{key}=..."
-    names = list(_setting_names(cls))
+    group, dot, name = key.rpartition(".")
+    names = list(dict.fromkeys([*_setting_names(cls), *(f"{group}{dot}{sibling}" for sibling in siblings)]))
+    here = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
     near = (
-        [known for known in names if known.rpartition(".")[0] == group and _is_close(name, known.rpartition(".")[2])]
+        [here[match] for match in difflib.get_close_matches(name, here)]
         or [known for known in names if known.rpartition(".")[2] == name]
-        or difflib.get_close_matches(key, names, n=1)
+        or ([] if group in names else difflib.get_close_matches(key, names))
     )
     if near:
         return f"did you mean {max(near, key=lambda known: _likeness(key, known))!r}?"
+    if _is_open(cls, group):
+        return f"to add an option of your own, write +{key}=..."
     while group and group not in names:
-        group = group.rpartition(".")[0]
-    start = f"{group}." if group else ""
-    here = [known for known in names if known.startswith(start) and "." not in known.removeprefix(start)]
-    return f"known: {', '.join(here or names)}"
+        group, dot, _ = group.rpartition(".")
+    return f"known: {', '.join(known for known in names if known.rpartition('.')[0] == group)}"
 
 
 def convert(kind: Any, value: Any, path: str) -> Any:
@@ -188,6 +185,14 @@ def _setting_names(cls: type, start: str = "") -> Iterator[str]:
         yield from (path for path in inner if not _is_fixed(derived.get(path)))
 
 
+def _rule_for(cls: type, key: str) -> Rule | None:
+    """The rule of a setting that cannot be set by hand, or of the group that it stands in."""
+    derived: Mapping[str, Rule] = getattr(cls, "derived", {})
+    while key and not _is_fixed(derived.get(key)):
+        key = key.rpartition(".")[0]
+    return derived.get(key)
+
+
 def _is_fixed(rule: Rule | None) -> bool:
     return rule is not None and not (isinstance(rule, Follows) and rule.free)
 
@@ -206,10 +211,6 @@ def _is_open(cls: type, group: str) -> bool:
 def _closest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-
-
-def _is_close(name: str, known: str) -> bool:
-    return bool(difflib.get_close_matches(name, [known], n=1))
 
 
 def _likeness(name: str, known: str) -> float:

@@ -1,4 +1,4 @@
-"""Expert demonstrations: played in the world, kept as text, turned into supervised rows."""
+"""Expert demonstrations: played in the world, stored as text, turned into rows for supervised training."""
 
 import json
 import random
@@ -10,36 +10,45 @@ from pathlib import Path
 from envs.base import Env, EnvStep
 from envs.prompts import Message, Prompter, Turn
 from rollout.seeds import derive_seed
+from rollout.types import Ids
 from trainer.config.build import ConfigError
 from trainer.data.codec import ChatCodec
-from trainer.data.columns import pack
 from trainer.data.tokens import TokenBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoStep:
-    """What was seen and what was done. by_expert: False for a mistake put before the expert's next action."""
+    """One step of a demonstration."""
 
     observation: str
+    """What the world showed before the action."""
     action: str
+    """What was done."""
     admissible: tuple[str, ...] | None
+    """The actions the world listed as admissible; None where it lists none."""
     by_expert: bool = True
+    """False for a deliberate mistake: it is part of the history but is not learned from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """One episode of the expert. won: whether it solved the task."""
+    """One episode of the expert."""
 
     task_id: str
+    """The task that was played."""
     seed: int
+    """The world's seed."""
     won: bool
+    """Whether the episode solved the task."""
     steps: tuple[DemoStep, ...]
+    """All steps, in the order they were played."""
 
 
 def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float = 0.0) -> Iterator[Demo]:
-    """Play the expert on every task once; the world's seed is derived from `seed` and the task.
+    """Play the expert on every task once. The world's seed is derived from `seed` and the task id.
 
-    mistakes: probability that a mistake is made where the expert is about to act; it goes on from what comes of it.
+    mistakes: the probability, at each step, that a mistaken action is played instead of the expert's; the expert
+        then continues from the state the mistake led to.
     """
     for task_id in task_ids:
         world_seed = derive_seed(seed, "demo", task_id)
@@ -58,7 +67,7 @@ def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float
 
 
 def _mistaken(action: str, rng: random.Random) -> str:
-    """The action with one of its numbers off by one, or without one of its words where it has no number."""
+    """The action with one of its numbers off by one; if it has no number, the action without one of its words."""
     numbers = list(re.finditer(r"\d+", action))
     if numbers:
         number = rng.choice(numbers)
@@ -69,31 +78,31 @@ def _mistaken(action: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def rows(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """(prompt, response) of every step, rendered exactly as a rollout would."""
+def rendered_turns(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """The prompt and the response of every step, rendered exactly as in a rollout."""
     turns: list[Turn] = []
-    seen = [EnvStep(observation=step.observation, state_key="", admissible=step.admissible) for step in demo.steps]
-    for now, step in zip(seen, demo.steps, strict=True):
+    shown = [EnvStep(observation=step.observation, state_key="", admissible=step.admissible) for step in demo.steps]
+    for now, step in zip(shown, demo.steps, strict=True):
         response = prompter.respond(step.action)
-        yield prompter.render(first=seen[0], turns=turns, now=now, history=history), response
+        yield prompter.render(first=shown[0], turns=turns, now=now, history=history), response
         listed = prompter.listed(now)
         turns.append(Turn(observation=step.observation, response=response, action=step.action, listed=listed))
 
 
 def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:
-    """Every distinct text that the world writes and the expert answers: what a tiny policy's tokenizer is trained on.
+    """Every distinct text of the prompts and the expert's responses, for training a tiny policy's tokenizer.
 
-    Each task is played a second time with the wrong actions: what a world says to errors is most of what an untrained
-    policy reads.
+    Each task is also played a second time with wrong actions, because an untrained policy mostly reads the world's
+    answers to errors.
     """
     demos = list(demonstrate(env, task_ids, seed=0))
     texts: dict[str, None] = {}
     for demo, neighbour in zip(demos, [*demos[1:], *demos[:1]], strict=True):
-        for messages, response in rows(demo, prompter, history=history):
+        for messages, response in rendered_turns(demo, prompter, history=history):
             texts.update(dict.fromkeys(message.content for message in messages))
             texts[response] = None
         env.reset(demo.task_id, seed=demo.seed)
-        for action in _wrong([step.action for step in neighbour.steps]):
+        for action in _wrong_actions([step.action for step in neighbour.steps]):
             answer = env.step(action)
             texts[answer.observation] = None
             if answer.ending is not None:
@@ -101,34 +110,33 @@ def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: in
     return list(texts)
 
 
-def _wrong(actions: Sequence[str]) -> Iterator[str]:
-    """A plan with each number one too high, from its end, and each action with the first word of another."""
+def _wrong_actions(actions: Sequence[str]) -> Iterator[str]:
+    """Wrong variants of a plan: its numbers one too high; its actions backwards; their first words exchanged."""
     for action in actions:
         yield re.sub(r"\d+", lambda number: str(int(number[0]) + 1), action)
     backwards = actions[::-1]
     yield from backwards
-    for one, other in zip(backwards, actions, strict=True):
-        yield " ".join([other.split()[0], *one.split()[1:]])
+    for action, other in zip(backwards, actions, strict=True):
+        yield " ".join([other.split()[0], *action.split()[1:]])
 
 
 def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int) -> TokenBatch:
-    """The expert's steps of all demonstrations as rows; prompts are the rollout's, responses end the turn."""
-    table = [
-        (number, time, codec.encode(messages), codec.encode_response(response))
-        for number, demo in enumerate(demos)
-        for time, (messages, response) in enumerate(rows(demo, prompter, history=history))
-        if demo.steps[time].by_expert
-    ]
-    return pack(
-        [prompt for _, _, prompt, _ in table],
-        [response for *_, response in table],
-        trajectory=[number for number, *_ in table],
-        time=[time for _, time, *_ in table],
-    )
+    """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn."""
+    prompts, responses = list[Ids](), list[Ids]()
+    trajectory, time = list[int](), list[int]()
+    for number, demo in enumerate(demos):
+        turns = rendered_turns(demo, prompter, history=history)
+        for at, (step, (messages, response)) in enumerate(zip(demo.steps, turns, strict=True)):
+            if step.by_expert:
+                prompts.append(codec.encode(messages))
+                responses.append(codec.encode_response(response))
+                trajectory.append(number)
+                time.append(at)
+    return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
 
 
 def write(demos: Iterable[Demo], path: Path) -> int:
-    """One JSON object a line, renamed into place when complete. Returns how many."""
+    """Write one JSON object per line. The file appears under its name only when complete. Returns the line count."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     count = 0
@@ -141,7 +149,7 @@ def write(demos: Iterable[Demo], path: Path) -> int:
 
 
 def read(path: Path) -> list[Demo]:
-    """Raises ConfigError for a missing file and for a line that is no demonstration."""
+    """The demonstrations of a file. Raises ConfigError for a missing file and for a line that is no demonstration."""
     if not path.is_file():
         raise ConfigError(f"no demonstrations at {path}: write them with stepcredit demos output={path}")
     demos: list[Demo] = []

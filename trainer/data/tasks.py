@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from rollout.collect import Task
 from rollout.seeds import derive_seed
+from rollout.types import Task
 
 
 def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:

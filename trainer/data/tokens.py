@@ -1,7 +1,8 @@
-"""Token ids of the rows a learner sees, and what each row is trained towards."""
+"""The token ids of the rows a learner trains on, and the targets of each row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,9 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBatch:
-    """N rows, one agent turn each, as T token ids: of every row the prompt, then the response.
+    """N rows as T token ids. A row is one agent turn: its prompt, then its response.
 
-    tokens: int32 [T], T = sum(prompt_lens + response_lens).
-    prompt_lens, response_lens: int32 [N], at least 1 each; R = sum(response_lens).
-    trajectory: int64 [N], which rollout a row belongs to. time: int64 [N], which of its turns; unique within it.
-
-    "Per response token" arrays of shape [R] go row by row, in the rows' order.
+    An array "per response token" has shape [R], R = sum(response_lens): the response tokens row by row.
     Raises ValueError where the columns do not fit each other.
 
     >>> batch = TokenBatch(tokens=[5, 6, 7], prompt_lens=[2], response_lens=[1], trajectory=[0], time=[0])
@@ -29,10 +26,15 @@ class TokenBatch:
     """
 
     tokens: Int32
+    """int32 [T], T = sum(prompt_lens + response_lens). The ids of all rows, one row after the other."""
     prompt_lens: Int32
+    """int32 [N]. Prompt tokens of each row, at least 1."""
     response_lens: Int32
+    """int32 [N]. Response tokens of each row, at least 1."""
     trajectory: Int64
+    """int64 [N]. Which trajectory each row belongs to."""
     time: Int64
+    """int64 [N]. Which turn of its trajectory each row is; no two rows of a trajectory share one."""
 
     def __post_init__(self) -> None:
         _coerce(self, tokens=np.int32, prompt_lens=np.int32, response_lens=np.int32, trajectory=np.int64, time=np.int64)
@@ -51,6 +53,20 @@ class TokenBatch:
         if bool(((np.diff(self.trajectory[order]) == 0) & (np.diff(self.time[order]) == 0)).any()):
             raise ValueError("two rows share (trajectory, time): pass each turn once, without padding copies")
 
+    @classmethod
+    def from_rows(
+        cls, prompts: Sequence[Int32], responses: Sequence[Int32], *, trajectory: Sequence[int], time: Sequence[int]
+    ) -> Self:
+        """The batch of these rows: prompt and response ids, trajectory and turn of each."""
+        pieces = [ids for row in zip(prompts, responses, strict=True) for ids in row]
+        return cls(
+            tokens=np.concatenate(pieces).astype(np.int32),
+            prompt_lens=np.array([len(ids) for ids in prompts], np.int32),
+            response_lens=np.array([len(ids) for ids in responses], np.int32),
+            trajectory=np.array(trajectory, np.int64),
+            time=np.array(time, np.int64),
+        )
+
     @property
     def num_rows(self) -> int:
         return len(self.prompt_lens)
@@ -61,32 +77,34 @@ class TokenBatch:
 
     @property
     def row_lens(self) -> Int64:
-        """Prompt plus response. [N]"""
+        """Prompt plus response tokens of each row. [N]"""
         return self.prompt_lens.astype(np.int64) + self.response_lens
 
     @property
     def row_starts(self) -> Int64:
-        """Where each row starts in `tokens`, and T last. [N + 1]"""
+        """Where each row starts in `tokens`; the last entry is T. [N + 1]"""
         return offsets(self.row_lens)
 
     @property
     def response_starts(self) -> Int64:
-        """Where each row starts in a per-response-token array, and R last. [N + 1]"""
+        """Where each row starts in an array per response token; the last entry is R. [N + 1]"""
         return offsets(self.response_lens)
 
     def row(self, index: int) -> Int32:
-        """Prompt and response of one row. [prompt_len + response_len]"""
+        """Prompt and response ids of one row. [prompt_len + response_len]"""
         start = int(self.row_starts[index])
         return self.tokens[start : start + int(self.row_lens[index])]
 
     def prompt(self, index: int) -> Int32:
+        """Prompt ids of one row. [prompt_len]"""
         return self.row(index)[: self.prompt_lens[index]]
 
     def response(self, index: int) -> Int32:
+        """Response ids of one row. [response_len]"""
         return self.row(index)[self.prompt_lens[index] :]
 
     def take(self, rows: Int64) -> "TokenBatch":
-        """The given rows, in the given order."""
+        """A batch of the given rows, in the given order."""
         return TokenBatch(
             tokens=self.tokens[ragged_index(self.row_starts, rows)],
             prompt_lens=self.prompt_lens[rows],
@@ -96,30 +114,29 @@ class TokenBatch:
         )
 
     def response_index(self, rows: Int64) -> Int64:
-        """Places of the given rows' response tokens in a per-response-token array. [sum of their response_lens]"""
+        """Indices of the given rows' response tokens in an array per response token. [sum of their response_lens]"""
         return ragged_index(self.response_starts, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """What `Learner.learn` pulls the rows of a TokenBatch towards.
+    """What `Learner.learn` trains the N rows (R response tokens) of a TokenBatch towards.
 
-    advantage: float32 [N], one number per row, given to each of its response tokens.
-    row_mask: bool [N]; False leaves a row out of the loss and of every mean.
-    old_logprobs: float32 [R], nats, of the policy before this update (Learner.score).
-    ref_logprobs: float32 [R] of the reference policy; needed where the loss has a KL term.
-    rollout_logprobs: float32 [R] as the engine reported them; needed for truncated importance weights.
-    token_mask: bool [R]; False leaves single tokens out.
-
-    Raises ValueError for a wrong dtype kind, a wrong length or a value that is not finite.
+    Raises ValueError for a wrong kind of dtype, a wrong length or a value that is not finite.
     """
 
     advantage: Float32
+    """float32 [N]. One number per row; every response token of the row gets it."""
     row_mask: Bool
+    """bool [N]. False leaves a row out of the loss and of every mean."""
     old_logprobs: Float32
+    """float32 [R], nats. From the policy before this update (`Learner.score`)."""
     ref_logprobs: Float32 | None = None
+    """float32 [R], nats. From the reference policy; required if the loss has a KL term."""
     rollout_logprobs: Float32 | None = None
+    """float32 [R], nats. As the engine reported them; required for truncated importance weights."""
     token_mask: Bool | None = None
+    """bool [R]. False leaves a single token out of the loss; None leaves none out."""
 
     def __post_init__(self) -> None:
         _coerce(self, advantage=np.float32, row_mask=np.bool_, old_logprobs=np.float32)
@@ -134,23 +151,27 @@ class Targets:
                 raise ValueError(f"{field.name} holds {int((~np.isfinite(column)).sum())} values that are not finite")
 
     def check_fits(self, batch: TokenBatch) -> None:
-        """Raises ValueError where these targets were made for another batch."""
+        """Raise ValueError if these targets were made for another batch."""
         _check_length("advantage", self.advantage, batch.num_rows, "the batch's rows")
         _check_length("old_logprobs", self.old_logprobs, batch.num_response_tokens, "the batch's response tokens")
 
     def live_tokens(self, batch: TokenBatch) -> Bool:
-        """Which response tokens are in the loss: row_mask and token_mask together. [R]"""
+        """Which response tokens are in the loss: those that row_mask and token_mask both keep. [R]"""
         live = np.repeat(self.row_mask, batch.response_lens)
         return live if self.token_mask is None else live & self.token_mask
 
 
 def offsets(lens: NDArray[np.integer]) -> Int64:
-    """0 and the running sums: where each of the runs of these lengths starts, and their total. [len + 1]"""
+    """Where each of several consecutive pieces starts, given their lengths; the last entry is the total. [len + 1]
+
+    >>> offsets(np.array([2, 3])).tolist()
+    [0, 2, 5]
+    """
     return np.concatenate([[0], np.cumsum(lens, dtype=np.int64)])
 
 
 def ragged_index(starts: Int64, rows: NDArray[np.integer]) -> Int64:
-    """Flat places of whole rows in a ragged array, row after row. starts [N + 1], rows [K] -> [sum of row lengths]
+    """Flat indices of whole rows of a ragged array, row after row. starts [N + 1], rows [K] -> [sum of row lengths]
 
     >>> ragged_index(np.array([0, 2, 5]), np.array([1, 0])).tolist()
     [2, 3, 4, 0, 1]
@@ -161,7 +182,7 @@ def ragged_index(starts: Int64, rows: NDArray[np.integer]) -> Int64:
 
 
 def _coerce(record: Any, **dtypes: type[np.generic]) -> None:
-    """Turn the named fields into arrays of one dimension and the stated dtype; None stays None."""
+    """Convert the named fields, in place, to one-dimensional arrays of the given dtypes. None stays None."""
     for name, dtype in dtypes.items():
         value = getattr(record, name)
         if value is None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from trainer.config.build import ConfigError
 from trainer.lab.worlds.crafting import CraftingConfig
@@ -16,15 +18,13 @@ class TruthConfig:
     """sizes: of the groups, each measured on `rollouts` rollouts a world. crafting: None leaves TextCraft out."""
 
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    rollouts: int = 16384
+    rollouts: Annotated[int, Ge(1)] = 16384
     mazes: tuple[MazeConfig, ...] = (MazeConfig(),)
     crafting: CraftingConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
             raise ConfigError(f"truth.sizes={list(self.sizes)}: give group sizes of 2 or more, each once, ascending")
-        if self.rollouts < 1:
-            raise ConfigError(f"truth.rollouts={self.rollouts}: give 1 or more")
         names = [world.name for world in (*self.mazes, *([self.crafting] if self.crafting else []))]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"the worlds of truth are named {names}: give one or more, each a name of its own")
@@ -52,11 +52,9 @@ class LabConfig:
     layer: int | None = None
     weights: str | None = None
     truth: TruthConfig | None = None
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed={self.seed}: give 0 or more")
         if not self.estimators:
             raise ConfigError("estimators=[] leaves nothing to compare: give one or more, such as [grpo,gigpo]")
         if self.updates is not None and (not self.updates or len(set(self.updates)) < len(self.updates)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from estimators import Estimator, build, requires
+from estimators import Estimator, build, needs
 from estimators.options import suggestion
 from estimators.own import with_name
 from trainer import checkpoint
@@ -36,6 +36,7 @@ class LabPlan:
     recorded, generated: the estimators by label, as they stand before a recorded run and before generated worlds.
     """
 
+    config: LabConfig
     recordings: tuple[Recording, ...]
     worlds: tuple[Tabular, ...]
     recorded: Mapping[str, Estimator]
@@ -56,6 +57,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
     if model is None:
         _check_embeddings(recorded, recordings)
     return LabPlan(
+        config=config,
         recordings=recordings,
         worlds=() if config.truth is None else worlds(config.truth),
         recorded=recorded,
@@ -157,18 +159,18 @@ def _check_swept(config: LabConfig) -> None:
     for key in SWEPT:
         if getattr(config, key) is not None and not any(key in _options(one) for one in made.values()):
             raise ConfigError(f"{key}={getattr(config, key)}, but none of {', '.join(made)} has it: leave it out")
-    if config.layer is not None and not any("embedding" in requires(one) for one in made.values()):
+    if config.layer is not None and not any("embedding" in needs(one).columns for one in made.values()):
         raise ConfigError(f"layer={config.layer}, but none of {', '.join(made)} reads hidden states: add bipace")
 
 
 def _check_columns(made: Mapping[str, Estimator], has: frozenset[str] | set[str], why: str) -> None:
     for label, estimator in made.items():
-        if missing := requires(estimator) - has:
+        if missing := needs(estimator).columns - has:
             raise ConfigError(f"estimator {label!r} needs the columns {sorted(missing)}, {why}")
 
 
 def _check_embeddings(made: Mapping[str, Estimator], recordings: tuple[Recording, ...]) -> None:
-    wanting = [label for label, estimator in made.items() if "embedding" in requires(estimator)]
+    wanting = [label for label, estimator in made.items() if "embedding" in needs(estimator).columns]
     without = [one for one in recordings if one.embeddings is None]
     if wanting and without:
         raise ConfigError(

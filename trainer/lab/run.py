@@ -10,16 +10,16 @@ from rollout.seeds import derive_seed
 from trainer.lab.config import LabConfig
 from trainer.lab.measure.recorded import UpdateCredit, recorded_credit
 from trainer.lab.measure.truth import TruthError, truth_errors
-from trainer.lab.plan import LabPlan, plan_lab
+from trainer.lab.plan import LabPlan
 from trainer.lab.report.numbers import write_numbers
 from trainer.lab.report.page import write_page
 from trainer.lab.report.tables import on_terminal, recorded_grids, truth_grids
 from trainer.report.progress import Display
 
 
-def lab(config: LabConfig, display: Display) -> tuple[list[UpdateCredit], list[TruthError]]:
+def lab(plan: LabPlan, display: Display) -> tuple[list[UpdateCredit], list[TruthError]]:
     """Measure, print, write lab.json, lab.md, lab.html and truth.svg. Raises ConfigError for what cannot be read."""
-    plan = plan_lab(config)
+    config = plan.config
     recorded = list(_recorded(config, plan, display))
     truth = list(_truth(config, plan, display))
     for grid in (*recorded_grids(recorded), *truth_grids(truth)):

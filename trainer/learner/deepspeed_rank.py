@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import xxhash
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from rollout.weights import checksum
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
@@ -119,18 +119,11 @@ class LearnerRank:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         save_file(weights, partial, metadata={"format": "pt", "version": str(version)})
-        checksum = _checksum(partial)
         partial.replace(path)
         if self.published is not None and self.published != path:
             self.published.unlink(missing_ok=True)
         self.published = path
-        return Published(
-            path=str(path),
-            version=version,
-            names=tuple(weights),
-            shapes=tuple(tuple(tensor.shape) for tensor in weights.values()),
-            checksum=checksum,
-        )
+        return Published(path=str(path), version=version, checksum=checksum(path))
 
     def save(self, folder: str) -> None:
         """Weights, optimizer, schedule and this rank's RNG, as DeepSpeed writes them, into an existing folder."""
@@ -315,11 +308,3 @@ def _optional(parts: Sequence[Tensor | None]) -> Float32 | None:
     """The parts as one array, or None where they were not asked for."""
     present = [_numpy(part) for part in parts if part is not None]
     return np.concatenate(present) if present else None
-
-
-def _checksum(path: Path) -> str:
-    digest = xxhash.xxh3_64()
-    with path.open("rb") as file:
-        while block := file.read(2**24):
-            digest.update(block)
-    return digest.hexdigest()

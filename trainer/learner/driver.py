@@ -11,7 +11,7 @@ from rollout.ray_actors import ActorDied, ActorSpec, Remote, gather, share, spaw
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
 from trainer.learner.messages import Published, RankScores, StepStats, TokenColumns
-from trainer.learner.packing import Chain, Packing, find_chains, pack, split_by_trajectory
+from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
@@ -161,7 +161,7 @@ class Learner:
         return self.config.loss.kl_coef > 0
 
     def _pack(self, batch: TokenBatch, chains: Sequence[Chain]) -> Packing:
-        return pack(batch, chains, token_budget=self.config.token_budget, world_size=self.config.world_size)
+        return pack_chains(batch, chains, token_budget=self.config.token_budget, world_size=self.config.world_size)
 
     def _optimize(
         self, method: str, batch: TokenBatch, columns: TokenColumns | Float32, minibatches: Sequence[Sequence[Chain]]

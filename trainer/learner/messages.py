@@ -51,13 +51,11 @@ class StepStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Weights on disk or in shared memory: names and shapes as in a Hugging Face state_dict, tied copies left out.
-
-    checksum: xxh3-64 of the file's bytes, hexadecimal.
-    """
+    """A weights file for the engines: safetensors, named as in a Hugging Face state_dict, tied copies left out."""
 
     path: str
+    """On disk or in shared memory."""
     version: int
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
+    """Number of the publish; the engines report it with each answer."""
     checksum: str
+    """Of the file's bytes, see `rollout.weights.checksum`; the engines verify it before they load the file."""

@@ -112,7 +112,7 @@ def split_by_trajectory(batch: TokenBatch, chains: Sequence[Chain], *, parts: in
     return minibatches
 
 
-def pack(batch: TokenBatch, chains: Sequence[Chain], *, token_budget: int, world_size: int) -> Packing:
+def pack_chains(batch: TokenBatch, chains: Sequence[Chain], *, token_budget: int, world_size: int) -> Packing:
     """Sequences sorted by length and cut into micro-batches of at most `token_budget` cells, dealt over the ranks.
 
     A sequence longer than the budget is a micro-batch of its own. At most MAX_PADDING of all cells is padding.

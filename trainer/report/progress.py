@@ -50,6 +50,3 @@ class Counter:
 
     def advance(self) -> None:
         self._progress.advance(self._bar)  # pyright: ignore[reportArgumentType]
-
-    def reset(self, total: int) -> None:
-        self._progress.reset(self._bar, total=total)  # pyright: ignore[reportArgumentType]

@@ -6,12 +6,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from estimators.base import needs_revisions
+from estimators import needs
 from rollout import ray_actors
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
 from rollout.policy import EnginePolicy, Policy
 from rollout.pool import EnvPool, PoolConfig
+from rollout.waves import WavePolicy
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
@@ -59,19 +60,18 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
-        if needs_revisions(estimator_of(config)):
+        if needs(estimator_of(config)).revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
             closing(start_engines(config.engine, config.model, model, deterministic=config.deterministic)) as engines,
             closing(Learner.start(config.learner, model)) as learner,
             playing(
-                engine_policy(engines, codec, config.model),
+                engine_policy(engines, codec, config.model, deterministic=config.deterministic),
                 world,
                 env=config.env,
                 rollout=config.rollout,
                 workers=config.cluster.env_workers,
-                deterministic=config.deterministic,
             ) as collector,
             tempfile.TemporaryDirectory(prefix="stepcredit-", dir=_shared_memory()) as folder,
         ):
@@ -91,18 +91,22 @@ def start_engines(config: EngineConfig, limits: ModelConfig, model: str, *, dete
     return Engines(model, config, context=limits.context, prefix_caching=not deterministic)
 
 
-def engine_policy(engines: Engines, codec: ChatCodec, limits: ModelConfig) -> EnginePolicy:
-    return EnginePolicy(engines=engines.remotes, codec=codec, prompt_tokens=limits.prompt_tokens)
+def engine_policy(
+    engines: Engines, codec: ChatCodec, limits: ModelConfig, *, deterministic: bool = False
+) -> EnginePolicy | WavePolicy:
+    """The engines as a policy; a deterministic one asks them in waves."""
+    policy = EnginePolicy(engines=engines.remotes, codec=codec, prompt_tokens=limits.prompt_tokens)
+    return WavePolicy(policy) if deterministic else policy
 
 
 @contextmanager
 def playing(
-    policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int, deterministic: bool = False
+    policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int
 ) -> Iterator[Collector]:
     """A collector over a pool of env workers."""
     workers_of = PoolConfig(world=env.world, options=env.options, workers=workers, timeout_s=rollout.env_timeout_s)
     with closing(EnvPool(workers_of)) as pool:
-        yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout, deterministic=deterministic)
+        yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout)
 
 
 def _shared_memory() -> str | None:

@@ -1,6 +1,7 @@
-"""What can be refused before anything heavy is imported or started: worlds, estimators, machines, folders of a run.
+"""The plans of the commands: each planning function checks a config and returns the plan that the command runs.
 
-Neither torch nor transformers, vLLM or DeepSpeed is imported on the way here, so a wrong word costs seconds.
+A planning function refuses whatever can be known to fail before anything heavy starts. This file imports neither torch
+nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 """
 
 import importlib.metadata
@@ -12,9 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from estimators import Estimator
+from estimators import Estimator, needs
 from estimators import build as build_estimator
-from estimators.base import group_based, hidden_layer, needs_revisions, requires
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
@@ -37,61 +37,102 @@ FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """A run that can start. resumed: the checkpoint to go on from, or None for a fresh start."""
+    """A training run that can start."""
+
+    config: TrainConfig
+    """What was asked for."""
 
     world: World
+    """The driver's copy of the world, open."""
+
     estimator: Estimator
+    """The estimator before the first update; a resumed run takes the checkpoint's instead."""
+
     resumed: tuple[Path, RunState] | None
+    """The checkpoint's folder and state to continue from; None starts fresh."""
+
+    @property
+    def start(self) -> int:
+        """The last update that is done, 0 for a fresh run."""
+        return 0 if self.resumed is None else self.resumed[1].update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmstartPlan:
+    """A warm start that can start."""
+
+    config: WarmstartConfig
+    """What was asked for."""
+
+    world: World
+    """The driver's copy of the world, open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickstartPlan:
+    """A quickstart that can start: a warm start and a training run over one world, opened once."""
+
+    config: QuickstartConfig
+    """What was asked for."""
+
+    warmstart: WarmstartPlan
+    """Writes to `output/warmstart`."""
+
+    training: TrainingPlan
+    """Writes to `output/train`. Its model.source is the base model; the run replaces it with the warm start's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """An evaluation that can start."""
+
+    config: EvaluateConfig
+    """What was asked for."""
+
+    world: World
+    """The driver's copy of the world, open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemosPlan:
+    """Demonstrations that can be played."""
+
+    config: DemosConfig
+    """What was asked for."""
+
+    world: World
+    """The driver's copy of the world, open."""
 
 
 def plan_training(config: TrainConfig) -> TrainingPlan:
     """Raises ConfigError or EnvError for whatever of a run can be known to fail."""
-    estimator = estimator_of(config)
-    if config.group_size == 1 and group_based(estimator):
-        raise ConfigError(
-            f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
-            "set group_size to 2 or more"
-        )
-    if missing := requires(estimator) - MADE_COLUMNS:
-        raise ConfigError(
-            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
-            "makes: choose another estimator, or call it on columns of your own"
-        )
-    if needs_revisions(estimator) and config.learner.optimizer_steps > config.groups_per_update:
-        # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
-        raise ConfigError(
-            f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
-            f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
-            "of a group to learn from: lower the steps, or ask for more groups"
-        )
-    if config.record == "embeddings" and hidden_layer(estimator) is None:
-        raise ConfigError(
-            f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
-            "set record=rollouts, or estimator=bipace"
-        )
+    estimator = checked_estimator(config)
     resumed = _resumable(config, Path(config.output).absolute())
     check_machine(config.cluster, serves=True)
     model_folder(config.model)
-    return TrainingPlan(world=open_world(config.env), estimator=estimator, resumed=resumed)
+    return TrainingPlan(config=config, world=open_world(config.env), estimator=estimator, resumed=resumed)
 
 
-def plan_quickstart(config: QuickstartConfig) -> TrainingPlan:
-    """As `plan_training`; also refuses a folder that holds a quickstart."""
+def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
+    """Raises ConfigError or EnvError as `plan_training` does, and for a folder that already holds a quickstart."""
     output = Path(config.output).absolute()
     if (output / "train").exists() or (output / "warmstart").exists():
         raise ConfigError(f"{output} already holds a quickstart: remove it, or choose another with output=...")
-    return plan_training(config)
+    training = plan_training(_training_of(config, output / "train"))
+    warmstart = WarmstartPlan(config=_warmstart_of(config, output / "warmstart"), world=training.world)
+    return QuickstartPlan(config=config, warmstart=warmstart, training=training)
 
 
-def plan_evaluation(config: EvaluateConfig) -> World:
+def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Raises ConfigError or EnvError for whatever of an evaluation can be known to fail."""
     check_machine(config.cluster, serves=config.endpoint is None)
     if config.endpoint is None:
         model_folder(config.model)
-    return open_world(replace(config.env, overlap=True))  # nothing is trained here
+    # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
+    return EvaluationPlan(config=config, world=open_world(replace(config.env, overlap=True)))
 
 
-def plan_warmstart(config: WarmstartConfig) -> World:
+def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
     """Raises ConfigError or EnvError for whatever of a warm start can be known to fail."""
     output = Path(config.output).absolute()
     if (output / "model").exists():
@@ -100,12 +141,65 @@ def plan_warmstart(config: WarmstartConfig) -> World:
         raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
     check_machine(config.cluster, serves=False)
     model_folder(config.model)
-    return open_world(config.env)
+    return WarmstartPlan(config=config, world=open_world(config.env))
 
 
-def plan_demos(config: DemosConfig) -> World:
+def plan_demos(config: DemosConfig) -> DemosPlan:
     """Raises ConfigError or EnvError for a world that cannot be opened."""
-    return open_world(config.env)
+    return DemosPlan(config=config, world=open_world(config.env))
+
+
+def _training_of(config: QuickstartConfig, output: Path) -> TrainConfig:
+    """The quickstart's training run: the same settings without the warm start's, in a folder of its own."""
+    settings = {name: getattr(config, name) for name in TrainConfig.__dataclass_fields__}
+    return TrainConfig(**{**settings, "output": str(output)})
+
+
+def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
+    settings = config.warmstart
+    # decay_steps counts the optimizer steps of the training run, not those of the warm start.
+    learner = replace(config.learner, learning_rate=settings.learning_rate, decay_steps=None)
+    return WarmstartConfig(
+        output=str(output),
+        model=config.model,
+        env=config.env,
+        learner=learner,
+        cluster=config.cluster,
+        passes=settings.passes,
+        mistakes=settings.mistakes,
+        epochs=settings.epochs,
+        rows_per_step=settings.rows_per_step,
+        seed=config.seed,
+    )
+
+
+def checked_estimator(config: TrainConfig) -> Estimator:
+    """The estimator of a run. Raises ConfigError where the run's other settings cannot serve it."""
+    estimator = estimator_of(config)
+    wants = needs(estimator)
+    if config.group_size == 1 and wants.group_based:
+        raise ConfigError(
+            f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
+            "set group_size to 2 or more"
+        )
+    if missing := wants.columns - MADE_COLUMNS:
+        raise ConfigError(
+            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
+            "makes: choose another estimator, or call it on columns of your own"
+        )
+    if wants.revisions and config.learner.optimizer_steps > config.groups_per_update:
+        # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
+        raise ConfigError(
+            f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
+            f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
+            "of a group to learn from: lower the steps, or ask for more groups"
+        )
+    if config.record == "embeddings" and wants.layer is None:
+        raise ConfigError(
+            f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
+            "set record=rollouts, or estimator=bipace"
+        )
+    return estimator
 
 
 def estimator_of(config: TrainConfig) -> Estimator:

@@ -1,4 +1,4 @@
-"""BiGPO's clusters against a loop over vectors, by hand, and the calibration of eps."""
+"""BiGPO's clusters: compared with a loop over vectors, worked examples, and the calibration of eps."""
 
 from collections import Counter
 
@@ -29,15 +29,15 @@ def slow_clusters(batch, eps, centroid):
 
 
 def slow_eps(batch, centroid):
-    """What `calibrate` says it returns, by trying every eps."""
-    found = []
+    """The eps that `calibrate` promises, tried by trying every one."""
+    tried = []
     for eps in EPS_GRID:
         sizes = Counter(slow_clusters(batch, eps, centroid))
         singletons = sum(size == 1 for size in sizes.values())
         rows_of = Counter(batch.group.tolist())
         collapsed = sum(max(n for (g, _), n in sizes.items() if g == group) > rows_of[group] / 2 for group in rows_of)
-        found.append((eps, singletons <= SINGLETON_BAR * len(sizes), collapsed))
-    allowed = [(eps, few) for eps, few, collapsed in found if collapsed <= found[0][2]]
+        tried.append((eps, singletons <= SINGLETON_BAR * len(sizes), collapsed))
+    allowed = [(eps, few) for eps, few, collapsed in tried if collapsed <= tried[0][2]]
     return next((eps for eps, few in allowed if few), allowed[-1][0])
 
 
@@ -85,7 +85,7 @@ def clusters_of(rows, embedding, eps, centroid="mean"):
     return cluster(batch, batch.embedding, eps, centroid).label.tolist()
 
 
-def test_a_row_joins_at_eps_and_seeds_beyond_it(rows):
+def test_a_row_joins_at_distance_eps_and_starts_a_cluster_beyond_it(rows):
     # 3-4-5 vectors: cosines to the first are 0.8 and 0.6, so distances 0.2 and 0.4.
     vectors = np.array([[5, 0], [4, 3], [3, 4]], np.float32)
     assert clusters_of(rows, vectors[:2], 0.2) == [0, 0]
@@ -121,7 +121,7 @@ def test_copies_of_a_dense_vector_are_one_cluster_at_eps_0(rows):
     assert len(set(clusters_of(rows, vectors, 0.0))) == 7
 
 
-def test_the_pass_runs_by_trajectory_and_time_not_by_row(rows):
+def test_rows_are_visited_by_trajectory_and_time_not_by_row_number(rows):
     # In time order 0, 1, 2 the chain closes onto one cluster; the row order would begin in the middle.
     vectors = np.array([[3, 4], [5, 0], [4, 3]], np.float32)
     batch = rows(trajectory=[1, 1, 1], time=[2, 0, 1], embedding=vectors)
@@ -168,7 +168,7 @@ def test_calibration_stops_before_a_cluster_holds_over_half_of_a_group(rows):
     assert calibrate(batch, batch.embedding, "mean") == 0.10
 
 
-def test_a_group_that_stands_in_one_state_does_not_hold_calibration_back(rows):
+def test_a_group_in_one_state_does_not_raise_eps(rows):
     same = np.ones((4, 2), np.float32)
     batch = rows(reward=np.zeros(4), embedding=same)
     assert calibrate(batch, batch.embedding, "mean") == EPS_GRID[0]

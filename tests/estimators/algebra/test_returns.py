@@ -1,4 +1,4 @@
-"""Returns: to go, of the episode, and the two places of the invalid penalty."""
+"""Returns to go, returns of an episode, and the two places of the invalid penalty."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_group_mean_counts_rollouts_or_rows(rows, stats, mean):
 
 
 @pytest.mark.parametrize("stats", ["trajectory", "row"])
-def test_a_lone_rollout_has_no_signal_even_if_its_rows_differ(rows, stats):
+def test_a_rollout_alone_in_its_group_has_no_signal_even_if_its_rows_differ(rows, stats):
     batch = one_rollout(rows, reward=[0.0, 8.0], invalid=[True, False])
     returns = episode_returns(batch, "row", 1.0)
     assert group_moments(batch, returns, "mean", stats).signal.tolist() == [False]

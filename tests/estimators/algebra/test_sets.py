@@ -21,7 +21,7 @@ def test_23_equal_returns_of_9_025_give_exactly_0(norm):
 
 
 @pytest.mark.parametrize(("level", "spread", "signal"), [(0.0, 1e-6, True), (0.0, 9e-7, False), (-8.0, 9e-6, True)])
-def test_spread_counts_against_one_or_the_mean_whichever_is_larger(level, spread, signal):
+def test_spread_is_compared_with_1_or_the_mean_whichever_is_larger(level, spread, signal):
     sets = sets_of([0, 0])
     assert moments(sets, np.array([level, level + spread]), "mean").signal.tolist() == [signal]
 
@@ -65,13 +65,13 @@ def test_split_cuts_every_set_by_the_key_and_keeps_the_order_inside():
         ([2**40, -(2**40)], 64),
     ],
 )
-def test_keys_are_narrowed_only_where_none_changes(keys, bits):
+def test_keys_are_put_into_16_bits_only_where_all_fit(keys, bits):
     narrowed = narrow(np.array(keys))
     assert (narrowed.tolist(), 8 * narrowed.itemsize) == (keys, bits)
     assert sets_of([0, 0]).split(np.array(keys)).size.tolist() == [1, 1]
 
 
-def test_size_report_counts_clusters_and_holds_the_largest_against_its_own_group():
+def test_size_report_counts_clusters_and_divides_the_largest_by_its_own_group():
     # Group 0 has 4 rows in clusters of 3 and 1; group 1 has 6 rows in clusters of 4, 1 and 1.
     groups = sets_of([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     clusters = groups.split(np.array([0, 0, 0, 1, 0, 0, 0, 0, 1, 2]))

@@ -1,6 +1,5 @@
 """Bad input ends with one line that names value and remedy, exit code 2, before anything starts, and leaves nothing."""
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,9 @@ from rollout.collect import RolloutsFailed
 from rollout.record import write_groups
 from tests.fakes import group, step
 from tests.trainer.commands.conftest import Stepcredit
-from trainer.commands.main import COMMANDS
+from trainer.commands import compose
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
+from trainer.commands.table import COMMANDS, named
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
 from trainer.lab.config import LabConfig
 from trainer.setup import preflight
@@ -69,10 +69,11 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", sorted(run for run, _ in SOUND.values()))
-def test_what_a_door_names_exists(run: str) -> None:
-    module, _, function = run.partition(":")
-    assert callable(getattr(importlib.import_module(module), function))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_the_table_names_exists(command: str) -> None:
+    entry = COMMANDS[command]
+    assert [name for name in (entry.config, entry.plan, entry.run) if not callable(named(name))] == []
+    assert (compose.CONFIGS / f"{entry.yaml}.yaml").is_file()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("quickstart", "warmstart.epochs=0"), ("warmstart.epochs=0", "1 or more")),
         (("evaluate", "endpoint=localhost"), ("endpoint=localhost", "http://")),
         # An unknown estimator, and one with an option it has not or a value it cannot take.
-        (("train", "estimator=gigpoo"), ("estimator/gigpoo", "bipace")),
+        (("train", "estimator=gigpoo"), ("estimator=gigpoo", "did you mean 'gigpo'?", "bipace")),
         (("train", "estimator.name=gigpoo"), ("'gigpoo'", "did you mean 'gigpo'?")),
         (("train", "estimator=gigpo", "+estimator.eps=0.1"), ("gigpo has no option 'eps'",)),
         (("train", "estimator.gamma=1.5"), ("gamma=1.5", "nearest 1.0")),
@@ -111,7 +112,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("train", "model.prompt_tokens=5000"), ("model.prompt_tokens=5000", "1024", "model.tiny.context=...")),
         (("evaluate", "model.response_tokens=5000"), ("model.response_tokens=5000", "1024", "lower")),
         # The world's options.
-        (("demos", "env=textcrafts"), ("env/textcrafts", "textcraft")),
+        (("demos", "env=textcrafts"), ("env=textcrafts", "did you mean 'textcraft'?")),
         (("demos", "env.world=textcrafts"), ("'textcrafts'", "did you mean 'textcraft'?")),
         (("demos", "+env.options.max_stepp=3"), ("'max_stepp'", "did you mean 'max_steps'?")),
         (("demos", "env.options.max_steps=many"), ("env.options.max_steps='many'", "int")),
@@ -130,7 +131,7 @@ def test_what_a_door_names_exists(run: str) -> None:
         (("train", "env=arithmetic", "env.options.questions=no.jsonl"), ("no.jsonl: there is no such file", "JSONL")),
         (("demos", "env=arithmetic", "env.options.depths=[9]"), ("depth 9", "1 to 8")),
         # No such machine.
-        (("train", "cluster=gpu3"), ("cluster/gpu3", "gpu gpu1 gpu2 gpu4 gpu8")),
+        (("train", "cluster=gpu3"), ("cluster=gpu3", "gpu, gpu1, gpu2, gpu4, gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),
         (("train", "world_model=textcraft_tyni"), ("world_model=textcraft_tyni", "did you mean 'textcraft_tiny'?")),
         (("trian",), ("'trian'", "train")),
@@ -327,7 +328,7 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(
     def fail(*_: object) -> None:
         raise RolloutsFailed("5 of 8 groups failed:\n timeout 5")
 
-    monkeypatch.setattr(importlib.import_module("door"), "function_named", lambda _: fail)
+    monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
     told = stepcredit("train")
     assert (told.code, told.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
 

@@ -1,4 +1,4 @@
-"""Data commands: what they write is what the worlds play; what is on disk is told."""
+"""The data commands: the worlds play what they write, and what lies on disk is compared and counted."""
 
 import io
 import shutil
@@ -16,10 +16,10 @@ from trainer.commands.make_data import (
     HouseholdsConfig,
     ReleaseConfig,
     ShopConfig,
-    check_folder,
     fetch_alfworld,
     generate_households,
     generate_shop,
+    plan_data,
 )
 from trainer.config.build import ConfigError
 from trainer.report.progress import Display
@@ -31,28 +31,29 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def said() -> io.StringIO:
+def written() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def display(said: io.StringIO) -> Display:
-    return Display(Console(file=said, highlight=False, soft_wrap=True))
+def display(written: io.StringIO) -> Display:
+    return Display(Console(file=written, highlight=False, soft_wrap=True))
 
 
 def test_households_that_were_written_are_checked_like_a_release(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: Display, said: io.StringIO
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: Display, written: io.StringIO
 ) -> None:
     folder = tmp_path / "games"
-    generate_households(HouseholdsConfig(folder=str(folder), households=Households(train=6, held_out=6)), display)
-    assert said.getvalue() == f"18 games: play them with env=alfworld_official env.options.data={folder}\n"
+    config = HouseholdsConfig(folder=str(folder), households=Households(train=6, held_out=6))
+    generate_households(plan_data(config), display)
+    assert written.getvalue() == f"18 games: play them with env=alfworld_official env.options.data={folder}\n"
     digests = {split: digest(folder / "json_2.1.1", split) for split in SPLITS} | {"train": "other"}
     game = next((folder / "json_2.1.1" / "train").glob("*/*"))
     shutil.copytree(game, game.parent.with_name("pick_and_place_simple-AppleSliced-None-Desk-1") / "trial")
     official = {split: Expected(games=(1,) * 6, digest=digests[split]) for split in SPLITS}
     monkeypatch.setattr(fetch_module, "OFFICIAL", official)
-    fetch_alfworld(ReleaseConfig(folder=str(folder)), display)
-    assert said.getvalue().splitlines()[2:] == [
+    fetch_alfworld(plan_data(ReleaseConfig(folder=str(folder))), display)
+    assert written.getvalue().splitlines()[2:] == [
         "train: 6 games, complete, of other contents than the release's",
         "valid_seen: 6 games, the release's, byte for byte",
         "valid_unseen: 6 games, the release's, byte for byte",
@@ -61,17 +62,17 @@ def test_households_that_were_written_are_checked_like_a_release(
 
 
 def test_a_shop_that_was_written_is_played(tmp_path: Path, display: Display) -> None:
-    generate_shop(ShopConfig(folder=str(tmp_path / "shop"), size=40, seed=3), display)
-    written, generated = make("webshop", data=tmp_path / "shop"), make("webshop", shop_size=40, shop_seed=3)
-    assert list(written.tasks("train")) == list(generated.tasks("train"))
-    for env in (written, generated):
+    generate_shop(plan_data(ShopConfig(folder=str(tmp_path / "shop"), size=40, seed=3)), display)
+    stored, generated = make("webshop", data=tmp_path / "shop"), make("webshop", shop_size=40, shop_seed=3)
+    assert list(stored.tasks("train")) == list(generated.tasks("train"))
+    for env in (stored, generated):
         env.reset("goal-0")
     for action in generated.expert():
-        assert written.step(action) == generated.step(action)
+        assert stored.step(action) == generated.step(action)
 
 
 def test_a_folder_may_be_new_at_any_depth_but_not_below_a_file(tmp_path: Path) -> None:
-    check_folder(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
+    plan_data(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
     (tmp_path / "a").write_text("")
     with pytest.raises(ConfigError, match="a is no folder that can be written"):
-        check_folder(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
+        plan_data(ReleaseConfig(folder=str(tmp_path / "a" / "b")))

@@ -11,15 +11,18 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from tests.fakes import group, step
-from trainer.commands import quickstart as door
+from trainer.commands import quickstart as module
+from trainer.commands.defaults import register
 from trainer.commands.quickstart import quickstart
 from trainer.commands.warmstart import WarmstartResult
 from trainer.config.build import ConfigError, build
-from trainer.config.commands import QuickstartConfig, TrainConfig, WarmstartConfig
-from trainer.config.store import register
+from trainer.config.commands import EnvConfig, QuickstartConfig, TrainConfig
 from trainer.evaluation import Evaluation, evaluation
 from trainer.report.progress import Display
 from trainer.run import RunResult
+from trainer.setup import preflight
+from trainer.setup.preflight import TrainingPlan, WarmstartPlan, plan_quickstart
+from trainer.setup.world import World, open_world
 
 
 @cache
@@ -31,27 +34,27 @@ def defaults() -> QuickstartConfig:
 
 
 class Steps:
-    """Stand in for the three steps of a quickstart; remember what each was given."""
+    """Stands in for the three steps of a quickstart and remembers what each was given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told: list[Any] = []
-        found: Evaluation = evaluation([group([step()], won=[True])], str)
-        self.result = RunResult(validations=((0, found),), model=Path("model"))
+        self.given: list[Any] = []
+        first: Evaluation = evaluation([group([step()], won=[True])], str)
+        self.result = RunResult(validations=((0, first),), model=Path("model"))
         for name in ("warmstart", "train", "write_report"):
-            monkeypatch.setattr(door, name, getattr(self, name))
+            monkeypatch.setattr(module, name, getattr(self, name))
 
-    def warmstart(self, config: WarmstartConfig, _: Display) -> WarmstartResult:
-        self.told.append(config)
-        return WarmstartResult(model=Path(config.output) / "model", losses=(2.0, 1.0))
+    def warmstart(self, plan: WarmstartPlan, _: Display) -> WarmstartResult:
+        self.given.append(plan)
+        return WarmstartResult(model=Path(plan.config.output) / "model", losses=(2.0, 1.0))
 
-    def train(self, config: TrainConfig, _: Display) -> RunResult:
-        self.told.append(config)
+    def train(self, plan: TrainingPlan, _: Display) -> RunResult:
+        self.given.append(plan)
         return self.result
 
     def write_report(
         self, output: Path, config: Any, losses: tuple[float, ...], result: RunResult, _: Any
     ) -> list[str]:
-        self.told.append((output, losses, result))
+        self.given.append((output, losses, result))
         return ["a table"]
 
 
@@ -61,20 +64,23 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 
 def run(output: Path) -> RunResult:
-    return quickstart(replace(defaults(), output=str(output)), Display(Console(quiet=True)))
+    plan = plan_quickstart(replace(defaults(), output=str(output)))
+    return quickstart(plan, Display(Console(quiet=True)))
 
 
-def test_training_goes_on_from_the_warm_starts_model(steps: Steps, tmp_path: Path) -> None:
+def test_training_starts_from_the_model_of_the_warm_start(steps: Steps, tmp_path: Path) -> None:
     assert run(tmp_path) is steps.result
-    warm, training, (reported, losses, result) = steps.told
-    assert (warm.output, training.output, reported) == (str(tmp_path / "warmstart"), str(tmp_path / "train"), tmp_path)
-    assert (warm.model.source, training.model.source) == ("tiny", str(tmp_path / "warmstart" / "model"))
+    warm, training, (reported, losses, result) = steps.given
+    outputs = (warm.config.output, training.config.output, reported)
+    assert outputs == (str(tmp_path / "warmstart"), str(tmp_path / "train"), tmp_path)
+    sources = (warm.config.model.source, training.config.model.source)
+    assert sources == ("tiny", str(tmp_path / "warmstart" / "model"))
     assert (losses, result) == ((2.0, 1.0), steps.result)
 
 
-def test_warm_start_and_training_differ_in_nothing_but_what_is_said_to_differ(steps: Steps, tmp_path: Path) -> None:
+def test_warm_start_and_training_differ_only_in_the_settings_of_the_warm_start(steps: Steps, tmp_path: Path) -> None:
     run(tmp_path)
-    warm, training, _ = steps.told
+    warm, training = (plan.config for plan in steps.given[:2])
     asked = defaults()
     assert (warm.learner.learning_rate, training.learner.learning_rate) == (
         asked.warmstart.learning_rate,
@@ -89,6 +95,19 @@ def test_warm_start_and_training_differ_in_nothing_but_what_is_said_to_differ(st
     assert type(training) is TrainConfig
 
 
+def test_a_quickstart_opens_its_world_once(steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[World] = []
+
+    def open_once(config: EnvConfig) -> World:
+        opened.append(open_world(config))
+        return opened[-1]
+
+    monkeypatch.setattr(preflight, "open_world", open_once)
+    run(tmp_path)
+    warm, training, _ = steps.given
+    assert [warm.world, training.world] == opened * 2
+
+
 @pytest.mark.parametrize("folder", ["train", "warmstart"])
 def test_a_folder_that_holds_a_quickstart_is_refused_before_anything_starts(
     steps: Steps, tmp_path: Path, folder: str
@@ -96,4 +115,4 @@ def test_a_folder_that_holds_a_quickstart_is_refused_before_anything_starts(
     (tmp_path / folder).mkdir()
     with pytest.raises(ConfigError, match=f"{tmp_path} already holds a quickstart"):
         run(tmp_path)
-    assert steps.told == []
+    assert steps.given == []

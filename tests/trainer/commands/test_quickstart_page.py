@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from rollout.types import RolloutGroup
 from tests.fakes import group, step
+from trainer.commands.defaults import register
 from trainer.commands.quickstart_page import write_report
 from trainer.config.build import build
 from trainer.config.commands import TrainConfig
-from trainer.config.store import register
 from trainer.evaluation import Evaluation, evaluation
 from trainer.report import charts
 from trainer.report.rate import Rate

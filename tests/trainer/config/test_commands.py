@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Estimator
+from trainer.commands.defaults import defaults_of, register
 from trainer.commands.make_data import HouseholdsConfig
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
-from trainer.config.store import defaults_of, register
 from trainer.lab.config import LabConfig
 from trainer.setup.preflight import estimator_of, plan_evaluation
 from trainer.setup.world import open_world
@@ -76,7 +76,7 @@ def test_the_leaking_split_of_the_public_code_is_a_preset_that_trains_on_what_it
 
 def test_an_evaluation_trains_on_nothing_so_its_splits_may_overlap() -> None:
     config = composed("evaluate", "env=textcraft", "env.validation_split=agentgym", "endpoint=http://localhost:1")
-    assert plan_evaluation(build(EvaluateConfig, config)).leaked
+    assert plan_evaluation(build(EvaluateConfig, config)).world.leaked
 
 
 def settings(config: Any, path: str = "") -> set[str]:

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Advantages
 from estimators.own import with_name
+from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
-from trainer.config.store import register
 from trainer.setup.preflight import estimator_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -53,7 +53,7 @@ def test_a_preset_of_the_papers_holds_the_defaults(name):
 @pytest.mark.parametrize("name", ["grpo", "rloo", "gigpo", "gigpo_similar"])
 def test_a_compat_preset_is_the_public_codes_way_and_says_so(name):
     made = built(composed(f"estimator=compat/verl_agent_{name}"))
-    assert (made.episode_stats, made.penalty, made.lone) == ("row", "row", "raw")
+    assert (made.episode_stats, made.penalty, made.singleton) == ("row", "row", "raw")
     assert "NOT the paper" in (CONFIGS / "estimator" / "compat" / f"verl_agent_{name}.yaml").read_text()
 
 

@@ -16,7 +16,7 @@ from tests.fakes import completion, plain
 from trainer.config.build import ModelError
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
-from trainer.data.demos import corpus, demonstrate, rows
+from trainer.data.demos import corpus, demonstrate, rendered_turns
 from trainer.setup.models import convert_smollm2, train_tokenizer
 
 # Without the special tokens' own names, which every tokenizer reads as the tokens.
@@ -134,7 +134,7 @@ def dialogues(codec: ChatCodec, style: str, split: str) -> list[list[tuple[list[
     return [
         [
             (codec.encode(messages).tolist(), codec.encode_response(response).tolist())
-            for messages, response in rows(demo, asked, history=40)
+            for messages, response in rendered_turns(demo, asked, history=40)
         ]
         for demo in demonstrate(env, env.tasks(split), seed=0)
     ]

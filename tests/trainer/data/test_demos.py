@@ -10,10 +10,11 @@ import pytest
 
 from envs import Env, make
 from envs.prompts import Prompter, prompter
-from rollout.collect import Collector, RolloutConfig, Task
-from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain
+from rollout.collect import Collector, RolloutConfig
+from rollout.types import Task
+from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
 from trainer.config.build import ConfigError
-from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rows, supervised, write
+from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, supervised, write
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_rows_are_the_prompts_that_a_rollout_of_the_expert_is_asked(
     env: Env, asked: Prompter, task_id: str | None, history: int
 ) -> None:
     (demo,) = demonstrate(env, [task_id or max(env.tasks("test"), key=env.kind)], seed=0)
-    table = list(rows(demo, asked, history=history))
+    table = list(rendered_turns(demo, asked, history=history))
     assert len(table) > 2
     policy = ScriptedPolicy(lambda key: table[key[2]][1])
     collector = Collector(
@@ -66,7 +67,7 @@ def test_rows_are_the_prompts_that_a_rollout_of_the_expert_is_asked(
         config=RolloutConfig(history=history),
     )
     task = Task(number=0, task_id=demo.task_id, seed=demo.seed)
-    found = asyncio.run(collector.collect([task], group_size=1, sampling=SAMPLING, seed=0))
+    found = asyncio.run(collector.collect([task], group_size=1, options=play_options()))
     assert [one.messages for one in policy.asked] == [messages for messages, _ in table]
     assert [one.success for one in found.groups[0].trajectories] == [True]
 

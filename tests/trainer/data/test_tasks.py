@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.collect import Task
+from rollout.types import Task
 from trainer.data.tasks import training_tasks, validation_tasks
 
 TASKS = tuple(f"t{number}" for number in range(7))

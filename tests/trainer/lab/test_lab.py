@@ -20,6 +20,7 @@ from tests.fakes import completion, group, step
 from trainer.config.build import ConfigError
 from trainer.config.build import build as typed
 from trainer.data.columns import step_batch, token_batch
+from trainer.data.rows import RowTable
 from trainer.lab.config import LabConfig, TruthConfig
 from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.measure.recorded import recorded_credit
@@ -65,7 +66,7 @@ def config(output: Path, *estimators: Any, **options: Any) -> LabConfig:
 def test_recorded_rollouts_get_the_credit_that_the_run_gave(tmp_path: Path) -> None:
     run = recorded(tmp_path, 1, 2)
     found = list(recorded_credit(plan_lab(config(tmp_path, "gigpo", "grpo", run=str(run))), None))
-    batch = step_batch([played(), played(won=False)], embedding=None)
+    batch = step_batch(RowTable([played(), played(won=False)]), embedding=None)
     value = build("gigpo")(batch).value
     assert [one.update for one in found] == [1, 2]
     assert found[0].credit["gigpo"].shape.variance == pytest.approx(np.var(value))
@@ -175,12 +176,12 @@ def test_every_compat_preset_is_an_estimator_of_the_lab(tmp_path: Path) -> None:
     assert found.presets == presets
     made: dict[str, Any] = dict(plan_lab(found).recorded)
     own = made["compat/verl_agent_gigpo gamma=0.5"]
-    assert (own.gamma, own.omega, own.episode_stats, own.penalty, own.lone) == (0.5, 2.0, "row", "row", "raw")
+    assert (own.gamma, own.omega, own.episode_stats, own.penalty, own.singleton) == (0.5, 2.0, "row", "row", "raw")
     assert (made["compat/verl_agent_gigpo"].gamma, made["compat/verl_agent_gigpo_similar"].similarity) == (0.95, 0.9)
     assert (made["gigpo"].omega, made["gigpo"].episode_stats) == (2.0, "trajectory")
     (credit,) = recorded_credit(plan_lab(found), None)
-    batch = step_batch([played(), played(won=False)], embedding=None)
-    public = build("gigpo", omega=2.0, episode_stats="row", penalty="row", lone="raw")(batch).value
+    batch = step_batch(RowTable([played(), played(won=False)]), embedding=None)
+    public = build("gigpo", omega=2.0, episode_stats="row", penalty="row", singleton="raw")(batch).value
     assert credit.credit["compat/verl_agent_gigpo"].shape.variance == np.var(public)
     assert credit.pairs["gigpo", "compat/verl_agent_gigpo"].rank is not None
 
@@ -210,7 +211,7 @@ def test_a_layer_is_read_anew_as_the_model_computes_it(
     tmp_path: Path, model_folder: Path, tied_qwen: PreTrainedModel
 ) -> None:
     torch = pytest.importorskip("torch")
-    batch = token_batch([played()])
+    batch = token_batch(RowTable([played()]))
     for layer in (-1, -2, 0):
         found = hidden_states(model_folder, batch, layer)
         for row in range(batch.num_rows):
@@ -231,7 +232,7 @@ def test_a_layer_replaces_the_recorded_hidden_states(tmp_path: Path, model_folde
 def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) -> None:
     console = Console(file=StringIO(), width=100)
     run, output = recorded(tmp_path / "run", 1, 2), tmp_path / "estimators=[grpo]"
-    recordings, truth = lab(config(output, run=str(run), truth=SMALL), Display(console))
+    recordings, truth = lab(plan_lab(config(output, run=str(run), truth=SMALL)), Display(console))
     printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     for title in (
         "Credit on recorded rollouts",
@@ -262,7 +263,7 @@ def test_a_lab_prints_tables_and_leaves_a_page_and_every_number(tmp_path: Path) 
 
 def test_worlds_alone_need_no_run_and_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     one, same, other = (
-        lab(config(tmp_path / name, "gigpo", truth=SMALL, seed=seed), Display(Console(file=StringIO())))
+        lab(plan_lab(config(tmp_path / name, "gigpo", truth=SMALL, seed=seed)), Display(Console(file=StringIO())))
         for name, seed in (("one", 0), ("same", 0), ("other", 1))
     )
     assert one == same
@@ -274,7 +275,7 @@ def test_a_world_left_out_changes_no_other(tmp_path: Path) -> None:
     mazes = tuple(MazeConfig(name=name, width=3, tasks=2, pits=1, horizon=5) for name in ("left out", "kept"))
     both, one = (
         lab(
-            config(tmp_path, "gigpo", truth=TruthConfig(sizes=(2,), rollouts=200, mazes=worlds)),
+            plan_lab(config(tmp_path, "gigpo", truth=TruthConfig(sizes=(2,), rollouts=200, mazes=worlds))),
             Display(Console(file=StringIO())),
         )
         for worlds in (mazes, mazes[1:])

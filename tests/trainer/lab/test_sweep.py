@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tests.trainer.lab.test_lab import SMALL, config, recorded
 from trainer.lab.config import TruthConfig
+from trainer.lab.plan import plan_lab
 from trainer.lab.report.numbers import Numbers, read_numbers
 from trainer.lab.report.sweep import join, joined
 from trainer.lab.report.tables import Grid
@@ -21,7 +22,7 @@ ONE_SIZE = replace(SMALL, sizes=(2,))
 
 
 def left(folder: Path, *estimators: Any, **options: Any) -> Numbers:
-    lab(config(folder, *estimators, **options), Display(Console(file=StringIO())))
+    lab(plan_lab(config(folder, *estimators, **options)), Display(Console(file=StringIO())))
     return read_numbers(folder)
 
 
@@ -32,7 +33,7 @@ def names(grid: Grid) -> list[str]:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     told = config(tmp_path, run=str(recorded(tmp_path / "run", 1, 2)), truth=SMALL)
-    updates, truth = lab(told, Display(Console(file=StringIO())))
+    updates, truth = lab(plan_lab(told), Display(Console(file=StringIO())))
     numbers = read_numbers(tmp_path)
     assert numbers.recorded == tuple(replace(one, pairs={}) for one in updates)
     assert repr(numbers.truth) == repr(tuple(truth))  # NaN is no equal of itself

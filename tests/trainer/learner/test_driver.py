@@ -251,15 +251,12 @@ def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenB
     old = learner.publish(tmp_path / "weights", 7)
     new = learner.publish(tmp_path / "weights", 8)
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["weights-00000008.safetensors"]
-    assert (old.version, new.version, old.names) == (7, 8, new.names)
+    assert (old.version, new.version) == (7, 8)
     assert new.checksum == xxhash.xxh3_64(Path(new.path).read_bytes()).hexdigest()
     published = load_file(new.path)
-    assert {name: tuple(tensor.shape) for name, tensor in published.items()} == dict(
-        zip(new.names, new.shapes, strict=True)
-    )
     learner.export(tmp_path / "exported")
     exported = fresh(tmp_path / "exported")
-    assert set(new.names) == {name for name, _ in exported.named_parameters()}
+    assert set(published) == {name for name, _ in exported.named_parameters()}
     for name, parameter in exported.named_parameters():
         assert torch.equal(parameter, published[name]), name
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.tokens import TokenBatch
-from trainer.learner.packing import MAX_PADDING, Chain, collate, find_chains, pack, split_by_trajectory
+from trainer.learner.packing import MAX_PADDING, Chain, collate, find_chains, pack_chains, split_by_trajectory
 
 
 def rows(*table: tuple[int, int, list[int], list[int]]) -> TokenBatch:
@@ -77,7 +77,7 @@ def test_every_row_is_in_one_chain_and_a_chains_last_row_holds_the_others(batch:
 @given(batches(), st.integers(4, 60), st.integers(1, 3))
 def test_packing_gives_every_chain_to_one_rank_and_keeps_its_limits(batch: TokenBatch, budget: int, world: int) -> None:
     chains = find_chains(batch)
-    packing = pack(batch, chains, token_budget=budget, world_size=world)
+    packing = pack_chains(batch, chains, token_budget=budget, world_size=world)
     micros = [micro for rank in packing.ranks for micro in rank]
     assert sorted(chain for micro in micros for chain in micro) == sorted(chains)
     assert len({len(rank) for rank in packing.ranks}) == 1
@@ -93,7 +93,7 @@ def test_packing_gives_every_chain_to_one_rank_and_keeps_its_limits(batch: Token
 
 @given(batches(), st.integers(4, 60), st.integers(1, 3))
 def test_every_response_token_is_predicted_once_in_its_own_context(batch: TokenBatch, budget: int, world: int) -> None:
-    packing = pack(batch, find_chains(batch), token_budget=budget, world_size=world)
+    packing = pack_chains(batch, find_chains(batch), token_budget=budget, world_size=world)
     seen: list[int] = []
     for micro in (collate(batch, chains) for rank in packing.ranks for chains in rank if chains):
         width = micro.input_ids.shape[1]
@@ -116,7 +116,7 @@ def test_every_response_token_is_predicted_once_in_its_own_context(batch: TokenB
 def test_ranks_get_about_the_same_work_at_the_same_time() -> None:
     random = np.random.default_rng(0)
     batch = rows(*[(index, 0, [1] * int(random.integers(20, 200)), [2]) for index in range(64)])
-    packing = pack(batch, find_chains(batch), token_budget=1024, world_size=2)
+    packing = pack_chains(batch, find_chains(batch), token_budget=1024, world_size=2)
     first, second = [[collate(batch, micro).input_ids.size for micro in rank] for rank in packing.ranks]
     assert abs(sum(first) - sum(second)) <= 0.05 * sum(first)
     assert packing.padded_tokens <= 1.05 * packing.real_tokens
@@ -124,13 +124,13 @@ def test_ranks_get_about_the_same_work_at_the_same_time() -> None:
 
 def test_one_micro_batch_is_halved_for_two_ranks() -> None:
     batch = rows((0, 0, [1], [2]), (1, 0, [1], [3]), (2, 0, [1], [4]), (3, 0, [1], [5]))
-    packing = pack(batch, find_chains(batch), token_budget=100, world_size=2)
+    packing = pack_chains(batch, find_chains(batch), token_budget=100, world_size=2)
     assert packing.ranks == ((((0,), (1,)),), (((2,), (3,)),))
 
 
 def test_a_rank_without_work_gets_a_filler() -> None:
     batch = rows((0, 0, [1], [2]))
-    packing = pack(batch, find_chains(batch), token_budget=100, world_size=2)
+    packing = pack_chains(batch, find_chains(batch), token_budget=100, world_size=2)
     assert packing.ranks == ((((0,),),), ((),))
     filler = collate(batch, packing.ranks[1][0])
     assert (filler.live, filler.input_ids.shape, len(filler.targets), len(filler.rows)) == (False, (1, 2), 1, 0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from trainer.data.tokens import TokenBatch
-from trainer.learner.packing import collate, find_chains, pack
+from trainer.learner.packing import collate, find_chains, pack_chains
 from trainer.learner.policy import PolicyModule
 
 TOKEN_BUDGET = 8192  # cells of one forward pass
@@ -25,7 +25,7 @@ def hidden_states(model: Path, batch: TokenBatch, layer: int) -> NDArray[np.floa
     if int(batch.tokens.max()) >= vocabulary:
         raise ValueError(f"token {int(batch.tokens.max())} is beyond the vocabulary of {vocabulary} of {model}")
     found: NDArray[np.float32] | None = None
-    (micros,) = pack(batch, find_chains(batch), token_budget=TOKEN_BUDGET, world_size=1).ranks
+    (micros,) = pack_chains(batch, find_chains(batch), token_budget=TOKEN_BUDGET, world_size=1).ranks
     for micro in (collate(batch, chains) for chains in micros):
         with torch.no_grad():
             output = policy(

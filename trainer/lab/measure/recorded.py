@@ -9,12 +9,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import Advantages, Estimator, StepBatch
-from estimators.base import action_key, calibrated, needs_revisions, requires, similarity
+from estimators import Advantages, Estimator, StepBatch, calibrated, needs
 from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch, token_batch
+from trainer.data.rows import RowTable
 from trainer.lab.measure.credit import Agreement, Shape, States, agreements, shape, states
 from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.plan import LabPlan, Recording
@@ -58,7 +58,8 @@ def recorded_credit(plan: LabPlan, layer: int | None) -> Iterator[UpdateCredit]:
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
         for label, estimator in estimators.items():
-            seen = (action_key(estimator), similarity(estimator))
+            wants = needs(estimator)
+            seen = (wants.action_key, wants.similarity)
             if seen not in batches:
                 batches[seen] = _batch(recording, groups, embedding, *seen)
             batch = batches[seen]
@@ -91,10 +92,10 @@ def _loaded(
     try:
         groups = list(read_groups(recording.groups))
         _check_revisions(recording, groups, plan)
-        if not any("embedding" in requires(estimator) for estimator in plan.recorded.values()):
+        if not any("embedding" in needs(estimator).columns for estimator in plan.recorded.values()):
             return groups, None
         if plan.model is not None and layer is not None:
-            return groups, hidden_states(plan.model, token_batch(groups), layer)
+            return groups, hidden_states(plan.model, token_batch(RowTable(groups)), layer)
         return groups, _vectors(recording.embeddings)
     except ConfigError:
         raise
@@ -103,7 +104,7 @@ def _loaded(
 
 
 def _check_revisions(recording: Recording, groups: list[RolloutGroup], plan: LabPlan) -> None:
-    wanting = [label for label, estimator in plan.recorded.items() if needs_revisions(estimator)]
+    wanting = [label for label, estimator in plan.recorded.items() if needs(estimator).revisions]
     without = sum(group.revisions is None for group in groups)
     if wanting and without:
         raise ConfigError(
@@ -120,7 +121,7 @@ def _batch(
     recording: Recording, groups: list[RolloutGroup], embedding: NDArray[np.float32] | None, key: str, alike: float
 ) -> StepBatch:
     try:
-        return step_batch(groups, embedding=embedding, action_key=key, similarity=alike)
+        return step_batch(RowTable(groups), embedding=embedding, action_key=key, similarity=alike)
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 

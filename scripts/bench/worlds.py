@@ -1,6 +1,6 @@
 """The worlds' speed and memory: reset and step in one process; many episodes on few processes against one each.
 
-`python scripts/bench/envs.py [--quick] [--no-pool] [--pool-sizes 128 256] [--alfworld FOLDER] [--webshop FOLDER]`.
+`python -m scripts.bench.worlds [--quick] [--no-pool] [--pool-sizes 128 256] [--alfworld FOLDER] [--webshop FOLDER]`.
 Without folders the worlds run on generated data; --quick leaves out one actor an episode. Prints a table; the last line
 is a JSON object. A figure that this run did not take is null.
 """
@@ -8,21 +8,16 @@ is a JSON object. A figure that this run did not take is null.
 import argparse
 import importlib.util
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-# This folder holds an envs.py of its own, which a run by path would find before the room.
-sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-
-from envs import WORLDS, Env, make  # noqa: E402
-from rollout import ray_actors  # noqa: E402
-from rollout.pool import WORKER  # noqa: E402
-from trainer.data.tasks import spread  # noqa: E402
+from envs import WORLDS, Env, make
+from rollout import ray_actors
+from rollout.pool import WORKER
+from trainer.data.tasks import spread
 
 EPISODES, QUICK_EPISODES = 400, 60
 SUMMED_UP = 256  # episodes of the pool's figures in the last line, which are the worst world's

@@ -1,0 +1,116 @@
+"""One collection: what is to be played, how, and the account of what went wrong."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from rollout.policy import Key
+from rollout.pool import ENV_TIMEOUT, WORKER_DIED, WORKER_LOST, EpisodeFailed
+from rollout.types import Sampling, Task, Trajectory
+
+PROMPT_TOO_LONG = "prompt_too_long"
+"""Why a rollout failed whose prompt did not fit even at its shortest. A second try would ask the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One rollout to play."""
+
+    task: Task
+    """What is to be solved."""
+    sibling: int
+    """The rollout's number within its group."""
+    key: Key
+    """The rollout's own. The keys of its requests begin with it, so no two jobs of a collection share one."""
+    task_text: str | None = None
+    """Shown in place of the world's first observation (revisions); None keeps the observation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayOptions:
+    """How the rollouts of a collection are played."""
+
+    sampling: Sampling
+    """How tokens are drawn."""
+    seed: int
+    """Of the sampling. The seed of a request follows from this one and the request's key alone."""
+    max_idle_turns: int | None = None
+    """A rollout ends as STUCK after so many turns in a row that left the state as it was; None: never."""
+    on_done: Callable[[Trajectory], None] = lambda _: None
+    """Called with each finished rollout, as it finishes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayCounts:
+    """What went wrong in one collection."""
+
+    failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Failed episodes by reason, whether they were played again or given up."""
+    dropped_groups: int = 0
+    """Tasks with a rollout that failed for good. `Collector.collect` leaves their groups out."""
+    cut_prompts: int = 0
+    """Prompts that were shortened to fit."""
+    cut_actions: int = 0
+    """Those of `cut_prompts` that left out admissible actions."""
+    last_failure: str = ""
+    """Message of the last failure that was an episode's own; "" if there was none."""
+
+
+class Collection:
+    """The account of one collection: counts failures and cut prompts, and says which job may be tried again.
+
+    A failed rollout is played again from its seed, up to `retries` times. The siblings of one task share their retries
+    if the task kills or hangs its workers. An episode that was in a worker when another's call killed or hung it is
+    played again without using up a retry. This cannot go on for ever: each lost worker is charged to one task, and a
+    task whose retries are used up is not started again.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, retries: int, max_failure_share: float) -> None:
+        self.num_groups = len({job.task.number for job in jobs})
+        self._retries = retries
+        self._max_failure_share = max_failure_share
+        self._failures: Counter[str] = Counter()
+        self._own_failures: Counter[Key] = Counter()  # by job
+        self._workers_lost: Counter[int] = Counter()  # by number of the task whose call killed or hung the worker
+        self._dropped: set[int] = set()  # task numbers
+        self._cut_prompts = 0
+        self._cut_actions = 0
+        self._last_failure = ""
+
+    def may_try(self, job: Job) -> bool:
+        """Whether the job has a try left."""
+        return max(self._own_failures[job.key], self._workers_lost[job.task.number]) <= self._retries
+
+    def count_failure(self, job: Job, error: EpisodeFailed) -> None:
+        """Charge a failed try to the job, and a lost worker to the task that took it down."""
+        self._failures[error.reason] += 1
+        if error.reason == WORKER_LOST:
+            return
+        self._last_failure = f"{error} (task {job.task.task_id})"
+        self._own_failures[job.key] += 1 + self._retries if error.reason == PROMPT_TOO_LONG else 1
+        self._workers_lost[job.task.number] += error.reason in (WORKER_DIED, ENV_TIMEOUT)
+
+    def count_prompt(self, *, cut: bool, cut_actions: bool) -> None:
+        """Count one prompt that was sent."""
+        self._cut_prompts += cut
+        self._cut_actions += cut_actions
+
+    def drop(self, job: Job) -> None:
+        """Give up the job, and its group with it."""
+        self._dropped.add(job.task.number)
+
+    @property
+    def exceeds_failure_share(self) -> bool:
+        """Whether more groups are dropped than may be."""
+        return len(self._dropped) > self._max_failure_share * self.num_groups
+
+    def counts(self) -> PlayCounts:
+        """The account as it stands."""
+        return PlayCounts(
+            failures=MappingProxyType(dict(self._failures)),
+            dropped_groups=len(self._dropped),
+            cut_prompts=self._cut_prompts,
+            cut_actions=self._cut_actions,
+            last_failure=self._last_failure,
+        )

@@ -1,0 +1,102 @@
+"""One rollout under way: the turns it has taken, and the prompt for the next."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from envs.base import Ending, EnvStep
+from envs.prompts import Message, Prompter, Reply, Turn
+from rollout.collection import Job
+from rollout.policy import Exchange
+from rollout.types import Step, Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One way to ask for the next turn."""
+
+    messages: tuple[Message, ...]
+    cut: bool
+    """Shows fewer past turns or fewer actions than it should."""
+    cut_actions: bool
+    """Leaves out admissible actions."""
+
+
+class Dialogue:
+    """The turns of one rollout so far, and what the world answered last."""
+
+    def __init__(self, prompter: Prompter, first: EnvStep) -> None:
+        self._prompter = prompter
+        self._first = first
+        self._turns: list[Turn] = []
+        self._steps: list[Step] = []
+        self.now = first
+        """The world's last answer."""
+        self.previous: Exchange | None = None
+        """The previous turn's prompt and answer; None before the first turn."""
+        self.idle_turns = 0
+        """Turns in a row, up to now, that left the state as it was."""
+
+    @property
+    def time(self) -> int:
+        """Turns taken."""
+        return len(self._steps)
+
+    def prompts(self, history: int) -> Iterator[Prompt]:
+        """The next prompt, whole, and then ever shorter: down to the prompter's least history and no listed action.
+
+        history: past turns in the whole prompt.
+        """
+        least = min(history, self._prompter.least_history)
+        most = min(history, max(least, len(self._turns)))
+        num_listed = len(self._prompter.listed(self.now))
+        for turns, actions in _sizes(most, least, num_listed):
+            yield Prompt(
+                messages=self._prompter.render(
+                    first=self._first, turns=self._turns, now=self.now, history=turns, actions=actions
+                ),
+                cut=(turns, actions) != (most, num_listed),
+                cut_actions=actions < num_listed,
+            )
+
+    def parse(self, exchange: Exchange) -> Reply:
+        """The action that the policy's answer names."""
+        return self._prompter.parse(exchange.completion.text, self.now)
+
+    def add(self, exchange: Exchange, reply: Reply, after: EnvStep, *, reward: float) -> None:
+        """Append one turn. after: the world's answer to it. reward: the training reward it earned."""
+        now, completion = self.now, exchange.completion
+        self._steps.append(
+            Step(
+                observation=now.observation,
+                completion=completion,
+                action=reply.action,
+                valid=reply.valid,
+                reward=reward,
+                state_key=now.state_key,
+            )
+        )
+        listed = self._prompter.listed(now)
+        self._turns.append(
+            Turn(observation=now.observation, response=completion.text, action=reply.action, listed=listed)
+        )
+        self.idle_turns = self.idle_turns + 1 if after.state_key == now.state_key else 0
+        self.previous, self.now = exchange, after
+
+    def trajectory(self, job: Job) -> Trajectory:
+        """The finished rollout; STUCK if the world has not ended it."""
+        return Trajectory(
+            task_id=job.task.task_id,
+            sibling=job.sibling,
+            seed=job.task.seed,
+            steps=tuple(self._steps),
+            ending=self.now.ending or Ending.STUCK,
+            success=self.now.won,
+            score=self.now.score,
+        )
+
+
+def _sizes(most: int, least: int, listed: int) -> Iterable[tuple[int, int]]:
+    """(past turns, listed actions) of ever shorter prompts: first fewer turns, then fewer actions, by eighths."""
+    fewer_turns = ((turns, listed) for turns in range(most, least - 1, -1))
+    fewer_actions = ((least, listed * eighths // 8) for eighths in range(7, -1, -1))
+    return dict.fromkeys((*fewer_turns, *fewer_actions))

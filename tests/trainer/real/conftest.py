@@ -1,0 +1,113 @@
+"""One policy, one engine and one pool of worlds for all real runs of this folder; ranks are forked.
+
+A run goes the way of the command from the plan on: `trainer.run.train` puts the parts together itself. Only what takes
+long to start is handed to it: Ray, the engine and the workers.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from rollout.engines import Engines
+from rollout.pool import EnvPool, PoolConfig
+from tests.trainer.forked import fork_ranks
+from trainer.commands.compose import CONFIGS
+from trainer.commands.defaults import register
+from trainer.commands.table import COMMANDS, named
+from trainer.config.build import build
+from trainer.report.metric_log import read_metrics
+from trainer.report.progress import Display
+from trainer.setup import parts
+
+WARM_START = ("env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "epochs=2", "rows_per_step=16")
+RUN = (
+    *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "deterministic=true"),
+    *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8"),
+    *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
+)
+CLOCKED = ("seconds/", "share/")
+
+
+def planned(command: str, *words: str) -> Any:
+    """The plan of a command line."""
+    register()
+    entry = COMMANDS[command]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        values = OmegaConf.to_container(compose(entry.yaml, overrides=list(words)), resolve=True)
+    return named(entry.plan)(build(named(entry.config), values))  # pyright: ignore[reportArgumentType]
+
+
+def unclocked(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl without what a clock measured."""
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in rows]
+
+
+def quiet() -> Display:
+    return Display(Console(file=StringIO()))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the runs share. policy: a Hugging Face folder, warm-started."""
+
+    policy: Path
+    engines: Engines
+
+    def train(self, output: Path, *words: str) -> list[dict[str, float]]:
+        """Run `stepcredit train` with `RUN` and further words in this process; its rows of metrics.jsonl."""
+        plan = planned("train", *RUN, f"model.source={self.policy}", f"output={output}", *words)
+        named(COMMANDS["train"].run)(plan, quiet())
+        return read_metrics(output)
+
+
+class SharedPools:
+    """Hands out one pool for each configuration and leaves it open."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, EnvPool] = {}
+
+    def __call__(self, config: PoolConfig) -> Any:
+        if repr(config) not in self._pools:
+            self._pools[repr(config)] = EnvPool(config)
+        return LeftOpen(self._pools[repr(config)])
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+
+class LeftOpen:
+    """A part that a run may use and not close."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+    def close(self) -> None:
+        """Whoever started the part closes it."""
+
+
+@pytest.fixture(scope="session")
+def stack(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("real")
+    with pytest.MonkeyPatch.context() as patch, closing(SharedPools()) as pools:
+        fork_ranks(patch)
+        patch.setattr("trainer.commands.warmstart.ray_running", lambda config: nullcontext())
+        policy = named(COMMANDS["warmstart"].run)(planned("warmstart", *WARM_START, f"output={folder}"), quiet()).model
+        config = planned("train", *RUN, f"model.source={policy}", "output=none").config
+        with closing(parts.start_engines(config.engine, config.model, str(policy), deterministic=True)) as engines:
+            engines.wait_ready()
+            patch.setattr(parts, "ray_running", lambda config: nullcontext())
+            patch.setattr(parts, "start_engines", lambda *_, **__: LeftOpen(engines))
+            patch.setattr(parts, "EnvPool", pools)
+            yield Stack(policy=policy, engines=engines)

@@ -1,0 +1,151 @@
+"""vLLM and the learner on the same text; and whole runs: as recorded, resumed by the command, with revisions."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rollout.engines import EngineConfig, Engines, PublishError
+from rollout.record import read_groups
+from tests.trainer.real.conftest import RUN, Stack, unclocked
+from trainer.config.learner import LearnerConfig
+from trainer.data.codec import ChatCodec
+from trainer.data.tokens import TokenBatch
+from trainer.learner.driver import Learner
+from trainer.report.metric_log import read_metrics
+from trainer.setup.models import convert_smollm2
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "golden"
+TEXT = "Crafting commands:\ncraft 1 copper rod using 2 copper\n\nGoal: craft copper rod."
+TOLERANCE = 1e-3  # nats, float32 on both sides; one optimizer step below moves log-probs by a hundred times as much
+
+
+def machine() -> dict[str, str]:
+    """What sums of floating-point numbers depend on, besides the code."""
+    lines = [line.split(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    cpu = {key.strip(): value.strip() for key, value in (line for line in lines if len(line) == 2)}
+    names = ("vendor_id", "cpu family", "model")
+    return {name: cpu.get(name, "") for name in names} | {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+@pytest.fixture(scope="session")
+def runs(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of a finished run by estimator."""
+    folder = tmp_path_factory.mktemp("runs")
+    for estimator in ("gigpo", "bipace", "ibpo"):
+        stack.train(folder / estimator, f"estimator={estimator}")
+    return {estimator: folder / estimator for estimator in ("gigpo", "bipace", "ibpo")}
+
+
+@pytest.mark.parametrize("estimator", ["gigpo", "bipace", "ibpo"])
+def test_three_updates_give_the_recorded_numbers(
+    runs: dict[str, Path], estimator: str, pytestconfig: pytest.Config
+) -> None:
+    """To the last digit on the kind of machine that they were recorded on, to four digits on another."""
+    rows, file = unclocked(read_metrics(runs[estimator])), GOLDEN / f"{estimator}.json"
+    if pytestconfig.getoption("--record-golden"):
+        file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    golden = json.loads(file.read_text())
+    if golden["machine"] == machine():
+        assert rows == golden["rows"]
+    else:
+        assert [row.keys() for row in rows] == [row.keys() for row in golden["rows"]]
+        for row, recorded in zip(rows, golden["rows"], strict=True):
+            assert row == pytest.approx(recorded, rel=1e-4, abs=1e-6)
+
+
+def test_a_killed_run_that_the_command_resumes_gives_the_numbers_of_the_whole_run(
+    stack: Stack, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """The resumed part is a process of its own, with Ray, an engine, ranks and workers of its own."""
+    folder = tmp_path / "run"
+    shutil.copytree(runs["gigpo"], folder)
+    shutil.rmtree(folder / "checkpoints" / "update-000003")
+    (folder / "checkpoints" / "latest").write_text("update-000002")
+    command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "train", *RUN]
+    words = ("estimator=gigpo", f"model.source={stack.policy}", f"output={folder}", "resume=auto")
+    subprocess.run([*command, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert unclocked(read_metrics(folder)) == unclocked(read_metrics(runs["gigpo"]))
+    last = Path("rollouts") / "update-000003.jsonl.zst"
+    assert (folder / last).read_bytes() == (runs["gigpo"] / last).read_bytes()
+
+
+def test_a_policy_revises_its_failures(runs: dict[str, Path]) -> None:
+    for update, numbers in enumerate(read_metrics(runs["ibpo"])[1:], start=1):
+        groups = list(read_groups(runs["ibpo"] / "rollouts" / f"update-{update:06d}.jsonl.zst"))
+        failures = [(rollout, group) for group in groups for rollout in group.trajectories if not rollout.success]
+        revisions = [revision for group in groups for revision in group.revisions or ()]
+        assert numbers["revise/rollouts"] == len(failures) > 0
+        assert numbers["revise/revisions"] == len(revisions) == 2 * len(failures)  # beside two siblings each
+        response_tokens = [
+            step.completion.token_ids.size for revision in revisions for step in revision.trajectory.steps
+        ]
+        assert numbers["revise/response_tokens"] == sum(response_tokens) > 0
+        assert numbers["revise/succeeded"] == sum(revision.trajectory.success for revision in revisions)
+        assert numbers["seconds/revise"] > 0.0
+        for rollout, group in failures:
+            attempt = "\n".join(step.action for step in rollout.steps)
+            for revision in group.revisions or ():
+                if revision.trajectory.sibling == rollout.sibling and len(rollout.steps) > 1:
+                    shown = revision.trajectory.steps[0].observation
+                    assert shown.startswith(f"{rollout.steps[0].observation}\n\nFailed attempt:\n{attempt}")
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0xFF
+    path.write_bytes(data)
+
+
+def logprobs_agree(engines: Engines, folder: Path, work: Path) -> None:
+    """Engine and learner give a text the same log-probs before and after a publish; a damaged publish is refused."""
+    ids = ChatCodec(folder).encode_response(TEXT)
+    batch = TokenBatch.from_rows([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
+    with closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner:
+
+        def both() -> tuple[np.ndarray, np.ndarray]:
+            served = engines.remotes[0].call("prompt_logprobs", ids.tolist())
+            return np.array(served[4:]), learner.score(batch).logprobs
+
+        def publish(version: int) -> tuple[Path, str]:
+            published = learner.publish(work, version)
+            engines.publish(Path(published.path), version, published.checksum)
+            return Path(published.path), published.checksum
+
+        publish(0)
+        served_before, scored_before = both()
+        np.testing.assert_allclose(served_before, scored_before, atol=TOLERANCE)
+        learner.sft(batch)
+        path, checksum = publish(1)
+        served, scored = both()
+        np.testing.assert_allclose(served, scored, atol=TOLERANCE)
+        assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
+        flip_a_byte(path)
+        with pytest.raises(PublishError, match=rf"publish of version 2: .*the learner wrote {checksum}"):
+            engines.publish(path, 2, checksum)
+        np.testing.assert_array_equal(both()[0], served)
+
+
+def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path) -> None:
+    logprobs_agree(stack.engines, stack.policy, tmp_path)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_engine_and_learner_give_a_real_models_text_the_same_logprobs(tmp_path: Path) -> None:
+    folder = convert_smollm2(ROOT / ".cache" / "models")
+    with closing(Engines(folder, EngineConfig(), context=256)) as engines:
+        engines.wait_ready()
+        logprobs_agree(engines, folder, tmp_path)

@@ -1,0 +1,103 @@
+"""The commands of `stepcredit`, one record each. Nothing that a command needs is imported here."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command. Classes and functions are named as "module:name" and imported when the command is called."""
+
+    yaml: str
+    """The file of configs/ that the command composes, without its ending."""
+
+    config: str
+    """The dataclass that the composed YAML becomes."""
+
+    plan: str
+    """plan(config) checks the config and returns the plan; it imports neither torch nor vLLM."""
+
+    run: str
+    """run(plan, display) does the work."""
+
+    help: str
+    """One line for `stepcredit --help`."""
+
+    positional: str | None = None
+    """The setting that a first word without "=" stands for."""
+
+
+COMMANDS: Mapping[str, Command] = {
+    "train": Command(
+        yaml="train",
+        config="trainer.config.commands:TrainConfig",
+        plan="trainer.setup.preflight:plan_training",
+        run="trainer.run:train",
+        help="train a policy by reinforcement learning",
+    ),
+    "evaluate": Command(
+        yaml="evaluate",
+        config="trainer.config.commands:EvaluateConfig",
+        plan="trainer.setup.preflight:plan_evaluation",
+        run="trainer.commands.evaluate:evaluate",
+        help="measure a model or an endpoint on held-out tasks",
+    ),
+    "demos": Command(
+        yaml="demos",
+        config="trainer.config.commands:DemosConfig",
+        plan="trainer.setup.preflight:plan_demos",
+        run="trainer.commands.warmstart:write_demos",
+        help="write expert demonstrations",
+    ),
+    "warmstart": Command(
+        yaml="warmstart",
+        config="trainer.config.commands:WarmstartConfig",
+        plan="trainer.setup.preflight:plan_warmstart",
+        run="trainer.commands.warmstart:warmstart",
+        help="fine-tune a policy on demonstrations",
+    ),
+    "lab": Command(
+        yaml="lab",
+        config="trainer.lab.config:LabConfig",
+        plan="trainer.lab.plan:plan_lab",
+        run="trainer.lab.run:lab",
+        help="compare estimators: stepcredit lab [RUN_DIR]",
+        positional="run",
+    ),
+    "quickstart": Command(
+        yaml="quickstart",
+        config="trainer.config.commands:QuickstartConfig",
+        plan="trainer.setup.preflight:plan_quickstart",
+        run="trainer.commands.quickstart:quickstart",
+        help="warm start, training and report in minutes",
+    ),
+    "data alfworld": Command(
+        yaml="data_alfworld",
+        config="trainer.commands.make_data:ReleaseConfig",
+        plan="trainer.commands.make_data:plan_data",
+        run="trainer.commands.make_data:fetch_alfworld",
+        help="fetch and check ALFWorld's official games",
+    ),
+    "data alfworld-generate": Command(
+        yaml="data_alfworld_generate",
+        config="trainer.commands.make_data:HouseholdsConfig",
+        plan="trainer.commands.make_data:plan_data",
+        run="trainer.commands.make_data:generate_households",
+        help="write generated households, official format",
+    ),
+    "data webshop-generate": Command(
+        yaml="data_webshop_generate",
+        config="trainer.commands.make_data:ShopConfig",
+        plan="trainer.commands.make_data:plan_data",
+        run="trainer.commands.make_data:generate_shop",
+        help="write a generated shop, official format",
+    ),
+}
+
+
+def named(path: str) -> Callable[..., Any]:
+    """The class or function of "module:name"."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

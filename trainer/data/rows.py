@@ -1,0 +1,89 @@
+"""The rows of an update: one row per step, in one order, built once and handed to everything that reads rollouts.
+
+The order is the same everywhere: by group, then by sibling, then by time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.revise import edits, repairs
+from rollout.types import RolloutGroup, Step, Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One step of a rollout as data."""
+
+    group: int
+    """Which group the step belongs to, from 0."""
+    trajectory: int
+    """Which trajectory the step belongs to, from 0, counted over all groups."""
+    time: int
+    """Which step of its trajectory this is, from 0."""
+    step: Step
+    """The step itself."""
+
+
+class RowTable:
+    """All N rows of some groups. Raises ValueError when there are none.
+
+    What a revision phase says about the rows is computed when it is first asked for, and only once.
+    """
+
+    def __init__(self, groups: Sequence[RolloutGroup]) -> None:
+        self.groups = tuple(groups)
+        self.rows = tuple(_rows(self.groups))
+        if not self.rows:
+            raise ValueError("no rollouts to learn from: every group was dropped")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The step of every row. [N]"""
+        return [row.step for row in self.rows]
+
+    @property
+    def revised(self) -> bool:
+        """Whether every group went through a revision phase."""
+        return all(group.revisions is not None for group in self.groups)
+
+    @cached_property
+    def edits(self) -> tuple[NDArray[np.bool_], ...] | None:
+        """Per row, which of its response tokens the successful revisions changed: bool [response_len] each.
+
+        None where no revision phase ran. The comparison costs an edit distance per successful revision.
+        """
+        if not self.revised:
+            return None
+        return tuple(mark for group in self.groups for mark in edits(group))
+
+    @property
+    def repair(self) -> NDArray[np.float64] | None:
+        """Per row, the repair score s of its rollout, in [0, 1]; None where no revision phase ran. [N]"""
+        if not self.revised:
+            return None
+        lengths = [len(trajectory.steps) for trajectory in trajectories(self.groups)]
+        return np.repeat(np.concatenate([repairs(group) for group in self.groups]), lengths)
+
+
+def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:
+    """The trajectories of all groups, in row order."""
+    return [trajectory for group in groups for trajectory in group.trajectories]
+
+
+def _rows(groups: Sequence[RolloutGroup]) -> Iterator[Row]:
+    trajectory = 0
+    for number, group in enumerate(groups):
+        for rollout in group.trajectories:
+            for time, step in enumerate(rollout.steps):
+                yield Row(group=number, trajectory=trajectory, time=time, step=step)
+            trajectory += 1
