@@ -64,6 +64,7 @@ class ModelConfig:
 class EnvConfig:
     """world and options as for `envs.make`; style of the prompts; history: past turns shown.
 
+    _target_: a world of your own, "package.module:SPEC"; it counts instead of `world`.
     overlap: accept validation tasks that are trained on, to reproduce a published split that leaks.
     """
 
@@ -74,6 +75,7 @@ class EnvConfig:
     train_split: str = "train"
     validation_split: str = "test"
     overlap: bool = False
+    _target_: str | None = None
 
     def __post_init__(self) -> None:
         _refuse(self, "env", ("history", self.history >= 0, "0 (no past turn) or more"))
