@@ -48,9 +48,9 @@ def make(reference: str, **options: Any) -> Env:
     Raises EnvError where `find` does, for an option that the world does not have, and for a value that it refuses.
     """
     world = find(reference)
-    known = inspect.signature(world.make).parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    parameters = inspect.signature(world.make).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for option in options:
-        if option not in known and not takes_any:
-            raise EnvError(f"{world.name} has no option {option!r}; {hint(option, sorted(known))}")
+        if option not in parameters and not takes_any:
+            raise EnvError(f"{world.name} has no option {option!r}; {hint(option, sorted(parameters))}")
     return world.make(**options)

@@ -166,9 +166,9 @@ class WebShop(Episode[Snapshot]):
         return int(number)
 
 
-def _check(option: str, value: str, known: Sequence[str] | dict[str, _Renderer]) -> None:
-    if value not in known:
-        raise EnvError(f"webshop has no {option}={value!r}; choose one of {', '.join(map(repr, known))}")
+def _check(option: str, value: str, choices: Sequence[str] | dict[str, _Renderer]) -> None:
+    if value not in choices:
+        raise EnvError(f"webshop has no {option}={value!r}; choose one of {', '.join(map(repr, choices))}")
 
 
 def _known_kind(goals: str) -> GoalKind:

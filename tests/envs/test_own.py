@@ -22,6 +22,7 @@ def corridor(*, length: int = 1) -> Corridor:
     return world
 
 WORLD = WorldSpec(name="mine", make=corridor, dialect=Dialect(introduction="Walk.", grammar=bool))
+ANY = WorldSpec(name="any", make=lambda **options: corridor(**options), dialect=WORLD.dialect)
 OTHER = corridor
 """
 MODULES = ("my_world", "my_broken_world")
@@ -63,6 +64,12 @@ def test_a_target_in_the_working_folder_is_a_world_with_its_options(folder: Path
     assert [env.step("go").ending for _ in range(2)] == [None, "limit"]
     with pytest.raises(EnvError, match=r"^mine has no option 'lenght'; did you mean 'length'\?$"):
         make(target, lenght=2)
+
+
+def test_a_maker_may_take_any_option(folder: Path) -> None:
+    env = make("my_world:ANY", length=1)
+    env.reset("5")
+    assert env.step("go").ending == "limit"
 
 
 def test_an_entry_point_is_a_world_by_its_name(declare: Callable[[str], None]) -> None:

@@ -76,8 +76,8 @@ def open_world(config: EnvConfig) -> World:
 
 def _typed_options(spec: WorldSpec, config: EnvConfig) -> dict[str, Any]:
     """The world's options, converted to the types of its parameters. An option it does not have stays as it is."""
-    known = inspect.signature(spec.make, eval_str=True).parameters
+    parameters = inspect.signature(spec.make, eval_str=True).parameters
     return {
-        name: convert(known[name].annotation, value, f"env.options.{name}") if name in known else value
+        name: convert(parameters[name].annotation, value, f"env.options.{name}") if name in parameters else value
         for name, value in config.options.items()
     }
