@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from estimators import ESTIMATORS
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.config.derived import Follows, Rule
+from trainer.config.ranges import range_words
 from trainer.lab.config import LabConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +34,6 @@ COMMANDS: Mapping[str, type] = {
     "data alfworld-generate": HouseholdsConfig,
     "data webshop-generate": ShopConfig,
 }
-BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("multiple_of", "a multiple of"))
 SETTINGS_TOP = """\
 # Settings
 
@@ -40,7 +41,8 @@ Written by `python -m scripts.reference` from the config records in the code; do
 
 A setting is given on the command line as `group.name=value`, with the dotted name of these tables.
 `stepcredit COMMAND --cfg job` prints what a command would run with, `stepcredit COMMAND --help` its groups.
-*Required* settings have no default in the code: the command's YAML, or the group chosen, sets them.
+*Required* settings have no default in the code: the command's YAML, or the group chosen, sets them. *Follows*: takes
+the value of the other setting, or one computed from it.
 """
 TABLE = ("| setting | type | default | range | meaning |", "|---|---|---|---|---|")
 METRICS_TOP = """\
@@ -59,15 +61,17 @@ def settings_page() -> str:
     for command, config in COMMANDS.items():
         for path, group in _groups(config, ""):
             groups.setdefault((path, group), []).append(command)
-        parts += [f"## stepcredit {command}\n", _summary(config), _linked(config), _table(config, "")]
+        parts += [f"## stepcredit {command}\n", _summary(config), _linked(config)]
+        parts += [_table(config, "", _derived(config))]
     titles = [path for path, _ in groups]
     for (path, group), commands in sorted(groups.items(), key=lambda item: item[0][0]):
         which = f" ({', '.join(commands)})" if titles.count(path) > 1 else ""
         users = ", ".join(f"`{command}`" for command in commands)
-        parts += [f"## {path}{which}\n", _summary(group), f"Used by {users}.\n", _table(group, f"{path}.")]
+        derived = {name: rule for command in reversed(commands) for name, rule in _derived(COMMANDS[command]).items()}
+        parts += [f"## {path}{which}\n", _summary(group), f"Used by {users}.\n", _table(group, f"{path}.", derived)]
     for name, estimator in ESTIMATORS.items():
         if isinstance(estimator, type) and is_dataclass(estimator):
-            parts += [f"## estimator={name}\n", _summary(estimator), _table(estimator, "estimator.")]
+            parts += [f"## estimator={name}\n", _summary(estimator), _table(estimator, "estimator.", {})]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
@@ -118,16 +122,20 @@ def _linked(config: type) -> str:
     return f"Groups:\n{links}.\n" if links else ""
 
 
-def _table(config: type, prefix: str) -> str:
+def _table(config: type, prefix: str, derived: Mapping[str, Rule]) -> str:
     """The settings of one record that are no groups; nothing where it has none."""
-    texts, hints = _docstrings(config), get_type_hints(config, include_extras=True)
-    plain = [field for field in fields(config) if field.init and _group(hints[field.name]) is None]
-    rows = [
-        f"| `{prefix}{field.name}` | {_kind(hints[field.name])} | {_default(field)} | {_range(hints[field.name])} "
-        f"| {_cell(texts.get(field.name, ''))} |"
-        for field in plain
-    ]
+    texts, hints, rows = _docstrings(config), get_type_hints(config, include_extras=True), list[str]()
+    for field in fields(config):
+        name, hint = f"{prefix}{field.name}", hints[field.name]
+        if field.init and _group(hint) is None:
+            default, text = _default(field, derived.get(name)), _cell(texts.get(field.name, ""))
+            rows.append(f"| `{name}` | {_kind(hint)} | {default} | {_range(hint)} | {text} |")
     return "\n".join([*TABLE, *rows, ""]) if rows else ""
+
+
+def _derived(config: type) -> Mapping[str, Rule]:
+    """The settings of a command that follow from others, by dotted name."""
+    return getattr(config, "derived", {})
 
 
 def _docstrings(config: type) -> dict[str, str]:
@@ -161,18 +169,16 @@ def _kind(hint: Any) -> str:
     return "mapping" if origin is not None else getattr(hint, "__name__", str(hint))
 
 
-def _range(kind: Any) -> str:
-    """The bounds that stand on a type as `annotated_types` metadata, at any depth."""
-    found = list[str]()
-    if get_origin(kind) is Annotated:
-        for bound in kind.__metadata__:
-            pairs = [(sign, getattr(bound, name, None)) for name, sign in BOUNDS]
-            found += [f"{sign} {value}" for sign, value in pairs if value is not None]
-    inner = [_range(one) for one in get_args(kind) if not isinstance(one, str)]
-    return ", ".join([*found, *(one for one in inner if one)])
+def _range(hint: Any) -> str:
+    """The range that stands on a type, at any depth, in words."""
+    own = range_words(hint.__metadata__) if get_origin(hint) is Annotated else ""
+    inner = [_range(part) for part in get_args(hint) if not isinstance(part, str)]
+    return own or ", ".join(dict.fromkeys(words for words in inner if words))
 
 
-def _default(field: Field[Any]) -> str:
+def _default(field: Field[Any], rule: Rule | None) -> str:
+    if isinstance(rule, Follows):
+        return f"{'`null`: follows' if rule.free else 'always that of'} `{rule.source}`"
     if field.default_factory is not MISSING:
         return _code(field.default_factory())
     return "required" if field.default is MISSING else _code(field.default)

@@ -53,7 +53,7 @@ def test_a_row_holds_the_type_the_default_the_range_and_the_docstring_under_the_
         "| setting | type | default | range | meaning |",
         "|---|---|---|---|---|",
         "| `name` | str | required |  |  |",
-        "| `count` | int or `null` | `null` | ≥ 1 | How many \\| at most. |",
+        "| `count` | int or `null` | `null` | 1 or more | How many \\| at most. |",
         "",
         "## inner",
         "",
@@ -63,7 +63,7 @@ def test_a_row_holds_the_type_the_default_the_range_and_the_docstring_under_the_
         "",
         "| setting | type | default | range | meaning |",
         "|---|---|---|---|---|",
-        "| `inner.rate` | float | `0.5` | > 0, < 1 | How fast, per hour. |",
+        "| `inner.rate` | float | `0.5` | a value in (0, 1) | How fast, per hour. |",
     ]
 
 
