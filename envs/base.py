@@ -1,4 +1,4 @@
-"""The world in text: what one turn returns, how an episode ends, and what every world offers."""
+"""The interface of every world: what a turn returns, how an episode ends, and what a world must offer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,50 +10,63 @@ from typing import Protocol, runtime_checkable
 class Ending(StrEnum):
     """Why an episode is over."""
 
-    SUCCESS = "success"  # the task is solved
-    FAILURE = "failure"  # the world ended the episode without success (WebShop: bought the wrong thing)
-    LIMIT = "limit"  # the step limit came first
-    STUCK = "stuck"  # whoever played gave up, as nothing changed any more; no world says this
+    SUCCESS = "success"
+    """The task is solved."""
+
+    FAILURE = "failure"
+    """The world ended the episode without success (WebShop: bought the wrong thing)."""
+
+    LIMIT = "limit"
+    """The step limit was reached."""
+
+    STUCK = "stuck"
+    """The rollout stopped because nothing changed any more. No world returns this."""
 
 
 class EnvError(RuntimeError):
-    """A world that cannot go on: broken data, a step after the end, a task id it does not have."""
+    """The world cannot continue: broken data, a step after the end, an unknown task id."""
 
 
-def hint(wrong: str, known: Iterable[str]) -> str:
-    """The end of a refusal: the known name nearest to the wrong one, or all of them in their order.
+def hint(wrong: str, names: Iterable[str]) -> str:
+    """The remedy in an error message: the valid name nearest to the wrong one, else all of them in their order.
 
     >>> hint("spilt", ["split"]), hint("x", ["b", "a"])
     ("did you mean 'split'?", 'choose one of b, a')
     """
-    known = list(known)
-    near = get_close_matches(wrong, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    names = list(names)
+    near = get_close_matches(wrong, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvStep:
-    """What the agent gets back from `reset` or `step`.
-
-    observation: the original environment's text, unchanged.
-    state_key: the anchor; steps of one task with equal keys count as one state. Where it is the observation, what was
-        not shown may differ.
-    reward: the original's (1 on success; WebShop: the score at the purchase). The training reward is the rollout's.
-    ending: None while the episode goes on.
-    admissible: the actions the world would accept now, or None where it does not list them.
-    won, score: solved or not; progress in [0, 1].
+    """What `reset` and `step` return.
 
     >>> EnvStep(observation="Got 1 oak log", state_key="[oak log] (1)").ending is None
     True
     """
 
     observation: str
+    """The original environment's text, unchanged."""
+
     state_key: str
+    """The anchor: steps of one task with equal keys count as one state. If a world uses the observation as key, states
+    that differ only in what was not shown share a key."""
+
     reward: float = 0.0
+    """The original's reward: 1 on success; WebShop: the score at the purchase. Training computes its own."""
+
     ending: Ending | None = None
+    """Why the episode ended; None while it continues."""
+
     admissible: tuple[str, ...] | None = None
+    """The actions the world accepts now; None if it does not list them."""
+
     won: bool = False
+    """Whether the task is solved."""
+
     score: float = 0.0
+    """Progress in [0, 1]."""
 
     def __post_init__(self) -> None:
         if self.won != (self.ending is Ending.SUCCESS):
@@ -62,22 +75,22 @@ class EnvStep:
 
 @runtime_checkable
 class Env(Protocol):
-    """One episode at a time of one world. The same task id and seed give the same episode in any process."""
+    """One world, one episode at a time. The same task id and seed give the same episode in every process."""
 
     def tasks(self, split: str) -> Sequence[str]:
         """Task ids of a split, in a fixed order. Raises EnvError for a split the world does not have."""
         ...
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
-        """Start the episode. Raises EnvError for an unknown task id, after which no episode is under way."""
+        """Start an episode. Raises EnvError for an unknown task id; no episode is under way then."""
         ...
 
     def step(self, action: str) -> EnvStep:
-        """One agent turn. An action the world does not understand is answered in text; after the end: EnvError."""
+        """Take one agent turn. The text answers an action that makes no sense. Raises EnvError after the end."""
         ...
 
     def expert(self) -> Iterator[str]:
-        """Actions that solve the current episode from where it stands; each is asked for after the last was taken."""
+        """Actions that solve the episode from here. Take each one before you ask for the next."""
         ...
 
     def kind(self, task_id: str) -> str:
@@ -85,5 +98,5 @@ class Env(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the world holds."""
+        """Forget the episode and release what it holds."""
         ...

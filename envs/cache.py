@@ -1,13 +1,14 @@
-"""Where worlds keep what they build: one folder for all of them, one below it for each."""
+"""Where worlds store what they build: one folder per world."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder(world: str, chosen: str | Path | None = None) -> Path:
-    """A world's own folder, absolute, made by nobody yet.
+    """The absolute path of a world's folder. This function does not create it.
 
-    It lies in `chosen`, else in $STEPCREDIT_CACHE, else in $XDG_CACHE_HOME/stepcredit, else in ~/.cache/stepcredit.
+    The first of these that is set contains it: `chosen`, $STEPCREDIT_CACHE, $XDG_CACHE_HOME/stepcredit,
+    ~/.cache/stepcredit.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     root = chosen or os.environ.get("STEPCREDIT_CACHE") or base / "stepcredit"

@@ -1,6 +1,8 @@
 """Env workers: a few processes without torch, each of which holds many episodes."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,5 +183,6 @@ class EnvPool:
             worker.remote.kill()
 
     def _spawn(self) -> Worker:
-        spec = ActorSpec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
-        return Worker(spawn(WORKER, self.config.world, self.config.options, spec=spec))
+        path = [folder or os.getcwd() for folder in (*sys.path, "")]  # a user's own world is found as it was here
+        environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
+        return Worker(spawn(WORKER, self.config.world, self.config.options, spec=ActorSpec(env=environment)))

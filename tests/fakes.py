@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from envs import WORLDS
+from envs import WorldSpec
 from envs.base import Ending, Env, EnvError, EnvStep
 from envs.prompts import Bare, Dialect, Message
 from rollout.collection import PlayOptions
 from rollout.messages import Answer, Request
 from rollout.policy import Exchange, Independent, Key, PromptTooLong
-from rollout.pool import EnvWorker, EpisodeFailed
+from rollout.pool import EpisodeFailed
 from rollout.types import Completion, RolloutGroup, Sampling, Step, Task, Trajectory
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=8)
@@ -202,15 +202,14 @@ class TreacherousCorridor(Corridor):
         return replace(after, observation=str(answers[action])) if action in answers else after
 
 
-class CorridorWorker(EnvWorker):
-    """An env worker's inside, in a process that knows the corridor."""
-
-    def __init__(self, world: str, options: Mapping[str, Any]) -> None:
-        WORLDS["corridor"] = TreacherousCorridor
-        super().__init__(world, options)
-
-
-CORRIDOR_PROMPTS = Bare(Dialect(introduction="Walk.", grammar=lambda line: line in ("go", "stop")))
+# Named "tests.fakes:CORRIDOR" and "tests.fakes:TREACHEROUS", as a user names a world of her own.
+CORRIDOR = WorldSpec(
+    name="corridor",
+    make=Corridor,
+    dialect=Dialect(introduction="Walk.", grammar=lambda line: line in ("go", "stop")),
+)
+TREACHEROUS = replace(CORRIDOR, make=TreacherousCorridor)
+CORRIDOR_PROMPTS = Bare(CORRIDOR.dialect)
 
 
 # --- a pool -------------------------------------------------------------------------------------------------------

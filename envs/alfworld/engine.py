@@ -1,4 +1,4 @@
-"""The rules: which commands are open in a state, and what each does and says. Pure; nothing is kept between calls."""
+"""The rules: which commands are admissible in a state, and what each one does and says. Pure functions."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from envs.alfworld.game import Game, Numbers, State
 
 NOTHING_HAPPENS = "Nothing happens."
-ABLE = {"isclean": "cleanable", "ishot": "heatable", "iscool": "coolable"}  # what a treated object must be
+ABLE = {"isclean": "cleanable", "ishot": "heatable", "iscool": "coolable"}  # flag -> what an object must be to get it
 _TREATING = {"CleanObject": "cleanable", "HeatObject": "heatable", "CoolObject": "coolable"}
 _TREATED_BY = {
     "sinkbasintype": "CleanObject",
@@ -19,29 +19,36 @@ _KNIVES = {"knifetype", "butterknifetype"}
 
 
 class Act(NamedTuple):
-    """One command, understood: an action of the domain with its object, its receptacle, and a second object."""
+    """A parsed command: an action of the domain with its arguments, by number; -1 where it has none."""
 
     verb: str
+    """The action of the domain, such as "PickupObject"; or look, inventory, help, examineObject, examineReceptacle."""
+
     thing: int = -1
+    """The object."""
+
     place: int = -1
+    """The receptacle."""
+
     other: int = -1
+    """A second object: the knife."""
 
 
 def opening(game: Game) -> str:
-    """What the episode starts with: welcome, the whole room (at a receptacle, only what `look` shows), the task."""
+    """The first observation: a welcome, the whole room (at a receptacle, only what `look` shows) and the task."""
     here = game.at.get(game.start.here)
-    seen = _look(game, game.start) if here else game.wording.around.format(things=_listed(game.receptacles))
-    return game.wording.intro.replace("#look.feedback#", seen).replace("#task#", game.task)
+    room = _look(game, game.start) if here else game.wording.around.format(things=_listed(game.receptacles))
+    return game.wording.intro.replace("#look.feedback#", room).replace("#task#", game.task)
 
 
 def commands(game: Game, state: State) -> dict[str, Act]:
-    """Every command that does something now, sorted; all other lines are answered "Nothing happens."."""
-    found = {line(game, act): act for act in _open_acts(game, state)}
-    return {text: found[text] for text in sorted(found)}
+    """The admissible commands, sorted. The reply to any other line is "Nothing happens."."""
+    acts = {line(game, act): act for act in _admissible_acts(game, state)}
+    return {text: acts[text] for text in sorted(acts)}
 
 
 def line(game: Game, act: Act) -> str:
-    """How a command is written."""
+    """The command line of an act, in the words of the game."""
     thing = game.objects[act.thing] if act.thing >= 0 else ""
     return game.wording.commands[act.verb].format(
         o=thing,
@@ -52,7 +59,7 @@ def line(game: Game, act: Act) -> str:
 
 
 def perform(game: Game, state: State, act: Act) -> tuple[State, str]:
-    """What a command of `commands` leads to, and what it says."""
+    """The state after an admissible command, and the observation."""
     match act.verb:
         case "look":
             return state, _look(game, state)
@@ -69,7 +76,7 @@ def perform(game: Game, state: State, act: Act) -> tuple[State, str]:
 
 
 def _acted(game: Game, state: State, act: Act) -> tuple[State, str]:
-    """An act that changes something."""
+    """An act that changes the state, and its observation."""
     after = _effect(game, state, act)
     text = game.wording.answers[act.verb].format(
         o=game.objects[act.thing],
@@ -90,17 +97,17 @@ def is_won(game: Game, state: State) -> bool:
         lamps = {thing for thing in lit if game.object_kind[thing] == goal.lamp}
         holding = state.held is not None and game.object_kind[state.held] == goal.kind
         return holding and any(not lamps.isdisjoint(state.contents[place]) for place in game.at.get(state.here, ()))
-    wanted = {thing for thing, kind in enumerate(game.object_kind) if kind == goal.kind}
+    fitting = {thing for thing, kind in enumerate(game.object_kind) if kind == goal.kind}
     if goal.treatment is not None:
-        wanted &= state.flags[goal.treatment] & game.able[ABLE[goal.treatment]]
+        fitting &= state.flags[goal.treatment] & game.able[ABLE[goal.treatment]]
     return any(
-        len(wanted.intersection(things)) >= goal.count
+        len(fitting.intersection(things)) >= goal.count
         for kind, things in zip(game.place_kind, state.contents, strict=True)
         if kind == goal.place
     )
 
 
-def _open_acts(game: Game, state: State) -> Iterator[Act]:
+def _admissible_acts(game: Game, state: State) -> Iterator[Act]:
     yield Act("look")
     yield Act("inventory")
     if "help" in game.wording.commands:
@@ -119,7 +126,7 @@ def _open_acts(game: Game, state: State) -> Iterator[Act]:
 
 
 def _at_receptacle(game: Game, state: State, place: int) -> Iterator[Act]:
-    """What can be done with one receptacle that stands here, and with what is in it."""
+    """The acts on one receptacle here, and on the objects in it."""
     yield Act("examineReceptacle", place=place)
     if place in game.openable:
         yield Act("CloseObject" if place in state.opened else "OpenObject", place=place)
@@ -140,7 +147,7 @@ def _at_receptacle(game: Game, state: State, place: int) -> Iterator[Act]:
 
 
 def _effect(game: Game, state: State, act: Act) -> State:
-    """The state after an action that changes something."""
+    """The state after an act that changes it."""
     match act.verb:
         case "GotoLocation":
             return replace(state, here=game.spot[act.place])
@@ -163,14 +170,14 @@ def _effect(game: Game, state: State, act: Act) -> State:
         case "SliceObject":
             return _flagged(state, act.thing, on="issliced")
         case _:
-            raise AssertionError(f"{act} is no action")  # cannot be: `_open_acts` makes no other
+            raise AssertionError(f"{act} is no action")  # cannot be: `_admissible_acts` yields no other
 
 
 def _moved(state: State, act: Act, held: int | None) -> State:
-    """An object taken from a receptacle here, or put into one.
+    """The state after an object is taken from a receptacle here, or put into one.
 
-    What was taken still counts as taken from there until it is put back into that very receptacle: the original keeps
-    a negated fact, and `look` lists what it speaks of.
+    A taken object stays marked as taken from there until it is put back into the same receptacle. The original keeps
+    a negated fact, and its `look` lists that object.
     """
     inside, lies, taken = set(state.contents[act.place]), (act.thing, state.here), (act.thing, act.place)
     inside ^= {act.thing} & inside if held is not None else {act.thing} - inside
@@ -191,7 +198,7 @@ def _flagged(state: State, thing: int, *, on: str, off: str | None = None) -> St
 
 
 def _look(game: Game, state: State) -> str:
-    """In the open nothing is seen, not even what the opening listed; so in the original."""
+    """What `look` says. Away from receptacles it lists nothing, not even the room's receptacles, as in the original."""
     here = game.at.get(state.here, ())
     if not here:
         return game.wording.around.format(things=_listed(()))
@@ -208,7 +215,7 @@ def _inventory(game: Game, state: State) -> str:
 
 
 def _contents(game: Game, state: State, place: int) -> str:
-    """What is seen at a receptacle; for an action without one, nothing."""
+    """What a receptacle shows; an empty text for an act without one."""
     if place < 0:
         return ""
     name = game.receptacles[place]
@@ -222,12 +229,12 @@ def _examined(game: Game, state: State, thing: int) -> str:
     name = game.objects[thing]
     if thing in game.able["isreceptacleobject"]:
         return game.wording.vessel.format(o=name, things=_listed(game.objects[o] for o in game.inner.get(thing, ())))
-    known: Mapping[str, Numbers] = {**game.able, **state.flags}
+    facts: Mapping[str, Numbers] = {**game.able, **state.flags}
     for flags, text in game.wording.condition:
-        # A negated flag (not_istoggled) is never among the original's facts, so a text that asks for one is never said.
-        if all(thing in known.get(flag, ()) for flag in flags):
+        # The original's facts never hold a negated flag (not_istoggled), so a text that needs one is never used.
+        if all(thing in facts.get(flag, ()) for flag in flags):
             return text.format(o=name)
-    raise AssertionError(f"no text for {name}")  # cannot be: the last condition of the grammar asks for nothing
+    raise AssertionError(f"no text for {name}")  # cannot be: the last text of the grammar has no condition
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The expert: a short way to the goal from any state, knowing everything or only what the agent has been shown."""
+"""The expert: finds a short way to the goal from any state. It knows everything, or only what the agent was shown."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -16,15 +16,22 @@ _STATIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Acts so far and where they lead: location, object in hand, receptacles that are open by then."""
+    """A sequence of acts and where it leads."""
 
     acts: tuple[Act, ...]
+    """The acts, in order."""
+
     here: int
+    """The agent's location after them."""
+
     held: int | None
+    """The object in hand after them; None for none."""
+
     opened: Numbers
+    """The receptacles that are open after them."""
 
     def then(self, act: Act, *, here: int | None = None, held: int | None = None, opened: int | None = None) -> "Route":
-        """One act more; `held` is what is in hand after it."""
+        """The route with one more act; `held` is the object in hand after it."""
         return Route(
             acts=(*self.acts, act),
             here=self.here if here is None else here,
@@ -34,37 +41,39 @@ class Route:
 
 
 class Planner:
-    """Ways from one state of a game. known: receptacles whose contents may be used; None for all of them."""
+    """Finds routes from one state of a game. known: the receptacles whose contents it may use; None for all."""
 
     def __init__(self, game: Game, state: State, known: Numbers | None = None) -> None:
         goal = game.goal
         able = None if goal.treatment is None else game.able[ABLE[goal.treatment]]
         self.game, self.state = game, state
-        # Objects of the goal's type that can be treated as it asks, and those that are treated already.
-        self._wanted = [
+        # Objects of the goal's type that can have its treatment, and those that have it already.
+        self._candidates = [
             thing
             for thing, kind in enumerate(game.object_kind)
             if kind == goal.kind and (able is None or thing in able)
         ]
-        self._done = (
-            set(self._wanted) if goal.treatment is None else state.flags[goal.treatment].intersection(self._wanted)
+        self._treated = (
+            set(self._candidates)
+            if goal.treatment is None
+            else state.flags[goal.treatment].intersection(self._candidates)
         )
-        self._holders: dict[int, list[int]] = {}  # thing -> known receptacles it is in
+        self._holders: dict[int, list[int]] = {}  # object -> known receptacles that contain it
         for place, things in enumerate(state.contents):
             if known is None or place in known:
                 for thing in things:
                     self._holders.setdefault(thing, []).append(place)
 
     def best(self) -> tuple[Act, ...] | None:
-        """The shortest of the ways considered; None where what is known offers none, () where the goal holds."""
+        """The shortest route considered; () if the goal holds; None if the known receptacles offer no route."""
         start = Route(acts=(), here=self.state.here, held=self.state.held, opened=self.state.opened)
         ways = self._to_lamp(start) if self.game.goal.lamp is not None else self._to_place(start)
         return min((way.acts for way in ways), key=len, default=None)
 
     def _to_lamp(self, start: Route) -> Iterator[Route]:
-        """Fetch the object, go to where a lamp is, switch it on unless it is."""
+        """Fetch the object, go to a lamp, and switch it on unless it is on."""
         goal, game = self.game.goal, self.game
-        for thing in self._wanted:
+        for thing in self._candidates:
             for lamp in sorted(game.able["toggleable"]):
                 for place in self._holders.get(lamp, ()) if game.object_kind[lamp] == goal.lamp else ():
                     fetched = self.fetch(start, thing)
@@ -74,12 +83,12 @@ class Planner:
                         yield there if lit else there.then(Act("ToggleObject", thing=lamp), held=there.held)
 
     def _to_place(self, start: Route) -> Iterator[Route]:
-        """For each suitable receptacle: bring what is still missing there, treated, the nearest first."""
+        """For each suitable receptacle: treat and bring the missing objects, the nearest first."""
         goal, game = self.game.goal, self.game
         for place, kind in enumerate(game.place_kind):
             if kind != goal.place or (kind, goal.kind) not in game.fits:
                 continue
-            there = {thing for thing in self._done if place in self._holders.get(thing, ())}
+            there = {thing for thing in self._treated if place in self._holders.get(thing, ())}
             ways = [start]
             for _ in range(goal.count - len(there)):
                 ways = [min(legs, key=_length)] if (legs := self._legs(ways[0], place, there)) else []
@@ -89,22 +98,22 @@ class Planner:
             yield from ways
 
     def _legs(self, route: Route, place: int, there: Collection[int]) -> list[Route]:
-        """Ways to bring one more to where some are already."""
-        legs = (self._bring(route, thing, place) for thing in self._wanted if thing not in there)
+        """Routes that bring one more object to the receptacle."""
+        legs = (self._bring(route, thing, place) for thing in self._candidates if thing not in there)
         return [leg for leg in legs if leg is not None]
 
     def _bring(self, route: Route, thing: int, place: int) -> Route | None:
-        """Fetch a thing, treat it if it needs that, and put it into a receptacle."""
+        """Fetch an object, treat it if needed, and put it into a receptacle."""
         fetched = self.fetch(route, thing)
         if fetched is None:
             return None
-        treated = [fetched] if thing in self._done else list(self._treated(fetched, thing))
+        treated = [fetched] if thing in self._treated else list(self._treat(fetched, thing))
         ends = (
             self.open(self.walk(way, place), place).then(Act("PutObject", thing=thing, place=place)) for way in treated
         )
         return min(ends, key=_length, default=None)
 
-    def _treated(self, route: Route, thing: int) -> Iterator[Route]:
+    def _treat(self, route: Route, thing: int) -> Iterator[Route]:
         treatment = self.game.goal.treatment
         if treatment is None:
             return
@@ -114,7 +123,7 @@ class Planner:
                 yield self.walk(route, place).then(Act(verb, thing=thing, place=place), held=thing)
 
     def fetch(self, route: Route, thing: int) -> Route | None:
-        """Take a thing, with hands emptied before; None where it lies in no known receptacle or cannot be taken."""
+        """Empty the hands and take an object; None if no known receptacle has it or it cannot be taken."""
         if route.held == thing:
             return route
         empty = route if route.held is None else self._put_away(route)
@@ -127,18 +136,18 @@ class Planner:
         return min(ways, key=_length, default=None)
 
     def walk(self, route: Route, place: int) -> Route:
-        """Stand at a receptacle."""
+        """Go to a receptacle, unless the agent is there."""
         spot = self.game.spot[place]
         return route if spot == route.here else route.then(Act("GotoLocation", place=place), here=spot, held=route.held)
 
     def open(self, route: Route, place: int) -> Route:
-        """Open the receptacle one stands at, if it can be and is not."""
+        """Open the receptacle here, if it can be opened and is closed."""
         if place not in self.game.openable or place in route.opened:
             return route
         return route.then(Act("OpenObject", place=place), held=route.held, opened=place)
 
     def _put_away(self, route: Route) -> Route | None:
-        """Empty hands: the held thing into the nearest receptacle that takes it."""
+        """Put the held object into the nearest receptacle that takes it."""
         assert route.held is not None
         kind = self.game.object_kind[route.held]
         ways = (
@@ -150,7 +159,7 @@ class Planner:
 
 
 def solution(game: Game, *, max_steps: int) -> tuple[Act, ...] | None:
-    """What `search` does from the start of a game to its end; None where that takes more than `max_steps`."""
+    """The acts of `search` from the start of a game to its end; None if they are more than `max_steps`."""
     state, seen, acts = game.start, frozenset[int](), list[Act]()
     while not is_won(game, state):
         if len(acts) == max_steps:
@@ -162,28 +171,27 @@ def solution(game: Game, *, max_steps: int) -> tuple[Act, ...] | None:
 
 
 def shown_by(game: Game, state: State, act: Act) -> Numbers:
-    """The receptacle whose contents an act showed, given the state after it; none for most acts."""
+    """The receptacle whose contents an act showed, given the state after it; empty for most acts."""
     if act.verb in ("GotoLocation", "OpenObject", "examineReceptacle"):
         return frozenset({act.place} - (game.openable - state.opened))
     return frozenset()
 
 
 def search(game: Game, state: State, seen: Numbers) -> Act:
-    """What someone would do who knows only the contents of the receptacles `seen`: carry on, or look further.
+    """The next act of an agent that knows only the contents of the receptacles `seen`: follow a route, or look further.
 
-    Looks where the wanted thing fits first, at receptacles here before others. Raises EnvError when everything was
-    seen and the goal is out of reach.
+    It looks first where the object fits, and at receptacles here before others. Raises EnvError if everything was seen
+    and no route reaches the goal.
     """
-    found = Planner(game, state, known=seen).best()
-    if found:
-        return found[0]
+    route = Planner(game, state, known=seen).best()
+    if route:
+        return route[0]
     unseen = [place for place in range(len(game.spot)) if place not in seen]
     if not unseen:
         raise EnvError(f"the expert knows no way to the goal of {game.task!r}")
-    wanted = game.goal.kind
 
     def order(place: int) -> tuple[bool, bool, bool, int]:
-        fits = (game.place_kind[place], wanted) in game.fits
+        fits = (game.place_kind[place], game.goal.kind) in game.fits
         return game.spot[place] != state.here, not fits, place in game.openable, -place
 
     place = min(unseen, key=order)

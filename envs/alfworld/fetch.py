@@ -1,4 +1,4 @@
-"""The official release: downloaded where the network allows it, counted and checked, or else how to get it by hand."""
+"""Downloads the official release and checks it; without network access, says how to get it by hand."""
 
 import hashlib
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS, TASK_TYPES, holds_games, open_index, release_folder
 from envs.base import EnvError
 
-# What `alfworld-download` 0.4.2 fetches of it: the trajectories with their task types, and the games.
+# The part that `alfworld-download` 0.4.2 fetches: the trajectories with their task types, and the games.
 ARCHIVES = (
     "https://github.com/alfworld/alfworld/releases/download/0.2.2/json_2.1.1_json.zip",
     "https://github.com/alfworld/alfworld/releases/download/0.4.0/json_2.1.2_tw-pddl.zip",
@@ -22,10 +22,13 @@ _WANTED = {GAME_FILE, "traj_data.json"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """A split of the official release: games by type, in the order of TASK_TYPES, and `digest` of its game files."""
+    """A split of the official release."""
 
     games: tuple[int, ...]
+    """The number of games of each type, in the order of TASK_TYPES."""
+
     digest: str
+    """The checksum of its game files, see `digest`."""
 
 
 OFFICIAL = {
@@ -46,21 +49,27 @@ OFFICIAL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A split found on disk: games by type, and whether every game file is, byte for byte, the release's."""
+    """A split on disk, compared with the release."""
 
     split: str
+    """The split's name."""
+
     games: tuple[int, ...]
+    """The number of games of each type, in the order of TASK_TYPES."""
+
     exact: bool
+    """Whether every game file equals the release's, byte for byte."""
 
     @property
     def complete(self) -> bool:
+        """Whether it has the release's number of games of each type."""
         return self.games == OFFICIAL[self.split].games
 
 
 def fetch(data: Path, *, archives: tuple[str, ...] = ARCHIVES) -> tuple[Verdict, ...]:
     """Download what is missing into `data`/json_2.1.1 and verify all of it.
 
-    Raises EnvError where the network does not allow it, with what to do instead, and for what `verify` refuses.
+    Raises EnvError if the download fails, with what to do instead, and where `verify` does.
     """
     if not holds_games(data / RELEASE) and not holds_games(data):
         if (data / RELEASE).exists():
@@ -71,17 +80,17 @@ def fetch(data: Path, *, archives: tuple[str, ...] = ARCHIVES) -> tuple[Verdict,
 
 
 def verify(data: Path) -> tuple[Verdict, ...]:
-    """Count and compare the three splits. Raises EnvError for one that lacks games or has others.
+    """Compare the three splits with the release. Raises EnvError for a split with missing or additional games.
 
-    Other contents of the right games (an older release words some answers otherwise) are no error: `exact` tells.
+    Files that differ are no error, because an older release words some answers otherwise: `exact` is False then.
     """
     folder = release_folder(data)
     index = open_index(folder)
     verdicts: list[Verdict] = []
     for split in SPLITS:
         tasks = index.split(split)
-        found = Counter(index.entries[task_id].task_type for task_id in tasks)
-        games = tuple(found[task_type] for task_type in TASK_TYPES)
+        counted = Counter(index.entries[task_id].task_type for task_id in tasks)
+        games = tuple(counted[task_type] for task_type in TASK_TYPES)
         exact = digest(folder, split) == OFFICIAL[split].digest
         verdicts.append(Verdict(split=split, games=games, exact=exact))
     for verdict in verdicts:
@@ -99,7 +108,7 @@ def verify(data: Path) -> tuple[Verdict, ...]:
 
 
 def digest(folder: Path, split: str) -> str:
-    """One checksum over a split: "task folder/trial folder" and the SHA-256 of its file, game by game, sorted."""
+    """The checksum of a split: SHA-256 over "task folder/trial folder" and the SHA-256 of each game file, sorted."""
     total = hashlib.sha256()
     games = {
         path.parent.relative_to(folder / split).as_posix(): path for path in (folder / split).glob(f"*/*/{GAME_FILE}")
@@ -111,9 +120,9 @@ def digest(folder: Path, split: str) -> str:
 
 def instructions(data: Path, archives: tuple[str, ...] = ARCHIVES) -> str:
     """How to get the release by hand."""
-    listed = "\n".join(f"  {address}" for address in archives)
+    addresses = "\n".join(f"  {address}" for address in archives)
     return (
-        f"download these files on a machine that can reach them:\n{listed}\n"
+        f"download these files on a machine that can reach them:\n{addresses}\n"
         f"unpack both into {data}, so that {data / RELEASE / 'train'} exists, and run `stepcredit data alfworld` again "
         "to check them.\nGenerated households need no download: leave data=null, or write some to a folder with "
         "`stepcredit data alfworld-generate`"
@@ -121,7 +130,7 @@ def instructions(data: Path, archives: tuple[str, ...] = ARCHIVES) -> str:
 
 
 def _download(address: str, data: Path, archives: tuple[str, ...]) -> Path:
-    """One archive, renamed into place when complete. Raises EnvError with instructions where it cannot be had."""
+    """Download one archive, renamed into place when complete. Raises EnvError with instructions if that fails."""
     target = data / PurePosixPath(address).name
     partial = target.with_suffix(".partial")
     if target.exists():
@@ -137,12 +146,12 @@ def _download(address: str, data: Path, archives: tuple[str, ...]) -> Path:
 
 
 def _unpack(archives: Sequence[Path], data: Path) -> None:
-    """The games and their details, nothing else, renamed into place when complete; then the archives are removed.
+    """Extract the games and their details only, rename them into place when complete, and remove the archives.
 
-    Raises EnvError for a broken archive, which is removed too: the next run downloads that one again.
+    Raises EnvError for a broken archive and removes it, so that the next run downloads it again.
     """
     partial = data / f"{RELEASE}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was cut off
+    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
     (partial / RELEASE).mkdir(parents=True)
     for archive in archives:
         try:
@@ -161,5 +170,5 @@ def _unpack(archives: Sequence[Path], data: Path) -> None:
 
 
 def _is_wanted(path: PurePosixPath) -> bool:
-    """json_2.1.1/split/task folder/trial folder/file, of the three splits."""
+    """Whether this is json_2.1.1/SPLIT/task folder/trial folder/FILE with a split and a file that we need."""
     return len(path.parts) == 5 and path.parts[0] == RELEASE and path.parts[1] in SPLITS and path.name in _WANTED

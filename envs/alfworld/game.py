@@ -1,4 +1,4 @@
-"""One game: its things with their names, what never changes about them, the first state and the goal."""
+"""One game: its objects and receptacles, their fixed properties, the first state and the goal."""
 
 import json
 import re
@@ -24,68 +24,109 @@ _TREATMENTS: dict[frozenset[str], Treatment | None] = {
     frozenset({"coolable", "iscool"}): "iscool",
 }
 _LAMP_GOAL = ["objecttype", "toggleable", "istoggled", "receptacleatlocation", "atlocation", "inreceptacle"]
-# Facts that no text and no rule depends on.
-_IDLE = {"wasinreceptacle", "checked", "examined", "full", "ison", "isreceptacleobjectfull", "moveable"}
+# Predicates that no text and no rule depends on.
+_UNUSED = {"wasinreceptacle", "checked", "examined", "full", "ison", "isreceptacleobjectfull", "moveable"}
 _ABLE = ("pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable", "isreceptacleobject")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What changes. Things are numbers, in the order of their ids. Immutable, so that keeping one is free.
-
-    here: the agent's location. held: the object in hand. contents: of each receptacle, ascending. lies: (object,
-    location). taken: (object, receptacle) it was taken from and not put back into. flags: isclean, ishot, iscool,
-    istoggled, issliced -> objects.
-    """
+    """What changes during a game; immutable. Things and places are numbers, in the order of their ids."""
 
     here: int
+    """The agent's location."""
+
     held: int | None
+    """The object in hand; None for none."""
+
     opened: Numbers
+    """The receptacles that are open."""
+
     contents: tuple[tuple[int, ...], ...]
+    """The objects in each receptacle, ascending."""
+
     lies: Pairs
+    """(object, location) of every object that is not in hand."""
+
     taken: Pairs
+    """(object, receptacle) for each object that was taken from a receptacle and not put back into it."""
+
     flags: Mapping[str, Numbers]
+    """isclean, ishot, iscool, istoggled, issliced -> the objects that are so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """`count` objects of a type, treated, in one receptacle of type `place`; or one in hand at a lit `lamp`."""
+    """What must hold: objects of a type, treated, in one receptacle; or one in hand at a lit lamp."""
 
     kind: str
+    """The type of the objects."""
+
     count: int = 1
+    """How many are needed."""
+
     treatment: Treatment | None = None
+    """The flag that they need; None for none."""
+
     place: str | None = None
+    """The type of the receptacle; None for a goal with a lamp."""
+
     lamp: str | None = None
+    """The type of the lamp; None for a goal with a receptacle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Game:
-    """A household and what is to be done in it; shared by any number of episodes and threads.
-
-    objects, receptacles, locations: names by number. spot: location of a receptacle. at: receptacles of a location.
-    object_kind, place_kind: types in lower case. able: pickupable, cleanable, ... -> objects. openable: receptacles.
-    fits: (type of receptacle, type of object) that go together. inner: objects inside an object.
-    """
+    """A household and its task. Immutable; any number of episodes and threads share it."""
 
     task: str
+    """The task sentence."""
+
     objects: tuple[str, ...]
+    """Object names by number, such as "mug 1"."""
+
     receptacles: tuple[str, ...]
+    """Receptacle names by number, such as "desk 1"."""
+
     locations: tuple[str, ...]
+    """Location names by number."""
+
     spot: tuple[int, ...]
+    """The location of each receptacle."""
+
     at: Mapping[int, tuple[int, ...]]
+    """Location -> its receptacles."""
+
     object_kind: tuple[str, ...]
+    """The type of each object, lower case."""
+
     place_kind: tuple[str, ...]
+    """The type of each receptacle, lower case."""
+
     able: Mapping[str, Numbers]
+    """pickupable, cleanable, ... -> the objects that are so."""
+
     openable: Numbers
+    """The receptacles that can be opened."""
+
     fits: frozenset[tuple[str, str]]
+    """(type of receptacle, type of object) for each pair where the receptacle takes the object."""
+
     inner: Mapping[int, tuple[int, ...]]
+    """Object -> the objects inside it."""
+
     goal: Goal
+    """What must hold at the end."""
+
     start: State
+    """The first state."""
+
     wording: Wording
+    """The texts of the game."""
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """The JSON object of a game file. Raises EnvError for one that is missing or broken."""
+    """The JSON object of a game file. Raises EnvError for a missing or broken file."""
     try:
         record: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -97,7 +138,7 @@ def load_record(path: Path) -> dict[str, Any]:
 
 
 def read_game(record: Mapping[str, Any], *, source: str) -> Game:
-    """A game from the fields of its file, `source`. Raises EnvError for contents that are not ALFWorld's."""
+    """Build a game from the fields of its file, which `source` names in errors. Raises EnvError for a broken file."""
     problem: str = record["pddl_problem"].lower()
     init, goal = problem.find("(:init"), problem.find("(:goal")
     try:
@@ -113,7 +154,7 @@ def read_game(record: Mapping[str, Any], *, source: str) -> Game:
 
 
 def _facts(text: str) -> dict[str, list[list[str]]]:
-    """The initial facts by predicate, each a list of its arguments."""
+    """The initial facts: predicate -> the arguments of each fact."""
     facts: defaultdict[str, list[list[str]]] = defaultdict(list)
     for predicate, arguments in _FACT.findall(text):
         facts[predicate].append(arguments.split())
@@ -128,8 +169,10 @@ def _build(facts: Mapping[str, Sequence[list[str]]], *, task: str, goal: Goal, w
     places = _table(facts["receptacletype"])
     spots = _table(facts["receptacleatlocation"])
     names = _names({name for rows in facts.values() for row in rows for name in row})
-    found = {row[0] for predicate in (*_ABLE, "inreceptacle", "objectatlocation") for row in facts.get(predicate, ())}
-    objects = sorted(kinds.keys() | found)
+    mentioned = {
+        row[0] for predicate in (*_ABLE, "inreceptacle", "objectatlocation") for row in facts.get(predicate, ())
+    }
+    objects = sorted(kinds.keys() | mentioned)
     receptacles = sorted(spots)
     (agent_at,) = facts["atlocation"]
     locations = sorted({*spots.values(), agent_at[1], *(row[1] for row in facts.get("objectatlocation", ()))})
@@ -173,7 +216,7 @@ def _start(
 
 
 def _names(ids: Iterable[str]) -> dict[str, str]:
-    """ "base k" for every id: of n ids with one base name the first in order is number n, the last number 1."""
+    """ "base k" for every id. Of n ids with the same base, the first in sorted order gets n and the last gets 1."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(ids):
         groups[name.partition("_bar_")[0] + ("basin" if "basin" in name else "")].append(name)
@@ -181,7 +224,7 @@ def _names(ids: Iterable[str]) -> dict[str, str]:
 
 
 def _goal(text: str) -> Goal:
-    """The six task types by the predicates they use. Raises ValueError for another goal."""
+    """The goal, recognised by the predicates it uses. Raises ValueError if it is none of the six task types."""
     atoms = [(predicate, arguments.split()) for predicate, arguments in _GOAL_ATOM.findall(text)]
     used = [predicate for predicate, _ in atoms]
     kinds = [arguments[1] for predicate, arguments in atoms if predicate == "objecttype"]
@@ -195,7 +238,7 @@ def _goal(text: str) -> Goal:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> dict[str, str]:
-    """First argument -> second. Raises ValueError where one has two."""
+    """First argument -> second. Raises ValueError if a first argument has two."""
     table: dict[str, str] = {}
     for key, value in rows:
         if table.setdefault(key, value) != value:
@@ -212,4 +255,4 @@ def _grouped(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
 
 _FLAGS = ("isclean", "ishot", "iscool", "istoggled", "issliced")
 _RELATIONS = ("atlocation", "receptacleatlocation", "objectatlocation", "inreceptacle", "inreceptacleobject")
-_KNOWN = {*_ABLE, *_FLAGS, *_RELATIONS, *_IDLE, "openable", "opened", "objecttype", "receptacletype", "cancontain"}
+_KNOWN = {*_ABLE, *_FLAGS, *_RELATIONS, *_UNUSED, "openable", "opened", "objecttype", "receptacletype", "cancontain"}

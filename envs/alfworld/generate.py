@@ -1,4 +1,4 @@
-"""Generated games: proven solvable, played from memory or written to a folder in the official layout."""
+"""Generated games, each proven solvable: played from memory, or written to a folder in the official layout."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from envs.alfworld.household import Errand, Households, errand, furnish, problem
 from envs.alfworld.index import GAME_FILE, RELEASE, SPLITS
 from envs.base import EnvError
 
-MAX_STEPS = 50  # the papers' limit, within which the expert has to find its way
+MAX_STEPS = 50  # the papers' limit; the expert must solve each game within it
 _ATTEMPTS = 50
 _TRIAL = re.compile(r"(\w+)/[^/]+/trial_S-?\d+_(\d{6})")
 _HERE = Path(__file__).parent
@@ -24,9 +24,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """The games of `Households`, each made when it is asked for; the same in every process."""
+    """The games of `Households`, each made on first access; the same in every process."""
 
     spec: Households
+    """Which games these are."""
 
     def tasks(self, split: str) -> Sequence[str]:
         return _tasks(self.spec, split)
@@ -35,7 +36,7 @@ class Generated:
         return self._errand(task_id).task_type
 
     def record(self, task_id: str) -> Mapping[str, Any]:
-        """What `read_game` and the original need of the game's file."""
+        """The fields of a game file that `read_game` and the original engine need."""
         task = self._errand(task_id)
         return _unproven(self.spec, task, _solvable(self.spec, task))
 
@@ -43,16 +44,16 @@ class Generated:
         return task_id
 
     def _errand(self, task_id: str) -> Errand:
-        found = _TRIAL.fullmatch(task_id)
-        if found is not None and int(found[2]) < self.spec.count(found[1]):
-            task = errand(self.spec, found[1], int(found[2]))
+        trial = _TRIAL.fullmatch(task_id)
+        if trial is not None and int(trial[2]) < self.spec.count(trial[1]):
+            task = errand(self.spec, trial[1], int(trial[2]))
             if task.task_id(self.spec.seed) == task_id:
                 return task
         raise EnvError(f"{task_id!r} is none of the games generated here; take a task id from tasks(split)")
 
 
 def make_record(spec: Households, task: Errand) -> dict[str, Any]:
-    """The contents of `game.tw-pddl`. The walkthrough is a short solution by someone who knows where all is."""
+    """The contents of `game.tw-pddl`. The walkthrough is a short solution that uses full knowledge."""
     record = _unproven(spec, task, _solvable(spec, task))
     game = read_game(record, source=task.task_id(spec.seed))
     walkthrough = Planner(game, game.start).best() or ()
@@ -61,7 +62,7 @@ def make_record(spec: Households, task: Errand) -> dict[str, Any]:
 
 @lru_cache(maxsize=2**16)
 def _solvable(spec: Households, task: Errand) -> int:
-    """The first layout of the things in which the expert finds its way. Raises EnvError where there is none."""
+    """The first layout of the objects that the expert can solve. Raises EnvError if there is none."""
     for attempt in range(_ATTEMPTS):
         game = read_game(_unproven(spec, task, attempt), source=task.task_id(spec.seed))
         if solution(game, max_steps=MAX_STEPS):
@@ -81,14 +82,14 @@ def _unproven(spec: Households, task: Errand, attempt: int) -> dict[str, Any]:
 
 
 def write_households(spec: Households, folder: Path) -> int:
-    """Write every game into `folder`/json_2.1.1, as official ones lie there; renamed into place when complete.
+    """Write every game into `folder`/json_2.1.1 in the official layout, renamed into place when complete.
 
-    Returns how many. Raises EnvError for a folder that has games already.
+    Returns the number of games. Raises EnvError if the folder already has games.
     """
     root, partial = folder / RELEASE, folder / f"{RELEASE}.partial"
     if root.exists():
         raise EnvError(f"{root} exists already; remove it, or write into another folder")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was cut off
+    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
     for split in SPLITS:
         for number in range(spec.count(split)):
             task = errand(spec, split, number)
@@ -103,7 +104,7 @@ def write_households(spec: Households, folder: Path) -> int:
 
 
 def _details(task: Errand, record: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-    """`traj_data.json`: the fields of the official files that speak of the task; there is no recorded film."""
+    """The contents of `traj_data.json`: the official fields about the task, without a recorded trajectory."""
     lamp = task.task_type == "look_at_obj_in_light"
     walkthrough: list[str] = record["walkthrough"]
     steps = [{"high_idx": number, "discrete_action": {"action": text}} for number, text in enumerate(walkthrough)]

@@ -1,4 +1,4 @@
-"""A generated household: what is asked, in which scene, where everything lies; and its text in PDDL."""
+"""A generated household: its task, its scene, where every object lies; and its text in PDDL."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -39,18 +39,25 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Households:
-    """Any number of games by seed. receptacles and objects of each household set how hard it is.
-
-    train: games of that split; held_out: of valid_seen (scenes of train) and valid_unseen (scenes of its own), each.
-    task_types: taken in turn. Raises EnvError for numbers out of range and unknown types.
-    """
+    """Which games to generate. Raises EnvError for numbers out of range and for unknown task types."""
 
     seed: int = 0
+    """Another seed gives other games."""
+
     train: int = 1000
+    """Games of `train`, 1 to 1,000,000."""
+
     held_out: int = 120
+    """Games of `valid_seen` (scenes of `train`) and of `valid_unseen` (other scenes), each; 1 to 1,000,000."""
+
     receptacles: int = 8
+    """Receptacles in a household, 6 to 60. More are harder."""
+
     objects: int = 12
+    """Objects in a household, 3 to 120. More are harder."""
+
     task_types: tuple[str, ...] = TASK_TYPES
+    """The task types, used in turn."""
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (
@@ -72,24 +79,37 @@ class Households:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """What is asked and where: `thing` to go to a receptacle of kind `target`, or to be held at the lamp `target`."""
+    """The task of a game, and its scene."""
 
     split: str
+    """The split of the game."""
+
     number: int
+    """The number of the game in its split, from 0."""
+
     task_type: str
+    """One of TASK_TYPES."""
+
     room: str
+    """The kind of room, such as "kitchen"."""
+
     scene: int
+    """The scene's number, as in the official games."""
+
     thing: str
+    """The kind of object to bring, or to hold."""
+
     target: str
+    """The kind of receptacle to bring it to, or the lamp to hold it at."""
 
     def task_id(self, seed: int) -> str:
-        """As the official ones: split/type-object-None-target-scene/trial."""
+        """The id in the official form: split/type-object-None-target-scene/trial."""
         folder = f"{self.task_type}-{self.thing}-None-{self.target}-{self.scene}"
         return f"{self.split}/{folder}/trial_S{seed}_{self.number:06d}"
 
 
 def errand(spec: Households, split: str, number: int) -> Errand:
-    """Game `number` of a split. Raises EnvError where no room has what the task type needs."""
+    """The task of game `number` of a split. Raises EnvError if no room has what the task type needs."""
     rng = random.Random(f"alfworld errand {spec.seed} {split} {number}")
     task_type = spec.task_types[number % len(spec.task_types)]
     numbers = UNSEEN_SCENES if split == "valid_unseen" else SEEN_SCENES
@@ -112,7 +132,7 @@ def errand(spec: Households, split: str, number: int) -> Errand:
 
 
 def _chances(task_type: str, room: str, kinds: set[str]) -> dict[str, list[str]]:
-    """Things that the room can ask for, each with its targets: it must fit there and somewhere else to start from."""
+    """Kinds of objects for a task in this room, each with its targets. Each must also fit somewhere else, to start."""
     things = [thing for thing in ROOMS[room].things if PLACES[thing] & kinds]
     if task_type == "look_at_obj_in_light":
         return {thing: [LAMP] for thing in things} if ROOMS[room].lamp and LAMP_PLACES & kinds else {}
@@ -125,17 +145,22 @@ def _chances(task_type: str, room: str, kinds: set[str]) -> dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A thing and the receptacle it lies in, a number of the layout."""
+    """An object in its receptacle."""
 
     name: str
+    """The object's id in PDDL."""
+
     kind: str
+    """Its kind, such as "Mug"."""
+
     spot: int
+    """The number of its receptacle in the scene's layout."""
 
 
 def furnish(spec: Households, task: Errand, attempt: int) -> list[Placed]:
-    """Where everything lies: what the errand needs, then whatever the room has, up to `spec.objects` things.
+    """Place the objects: first those that the task needs, then others of the room, `spec.objects` in all.
 
-    Nothing of the wanted kind lies in a target from the start.
+    No object of the task's kind starts in a target.
     """
     rng = random.Random(f"alfworld things {spec.seed} {task.split} {task.number} {attempt}")
     spots = layout(task.room, task.scene, spec.receptacles, spec.seed)
@@ -148,7 +173,7 @@ def furnish(spec: Households, task: Errand, attempt: int) -> list[Placed]:
     for number, kind in enumerate(kinds):
         spot = rng.choice(fitting[kind])
         x, y, _ = spots[spot].position
-        # The number is in the position, so that no two things have one name.
+        # The number is part of the position, so that no two objects get the same name.
         near = (x + rng.uniform(-0.3, 0.3), y + 0.05, number / 100 - 0.6)
         placed.append(Placed(name=f"{kind}{_position(near)}", kind=kind, spot=spot))
     return placed
@@ -191,11 +216,11 @@ def problem(spec: Households, task: Errand, things: Sequence[Placed]) -> str:
     for thing in things:
         facts += [f"objectType {thing.name} {thing.kind}Type", f"objectAtLocation {thing.name} {locations[thing.spot]}"]
         facts += [f"inReceptacle {thing.name} {names[thing.spot]}", *_abilities(thing)]
-    listed = "\n    ".join(objects)
-    known = "\n    ".join(f"({fact})" for fact in facts)
+    declared = "\n    ".join(objects)
+    initial = "\n    ".join(f"({fact})" for fact in facts)
     return (
         f"(define (problem household_{spec.seed}_{task.split}_{task.number})\n  (:domain alfred)\n"
-        f"  (:objects\n    {listed})\n  (:init\n    {known})\n  (:goal {_goal(task)}))\n"
+        f"  (:objects\n    {declared})\n  (:init\n    {initial})\n  (:goal {_goal(task)}))\n"
     )
 
 
@@ -213,7 +238,7 @@ def _abilities(thing: Placed) -> Iterator[str]:
 
 
 def _goal(task: Errand) -> str:
-    """The original's formulas, which both engines read."""
+    """The goal in the original's formulas, which both engines can read."""
     thing, target = f"{task.thing}Type", f"{task.target}Type"
     if task.target == LAMP:
         return (
@@ -240,7 +265,7 @@ _STATE = {"c": "Clean", "h": "Hot", "k": "Cool"}
 
 
 def _spot_name(spot: Spot) -> str:
-    """As the official ids: basins are named after what they are the basin of."""
+    """The receptacle's id in the official form: a basin has the name of what it belongs to."""
     base, basin, _ = spot.kind.partition("Basin")
     return f"{base}{_position(spot.position)}" + (f"_bar_{spot.kind}" if basin else "")
 

@@ -1,4 +1,4 @@
-"""The games of an official folder: found, checked and measured once, then read from a cache."""
+"""The index of an official folder of games: built once, then read from a cache."""
 
 import hashlib
 import json
@@ -25,25 +25,35 @@ TASK_TYPES = (
     "pick_two_obj_and_place",
 )
 GAME_FILE = "game.tw-pddl"
-_FORMAT = 1  # of the cache; raised whenever an entry's fields change
+_FORMAT = 1  # of the cache; raise it when the fields of an entry change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A game: its task id "split/task folder/trial folder", its type, and how many receptacles and objects it has."""
+    """One playable game."""
 
     task_id: str
+    """ "split/task folder/trial folder"."""
+
     task_type: str
+    """One of TASK_TYPES."""
+
     receptacles: int
+    """The number of receptacles."""
+
     objects: int
+    """The number of objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """Every playable game by task id, in the order of the ids; `skipped` games by reason."""
+    """The games of a folder."""
 
     entries: Mapping[str, Entry]
+    """The playable games by task id, sorted."""
+
     skipped: Mapping[str, int]
+    """Why a game was left out -> the number of such games."""
 
     def split(self, name: str) -> tuple[str, ...]:
         """Task ids of a split, sorted."""
@@ -51,7 +61,7 @@ class Index:
 
 
 def release_folder(data: Path) -> Path:
-    """The folder that holds the splits: `data`/json_2.1.1, or `data` where that is it. Raises EnvError for neither."""
+    """The folder that holds the splits: `data`/json_2.1.1 or `data` itself. Raises EnvError if neither does."""
     for folder in (data / RELEASE, data):
         if holds_games(folder):
             return folder
@@ -62,16 +72,16 @@ def release_folder(data: Path) -> Path:
 
 
 def holds_games(folder: Path) -> bool:
-    """Whether a folder has one of the splits, whatever that holds."""
+    """Whether a folder has a subfolder for one of the splits."""
     return any((folder / split).is_dir() for split in SPLITS)
 
 
 @lru_cache(maxsize=4)
 def open_index(folder: Path) -> Index:
-    """The index of a release folder; from the cache while no game file was added, removed or changed.
+    """The index of a release folder, from the cache unless a game file was added, removed or changed.
 
-    Where the cache (see `envs.cache`) cannot be written, the index is built anew in each process (3,800 games: about
-    10 s). Raises EnvError for a broken game and for a folder without games.
+    If the cache (see `envs.cache`) cannot be written, each process builds the index (3,800 games: about 10 s).
+    Raises EnvError for a broken game and for a folder without games.
     """
     files = _files(folder)
     if not files:
@@ -85,12 +95,12 @@ def open_index(folder: Path) -> Index:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every game file of the three splits, sorted: the order of a directory is the file system's."""
+    """Every game file of the three splits, sorted, because a directory has no fixed order."""
     return sorted(path for split in SPLITS for path in (folder / split).glob(f"*/*/{GAME_FILE}"))
 
 
 def _build(folder: Path, files: Sequence[Path]) -> Index:
-    """As the original: tasks with movable or sliced objects and games not known to be solvable are left out."""
+    """Read every game. As in the original, games with movable or sliced objects or not marked solvable are left out."""
     entries: dict[str, Entry] = {}
     skipped: dict[str, int] = {}
     for path in files:
@@ -130,7 +140,7 @@ def _task_type(path: Path) -> str:
 
 
 def _cache_file(folder: Path, files: Sequence[Path]) -> Path:
-    """Named by what the index depends on: path, size and time of every game file."""
+    """The cache file, named by the path, size and time of change of every game file."""
     digest = hashlib.sha256(f"{_FORMAT} {folder.resolve()}\n".encode())
     for path in files:
         stat = path.stat()
@@ -144,7 +154,7 @@ def _read_cache(path: Path) -> Index | None:
         entries = {entry["task_id"]: Entry(**entry) for entry in content["entries"]}
         return Index(entries=entries, skipped=content["skipped"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # missing or cut off: built anew
+        return None  # missing or incomplete: the index is rebuilt
 
 
 def _write_cache(path: Path, index: Index) -> None:
@@ -155,4 +165,4 @@ def _write_cache(path: Path, index: Index) -> None:
             json.dump(content, file)
         os.replace(file.name, path)
     except OSError:
-        return  # a cache that cannot be written costs time, nothing else
+        return  # without a cache the index is rebuilt each time

@@ -1,4 +1,4 @@
-"""Where games come from: a folder in the official layout, or anything else that names games by task id."""
+"""Where games come from: an interface, and the folder in the official layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class Library(Protocol):
         ...
 
     def task_type(self, task_id: str) -> str:
-        """One of the six. Raises EnvError for an unknown task id."""
+        """One of the six task types. Raises EnvError for an unknown task id."""
         ...
 
     def record(self, task_id: str) -> Mapping[str, Any]:
-        """The contents of the game's file. Raises EnvError for an unknown task id and a broken file."""
+        """The contents of the game's file. Raises EnvError for an unknown task id and for a broken file."""
         ...
 
     def source(self, task_id: str) -> str:
-        """Where a game comes from, for messages: its file, or the task id of one that has none."""
+        """What error messages call the game: its file, or its task id if it has none."""
         ...
 
 
@@ -35,7 +35,10 @@ class Folder:
     """A folder in the official layout: split/task folder/trial folder/game.tw-pddl."""
 
     path: Path
+    """The folder that holds the splits."""
+
     index: Index
+    """Its playable games."""
 
     def tasks(self, split: str) -> Sequence[str]:
         return self.index.split(split)
@@ -54,6 +57,6 @@ class Folder:
 
 
 def open_folder(data: Path) -> Folder:
-    """The games under a folder that holds json_2.1.1. Raises EnvError for none and for broken ones."""
+    """The games of a folder that contains json_2.1.1. Raises EnvError if it has none, and for broken games."""
     path = release_folder(data)
     return Folder(path=path, index=open_index(path))

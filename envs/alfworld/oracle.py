@@ -1,4 +1,4 @@
-"""The original engine (packages alfworld and textworld): slow, and what the native one must equal."""
+"""The original engine (packages alfworld and textworld): slow, and the reference for the native one."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -19,43 +19,48 @@ except ImportError as missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What the original answered."""
+class Reply:
+    """The original's answer to one command."""
 
     observation: str
+    """Its text."""
+
     commands: tuple[str, ...]
+    """The admissible commands."""
+
     won: bool
+    """Whether the goal holds."""
 
 
 class TextWorldEngine:
     """One game at a time in the original.
 
-    All instances of a process belong in one thread, where they leave each other alone: they share a parser, which two
-    threads corrupt for each other. Each discarded one leaves 4 MB behind.
+    Use all instances of a process in one thread: they share a parser that is not thread-safe. Each instance that is
+    dropped leaks 4 MB.
     """
 
     def __init__(self) -> None:
         self._env: Any = AlfredDemangler(PddlEnv(EnvInfos(won=True, admissible_commands=True)))
 
-    def reset(self, record: Mapping[str, Any]) -> Seen:
+    def reset(self, record: Mapping[str, Any]) -> Reply:
         """Start a game, given the contents of its file. Raises EnvError for whatever goes wrong in the original."""
         with _named("this game"):
             self._env.load(record)
-            return _seen(self._env.reset())
+            return _reply(self._env.reset())
 
-    def step(self, line: str) -> Seen:
+    def step(self, line: str) -> Reply:
         """Carry out a command. Raises EnvError for whatever goes wrong in the original."""
         with _named(repr(line)):
-            return _seen(self._env.step(line)[0])
+            return _reply(self._env.step(line)[0])
 
 
-def _seen(state: Any) -> Seen:
-    return Seen(observation=state.feedback, commands=tuple(state.admissible_commands), won=bool(state.won))
+def _reply(state: Any) -> Reply:
+    return Reply(observation=state.feedback, commands=tuple(state.admissible_commands), won=bool(state.won))
 
 
 @contextmanager
 def _named(what: str) -> Generator[None]:
     try:
         yield
-    except Exception as error:  # somebody else's program: it raises what it likes, and one episode is lost, not the run
+    except Exception as error:  # foreign code may raise anything; only this episode fails, not the run
         raise EnvError(f"the original engine failed on {what} ({error!r}); play with engine='native'") from error

@@ -1,8 +1,8 @@
-"""How ALFWorld is spoken to."""
+"""How the prompts speak to ALFWorld."""
 
 import re
 
-from envs.dialect import Dialect
+from envs.prompts import Dialect
 
 _NAME = r"[a-z]+ \d+"
 _COMMAND = re.compile(
@@ -17,7 +17,8 @@ def is_command(line: str) -> bool:
     return _COMMAND.fullmatch(line) is not None
 
 
-# The papers' public code hides `help`, lower-cases actions and lists what is admissible (GiGPO 2505.10978, appendix).
+# The papers' public code lists the admissible actions without `help`, and lower-cases the answer (GiGPO 2505.10978,
+# appendix).
 DIALECT = Dialect(
     introduction=(
         "You do a task in a household, in text. Places and things are named by a word and a number. The commands are:\n"

@@ -1,4 +1,4 @@
-"""What generated rooms are made of: kinds of receptacles and things, and which go together. Names are ALFWorld's."""
+"""The kinds of receptacles and objects in generated rooms, and which go together. Names are ALFWorld's."""
 
 import random
 from collections.abc import Mapping
@@ -9,40 +9,56 @@ ABLE = {"c": "cleanable", "h": "heatable", "k": "coolable", "s": "sliceable", "v
 OPENABLE = frozenset({"Cabinet", "Drawer", "Fridge", "Microwave", "Safe"})
 LAMP = "DeskLamp"
 LAMP_PLACES = frozenset({"Desk", "SideTable", "Dresser", "Shelf"})
-SEEN_SCENES, UNSEEN_SCENES = range(1, 21), range(21, 31)  # of each room, as in the official splits
-_NEIGHBOURS = 0.2  # how often a receptacle stands at the same spot as the one before
+SEEN_SCENES, UNSEEN_SCENES = range(1, 21), range(21, 31)  # scene numbers of each room, as in the official splits
+_NEIGHBOURS = 0.2  # probability that a receptacle shares the spot of the previous one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Things of one sort: where they may lie, and which of ABLE each can be."""
+    """Kinds of objects that may lie in the same receptacles."""
 
     places: frozenset[str]
+    """The kinds of receptacles."""
+
     things: Mapping[str, str]
+    """Kind of object -> the letters of ABLE that apply to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """base: of its scene numbers. core: receptacles it always has; once: others, at most one of each; many: the rest.
-
-    things: kinds found in it. lamp: whether it may have a desk lamp.
-    """
+    """One kind of room."""
 
     base: int
+    """Added to a scene number of the room."""
+
     core: tuple[str, ...]
+    """The receptacles that it always has."""
+
     once: tuple[str, ...]
+    """Receptacles that it may have, one of each at most."""
+
     many: tuple[str, ...]
+    """Receptacles that it may have, any number of each; a repeated entry is more frequent."""
+
     things: tuple[str, ...]
+    """The kinds of objects in it."""
+
     lamp: bool
+    """Whether it may have a desk lamp."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A receptacle of a scene: its kind, where it is (metres), and the number of the location it is reached from."""
+    """A receptacle of a scene."""
 
     kind: str
+    """Its kind, such as "Cabinet"."""
+
     position: tuple[float, float, float]
+    """x, y, z in metres."""
+
     location: int
+    """The number of the location from which the agent reaches it."""
 
 
 def _family(places: str, **things: str) -> Family:
@@ -147,10 +163,7 @@ ABILITIES: Mapping[str, str] = {name: able for family in FAMILIES for name, able
 
 @lru_cache(maxsize=1024)
 def layout(room: str, scene: int, receptacles: int, seed: int) -> tuple[Spot, ...]:
-    """The receptacles of a scene; the same in every game that is set there.
-
-    A scene with more receptacles has those of the smaller one and further ones.
-    """
+    """The receptacles of a scene, the same in every game there. A larger `receptacles` only adds some."""
     rng = random.Random(f"alfworld scene {seed} {room} {scene}")
     once = list(ROOMS[room].once)
     kinds = list(ROOMS[room].core)

@@ -1,6 +1,6 @@
-"""What a game says: command lines and answers, read from the grammar that every game file carries.
+"""The texts of a game: command lines and observations, read from the grammar in every game file.
 
-Releases differ in their words ("move x to y", "put x in/on y"), not in what the words stand for.
+Releases differ in their words ("move x to y", "put x in/on y"), not in their meaning.
 """
 
 import json
@@ -37,39 +37,56 @@ _Rules = Mapping[str, Sequence[Mapping[str, str]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """All texts of a game as format strings; slots o, r, co, ko and lend are names, `things` is a list of names.
-
-    commands, answers: by action of the domain; "help" and "look" among the commands, "help" where the game has it.
-    surface, opened, closed: what a receptacle shows; `seen` in an answer is one of them.
-    condition: (flags that must hold, text) of an examined object, the first that fits counts; vessel: of one that
-    holds others. around: `look` in the open; facing: at receptacles.
-    """
+    """All texts of a game, as format strings. Slots o, r, co, ko, lend: names; slot `things`: a list of names."""
 
     commands: Mapping[str, str]
+    """Action of the domain -> its command line; also look, inventory and, if the game has it, help."""
+
     answers: Mapping[str, str]
+    """Action of the domain -> its observation. The slot `seen` is what the receptacle shows."""
+
     surface: str
+    """What a receptacle without a door shows."""
+
     opened: str
+    """What an open receptacle shows."""
+
     closed: str
+    """What a closed receptacle shows."""
+
     vessel: str
+    """What an examined object shows if it can hold others."""
+
     condition: tuple[tuple[frozenset[str], str], ...]
+    """(flags, text) for other examined objects. The first entry whose flags all hold is used."""
+
     around: str
+    """`look` away from receptacles."""
+
     facing: str
+    """`look` at receptacles."""
+
     carrying: str
+    """`inventory` with an object in hand."""
+
     empty_handed: str
+    """`inventory` with empty hands."""
+
     intro: str
+    """The first observation, with symbols for the room and the task."""
 
 
 def split_task(grammar: str) -> tuple[str, str]:
-    """The task sentence and the grammar without it, which thousands of games share. Raises ValueError without one."""
-    found = _TASK.search(grammar)
-    if found is None:
+    """The task sentence, and the grammar without it, which thousands of games share. Raises ValueError without one."""
+    task = _TASK.search(grammar)
+    if task is None:
         raise ValueError("the grammar has no task sentence")
-    return str(json.loads(found[1])), _TASK.sub('"task": [{"rhs": ""', grammar, count=1)
+    return str(json.loads(task[1])), _TASK.sub('"task": [{"rhs": ""', grammar, count=1)
 
 
 @lru_cache(maxsize=8)
 def read_wording(grammar: str) -> Wording:
-    """The texts of a grammar. Raises ValueError for one of another build."""
+    """The texts of a grammar. Raises ValueError for a grammar of another structure."""
     try:
         rules: dict[str, Any] = {}
         for block in _RULES.findall(grammar):
@@ -84,12 +101,12 @@ def _wording(rules: _Rules, actions: Mapping[str, tuple[str, str]]) -> Wording:
     vessel, *conditions = rules["examineObject.feedback"]
     facing, around = rules["look.feedback"]
     carrying, empty_handed = rules["inventory.feedback"]
-    wanted = {"look", "inventory", "examineReceptacle", "examineObject", *VERBS}
-    spoken = {name: _text(_ONE_NAME.sub(r"{\1}", actions[name][0])) for name in sorted(wanted)}
+    actions_needed = {"look", "inventory", "examineReceptacle", "examineObject", *VERBS}
+    spoken = {name: _text(_ONE_NAME.sub(r"{\1}", actions[name][0])) for name in sorted(actions_needed)}
     answers = {name: _text(rules[actions[name][1].strip("#")][0]["rhs"]) for name in VERBS}
     if "help" in actions:
         spoken["help"], answer = _text(actions["help"][0]), actions["help"][1]
-        # A symbol, or the text itself; the original loses a leading line break.
+        # A symbol, or the text itself. The original drops a leading line break.
         answers["help"] = rules[answer.strip("#")][0]["rhs"] if answer.startswith("#") else answer
         answers["help"] = answers["help"].replace("\\n", "\n").lstrip()
     sides = _text(rules["look-variations"][0]["rhs"]).replace("{things}", "{facing}")
@@ -110,7 +127,7 @@ def _wording(rules: _Rules, actions: Mapping[str, tuple[str, str]]) -> Wording:
 
 
 def _text(rhs: str) -> str:
-    """A right-hand side as a format string. Raises ValueError for a symbol or a slot that is not known."""
+    """A right-hand side as a format string. Raises ValueError for an unknown symbol or slot."""
     text = _NAME.sub(r"{\1}", _LIST.sub("{things}", rhs)).replace("#examineReceptacle.feedback#", "{seen}")
     for symbol in ("#list_objects_on_the_floor#", "#list_appliances#"):
         text = text.replace(symbol, "{things}")
@@ -121,7 +138,7 @@ def _text(rhs: str) -> str:
 
 
 def _flags(rule: Mapping[str, str]) -> frozenset[str]:
-    """The flags a condition asks for, in lower case; none for a rule without condition."""
+    """The flags that a condition needs, lower case; empty for a rule without condition."""
     condition = rule.get("condition", "")
     flags = _FLAG.findall(condition)
     if " & ".join(f"{flag}(o:object)" for flag in flags) != condition:

@@ -1,4 +1,4 @@
-"""ALFWorld: household tasks in text (2010.03768), by rules that agree with the original's to the letter."""
+"""ALFWorld: household tasks in text (2010.03768). Our own rules, whose texts equal the original's exactly."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,26 +20,33 @@ Guide = Literal["search", "plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A whole episode at one point: all that `restore` needs, in any process with the same games.
-
-    turns: actions taken. seen: receptacles whose contents were shown. last: what the last action led to.
-    """
+    """A whole episode at one point. Any process with the same games can restore it."""
 
     task_id: str
+    """The game's id."""
+
     state: State
+    """Where everything is."""
+
     turns: int
+    """Actions taken so far."""
+
     seen: Numbers
+    """The receptacles whose contents were shown."""
+
     last: EnvStep
+    """What the last `reset` or `step` returned."""
 
 
 class ALFWorld:
-    """One episode at a time of ALFWorld. Games are fixed, so `seed` changes nothing.
+    """ALFWorld, one episode at a time. Games are fixed, so `seed` has no effect.
 
-    data: a folder that holds games in the official layout, json_2.1.1. households: without data, the fields of
-    `Households`, by which games are generated; None for its defaults.
-    engine: "native", or "textworld" for the original (all in one thread; no snapshots). max_steps: actions until
-    Ending.LIMIT (the papers: 50). expert: "search" looks for things as an agent must; "plan" knows where all is.
-    Raises EnvError for a folder without games, broken games and options out of range.
+    data: a folder of games in the official layout, json_2.1.1. None generates games.
+    households: without data, the fields of `Households`; None for their defaults.
+    engine: "native", or "textworld" for the original (all instances in one thread; no snapshots).
+    max_steps: actions until Ending.LIMIT (the papers: 50).
+    expert: "search" looks for objects as an agent must; "plan" knows where everything is.
+    Raises EnvError for a folder without games, for broken games, and for options out of range.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class ALFWorld:
         self._library = _library(data, households)
         self._max_steps = max_steps
         self._game: Game | None = None
-        self._open: Mapping[str, Act] = {}
+        self._admissible: Mapping[str, Act] = {}
         self._now: Snapshot | None = None
 
     def tasks(self, split: str) -> Sequence[str]:
@@ -72,29 +79,29 @@ class ALFWorld:
         return self._library.task_type(task_id)
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
-        """Start a game; every seed gives the same. Raises EnvError for an unknown task id and a broken game."""
+        """Start a game; every seed gives the same one. Raises EnvError for an unknown task id and for a broken game."""
         self.close()
         record = self._library.record(task_id)
         game = read_game(record, source=self._library.source(task_id))
-        known = commands(game, game.start)
-        text, admissible = opening(game), tuple(known)
+        acts = commands(game, game.start)
+        text, admissible = opening(game), tuple(acts)
         if self._original is not None:
             answer = self._original.reset(record)
             text, admissible = answer.observation, answer.commands
         first = EnvStep(observation=text, state_key=text, admissible=admissible)
-        self._game, self._open = game, known
+        self._game, self._admissible = game, acts
         self._now = Snapshot(task_id=task_id, state=game.start, turns=0, seen=frozenset(), last=first)
         return first
 
     def step(self, action: str) -> EnvStep:
-        """Carry out one command. Raises EnvError before `reset` and after the end."""
+        """Execute one command. Raises EnvError before `reset` and after the end."""
         game, now = self._playing()
         if now.last.ending is not None:
             raise EnvError(f"the episode of {now.task_id} ended ({now.last.ending}); reset before the next step")
-        act = self._open.get(action.strip())
+        act = self._admissible.get(action.strip())
         state, text = (now.state, NOTHING_HAPPENS) if act is None else perform(game, now.state, act)
-        self._open = commands(game, state)
-        won, admissible = is_won(game, state), tuple(self._open)
+        self._admissible = commands(game, state)
+        won, admissible = is_won(game, state), tuple(self._admissible)
         if self._original is not None:
             answer = self._original.step(action)
             text, won, admissible = answer.observation, answer.won, answer.commands
@@ -113,7 +120,7 @@ class ALFWorld:
         return last
 
     def expert(self) -> Iterator[str]:
-        """Actions that solve the game from where it stands, thought over anew each time one is asked for."""
+        """Actions that solve the game from here; the plan is made anew for each action."""
         while (playing := self._playing())[1].last.ending is None:
             game, now = playing
             if self._guide == "search":
@@ -122,26 +129,26 @@ class ALFWorld:
                 yield line(game, _first(Planner(game, now.state).best(), now.task_id))
 
     def snapshot(self) -> Snapshot:
-        """The episode as it stands. Raises EnvError before `reset` and with the original engine."""
+        """The whole episode at this point. Raises EnvError before `reset` and with the original engine."""
         if self._original is not None:
             raise EnvError("the original engine cannot be rewound; take snapshots with engine='native'")
         return self._playing()[1]
 
     def restore(self, snapshot: Snapshot) -> EnvStep:
-        """Go on from a snapshot; gives the step it was taken after."""
+        """Continue from a snapshot, and return its `last`. Raises EnvError with the original engine."""
         if self._original is not None:
             raise EnvError("the original engine cannot be rewound; restore snapshots with engine='native'")
         game = self._game
         if game is None or self._now is None or self._now.task_id != snapshot.task_id:
             record, source = self._library.record(snapshot.task_id), self._library.source(snapshot.task_id)
             game = self._game = read_game(record, source=source)
-        self._now, self._open = snapshot, commands(game, snapshot.state)
+        self._now, self._admissible = snapshot, commands(game, snapshot.state)
         return snapshot.last
 
     def close(self) -> None:
         """Forget the episode."""
         self._game = self._now = None
-        self._open = {}
+        self._admissible = {}
 
     def _playing(self) -> tuple[Game, Snapshot]:
         if self._game is None or self._now is None:
@@ -150,27 +157,27 @@ class ALFWorld:
 
 
 def _library(data: str | Path | None, households: Mapping[str, Any] | None) -> Library:
-    """Raises EnvError for both at once and for a field that households do not have."""
+    """The games to play. Raises EnvError for data and households at once, and for an unknown field of households."""
     if data is not None:
         if households is not None:
             raise EnvError("alfworld plays either data or generated households; leave one of the two options out")
         return open_folder(Path(data).resolve())
-    given = dict(households or {})
-    known = [field.name for field in fields(Households)]
-    for name in given:
-        if name not in known:
-            raise EnvError(f"alfworld's households have no {name!r}; {hint(name, known)}")
-    if "task_types" in given:
-        given["task_types"] = tuple(given["task_types"])
-    return Generated(spec=Households(**given))
+    values = dict(households or {})
+    names = [field.name for field in fields(Households)]
+    for name in values:
+        if name not in names:
+            raise EnvError(f"alfworld's households have no {name!r}; {hint(name, names)}")
+    if "task_types" in values:
+        values["task_types"] = tuple(values["task_types"])
+    return Generated(spec=Households(**values))
 
 
 def _original(engine: str) -> Any:
-    """The original engine where it is asked for. Raises EnvError where it is not installed."""
+    """The original engine, or None for the native one. Raises EnvError if it is not installed."""
     match engine:
         case "native":
             return None
-        case "textworld":  # loaded by name: nobody else pays for its import
+        case "textworld":  # imported by name: only this option needs it
             return import_module("envs.alfworld.oracle").TextWorldEngine()
         case _:
             raise EnvError(f"alfworld has no engine={engine!r}; choose 'native' or 'textworld'")

@@ -1,4 +1,4 @@
-"""This process's judge: the child that compares answers by math-verify, one for all episodes and threads."""
+"""Compares answers by math-verify in a child process, one for all episodes and threads of this process."""
 
 import json
 import os
@@ -16,9 +16,10 @@ _HELP = "math-verify could not be started (see its error above); install it with
 
 
 class Judge:
-    """Starts its child at the first comparison, which takes a second or two, and again after the child has died.
+    """Owns the child process.
 
-    The child ends with this process, whose end closes the pipe that it reads. cpu_seconds: for one comparison.
+    The child starts at the first comparison, which takes a second or two, and again after it has died. It ends with
+    this process, because that closes the pipe it reads. cpu_seconds: processor time for one comparison.
     """
 
     def __init__(self, *, cpu_seconds: float = 5.0) -> None:
@@ -27,25 +28,25 @@ class Judge:
         self._child: subprocess.Popen[str] | None = None
 
     def equal(self, gold: str, answer: str) -> bool | None:
-        """Whether an answer equals the right one; None where math-verify reads nothing in it.
+        """Whether an answer equals the right one; None if math-verify finds no expression in it.
 
-        An answer that keeps it busy for longer than allowed is wrong. Raises EnvError where the child cannot be
-        started and where it was killed by somebody else.
+        An answer that needs more processor time than allowed is wrong. Raises EnvError if the child cannot be started,
+        and if something else killed it.
         """
         with self._lock:
             self._child = self._child or _start(self._cpu_seconds)
-            told = _asked(self._child, json.dumps([gold, answer]))
-            if told:
-                return json.loads(told)
-            ended, self._child = self._child, None
-            ended.communicate()
-            if ended.returncode == -signal.SIGPROF:
+            reply = _ask(self._child, json.dumps([gold, answer]))
+            if reply:
+                return json.loads(reply)
+            dead, self._child = self._child, None
+            dead.communicate()
+            if dead.returncode == -signal.SIGPROF:
                 return False
-            raise EnvError(f"math-verify's process ended with status {ended.returncode} before it read {answer!r}")
+            raise EnvError(f"math-verify's process ended with status {dead.returncode} before it read {answer!r}")
 
 
 def judge() -> Judge:
-    """The one of this process; a forked one gets its own."""
+    """The judge of this process. A forked process gets its own."""
     return _judge(os.getpid())
 
 
@@ -55,7 +56,7 @@ def _judge(process: int) -> Judge:
 
 
 def _start(cpu_seconds: float) -> subprocess.Popen[str]:
-    # -P: the modules of its folder hide none of the libraries'.
+    # -P: the modules beside judge.py must not shadow the libraries'.
     command = [sys.executable, "-P", str(_JUDGE), str(cpu_seconds)]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", start_new_session=True)
@@ -67,8 +68,8 @@ def _start(cpu_seconds: float) -> subprocess.Popen[str]:
     return child
 
 
-def _asked(child: subprocess.Popen[str], line: str) -> str:
-    """The child's line; nothing where it is gone."""
+def _ask(child: subprocess.Popen[str], line: str) -> str:
+    """The child's reply to a line; an empty text if the child is dead."""
     assert child.stdin is not None
     assert child.stdout is not None
     try:

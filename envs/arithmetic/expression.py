@@ -1,4 +1,4 @@
-"""Integer expressions: trees of the four operations, their values, how they are written and how they are drawn."""
+"""Integer expressions: trees of the four operations, with their values, their notation and a random generator."""
 
 import random
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`left sign right`, sign one of + - * /. Made by `operation`, so a division comes out even."""
+    """`left sign right`, where sign is one of + - * /. Only `operation` makes one, so every division is exact."""
 
     sign: str
     left: Expression
@@ -20,12 +20,12 @@ class Operation:
 
 
 def value(expression: Expression) -> int:
-    """What it comes to."""
+    """The value of an expression."""
     return expression if isinstance(expression, int) else expression.value
 
 
 def operation(sign: str, left: Expression, right: Expression) -> Operation:
-    """Raises ValueError for a division that does not come out even."""
+    """The operation with its value. Raises ValueError for a division with a remainder or by 0."""
     a, b = value(left), value(right)
     match sign:
         case "+":
@@ -41,7 +41,7 @@ def operation(sign: str, left: Expression, right: Expression) -> Operation:
 
 
 def written(expression: Expression) -> str:
-    """In the usual notation, with no more brackets than the usual order of operations needs.
+    """The usual notation, with only the brackets that the order of operations needs.
 
     >>> written(operation("*", operation("-", 9, 4), operation("/", 6, 3)))
     '(9 - 4) * (6 / 3)'
@@ -54,12 +54,12 @@ def written(expression: Expression) -> str:
 
 
 def draw(rng: random.Random, depth: int, largest: int) -> Operation:
-    """A random expression of `depth` >= 1 operations on numbers of 1 to `largest`; no value in it is over largest²."""
+    """A random expression: `depth` >= 1 operations on numbers from 1 to `largest`, every value within ±largest²."""
     before = rng.randrange(depth)
     left, right = (draw(rng, n, largest) if n else rng.randint(1, largest) for n in (before, depth - 1 - before))
     divisors = [n for n in range(2, largest + 1) if value(left) and value(left) % n == 0]
     for sign in rng.sample("+-*/", 4):
-        if sign == "/" and isinstance(right, int) and divisors:  # two numbers drawn apart seldom divide
+        if sign == "/" and isinstance(right, int) and divisors:  # two independent numbers seldom divide
             return operation(sign, left, rng.choice(divisors))
         if _fits(sign, value(left), value(right), largest**2):
             return operation(sign, left, right)

@@ -1,11 +1,11 @@
-"""A process of its own that compares answers by math-verify: a JSON line [gold, answer] in, a JSON line out.
+"""The child process that compares answers by math-verify: it reads a JSON line [gold, answer] and writes a JSON line.
 
-true: equal; false: not; null: math-verify reads no expression in one of them. `envs.arithmetic.compare` starts it and
-gives it the seconds of processor time that a comparison may take.
+The reply is true if they are equal, false if not, and null if math-verify finds no expression in one of them.
+`envs.arithmetic.compare` starts the process and passes the processor time that a comparison may take, in seconds.
 
-An answer such as 99999999! keeps sympy busy for hours or fills any memory, and neither a thread nor math-verify's own
-signals can stop it in the middle of a product. So the kernel ends the process when a comparison takes longer, and there
-is a limit of memory.
+An answer such as 99999999! keeps sympy busy for hours or fills any memory. Neither a thread nor math-verify's own
+signals can interrupt a product. So the kernel kills the process when a comparison takes too long, and its memory is
+limited.
 """
 
 # math-verify and sympy are untyped.
@@ -24,7 +24,7 @@ MEMORY_BYTES = 4 * 2**30
 
 
 def main(cpu_seconds: float) -> None:
-    """Answer until standard input ends."""
+    """Reply to each line until standard input ends."""
     logging.disable()  # math-verify warns that it was given no time limit
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES if most == resource.RLIM_INFINITY else most, most))
@@ -32,19 +32,19 @@ def main(cpu_seconds: float) -> None:
     for line in sys.stdin:
         gold, answer = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        told = compare(gold, answer)
+        equal = compare(gold, answer)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        print(json.dumps(told), flush=True)  # noqa: T201
+        print(json.dumps(equal), flush=True)  # noqa: T201
 
 
 def compare(gold: str, answer: str) -> bool | None:
-    """Whether an answer equals the right one; None where one of them is no expression."""
-    right, given = _expression(gold), _expression(answer)
-    return verify(right, given, timeout_seconds=0) if right and given else None
+    """Whether an answer equals the right one; None if one of them is no expression."""
+    right, other = _expression(gold), _expression(answer)
+    return verify(right, other, timeout_seconds=0) if right and other else None
 
 
 def _expression(text: str) -> list[Any]:
-    """The whole text as one expression; without dollars math-verify would look for the last number in it."""
+    """The whole text as one expression. Without the dollars math-verify would take the last number in it."""
     return parse(f"${text.strip().strip('$')}$", fallback_mode="no_fallback", parsing_timeout=0)
 
 

@@ -1,4 +1,4 @@
-"""Questions with their answers, by task id, immutable and shared by the episodes of a process."""
+"""Questions and their answers by task id; immutable, and shared by the episodes of a process."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,16 +7,21 @@ from envs.base import EnvError
 
 SPLITS = ("train", "validation")
 
-Grade = Callable[[str, str], bool | None]  # (right answer, given answer) -> equal or not; None where it reads nothing
+Grade = Callable[[str, str], bool | None]  # (right answer, answer) -> equal?; None: unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A question and its right answer. depth: how many operations it takes, or None where nobody said."""
+    """A question and its right answer."""
 
     question: str
+    """The text the agent reads."""
+
     answer: str
+    """The right answer."""
+
     depth: int | None
+    """The number of operations; None if the file does not give it."""
 
     @property
     def kind(self) -> str:
@@ -26,25 +31,32 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # one object a source: compared and hashed as such
 class Library:
-    """problems: by task id. splits: task ids of train, validation, train_depthN, validation_depthN."""
+    """All problems of one source."""
 
     source: str
+    """The file, or "arithmetic" for generated problems; for error messages."""
+
     problems: Mapping[str, Problem]
+    """Problems by task id."""
+
     splits: Mapping[str, tuple[str, ...]]
+    """Task ids of train, validation, train_depthN and validation_depthN."""
+
     grade: Grade
+    """Compares an answer with the right one."""
 
     def problem(self, task_id: str) -> Problem:
-        """Raises EnvError for an unknown task id."""
+        """The problem of a task. Raises EnvError for an unknown task id."""
         if task_id not in self.problems:
             raise EnvError(f"{self.source} has no question {task_id!r}; take a task id from tasks(split)")
         return self.problems[task_id]
 
 
 def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, Problem], grade: Grade) -> Library:
-    """A library of two sets of problems, which must share neither id nor question."""
-    asked = [{problem.question for problem in problems.values()} for problems in (train, validation)]
+    """A library of two sets of problems, which must share neither ids nor questions."""
+    questions = [{problem.question for problem in problems.values()} for problems in (train, validation)]
     assert not train.keys() & validation.keys()
-    assert not asked[0] & asked[1]
+    assert not questions[0] & questions[1]
     splits = {name: tuple(problems) for name, problems in zip(SPLITS, (train, validation), strict=True)}
     problems = {**train, **validation}
     for depth in sorted({problem.depth for problem in problems.values() if problem.depth is not None}):

@@ -1,4 +1,4 @@
-"""A JSONL file of questions with answers, such as GSM8K's: one object {"question": ..., "answer": ...} a line."""
+"""Reads a JSONL file of questions such as GSM8K's: each line is an object {"question": ..., "answer": ...}."""
 
 import hashlib
 import json
@@ -11,24 +11,24 @@ from envs.arithmetic.compare import judge
 from envs.arithmetic.library import Library, Problem, library
 from envs.base import EnvError
 
-_HELD_OUT = 10  # one in so many
-_FINAL = "####"  # GSM8K (2110.14168): what follows is the answer, what precedes the working
-_STEP = "<<"  # there, each operation of the working stands between << and >>
+_HELD_OUT = 10  # one question in ten validates
+_FINAL = "####"  # GSM8K (2110.14168): the working stands before it, the answer after it
+_STEP = "<<"  # GSM8K writes each operation of the working between << and >>
 
 
 @cache
 def read_library(questions: Path, held_out: Path | None) -> Library:
-    """The questions of a file as `train`; `validation` is the file `held_out`, or without one every tenth question.
+    """The questions of a file. `validation` is the file `held_out`, or a tenth of `questions` if that is None.
 
-    A task id is the digest of its question, and the tenth are those with the smallest digests: so neither depends on
-    the order of the lines. Raises EnvError, one line with path and line number, for a broken file and for a question
+    A task id is the digest of its question, and the tenth are the questions with the smallest digests. So neither
+    depends on the order of the lines. Raises EnvError, with path and line number, for a broken file and for a question
     that is in both files.
     """
     train = _read(questions)
     if held_out is None:
         chosen = set(sorted(train)[: -(-len(train) // _HELD_OUT)])
-        validation = {task_id: found for task_id, found in train.items() if task_id in chosen}
-        train = {task_id: found for task_id, found in train.items() if task_id not in chosen}
+        validation = {task_id: entry for task_id, entry in train.items() if task_id in chosen}
+        train = {task_id: entry for task_id, entry in train.items() if task_id not in chosen}
     else:
         validation = _read(held_out)
         for task_id, (line, _) in validation.items():
@@ -36,31 +36,31 @@ def read_library(questions: Path, held_out: Path | None) -> Library:
                 raise EnvError(
                     f"{held_out} line {line}: {questions} line {train[task_id][0]} asks the same; take one of them out"
                 )
-    problems = ({task_id: problem for task_id, (_, problem) in found.items()} for found in (train, validation))
-    return library(str(questions), *problems, grade=lambda right, given: judge().equal(right, given))
+    problems = ({task_id: problem for task_id, (_, problem) in entries.items()} for entries in (train, validation))
+    return library(str(questions), *problems, grade=lambda right, answer: judge().equal(right, answer))
 
 
 def _read(path: Path) -> dict[str, tuple[int, Problem]]:
     """The questions of a file with their line numbers, by task id, in the order of the file."""
     if not path.is_file():
         raise EnvError(f"{path}: there is no such file; give arithmetic a JSONL file of questions and answers")
-    found: dict[str, tuple[int, Problem]] = {}
+    entries: dict[str, tuple[int, Problem]] = {}
     for line, text in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             problem = _problem(json.loads(text))
             task_id = f"question-{hashlib.blake2b(problem.question.encode(), digest_size=8).hexdigest()}"
         except (ValueError, RecursionError) as error:
             raise EnvError(f"{path} line {line}: {error}; mend the line or take it out") from error
-        first, same = found.setdefault(task_id, (line, problem))
+        first, same = entries.setdefault(task_id, (line, problem))
         if same != problem:
             raise EnvError(f"{path} line {line}: line {first} has another answer to the same question; take one out")
-    if not found:
+    if not entries:
         raise EnvError(f"{path}: holds no question; give arithmetic a JSONL file of questions and answers")
-    return found
+    return entries
 
 
 def _problem(record: Any) -> Problem:
-    """Raises ValueError for anything but a question with an answer that can be compared."""
+    """The problem of one line. Raises ValueError if it is not a question with an answer that can be compared."""
     if not isinstance(record, dict):
         raise ValueError('is no object {"question": ..., "answer": ...}')
     question, answer = (_text(cast(dict[str, Any], record), name) for name in ("question", "answer"))
@@ -73,10 +73,10 @@ def _problem(record: Any) -> Problem:
 
 
 def _text(record: dict[str, Any], name: str) -> str:
-    """Raises ValueError for what is neither a text nor a number."""
-    found = record.get(name)
-    if isinstance(found, int | float) and not isinstance(found, bool):
-        return json.dumps(found)
-    if not isinstance(found, str) or not found.strip():
+    """A field as text. Raises ValueError if it is neither a text nor a number."""
+    value = record.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return json.dumps(value)
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"has no text as its {name!r}")
-    return found.strip()
+    return value.strip()

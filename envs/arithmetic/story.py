@@ -1,4 +1,4 @@
-"""Word problems: each is an expression told as a story, in which no count ever falls below one."""
+"""Word problems: each tells an expression as a story. No count in it falls below one."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -35,56 +35,59 @@ _STOPS = {"+": "{n} people get on", "-": "{n} people get off"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """A question in words and the expression that answers it."""
+    """A word problem."""
 
     text: str
+    """The question."""
+
     computation: Expression
+    """The expression whose value is the answer."""
 
 
 def tell(rng: random.Random, depth: int, largest: int) -> Story:
-    """A story of `depth` operations, 1 to LONGEST, on numbers of 2 to `largest` (10 or more)."""
+    """A story of `depth` operations (1 to LONGEST) on numbers from 2 to `largest` (10 or more)."""
     return rng.choice(_TEMPLATES)(rng, depth, largest)
 
 
 def _belongings(rng: random.Random, depth: int, largest: int) -> Story:
-    """One person's things, which grow and dwindle."""
+    """One person gains and loses things."""
     name, other = rng.sample(_NAMES, 2)
     things, count = rng.choice(_THINGS), rng.randint(2, largest)
-    told, now = [f"{name} has {count} {things}."], count
+    sentences, now = [f"{name} has {count} {things}."], count
     for _ in range(depth):
         sign, n, now = _change(rng, now, largest, "+-*/")
-        told.append(rng.choice(_HAPPENS[sign]).format(name=name, other=other, n=n))
-    return Story(text=f"{' '.join(told)} How many {things} does {name} have now?", computation=now)
+        sentences.append(rng.choice(_HAPPENS[sign]).format(name=name, other=other, n=n))
+    return Story(text=f"{' '.join(sentences)} How many {things} does {name} have now?", computation=now)
 
 
 def _comparison(rng: random.Random, depth: int, largest: int) -> Story:
-    """Several people, each compared with the one before."""
+    """Several people; each is compared with the previous one."""
     names = rng.sample(_NAMES, depth + 1)
     things, count = rng.choice(_THINGS), rng.randint(2, largest)
-    told, now = [f"{names[0]} has {count} {things}."], count
+    sentences, now = [f"{names[0]} has {count} {things}."], count
     for other, name in pairwise(names):
         sign, n, now = _change(rng, now, largest, "+-*/")
-        told.append(_COMPARED[sign].format(name=name, other=other, n=n, things=things))
-    return Story(text=f"{' '.join(told)} How many {things} does {names[-1]} have?", computation=now)
+        sentences.append(_COMPARED[sign].format(name=name, other=other, n=n, things=things))
+    return Story(text=f"{' '.join(sentences)} How many {things} does {names[-1]} have?", computation=now)
 
 
 def _bus(rng: random.Random, depth: int, largest: int) -> Story:
-    """People get on and off; in some stories each of those left carries something."""
+    """People get on and off a bus. In half of the stories everybody on it carries something at the end."""
     loaded = rng.random() < 0.5
     count = rng.randint(2, largest)
-    told, now = [f"A bus sets off with {count} people."], count
+    sentences, now = [f"A bus sets off with {count} people."], count
     for stop in range(depth - loaded):
         sign, n, now = _change(rng, now, largest, "+-")
-        told.append(f"At {'the next' if stop else 'the first'} stop {_STOPS[sign].format(n=n)}.")
+        sentences.append(f"At {'the next' if stop else 'the first'} stop {_STOPS[sign].format(n=n)}.")
     if not loaded:
-        return Story(text=f"{' '.join(told)} How many people are on the bus now?", computation=now)
+        return Story(text=f"{' '.join(sentences)} How many people are on the bus now?", computation=now)
     things, n = rng.choice(_LUGGAGE), rng.randint(2, _MOST_TIMES)
-    told.append(f"Everybody on the bus carries {n} {things}. How many {things} is that in all?")
-    return Story(text=" ".join(told), computation=operation("*", now, n))
+    sentences.append(f"Everybody on the bus carries {n} {things}. How many {things} is that in all?")
+    return Story(text=" ".join(sentences), computation=operation("*", now, n))
 
 
 def _shop(rng: random.Random, depth: int, largest: int) -> Story:
-    """Several goods, each a number of times; where the depth is even, what is left of the money."""
+    """A customer buys several goods, several of each. An even depth asks for the money that is left."""
     name, goods = rng.choice(_NAMES), rng.sample(_GOODS, (depth + 1) // 2)
     prices = [rng.randint(2, largest) for _ in goods]
     counts = [rng.randint(2, _MOST_BOUGHT) for _ in goods]
@@ -94,12 +97,12 @@ def _shop(rng: random.Random, depth: int, largest: int) -> Story:
         paid = operation("+", paid, part)
     offers = _listed([f"{things} for {price} coins each" for things, price in zip(goods, prices, strict=True)])
     bought = _listed([f"{n} {things}" for n, things in zip(counts, goods, strict=True)])
-    told = f"A shop sells {offers}. {name} buys {bought}"
+    text = f"A shop sells {offers}. {name} buys {bought}"
     if depth % 2:
-        return Story(text=f"{told}. How many coins does {name} pay?", computation=paid)
+        return Story(text=f"{text}. How many coins does {name} pay?", computation=paid)
     purse = value(paid) + rng.randint(2, largest)
     return Story(
-        text=f"{told}, and had {purse} coins before. How many coins does {name} have left?",
+        text=f"{text}, and had {purse} coins before. How many coins does {name} have left?",
         computation=operation("-", purse, paid),
     )
 
@@ -108,7 +111,7 @@ _TEMPLATES: tuple[Callable[[random.Random, int, int], Story], ...] = (_belonging
 
 
 def _change(rng: random.Random, now: Expression, largest: int, signs: str) -> tuple[str, int, Expression]:
-    """One operation that leaves at least one and at most largest²: its sign, its number and what has come of it."""
+    """One operation whose result is between 1 and largest²: its sign, its number and the new expression."""
     count, bound = value(now), largest**2
     numbers = {
         "+": range(2, min(largest, bound - count) + 1),

@@ -1,7 +1,7 @@
 """Arithmetic: one question a task, one turn to answer it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envs.arithmetic.answer import is_answer
@@ -9,27 +9,37 @@ from envs.arithmetic.generate import Spec, generated
 from envs.arithmetic.library import Library
 from envs.arithmetic.questions import read_library
 from envs.base import Ending, EnvError, EnvStep
+from envs.episode import Episode
 
-_TOLD = {True: "Right.", False: "Wrong.", None: "This is no answer."}
+_ANSWERS = {True: "Right.", False: "Wrong.", None: "This is no answer."}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A whole episode: the question asked, or what its answer led to."""
+    """A whole episode: the question, or the result of its answer."""
 
     task_id: str
+    """The question's id."""
+
     last: EnvStep
+    """What `reset` or `step` returned."""
 
 
-class Arithmetic:
-    """One question at a time. Every episode takes one turn; `seed` of `reset` changes nothing.
+class Arithmetic(Episode[Snapshot]):
+    """One question at a time. Every episode takes one turn; the `seed` of `reset` has no effect.
 
-    questions: a JSONL file of questions and answers, compared by math-verify; held_out: another one for `validation`,
-    by default a tenth of the first. Without questions, problems are generated and their answers compared as exact
-    numbers: `train` and `validation` of them for each of the forms ("expression", "story") and depths (operations, 1 to
-    8), with numbers up to `largest`, by `seed`.
-    Raises EnvError for files that are missing or broken, and for options out of range.
+    With a file of questions, math-verify compares the answers:
+    questions: a JSONL file of questions and answers. held_out: another file, for `validation`; None takes a tenth of
+    `questions`.
+
+    Without a file, problems are generated and their answers are compared as exact numbers:
+    seed: of the generator. forms: "expression", "story" or both. depths: numbers of operations, each 1 to 8.
+    largest: the largest number given. train, validation: problems for each form and depth.
+
+    Raises EnvError for a missing or broken file, and for options out of range.
     """
+
+    name = "arithmetic"
 
     def __init__(
         self,
@@ -55,7 +65,6 @@ class Arithmetic:
                 validation=validation,
             ),
         )
-        self._now: Snapshot | None = None
 
     def tasks(self, split: str) -> Sequence[str]:
         """Task ids of train, validation, train_depthN or validation_depthN, in a fixed order."""
@@ -65,7 +74,7 @@ class Arithmetic:
         return splits[split]
 
     def kind(self, task_id: str) -> str:
-        """ "depth 2" for a question that takes two operations; "question" where the file does not tell."""
+        """ "depth 2" for a question of two operations; "question" if the file gives no number of operations."""
         return self._library.problem(task_id).kind
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
@@ -75,16 +84,14 @@ class Arithmetic:
         return self.restore(Snapshot(task_id=task_id, last=EnvStep(observation=question, state_key=question)))
 
     def step(self, action: str) -> EnvStep:
-        """Take the answer, whatever it is; what is none (see `answer.is_answer`) is as wrong as a wrong one.
+        """Grade the answer. A text that is no answer (see `answer.is_answer`) is wrong too.
 
-        The right answer is not told. Raises EnvError before `reset` and after the end.
+        The observation does not reveal the right answer. Raises EnvError before `reset` and after the end.
         """
-        now = self.snapshot()
-        if now.last.ending is not None:
-            raise EnvError(f"the episode of {now.task_id} ended ({now.last.ending}); reset before the next step")
+        now = self.playing()
         right = self._library.problem(now.task_id).answer
         equal = self._library.grade(right, action) if is_answer(action) else None
-        text, won = _TOLD[equal], equal is True
+        text, won = _ANSWERS[equal], equal is True
         last = EnvStep(
             observation=text,
             state_key=text,
@@ -93,29 +100,17 @@ class Arithmetic:
             won=won,
             score=float(won),
         )
-        return self.restore(Snapshot(task_id=now.task_id, last=last))
+        return self.restore(replace(now, last=last))
 
     def expert(self) -> Iterator[str]:
-        """The right answer, while the question stands."""
-        now = self.snapshot()
-        if now.last.ending is None:
-            yield self._library.problem(now.task_id).answer
-
-    def snapshot(self) -> Snapshot:
-        """The episode as it stands. Raises EnvError before `reset`."""
-        if self._now is None:
-            raise EnvError("no episode is under way; reset arithmetic with a task id first")
-        return self._now
+        """The right answer; nothing once the question is answered."""
+        if not self.is_over():
+            yield self._library.problem(self.snapshot().task_id).answer
 
     def restore(self, snapshot: Snapshot) -> EnvStep:
-        """Go on from a snapshot; gives the step it was taken after."""
+        """Continue from a snapshot, and return its `last`. Raises EnvError if these questions lack its task."""
         self._library.problem(snapshot.task_id)
-        self._now = snapshot
-        return snapshot.last
-
-    def close(self) -> None:
-        """Forget the episode; the questions stay for the others of this process."""
-        self._now = None
+        return super().restore(snapshot)
 
 
 def _library(questions: str | Path | None, held_out: str | Path | None, spec: Spec) -> Library:

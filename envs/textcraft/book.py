@@ -1,4 +1,4 @@
-"""All recipes of one folder, loaded once per process and shared by every episode."""
+"""The recipes of one folder, loaded once per process and shared by every episode."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,26 +13,37 @@ OWN_RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # one object a folder: compared and hashed as such
 class RecipeBook:
-    """What can be crafted, from what, how deep (environments.md section 3; ADaPT 2311.05772).
-
-    recipes: item id -> the recipes that make it, items and recipes in the order of the files.
-    tag_recipes: tag -> the recipes whose output carries it.
-    tag_of: item id -> its tag. tags, items: every name that is only a tag, and every item.
-    depth: item id or tag -> min over recipes of max over ingredients of (their depth + 1);
-        what cannot be made has none.
-    uses: item id or tag -> the recipes that ask for it; twice those with a tag, as the original draws distractors.
-    members: tag -> the items that carry it.
-    """
+    """What can be crafted, from what, and in how many levels (ADaPT 2311.05772)."""
 
     source: Path
+    """The folder of the recipe files."""
+
     recipes: Mapping[str, Sequence[Recipe]]
+    """Item id -> the recipes that make it. Items and recipes are in the order of the files."""
+
     tag_recipes: Mapping[str, Sequence[Recipe]]
+    """Tag -> the recipes whose output has it."""
+
     tag_of: Mapping[str, str]
+    """Item id -> its tag."""
+
     tags: frozenset[str]
+    """Every name that is only a tag."""
+
     items: frozenset[str]
+    """Every item id."""
+
     depth: Mapping[str, int]
+    """Item id or tag -> crafting levels. What no recipe makes is not in here and counts as 0.
+
+    depth = min over recipes of max over ingredients of (depth of the ingredient + 1)
+    """
+
     uses: Mapping[str, Sequence[Recipe]]
+    """Item id or tag -> the recipes that need it. Recipes with a tag count twice, as in the original's distractors."""
+
     members: Mapping[str, Sequence[str]]
+    """Tag -> the items that have it."""
 
     @property
     def goals(self) -> tuple[str, ...]:
@@ -40,15 +51,15 @@ class RecipeBook:
         return tuple(self.recipes)
 
     def makers(self, name: str) -> Sequence[Recipe]:
-        """The recipes that make an item, or any item that carries a tag; none for what can only be fetched."""
+        """The recipes that make an item, or any item with this tag; empty for what can only be fetched."""
         return self.recipes.get(name) or self.tag_recipes.get(name) or ()
 
     def can_fetch(self, item: str) -> bool:
-        """Whether `get` finds the item: known, not craftable, not a tag."""
+        """Whether `get` finds the item: it exists, is no tag, and no recipe makes it."""
         return item in self.items and not self.makers(item) and item not in self.tags
 
     def tree(self, goal: str) -> tuple[Recipe, ...]:
-        """Every recipe that can matter for a goal: its own, those of their ingredients, and so on."""
+        """Every recipe that can help with a goal: its own recipes, those of their ingredients, and so on."""
         reached = {goal: None}
         queue = [goal]
         for name in queue:
@@ -87,7 +98,7 @@ def _book(source: Path, read: Sequence[Recipe]) -> RecipeBook:
     items = {part.name for recipe in read for part in recipe.ingredients if not part.is_tag}
     items |= {recipe.output for recipe in read}
     kept = [recipe for recipe in read if not recipe.is_unpacking]
-    # A group may be named like its item; it is no tag then, though the recipe still counts as making the name.
+    # A group may have the name of its item. It is no tag then, but the recipe still makes that name.
     tag_of = {recipe.output: recipe.tag for recipe in kept if recipe.tag is not None and recipe.tag != recipe.output}
     tags |= set(tag_of.values())
     kept = _without_cycles(kept)
@@ -113,7 +124,7 @@ def _book(source: Path, read: Sequence[Recipe]) -> RecipeBook:
 
 
 def _without_cycles(read: Iterable[Recipe]) -> list[Recipe]:
-    """Leave out each recipe whose output is already a transitive dependency of one of its ingredients."""
+    """Drop each recipe whose output an earlier recipe already needs, directly or not, for one of its ingredients."""
     needs: dict[str, set[str]] = {}
     kept: list[Recipe] = []
     for recipe in read:
@@ -127,7 +138,7 @@ def _without_cycles(read: Iterable[Recipe]) -> list[Recipe]:
 
 
 def _idle_tags(kept: Iterable[Recipe], live: set[str]) -> set[str]:
-    """Ingredient tags that no craftable item carries: the original turns them into plain items."""
+    """Ingredient tags that no craftable item has: the original turns them into plain items."""
     return {part.name for recipe in kept for part in recipe.ingredients if part.is_tag} - live
 
 
@@ -143,7 +154,7 @@ def _by(kept: Iterable[Recipe], names: Callable[[Recipe], Iterable[str]]) -> dic
     for recipe in kept:
         for name in dict.fromkeys(names(recipe)):
             index.setdefault(name, []).append(recipe)
-    return {name: tuple(found) for name, found in index.items()}
+    return {name: tuple(users) for name, users in index.items()}
 
 
 def _members(tag_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -153,15 +164,17 @@ def _members(tag_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 def _depths(
     source: Path, recipes: Mapping[str, Sequence[Recipe]], tag_recipes: Mapping[str, Sequence[Recipe]]
 ) -> dict[str, int]:
-    """The least solution of depth = min over recipes of max over ingredients of (depth + 1), by rounds.
+    """The least solution, found level by level, of
 
-    Raises EnvError when recipes can only be made from one another: the cycle rule does not look through tags.
+    depth = min over recipes of max over ingredients of (depth of the ingredient + 1)
+
+    Raises EnvError if items can only be made from one another: the cycle rule does not look through tags.
     """
     makers = {**tag_recipes, **recipes}
     waiting = set(makers)
     depth: dict[str, int] = {}
     for level in range(1, len(makers) + 1):
-        # What becomes possible in this round needs something of the round before: the round is its depth.
+        # What becomes possible at this level needs something of the level before, so the level is its depth.
         possible = {name for name in waiting if any(_is_ready(way, waiting) for way in makers[name])}
         depth |= dict.fromkeys(possible, level)
         waiting -= possible

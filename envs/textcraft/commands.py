@@ -1,6 +1,6 @@
-"""The command language: what a typed line means, and what it does to an inventory.
+"""The command language: what a line means, and what it does to an inventory.
 
-Texts and the order of the errors are the original's (AgentGym's textcraft, ADaPT 2311.05772), turn by turn.
+Texts and the order of the checks equal the original's (AgentGym's textcraft, ADaPT 2311.05772) at every turn.
 """
 
 import re
@@ -45,22 +45,28 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Misread:
-    """A line that is no command; `answer` is what the world says to it."""
+    """A line that is no command."""
 
     answer: str
+    """The world's reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a command did. `crafted` is the item made, if one was."""
+    """The result of a command."""
 
     observation: str
+    """The world's reply."""
+
     inventory: Inventory
+    """What the agent holds after the command."""
+
     crafted: str | None = None
+    """The id of the item made; None if none was."""
 
 
 def parse(action: str) -> Get | Craft | Look | Misread:
-    """Read a line as the original does. Never fails: what is no command comes back as `Misread`."""
+    """Parse a line as the original does. Never raises: a line that is no command becomes a `Misread`."""
     if _ENDLESS.search(action):
         return Misread(f"Could not execute {action}")
     if craft := _CRAFT.match(action):
@@ -73,24 +79,24 @@ def parse(action: str) -> Get | Craft | Look | Misread:
 
 
 def is_command(action: str) -> bool:
-    """Whether the world's grammar knows the line, whatever the world then says to it."""
+    """Whether a line has the form of a command, whatever the world replies."""
     return not isinstance(parse(action), Misread)
 
 
-def _parse_craft(made: str, used: str) -> Craft | Misread:
+def _parse_craft(output: str, used: str) -> Craft | Misread:
     inputs: list[tuple[int, str]] = []
     for entry in used.split(","):
         counted = _COUNTED.match(entry.strip())
         if counted is None:
             return Misread(f"Wrong item format: {entry.strip()}")
         inputs.append((int(counted[1]), counted[2]))
-    counted = _COUNTED.match(made)
-    count, words = (int(counted[1]), counted[2]) if counted else (1, made)
+    counted = _COUNTED.match(output)
+    count, words = (int(counted[1]), counted[2]) if counted else (1, output)
     return Craft(count, words, tuple(inputs))
 
 
 def execute(book: RecipeBook, inventory: Inventory, action: str) -> Outcome:
-    """Carry a line out. The inventory given is left as it is; a refused command returns it unchanged."""
+    """Execute a line. The argument `inventory` is not modified; a command that fails returns it unchanged."""
     match parse(action):
         case Get() as get:
             return _get(book, inventory, get)
@@ -103,9 +109,9 @@ def execute(book: RecipeBook, inventory: Inventory, action: str) -> Outcome:
 
 
 def state_text(inventory: Inventory) -> str:
-    """The inventory whatever its order, in the original's words: "[oak log] (1) [stick] (2)"; "nothing" when empty.
+    """The inventory in sorted order: "[oak log] (1) [stick] (2)", or "nothing" if it is empty.
 
-    Entries of amount 0 (left by `get 0 stick`) make no difference to what can be done and are left out.
+    Entries of amount 0, which `get 0 stick` leaves, are omitted: they do not change what can be done.
     """
     held = sorted((spoken(item), amount) for item, amount in inventory.items() if amount)
     return " ".join(f"[{name}] ({amount})" for name, amount in held) or "nothing"
@@ -133,8 +139,8 @@ def _craft(book: RecipeBook, inventory: Inventory, craft: Craft) -> Outcome:
         return scarce
     recipe = next((recipe for recipe in book.recipes.get(output or "", ()) if _fits(book, recipe, inputs)), None)
     if recipe is None:
-        wanted = f"ItemTagWithCount(item_tag=ItemTag(tag={tag!r}, item_id={output!r}), count={craft.count})"
-        return Outcome(observation=f"Could not find a valid recipe for {wanted}", inventory=inventory)
+        target = f"ItemTagWithCount(item_tag=ItemTag(tag={tag!r}, item_id={output!r}), count={craft.count})"
+        return Outcome(observation=f"Could not find a valid recipe for {target}", inventory=inventory)
     held = _spend(inventory, inputs)
     if held is None:
         return scarce
@@ -143,7 +149,7 @@ def _craft(book: RecipeBook, inventory: Inventory, craft: Craft) -> Outcome:
 
 
 def _fits(book: RecipeBook, recipe: Recipe, inputs: list[tuple[str, int]]) -> bool:
-    """Whether the inputs are the ingredients with their counts: each ingredient takes the first input that suits it."""
+    """Whether the inputs are exactly the ingredients; each ingredient takes the first input that suits it."""
     left = list(inputs)
     for part in recipe.ingredients:
         first = next((entry for entry in left if _suits(book, part, entry[0])), None)
@@ -158,9 +164,9 @@ def _suits(book: RecipeBook, part: Ingredient, item: str) -> bool:
 
 
 def _spend(inventory: Inventory, inputs: list[tuple[str, int]]) -> dict[str, int] | None:
-    """What is left, or None where one item was offered twice and does not suffice for both.
+    """What is left after the inputs are spent; None if an item is named twice and there is not enough for both.
 
-    The original looks at each input alone and crashes there, or goes on with a negative amount.
+    We differ: the original checks each input alone, so it crashes there or continues with a negative amount.
     """
     held = dict(inventory)
     for item, amount in inputs:

@@ -1,4 +1,4 @@
-"""The expert: a short plan that crafts a goal from whatever an inventory already holds."""
+"""The expert: a short plan that crafts a goal from what the inventory already holds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,20 @@ from envs.textcraft.recipe import Ingredient, Recipe, spoken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to fetch (item -> amount) and then which lines to craft, in order; `stock` is what is left unreserved."""
+    """First fetch, then craft."""
 
     fetch: Mapping[str, int]
+    """Item id -> amount to fetch."""
+
     crafts: tuple[str, ...]
+    """The crafting commands, in order."""
+
     stock: Inventory
+    """What is held and not yet reserved for one of the crafts."""
 
     @property
     def length(self) -> int:
-        """How many actions it takes: one `get` an item whatever the amount, one line a craft."""
+        """The number of actions: one `get` per item, whatever the amount, and one line per craft."""
         return len(self.fetch) + len(self.crafts)
 
     @property
@@ -28,20 +33,20 @@ class Plan:
 
 
 def plan(book: RecipeBook, goal: str, inventory: Inventory) -> Plan:
-    """A plan that ends with crafting `goal`.
+    """A plan whose last action crafts `goal`.
 
-    At each item the way (recipe, and item for each tag) that adds the fewest actions to the plan so far is taken, so
-    the plan is near the shortest, not proved to be it: an item needed in two places is decided at the first.
+    The planner is greedy: for each item it takes the recipe, and the item for each tag, that adds the fewest actions.
+    The plan is short but not always the shortest: an item needed in two places is decided at the first.
     """
     start = Plan(fetch={}, crafts=(), stock={item: n for item, n in inventory.items() if item != goal})
-    found = _obtain(book, start, goal, 1, frozenset())
-    if found is None:  # cannot be: the book has a depth for every goal, so there is a way down to what can be fetched
+    whole = _obtain(book, start, goal, 1, frozenset())
+    if whole is None:  # cannot be: every goal has a depth, so its recipes lead down to items that can be fetched
         raise AssertionError(f"no way to craft {goal}")
-    return found
+    return whole
 
 
 def _obtain(book: RecipeBook, so_far: Plan, item: str, amount: int, above: frozenset[str]) -> Plan | None:
-    """`so_far` and what it takes to set `amount` of an item aside; None if that leads back to an item `above`."""
+    """`so_far`, extended so that `amount` of an item is reserved; None if that needs an item of `above` again."""
     held = so_far.stock.get(item, 0)
     stock = {**so_far.stock, item: max(held - amount, 0)}
     reserved = Plan(fetch=so_far.fetch, crafts=so_far.crafts, stock=stock)
@@ -58,9 +63,9 @@ def _obtain(book: RecipeBook, so_far: Plan, item: str, amount: int, above: froze
 
 
 def _make(book: RecipeBook, so_far: Plan, recipe: Recipe, amount: int, above: frozenset[str]) -> Plan | None:
-    """`so_far` and the crafts of one recipe that give at least `amount`; what is over goes to the stock."""
+    """`so_far`, extended by the crafts of one recipe that make at least `amount`; the rest goes to the stock."""
     times = -(-amount // recipe.count)
-    # A tag may be met by another item each time; without tags all crafts ask for the same, and are planned as one.
+    # Each craft may use another item for a tag. Without tags all crafts need the same items and are planned as one.
     tagged = any(part.is_tag for part in recipe.ingredients)
     for batch in [1] * times if tagged else [times]:
         grown = _craft(book, so_far, recipe, batch, above)
@@ -91,5 +96,5 @@ def _suitable(book: RecipeBook, part: Ingredient) -> Iterable[str]:
 
 
 def _shortest(choices: Iterable[Plan | None]) -> Plan | None:
-    """The first of the shortest, or None where there is no way at all."""
+    """The first of the shortest plans; None if there is no plan."""
     return min((choice for choice in choices if choice is not None), key=lambda choice: choice.length, default=None)

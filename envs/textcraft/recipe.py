@@ -1,4 +1,4 @@
-"""One recipe: what it is, and how it is read from a file in the original's format."""
+"""One recipe, and how to read it from a file in the original's format."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any, cast
 from envs.base import EnvError
 
 NAMESPACE = "minecraft:"
-# Commands name items without the namespace and separate them by commas, so other ids could never be spoken of.
+# Commands name items without the namespace and separate them by commas, so they cannot name any other id.
 _ID = re.compile(re.escape(NAMESPACE) + r"[a-z0-9_./-]+")
 
 
@@ -26,42 +26,54 @@ def item_id(words: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingredient:
-    """`count` of an item, or of any one item that carries a tag."""
+    """One kind of thing that a recipe needs."""
 
     name: str
+    """An item id, or a tag."""
+
     count: int
+    """How many are needed, all of the same item."""
+
     is_tag: bool = False
+    """Whether `name` is a tag, so that any one item with that tag will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """`ingredients` make `count` of `output`, which then carries `tag`.
+    """How to craft one item.
 
     >>> Recipe(output="minecraft:rope", count=2, ingredients=(Ingredient(name="minecraft:hemp", count=3),)).text
     'craft 2 rope using 3 hemp'
     """
 
     output: str
+    """The id of the item that is made."""
+
     count: int
+    """How many of it one crafting makes."""
+
     ingredients: tuple[Ingredient, ...]
+    """What one crafting uses up."""
+
     tag: str | None = None
+    """The tag of the output; None if it has none."""
 
     @property
     def text(self) -> str:
-        """The command that carries the recipe out, as the reset text lists it."""
+        """The command that executes the recipe, as the first observation lists it."""
         parts = ", ".join(f"{part.count} {spoken(part.name)}" for part in self.ingredients)
         return f"craft {self.count} {spoken(self.output)} using {parts}"
 
     @property
     def is_unpacking(self) -> bool:
-        """Whether it only takes a storage block apart; the original leaves these recipes out."""
+        """Whether the recipe only takes a storage block apart; the original omits these recipes."""
         return len(self.ingredients) == 1 and self.ingredients[0].name.endswith("_block")
 
 
 def read_recipe(path: Path) -> Recipe | None:
-    """The crafting recipe in a file, or None for another kind of recipe (smelting, stonecutting, ...).
+    """The crafting recipe in a file; None for another kind of recipe (smelting, stonecutting, ...).
 
-    Raises EnvError, one line: the path, what is wrong, what to do.
+    Raises EnvError, with the path and the remedy, for a broken file.
     """
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
@@ -114,9 +126,9 @@ def _shapeless(details: Mapping[str, Any]) -> tuple[Ingredient, ...]:
         raise _BrokenError(f"'ingredients' must be a list that is not empty, not {entries!r}")
     merged: dict[str, Ingredient] = {}
     for entry in cast("list[object]", entries):
-        one = _ingredient(entry, 1)
-        before = merged.get(one.name)
-        merged[one.name] = Ingredient(name=one.name, count=1 + (before.count if before else 0), is_tag=one.is_tag)
+        part = _ingredient(entry, 1)
+        before = merged.get(part.name)
+        merged[part.name] = Ingredient(name=part.name, count=1 + (before.count if before else 0), is_tag=part.is_tag)
     return tuple(merged.values())
 
 

@@ -1,4 +1,4 @@
-"""Which goals are trained on and which are kept for the test."""
+"""Which goals are for training and which for the test."""
 
 import json
 import random
@@ -11,8 +11,8 @@ from envs.textcraft.book import RecipeBook
 
 SplitProtocol = Literal["adapt", "stratified"]
 
-# ADaPT's 200 test goals, by index (archiki/ADaPT @ ecdc4ab0, MIT). Goals of equal depth stand in the order in which the
-# authors' file system listed the recipe files, which no rule gives back; so the names are kept.
+# ADaPT's 200 test goals, by index (archiki/ADaPT @ ecdc4ab0, MIT). The authors' file system ordered goals of equal
+# depth, and no rule reproduces that order, so the names are stored.
 ADAPT_TEST: tuple[str, ...] = tuple(json.loads((Path(__file__).parent / "adapt_test.json").read_text("utf-8")))
 _STRATIFIED_SEED = 233
 _STRATIFIED_EVERY = 4
@@ -22,16 +22,16 @@ _STRATIFIED_EVERY = 4
 def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, tuple[str, ...]]:
     """Every split that has goals, by name: `train`, `test`, `depthN`, `train_depthN`, `test_depthN`, `agentgym`.
 
-    No goal is in both `train` and `test`.
+    No goal is in both `train` and `test`. The protocol decides which goals these are:
+    "adapt" (2311.05772): only goals of depth 2 or more, deepest first. `test` is the authors' 200 if the book has them
+    all, else the first 200 (equal depths in the order of the files); `train` is the rest.
+    "stratified": all goals. A fixed permutation orders the goals of each depth, and every 4th is `test`.
+    None: "adapt" if the book has ADaPT's 200 goals, else "stratified".
 
-    protocol "adapt" (2311.05772): of the goals of depth >= 2, deepest first, 200 are `test`, the rest `train`: the
-    authors' 200 where the book has them all, else the first 200, equal depths in the order of the files.
-    "stratified": every goal; of each depth, after a fixed permutation, every 4th is `test`.
-    `agentgym`: AgentGym's order of tasks (its protocol: seed 42, 30 steps): all goals, shallowest first. Of one depth
-    ours stand in the order of the files, AgentGym's as its machine's file system listed them: a place tells the depth,
-    not the goal. It is no held-out set: it contains `train`.
-    None: "adapt" where the book has ADaPT's 200 goals, else "stratified".
-    Raises EnvError where "adapt" leaves none.
+    `agentgym` lists all goals, shallowest first, as AgentGym does (its protocol: seed 42, 30 steps). We differ within a
+    depth: ours are in the order of the files, AgentGym's as its file system listed them. So an index names the same
+    depth, not the same goal. It is no held-out set: it contains `train`.
+    Raises EnvError if "adapt" leaves no goal to train on.
     """
     if protocol is None:
         protocol = "adapt" if set(ADAPT_TEST) <= set(book.goals) else "stratified"
@@ -49,7 +49,7 @@ def split_tasks(book: RecipeBook, protocol: SplitProtocol | None) -> dict[str, t
 
 
 def known_protocol(protocol: str | None) -> SplitProtocol | None:
-    """The value itself. Raises EnvError for a protocol that does not exist."""
+    """The protocol, checked. Raises EnvError for one that does not exist."""
     match protocol:
         case None | "adapt" | "stratified":
             return protocol

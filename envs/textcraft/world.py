@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envs.base import Ending, EnvError, EnvStep
+from envs.episode import Episode
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
 from envs.textcraft.commands import Inventory, execute, state_text
 from envs.textcraft.expert import plan
@@ -17,26 +18,35 @@ _USES_PER_INGREDIENT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A whole episode at one point: all that `restore` needs, in any process with the same recipes.
-
-    commands: the crafting commands shown at the start. turns: how many actions were taken. last: what they led to.
-    """
+    """A whole episode at one point. Any process with the same recipes can restore it."""
 
     task_id: str
+    """The goal: an item id such as "minecraft:copper_spoon"."""
+
     commands: tuple[str, ...]
+    """The crafting commands shown at the start."""
+
     inventory: Inventory
+    """What the agent holds, by item id."""
+
     turns: int
+    """Actions taken so far."""
+
     last: EnvStep
+    """What the last `reset` or `step` returned."""
 
 
-class TextCraft:
-    """One episode at a time of TextCraft. The recipe book is shared, so an instance is a few hundred bytes.
+class TextCraft(Episode[Snapshot]):
+    """TextCraft, one episode at a time. The process shares the recipe book, so an instance takes a few hundred bytes.
 
     recipes: a folder of recipe files in the original's format; None for the repository's own set.
-    max_steps: actions until Ending.LIMIT (the papers: 40). distractors: at most so many recipes that do not help are
-    shown (the original: 10). protocol: which goals are `train` and `test`, see `splits.split_tasks`.
-    Raises EnvError for a folder without recipes, a broken file, and options out of range.
+    max_steps: actions until Ending.LIMIT (the papers: 40).
+    distractors: show at most this many recipes that do not help (the original: 10).
+    protocol: which goals are `train` and `test`, see `splits.split_tasks`.
+    Raises EnvError for a folder without recipes, for a broken file, and for options out of range.
     """
+
+    name = "textcraft"
 
     def __init__(
         self,
@@ -54,16 +64,15 @@ class TextCraft:
         self._splits = split_tasks(self._book, known_protocol(protocol))
         self._max_steps = max_steps
         self._distractors = distractors
-        self._now: Snapshot | None = None
 
     def tasks(self, split: str) -> Sequence[str]:
-        """Goal ids of a split, in a fixed order: train, test, depthN, train_depthN, test_depthN, agentgym."""
+        """Goal ids of train, test, depthN, train_depthN, test_depthN or agentgym, in a fixed order."""
         if split not in self._splits:
             raise EnvError(f"textcraft has no split {split!r}; choose one of {', '.join(self._splits)}")
         return self._splits[split]
 
     def depth(self, task_id: str) -> int:
-        """How many levels of crafting a goal needs at least. Raises EnvError for an unknown task id."""
+        """The smallest number of crafting levels that reach a goal. Raises EnvError for an unknown task id."""
         return self._book.depth[self._known(task_id)]
 
     def kind(self, task_id: str) -> str:
@@ -71,24 +80,22 @@ class TextCraft:
         return f"depth {self.depth(task_id)}"
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
-        """Start crafting `task_id`; `seed` picks and orders the commands shown."""
+        """Start to craft `task_id`; `seed` selects and orders the commands shown."""
         self.close()
         rng = random.Random(f"textcraft {self._known(task_id)} {seed}")  # a text: the same in every process
         return self.reset_with(task_id, commands=_shown(self._book, task_id, self._distractors, rng))
 
     def reset_with(self, task_id: str, *, commands: Sequence[str]) -> EnvStep:
-        """Start crafting `task_id` with these commands shown, as recorded episodes need it."""
+        """Start to craft `task_id` with exactly these commands shown, to replay a recorded episode."""
         self.close()
-        listed = "\n".join(commands)
-        text = f"Crafting commands:\n{listed}\n\nGoal: craft {spoken(self._known(task_id))}."
+        lines = "\n".join(commands)
+        text = f"Crafting commands:\n{lines}\n\nGoal: craft {spoken(self._known(task_id))}."
         first = EnvStep(observation=text, state_key=state_text({}))
         return self.restore(Snapshot(task_id=task_id, commands=tuple(commands), inventory={}, turns=0, last=first))
 
     def step(self, action: str) -> EnvStep:
-        """Carry out one command. Raises EnvError before `reset` and after the end."""
-        now = self.snapshot()
-        if now.last.ending is not None:
-            raise EnvError(f"the episode of {now.task_id} ended ({now.last.ending}); reset before the next step")
+        """Execute one command. Raises EnvError before `reset` and after the end."""
+        now = self.playing()
         outcome = execute(self._book, now.inventory, action)
         won = outcome.crafted == now.task_id
         limit = Ending.LIMIT if now.turns + 1 >= self._max_steps else None
@@ -100,36 +107,18 @@ class TextCraft:
             won=won,
             score=float(won),
         )
-        return self.restore(
-            Snapshot(
-                task_id=now.task_id,
-                commands=now.commands,
-                inventory=outcome.inventory,
-                turns=now.turns + 1,
-                last=last,
-            )
-        )
+        return self.restore(replace(now, inventory=outcome.inventory, turns=now.turns + 1, last=last))
 
     def expert(self) -> Iterator[str]:
-        """Actions that craft the goal from where the episode stands, planned anew each time one is asked for."""
-        while (now := self.snapshot()).last.ending is None:
+        """Actions that craft the goal from the current inventory; the plan is made anew for each action."""
+        while not self.is_over():
+            now = self.snapshot()
             yield plan(self._book, now.task_id, now.inventory).actions[0]
 
-    def snapshot(self) -> Snapshot:
-        """The episode as it stands. Raises EnvError before `reset`."""
-        if self._now is None:
-            raise EnvError("no episode is under way; reset textcraft with a task id first")
-        return self._now
-
     def restore(self, snapshot: Snapshot) -> EnvStep:
-        """Go on from a snapshot; gives the step it was taken after."""
+        """Continue from a snapshot, and return its `last`. Raises EnvError if these recipes lack its goal."""
         self._known(snapshot.task_id)
-        self._now = snapshot
-        return snapshot.last
-
-    def close(self) -> None:
-        """Forget the episode; the recipe book stays for the others of this process."""
-        self._now = None
+        return super().restore(snapshot)
 
     def _known(self, task_id: str) -> str:
         if task_id not in self._book.recipes:
@@ -139,10 +128,10 @@ class TextCraft:
 
 
 def _shown(book: RecipeBook, goal: str, distractors: int, rng: random.Random) -> list[str]:
-    """The commands of a reset: all of the goal's tree and a few recipes that use the same ingredients, shuffled.
+    """The commands that `reset` shows: the goal's whole tree and some recipes with the same ingredients, shuffled.
 
-    As in the original, at most 10 uses of each ingredient are candidates. It samples from sets, whose order changes
-    with PYTHONHASHSEED; here everything is sorted before it is sampled.
+    As in the original, at most 10 uses of each ingredient are candidates. The original samples from sets, whose order
+    depends on PYTHONHASHSEED. We differ: we sort before we sample.
     """
     tree = book.tree(goal)
     helpful = dict.fromkeys(recipe.text for recipe in tree)

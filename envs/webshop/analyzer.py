@@ -1,6 +1,6 @@
-"""Text into search terms, as Lucene's English analysis does it.
+"""Turns text into search terms, as Lucene's English analyzer does.
 
-Words by Unicode's rules (UAX #29), lower case, without a possessive 's and stop words, stemmed.
+It splits words by Unicode's rules (UAX #29), drops a possessive 's, lower-cases, drops stop words, and stems.
 """
 
 import re
@@ -16,8 +16,8 @@ _STOPS = (
     "to was will with"
 )
 _STOP_WORDS = frozenset(_STOPS.split())
-# From one word boundary to the next; what holds no letter, digit or emoji is no word. Emoji as of Unicode 12, Lucene's:
-# later versions of the table lost symbols such as the black star.
+# A segment reaches from one word boundary to the next; without a letter, digit or emoji it is no word. The emoji are
+# those of Unicode 12, as in Lucene: later versions of the table lost symbols such as the black star.
 _ASCII_WORD = re.compile(r"\w+(?:(?:(?<=[A-Za-z])[:.'](?=[A-Za-z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*", re.ASCII)
 _SEGMENT = regex.compile(r"(?V1ws).+?\b")
 _EMOJI = (
@@ -34,11 +34,11 @@ _EMOJI = (
 _LETTER = r"\p{WB=ALetter}\p{WB=Hebrew_Letter}\p{WB=Numeric}\p{WB=Katakana}\p{Script=Han}\p{Script=Hiragana}\p{LB=SA}"
 _WORD = regex.compile(f"[{_LETTER}{_EMOJI}]")
 _POSSESSIVES = ("'s", "’s", "＇s", "'S", "’S", "＇S")
-_LONGEST = 255  # longer words are cut into pieces of this length
+_LONGEST = 255  # characters; longer words are cut into pieces
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a text, in its order, repetitions included.
+    """The terms of a text in order, with repetitions.
 
     >>> terms("Women's dresses, for the 1.5m shelf")
     ['women', 'dress', '1.5m', 'shelf']
@@ -47,18 +47,18 @@ def terms(text: str) -> list[str]:
 
 
 def _words(text: str) -> Iterator[str]:
-    # White space is always a boundary, so that a strange letter slows down its own neighbours only.
+    # White space is always a boundary, so one non-ASCII letter makes only its own chunk slow.
     for chunk in [text] if text.isascii() else text.split():
         if chunk.isascii():
             yield from _ASCII_WORD.findall(chunk)
         else:
-            # The library leaves a quote with the vowel after it, as French wants; Lucene does not.
+            # `regex` keeps a quote with the vowel after it, as French needs; Lucene does not.
             yield from (segment.strip("'’") for segment in _SEGMENT.findall(chunk) if _WORD.search(segment))
 
 
 @lru_cache(maxsize=2**17)
 def _pieces(word: str) -> tuple[str, ...]:
-    """The terms of one word: one, none for a stop word, several for a very long one."""
+    """The terms of one word: one; none for a stop word; several for a very long word."""
     cut = (word[start : start + _LONGEST] for start in range(0, len(word), _LONGEST))
     return tuple(filter(None, map(_term, cut)))
 

@@ -1,4 +1,4 @@
-"""An expert shopper: knows the whole shop and the goal, and acts as a good customer would."""
+"""The expert: knows the whole shop and the goal, and acts as a good customer would."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,16 +16,23 @@ _BUTTONS = frozenset(name.lower() for name in (BACK_TO_SEARCH, BUY, NEXT, PREVIO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What to search for, which of the hits to buy, with which options, and the score that gives."""
+    """A purchase to make."""
 
     query: str
+    """What to search for."""
+
     product: int
+    """The number of the product to buy, one of the hits."""
+
     options: Mapping[str, str]
+    """The options to choose: name -> value."""
+
     score: float
+    """The score of this purchase, in [0, 1]."""
 
 
 def next_action(shop: Shop, session: Session) -> str:
-    """The next action on the way to what `aim` says."""
+    """The next action towards the purchase of `aim`."""
     goal = aim(shop, session.goal)
     match session.page:
         case Page.RESULTS if goal.product in session.hits:
@@ -49,9 +56,9 @@ def _click(name: str) -> str:
 
 @lru_cache(maxsize=2**14)
 def aim(shop: Shop, index: int) -> Aim:
-    """The first purchase that scores 1, over a few queries and their hits in order; else the best of them.
+    """The first purchase that scores 1, among the hits of a few queries; else the best one.
 
-    Some goals of the official files cannot reach 1: the original compares options in ways of its own.
+    Some official goals cannot reach 1, because of how the original compares options.
     """
     goal = shop.goal(index)
     best: Aim | None = None
@@ -71,12 +78,12 @@ def aim(shop: Shop, index: int) -> Aim:
 
 
 def _most(bare: Verdict) -> float:
-    """What a purchase without options could score at most if all options were hit, rounding included."""
+    """An upper bound of the score that a purchase can reach with the right options, with a margin for rounding."""
     return bare.score + (bare.weights[1] or 0.0) * bare.type_factor + 1e-9
 
 
 def _queries(goal: Goal, product: Product) -> Iterator[str]:
-    """What a customer would type, options included, as the search looks at them; the last two only an expert knows."""
+    """What a customer would type, most specific first. Only an expert knows the last two."""
     options = " ".join(option if isinstance(option, str) else option[1] for option in goal.options)
     named = f"{' '.join(goal.attributes)} {goal.query}"
     for text in (f"{named} {options}", named, goal.text, product.title, product.indexed_text):
@@ -85,33 +92,33 @@ def _queries(goal: Goal, product: Product) -> Iterator[str]:
 
 
 def _options(goal: Goal, product: Product) -> dict[str, str]:
-    """Values, one a group, that satisfy as many of the goal's options as possible, in the goal's order."""
+    """One value per group that together match as many of the goal's options as possible, in the goal's order."""
     group_of = {value: name for name, values in product.options.items() for value in values if _can_click(value)}
-    return _assigned([_fitting(wanted, group_of) for wanted in goal.options])
+    return _assigned([_fitting(option, group_of) for option in goal.options])
 
 
-def _fitting(wanted: tuple[str, str] | str, group_of: Mapping[str, str]) -> dict[str, str]:
-    """Group -> a value of it that counts for the goal's option, the very value asked for where there is one."""
-    exact = wanted if isinstance(wanted, str) else wanted[1]
-    found: dict[str, str] = {}
+def _fitting(option: tuple[str, str] | str, group_of: Mapping[str, str]) -> dict[str, str]:
+    """Group -> one of its values that counts for the goal's option; the exact value if the group has it."""
+    exact = option if isinstance(option, str) else option[1]
+    values: dict[str, str] = {}
     for value, group in sorted(group_of.items(), key=lambda item: item[0] != exact):
-        if group not in found and option_fits(wanted, value):
-            found[group] = value
-    return found
+        if group not in values and option_fits(option, value):
+            values[group] = value
+    return values
 
 
 def _assigned(fits: list[dict[str, str]]) -> dict[str, str]:
-    """The largest choice of one value a group."""
+    """The largest assignment of options to values that uses no group twice."""
     if not fits:
         return {}
     best = _assigned(fits[1:])
     for group, value in fits[0].items():
-        rest = _assigned([{name: other for name, other in found.items() if name != group} for found in fits[1:]])
+        rest = _assigned([{name: other for name, other in values.items() if name != group} for values in fits[1:]])
         if len(rest) + 1 > len(best):
             best = {group: value, **rest}
     return best
 
 
 def _can_click(value: str) -> bool:
-    """Whether an action can name the value: not one cut by a bracket or line break, nor a button's."""
+    """Whether a click can name the value: no bracket or line break cuts it, and it is no button's name."""
     return value not in _BUTTONS and bool(value) and not re.search(r"[\[\n]", value)

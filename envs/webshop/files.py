@@ -1,4 +1,4 @@
-"""Which files a shop is made of, and the folder where what is built of them is kept."""
+"""The files that a shop is built from, and the folder that stores what is built."""
 
 import fcntl
 import hashlib
@@ -14,12 +14,19 @@ from envs.cache import cache_folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopFiles:
-    """The official files of a catalogue; nouns: asin -> nouns of the title, where someone has computed them."""
+    """The official files of a catalogue."""
 
     products: Path
+    """items_shuffle*.json."""
+
     attributes: Path
+    """items_ins_v2*.json."""
+
     human: Path | None = None
+    """items_human_ins.json: the instructions that people wrote."""
+
     nouns: Path | None = None
+    """A precomputed file of asin -> nouns of the title; None if there is none."""
 
     @property
     def paths(self) -> tuple[Path | None, ...]:
@@ -35,11 +42,11 @@ def find_files(
     human: str | Path | None,
     nouns: str | Path | None,
 ) -> ShopFiles | None:
-    """The files named, those not named from the folder `data`; None where nothing at all was named.
+    """The named files; files without a name come from the folder `data`. None if nothing is named.
 
-    In a folder, products and attributes must carry the same suffix (`items_shuffle_1000`, `items_ins_v2_1000`); the
-    shortest wins. Without `nouns`, a title_nouns*.json beside the products is taken.
-    Raises EnvError for a file that is missing.
+    In a folder, products and attributes must have the same suffix (`items_shuffle_1000`, `items_ins_v2_1000`); the
+    shortest name wins. Without `nouns`, a title_nouns*.json beside the products is used.
+    Raises EnvError for a missing file.
     """
     named = {"products": products, "attributes": attributes, "human": human, "nouns": nouns}
     paths = {name: Path(path).resolve() for name, path in named.items() if path is not None}
@@ -61,9 +68,9 @@ def find_files(
 
 def _in_folder(folder: Path) -> dict[str, Path]:
     pairs = [
-        (found, partner)
-        for found in sorted(folder.glob("items_shuffle*.json"), key=lambda path: (len(path.name), path.name))
-        if (partner := folder / found.name.replace("items_shuffle", "items_ins_v2")).is_file()
+        (products, attributes)
+        for products in sorted(folder.glob("items_shuffle*.json"), key=lambda path: (len(path.name), path.name))
+        if (attributes := folder / products.name.replace("items_shuffle", "items_ins_v2")).is_file()
     ]
     if not pairs:
         raise EnvError(
@@ -71,12 +78,12 @@ def _in_folder(folder: Path) -> dict[str, Path]:
             "WebShop's official files, or no data for a generated shop"
         )
     human = folder / "items_human_ins.json"
-    found = {"products": pairs[0][0], "attributes": pairs[0][1]}
-    return found | ({"human": human} if human.is_file() else {})
+    files = {"products": pairs[0][0], "attributes": pairs[0][1]}
+    return files | ({"human": human} if human.is_file() else {})
 
 
 def shops_folder(cache: str | Path | None) -> Path:
-    """Where built shops are kept, see `envs.cache`. Raises EnvError where it cannot be written."""
+    """The folder for built shops, see `envs.cache`. Raises EnvError if it cannot be created."""
     folder = cache_folder("webshop", cache)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,9 +95,9 @@ def shops_folder(cache: str | Path | None) -> Path:
 
 
 def content_key(paths: tuple[Path | None, ...], cache: Path, version: str) -> str:
-    """A name for what is built of these contents.
+    """The name of what is built from files with these contents.
 
-    A file that was hashed before and has kept its path, size and time of change is not read again.
+    A file with the path, size and time of change of an earlier call is not read again.
     """
     parts = [version, *("" if path is None else _digest(path, cache) for path in paths)]
     return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
@@ -98,8 +105,8 @@ def content_key(paths: tuple[Path | None, ...], cache: Path, version: str) -> st
 
 def _digest(path: Path, cache: Path) -> str:
     state = path.stat()
-    seen = f"{path} {state.st_size} {state.st_mtime_ns}"
-    note = cache / "digests" / hashlib.blake2b(seen.encode(), digest_size=16).hexdigest()
+    version = f"{path} {state.st_size} {state.st_mtime_ns}"
+    note = cache / "digests" / hashlib.blake2b(version.encode(), digest_size=16).hexdigest()
     if note.is_file():
         return note.read_text()
     with path.open("rb") as file:
@@ -112,9 +119,9 @@ def _digest(path: Path, cache: Path) -> str:
 
 
 def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """`folder`, built if it is not there: into a temporary name, renamed when whole.
+    """`folder`, built if it does not exist: under a temporary name, and renamed when complete.
 
-    Of several processes that ask at once, one builds and the others wait for it.
+    If several processes call this at once, one builds and the others wait.
     """
     if not folder.is_dir():
         with _locked(folder.with_name(f"{folder.name}.lock")):

@@ -1,4 +1,4 @@
-"""Goals: what a customer asks for, made of products as the original makes them."""
+"""Goals: what a customer wants to buy, made from the products as the original makes them."""
 
 import math
 import random
@@ -23,68 +23,94 @@ _CAPS_CONSIDERED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One goal. options: (name, value) pairs of a synthetic goal, plain values of a person's.
-
-    text: the instruction the agent reads. cap: the price it must not exceed, dollars. weight: of sampling by weight.
-    """
+    """One goal: the instruction, and what the reward compares with the purchase."""
 
     product: int
+    """The number of the product it was made from."""
+
     asin: str
+    """That product's id."""
+
     category: str
+    """That product's department."""
+
     query: str
+    """That product's query."""
+
     product_category: str
+    """That product's path of categories."""
+
     text: str
+    """The instruction that the agent reads."""
+
     attributes: tuple[str, ...]
+    """The attributes to buy."""
+
     cap: float
+    """The highest price allowed, dollars; `NO_CAP` if any price is."""
+
     options: tuple[tuple[str, str], ...] | tuple[str, ...]
+    """The options to choose: (name, value) pairs of a synthetic goal, plain values of a goal by people."""
+
     nouns: tuple[str, ...]
+    """The nouns of the product's title."""
+
     weight: float
+    """The weight for sampling goals by weight, as in the original."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoalTable:
-    """Where the goals come from: arrays that are mapped, not texts; 1.18 million products have eight million goals.
-
-    products, caps: [asks], which product is asked for and below which price. starts: [asks + 1], number of goals
-    before each ask. order: [goals], goal index -> number before the shuffle. prices: [products], drawn, dollars.
-    counts: attribute -> goals that name it.
-    """
+    """All goals of a shop, as memory-mapped arrays: 1.18 million products have eight million goals."""
 
     kind: GoalKind
+    """Whose instructions these are: "synthetic" or "human"."""
+
     products: NDArray[np.int32]
+    """int32 [asks]. The product of each instruction."""
+
     caps: NDArray[np.float64]
+    """float64 [asks]. The price cap of each instruction, dollars."""
+
     starts: NDArray[np.int64]
+    """int64 [asks + 1]. The number of goals before each instruction."""
+
     order: NDArray[np.int64]
+    """int64 [goals]. Goal index -> number before the shuffle."""
+
     prices: NDArray[np.float64]
+    """float64 [products]. The price of each product in this shop, dollars."""
+
     counts: Mapping[str, int]
+    """Attribute -> number of goals that name it."""
 
     def __len__(self) -> int:
         return len(self.order)
 
     def product_of(self, index: int) -> int:
-        """Which product goal `index` asks for."""
+        """The number of the product of goal `index`."""
         return int(self.products[self._place(int(self.order[index]))])
 
     def products_of_all(self) -> NDArray[np.int32]:
-        """[goals], which product each asks for."""
+        """int32 [goals]. The product of each goal."""
         return self.products[np.searchsorted(self.starts, self.order, side="right") - 1]
 
     def goal(self, index: int, product: Product) -> Goal:
-        """Goal `index`; `product` is the one that `product_of` names."""
+        """Goal `index`. `product` must be the one that `product_of` names."""
         number = int(self.order[index])
         place = self._place(number)
         cap = float(self.caps[place])
         offset = number - int(self.starts[place])
         if self.kind == "human":
-            # The asks of one product follow each other.
+            # The instructions of one product are adjacent.
             first = int(np.flatnonzero(self.products == self.products[place])[0])
             ask = product.human[place - first]
             return _goal(int(self.products[place]), product, ask, ask.text.strip("."), ask.options, cap, 1.0)
         ask = product.synthetic
-        assert ask is not None  # the table names only products that are asked for
+        assert ask is not None  # the table names only products with an instruction
         options = _combination(product.options, offset)
-        wanted = ", and ".join(f"{name}: {value}" for name, value in options)
-        text = f"{ask.text} with {wanted}" if wanted else ask.text
+        choices = ", and ".join(f"{name}: {value}" for name, value in options)
+        text = f"{ask.text} with {choices}" if choices else ask.text
         weight = sum(1 / self.counts[attribute] for attribute in ask.attributes) / len(ask.attributes)
         return _goal(int(self.products[place]), product, ask, text, options, cap, weight)
 
@@ -117,7 +143,7 @@ def _goal(
 
 
 def _combination(options: Mapping[str, Sequence[str]], number: int) -> tuple[tuple[str, str], ...]:
-    """Combination `number` of one value per option, options by name, the last name counting fastest."""
+    """Combination `number` of one value per option. Options are sorted by name; the last name changes fastest."""
     chosen: list[tuple[str, str]] = []
     for name in sorted(options, reverse=True):
         number, digit = divmod(number, len(options[name]))
@@ -126,13 +152,14 @@ def _combination(options: Mapping[str, Sequence[str]], number: int) -> tuple[tup
 
 
 def draw_goals(products: Iterable[Product], kind: GoalKind, seed: int) -> GoalTable:
-    """All goals of a catalogue, in the order of the original's one shuffle (seed 233).
+    """All goals of a catalogue, in the order of the original's shuffle (seed 233).
 
-    seed: of the prices and caps, which the original draws before the shuffle, prices first, in product order.
+    seed: of the prices and the caps. As in the original, they are drawn before the shuffle, all prices first, in
+    product order.
     """
     rng = random.Random(seed)
     prices: list[float] = []
-    asks: list[tuple[int, Ask, int]] = []  # product, what is asked for, in how many goals
+    asks: list[tuple[int, Ask, int]] = []  # product, instruction, number of goals
     for number, product in enumerate(products):
         ends = product.prices
         prices.append(ends[0] if len(ends) == 1 else rng.uniform(*ends))
@@ -160,7 +187,7 @@ def draw_goals(products: Iterable[Product], kind: GoalKind, seed: int) -> GoalTa
 
 
 def _cap(rng: random.Random, price: float) -> float:
-    """The larger of two caps drawn from the four next tens above the price; none where there are not two."""
+    """The larger of two caps drawn from the next four multiples of 10 above the price; `NO_CAP` if only one is left."""
     above = [cap for cap in _CAPS if cap > price][:_CAPS_CONSIDERED]
     return max(rng.sample(above, 2)) if len(above) >= 2 else NO_CAP
 

@@ -1,7 +1,7 @@
-"""The search of the shop: BM25 as Lucene scores it, over memory-mapped postings.
+"""The shop's search: BM25 as Lucene scores it, over memory-mapped postings.
 
-Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), with Lucene's idf, its lengths of one byte and
-Anserini's k1 and b.
+Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), with Lucene's idf, Lucene's one-byte document
+lengths, and Anserini's k1 and b.
 """
 
 import json
@@ -23,11 +23,11 @@ from envs.webshop.analyzer import terms
 K1, B = 0.9, 0.4
 _EXACT_LENGTHS = 24
 _BLOCK = 256
-_SLACK = np.float32(1 - 1e-4)  # single-precision sums may be off by less than this
+_SLACK = np.float32(1 - 1e-4)  # more than the error of a single-precision sum
 
 
 class IndexBuilder:
-    """Takes documents one by one, then writes the files that `Index` maps: 8 bytes for each distinct term of each."""
+    """Takes documents one by one, then writes the files that `Index` maps: 8 bytes per document and distinct term."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -37,16 +37,16 @@ class IndexBuilder:
         self._lengths = array("i")
 
     def add(self, text: str) -> None:
-        """The next document."""
-        found = terms(text)
-        for term, count in Counter(found).items():
+        """Add the next document."""
+        words = terms(text)
+        for term, count in Counter(words).items():
             self._columns.append(self._numbers.setdefault(term, len(self._numbers)))
             self._counts.append(count)
         self._starts.append(len(self._columns))
-        self._lengths.append(len(found))
+        self._lengths.append(len(words))
 
     def write(self, folder: Path) -> None:
-        """Write the weights, term by term in the order of their text."""
+        """Write the files. Terms are sorted by their UTF-8 bytes."""
         lengths = np.frombuffer(self._lengths, np.int32).astype(np.int64)  # [documents]
         matrix = csr_array(
             (
@@ -68,7 +68,10 @@ class IndexBuilder:
 
 
 def _save_weights(folder: Path, columns: Any, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-    """idf x tf / (tf + k1 (1 - b + b dl / avgdl)) for each posting, in the new order of the terms."""
+    """Write the weight of each posting, in the new order of the terms:
+
+    weight = idf x tf / (tf + k1 (1 - b + b dl / avgdl))
+    """
     indexed = int((lengths > 0).sum())
     average = lengths.sum() / max(indexed, 1)
     floors = (K1 * (1 - B + B * _stored_length(lengths) / average)).astype(np.float32)  # [documents]
@@ -87,13 +90,13 @@ def _save_weights(folder: Path, columns: Any, numbers: NDArray[np.int64], length
 
 
 def _mapped(path: Path, dtype: type, size: int) -> NDArray[Any]:
-    """A new .npy file that is written through memory."""
-    # numpy leaves it untyped
+    """A new memory-mapped .npy file."""
+    # numpy has no type for it
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(size,))  # pyright: ignore
 
 
 def _stored_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A length as Lucene's norm keeps it: exact below 24, then four significant bits of what is above."""
+    """A length as Lucene's norm stores it: exact below 24; of the excess above 24, the four leading bits."""
     above = np.maximum(lengths - _EXACT_LENGTHS, 0)
     shift = np.maximum(np.floor(np.log2(np.maximum(above, 1))).astype(np.int64) - 3, 0)
     return np.where(lengths < _EXACT_LENGTHS, lengths, _EXACT_LENGTHS + ((above >> shift) << shift))
@@ -101,62 +104,69 @@ def _stored_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Index:
-    """Postings of every term, memory-mapped: all processes of a host share one copy.
-
-    documents, weights: [postings], by term, ascending within a term. starts: [terms + 1]. term_ends: [terms + 1],
-    where each term ends in `text`. size: number of documents.
-    """
+    """The postings of every term, memory-mapped: all processes of a host share one copy."""
 
     documents: NDArray[np.int32]
+    """int32 [postings]. Document numbers by term, ascending within a term."""
+
     weights: NDArray[np.float32]
+    """float32 [postings]. The BM25 weight of each posting."""
+
     starts: NDArray[np.int64]
+    """int64 [terms + 1]. Where the postings of each term start."""
+
     term_ends: memoryview
+    """int64 [terms + 1]. Where each term ends in `text`; the first entry is 0."""
+
     text: mmap.mmap
+    """All terms, concatenated, as UTF-8."""
+
     size: int
+    """The number of documents."""
 
     def search(self, query: str, *, most: int, name: Callable[[int], str]) -> list[int]:
-        """The best documents, best first; equal scores by name. Only documents that have a term of the query.
+        """At most `most` documents that share a term with the query, best first; `name` breaks ties.
 
-        Scores are summed in single precision over all documents to find the few that matter, whose sums are then made
-        in double precision, as Lucene makes them.
+        A single-precision sum over all documents finds the few candidates. Their scores are then summed in double
+        precision, as Lucene does.
         """
-        asked = [(self._slice(term), count) for term, count in Counter(terms(query)).items()]
-        asked = [(where, count) for where, count in asked if where is not None]
-        if not asked:
+        query_terms = [(self._slice(term), count) for term, count in Counter(terms(query)).items()]
+        query_terms = [(where, count) for where, count in query_terms if where is not None]
+        if not query_terms:
             return []
-        near = _near(self._rough(asked), most)  # [candidates]
-        scores = self._exact(asked, near)
+        near = _near(self._rough(query_terms), most)  # [candidates]
+        scores = self._exact(query_terms, near)
         best = sorted(zip(near.tolist(), scores.tolist(), strict=True), key=lambda hit: (-hit[1], name(hit[0])))
         return [document for document, _ in best[:most]]
 
     def _slice(self, term: str) -> slice | None:
-        """Where the postings of a term are; None for a term of no document."""
-        wanted = _bytes(term)
-        place = bisect_left(range(len(self.term_ends) - 1), wanted, key=self._term)
-        if place == len(self.term_ends) - 1 or self._term(place) != wanted:
+        """The postings of a term; None for a term that no document has."""
+        key = _bytes(term)
+        place = bisect_left(range(len(self.term_ends) - 1), key, key=self._term)
+        if place == len(self.term_ends) - 1 or self._term(place) != key:
             return None
         return slice(int(self.starts[place]), int(self.starts[place + 1]))
 
     def _term(self, place: int) -> bytes:
         return self.text[self.term_ends[place] : self.term_ends[place + 1]]
 
-    def _rough(self, asked: Sequence[tuple[slice, int]]) -> NDArray[np.float32]:
-        """[documents] in single precision: one pass of a sparse matrix of the asked columns over the counts."""
-        ends = np.cumsum([0, *(where.stop - where.start for where, _ in asked)])
+    def _rough(self, query_terms: Sequence[tuple[slice, int]]) -> NDArray[np.float32]:
+        """float32 [documents]. Scores in single precision: a sparse matrix of the query's terms times their counts."""
+        ends = np.cumsum([0, *(where.stop - where.start for where, _ in query_terms)])
         columns: Any = csc_array(
             (
-                np.concatenate([self.weights[where] for where, _ in asked]),
-                np.concatenate([self.documents[where] for where, _ in asked]),
+                np.concatenate([self.weights[where] for where, _ in query_terms]),
+                np.concatenate([self.documents[where] for where, _ in query_terms]),
                 ends.astype(np.int32),
             ),
-            shape=(self.size, len(asked)),
+            shape=(self.size, len(query_terms)),
         )
-        return columns @ np.array([count for _, count in asked], dtype=np.float32)
+        return columns @ np.array([count for _, count in query_terms], dtype=np.float32)
 
-    def _exact(self, asked: Sequence[tuple[slice, int]], near: NDArray[np.intp]) -> NDArray[np.float32]:
-        """[candidates]: the sum of single-precision terms in double precision, rounded once, as Lucene's."""
+    def _exact(self, query_terms: Sequence[tuple[slice, int]], near: NDArray[np.intp]) -> NDArray[np.float32]:
+        """float32 [candidates]. Single-precision terms, summed in double precision and rounded once, as in Lucene."""
         total = np.zeros(len(near))
-        for where, count in asked:
+        for where, count in query_terms:
             held = self.documents[where]
             place = np.minimum(np.searchsorted(held, near), len(held) - 1)
             weight = self.weights[where][place] * np.float32(count)
@@ -171,7 +181,7 @@ def _bytes(term: str) -> bytes:
 def _near(scores: NDArray[np.float32], most: int) -> NDArray[np.intp]:
     """All documents that may be among the `most` best.
 
-    The `most`-th best of the blocks' maxima is a score that `most` documents reach: nothing below it matters.
+    At least `most` documents reach the `most`-th largest maximum of a block, so no document below it can qualify.
     """
     blocks = np.maximum.reduceat(scores, np.arange(0, len(scores), _BLOCK))
     least = np.partition(blocks, -most)[-most] if len(blocks) > most else np.float32(0)
@@ -195,6 +205,6 @@ def open_index(folder: Path) -> Index:
 
 
 def map_bytes(path: Path) -> mmap.mmap:
-    """A file as bytes that stay on disk until they are looked at."""
+    """A memory-mapped file: its bytes stay on disk until they are read."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

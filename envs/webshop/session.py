@@ -1,4 +1,4 @@
-"""One customer's way through the shop: which page is open, and where an action leads."""
+"""A customer's session: which page is open, and which page an action opens."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _ACTION = re.compile(r"(.+)\[(.+)\]")
 
 
 class Page(StrEnum):
-    """The kinds of pages; the text is the one in the original's addresses."""
+    """The kinds of pages. The values are those in the original's addresses."""
 
     SEARCH = ""
     RESULTS = "search_results"
@@ -27,22 +27,34 @@ class Page(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where a customer stands. Each change is a new object, so that any of them can be gone back to.
-
-    goal: its index. keywords: of the last search. hits: the products it found, best first. number: which page of them.
-    product: the one looked at. sub: the open sub-page. options: name -> value, in the order of choosing.
-    visited: products opened since the search page was last seen.
-    """
+    """The state of a session. It is immutable, so that an episode can return to any earlier one."""
 
     goal: int
+    """The goal's index."""
+
     page: Page = Page.SEARCH
+    """The kind of the open page."""
+
     keywords: str = ""
+    """The last query."""
+
     hits: tuple[int, ...] = ()
+    """The numbers of the products it found, best first."""
+
     number: int = 1
+    """Which page of results is open or was last open, from 1."""
+
     product: int = -1
+    """The number of the open product; -1 if none is open."""
+
     sub: str = ""
+    """The open sub-page of the product; empty if none is."""
+
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The chosen options: name -> value, in the order of choosing."""
+
     visited: frozenset[int] = frozenset()
+    """The products opened since the search page was last open."""
 
     @property
     def shown(self) -> tuple[int, ...]:
@@ -51,9 +63,9 @@ class Session:
 
 
 def address(session: Session, shop: Shop) -> str:
-    """The original's address of the open page, which names all of the session but what was visited.
+    """The original's address of the open page. It contains the whole session except what was visited.
 
-    Options stand in it in the order of choosing.
+    The options in it are in the order of choosing.
     """
     if session.page is Page.SEARCH:
         return f"{_ADDRESS}/{session.goal}"
@@ -70,12 +82,12 @@ def address(session: Session, shop: Shop) -> str:
 
 
 def state_key(session: Session, shop: Shop) -> str:
-    """Names the state: the address, but the same whatever the order in which the options were chosen."""
+    """The state's name: the address with sorted options, so that the order of choosing makes no difference."""
     return address(replace(session, options=dict(sorted(session.options.items()))), shop)
 
 
 def clickables(session: Session, shop: Shop) -> tuple[str, ...]:
-    """What can be clicked: buttons in page order, then products, then option values; lower case, each once."""
+    """What can be clicked: buttons in page order, then products, then option values. Lower case, no duplicates."""
     match session.page:
         case Page.SEARCH:
             return ("search",)
@@ -94,13 +106,13 @@ def clickables(session: Session, shop: Shop) -> tuple[str, ...]:
 
 
 def parse(action: str) -> tuple[str, str] | None:
-    """Name and lower-case argument of `name[argument]`; None for what has not this form."""
-    found = _ACTION.match(action)
-    return None if found is None else (found[1], found[2].lower())
+    """The name and the lower-case argument of `name[argument]`; None for a line of another form."""
+    parts = _ACTION.match(action)
+    return None if parts is None else (parts[1], parts[2].lower())
 
 
 def follow(session: Session, shop: Shop, action: str) -> Session:
-    """Where an action leads; the same session for one that means nothing on this page."""
+    """The session after an action; the same session if the action has no meaning on this page."""
     match parse(action):
         case ("search", keywords):
             return _results(replace(session, keywords=keywords, hits=shop.search(keywords)), 1)
@@ -115,7 +127,7 @@ def _results(session: Session, number: int) -> Session:
 
 
 def _clicked(session: Session, shop: Shop, target: str) -> Session:
-    # The original looks at the name first: an option value named like a button acts as the button.
+    # As in the original, an option value with the name of a button acts as the button.
     if target == BUY.lower():
         return replace(session, page=Page.DONE, sub="")
     if target == BACK_TO_SEARCH.lower():
@@ -136,6 +148,6 @@ def _clicked(session: Session, shop: Shop, target: str) -> Session:
 
 
 def option_of(session: Session, shop: Shop, value: str) -> str:
-    """The option that clicking a value sets: of several with this value, the last."""
+    """The option that a click on a value sets: the last one that has this value."""
     groups = shop.product(session.product).options.items()
     return [name for name, values in groups if value in values][-1]

@@ -1,4 +1,4 @@
-"""One shop: catalogue, search and goals, built once per host and mapped by every process."""
+"""One shop: catalogue, search and goals. It is built once per host, and every process maps it."""
 
 import json
 import mmap
@@ -20,15 +20,15 @@ from envs.webshop.nouns import with_nouns
 from envs.webshop.products import Ask, Product, read_products
 
 MOST_HITS = 50
-_FORMAT = "2"  # of the files below: a change makes every shop be built anew
+_FORMAT = "2"  # of the files below; raise it to have every shop rebuilt
 _FIELDS = tuple(field.name for field in fields(Product))
 _PARSED = 4096  # products kept as objects, a few kB each
 
 
 class Shop:
-    """What the episodes of a process share. All of it is read-only and mapped: a process holds what it looks at.
+    """What the episodes of a process share: read-only, memory-mapped, loaded on access.
 
-    goals: the goal table. source: the file of products.
+    goals: the goal table. source: the file of products, for error messages.
     """
 
     def __init__(self, folder: Path, kind: GoalKind, price_seed: int, source: Path) -> None:
@@ -49,7 +49,7 @@ class Shop:
         return tuple(self._index.search(query, most=MOST_HITS, name=lambda number: self.product(number).asin))
 
     def price(self, number: int) -> float:
-        """What a product costs in this shop, dollars."""
+        """The price of a product in this shop, dollars."""
         return float(self.goals.prices[number])
 
     def _goal(self, index: int) -> Goal:
@@ -65,9 +65,9 @@ class Shop:
 
 @cache
 def open_shop(files: ShopFiles, folder: Path, kind: GoalKind, price_seed: int) -> Shop:
-    """The shop of these files, built first if it is new to this cache; one object a process.
+    """The shop of these files, one object per process. It is built first if the cache does not have it.
 
-    Raises EnvError for files that are missing or broken, and for a catalogue without products or goals.
+    Raises EnvError for a missing or broken file, and for a catalogue without products or goals.
     """
     built = built_once(folder / content_key(files.paths, folder, _FORMAT), lambda fresh: _build(fresh, files))
     shop = Shop(built, kind, price_seed, files.products)

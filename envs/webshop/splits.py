@@ -1,4 +1,4 @@
-"""Which goals are trained on and which are kept for validation."""
+"""Which goals are for training and which for validation."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _TRAIN_SEEDS, _VALIDATION_SEEDS = range(16), range(1000, 1128)
 
 
 class GoalIds(Sequence[str]):
-    """The ids of goals, written when asked for: the full catalogue has millions."""
+    """Ids of goals, formatted on access: the full catalogue has millions."""
 
     def __init__(self, indices: NDArray[np.int64]) -> None:
         self._indices = indices
@@ -40,13 +40,13 @@ class GoalIds(Sequence[str]):
 
 @cache
 def split_goals(shop: Shop, rule: SplitRule) -> dict[str, Sequence[str]]:
-    """`train` and `validation`, by goal index.
+    """The ids of `train` and `validation`.
 
-    "by_goal": the first 500 goals, or a quarter of fewer than 2,000, are `validation`: the public code's indices under
-    the one shuffle that everybody shares. Two goals of one product may be on both sides.
-    "by_product": the same number, all of products that no training goal asks for.
-    "verl_agent": LEAKS, as the public code does, for comparison only: each worker shuffles by its own seed before it
-    takes the first 500 as held out, so that the validation goals are trained on as well.
+    "by_goal": the first 500 goals are `validation`, or a quarter if there are fewer than 2,000. These are the public
+    code's indices, under the shuffle that all codes share. Two goals of one product may be on different sides.
+    "by_product": the same number of goals, all of products that no training goal has.
+    "verl_agent": LEAKS, as the public code does; for comparison only. There each worker shuffles by its own seed before
+    it holds out the first 500, so the validation goals are trained on too.
     Raises EnvError for "verl_agent" with 500 goals or fewer.
     """
     size = len(shop.goals)
@@ -58,21 +58,21 @@ def split_goals(shop: Shop, rule: SplitRule) -> dict[str, Sequence[str]]:
             validation, train = _by_product(shop.goals, held_out)
         case "verl_agent":
             validation, train = _leaking(shop, size)
-    # What the whole comparison rests on; the leaking rule is known to break it.
+    # Every comparison of results relies on this. "verl_agent" is known to break it.
     assert rule == "verl_agent" or not np.isin(validation, train).any()
     return {"train": GoalIds(train), "validation": GoalIds(validation)}
 
 
 def known_rule(rule: str) -> SplitRule:
-    """The value itself. Raises EnvError for a rule that does not exist."""
-    for known in RULES:
-        if rule == known:
-            return known
+    """The rule, checked. Raises EnvError for one that does not exist."""
+    for name in RULES:
+        if rule == name:
+            return name
     raise EnvError(f"webshop has no split={rule!r}; choose one of {', '.join(map(repr, RULES))}")
 
 
 def _by_product(goals: GoalTable, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Products are held out in the order in which the goals name them, until they have enough goals."""
+    """(validation, train). Products are held out in the order of the goals, until they have enough goals."""
     product_of = goals.products_of_all()  # [goals]
     named, first, counts = np.unique(product_of, return_index=True, return_counts=True)
     order = np.argsort(first)

@@ -1,11 +1,11 @@
-"""Porter's stemmer with its author's two later departures ("bli" -> "ble", "logi" -> "log"), as Lucene has it.
+"""Porter's stemmer with its author's two later changes ("bli" -> "ble", "logi" -> "log"), as in Lucene.
 
 M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980), and his own implementation of 2000.
 """
 
 from collections.abc import Sequence
 
-# Steps 2, 3 and 4: suffix -> replacement, within a step the longer of two suffixes that both fit comes first.
+# Steps 2, 3 and 4: suffix -> replacement. If two suffixes of a step can match, the longer one comes first.
 _STEP_2 = (
     ("ational", "ate"), ("tional", "tion"), ("enci", "ence"), ("anci", "ance"), ("izer", "ize"), ("bli", "ble"),
     ("alli", "al"), ("entli", "ent"), ("eli", "e"), ("ousli", "ous"), ("ization", "ize"), ("ation", "ate"),
@@ -22,7 +22,7 @@ _STEP_4 = (
 
 
 def stem(word: str) -> str:
-    """The stem of a lower-case word; one or two letters stay as they are.
+    """The stem of a lower-case word. Words of one or two letters are returned unchanged.
 
     >>> stem("moisturizing"), stem("ponies"), stem("technology")
     ('moistur', 'poni', 'technolog')
@@ -37,7 +37,7 @@ def stem(word: str) -> str:
 
 
 def _shape(word: str) -> str:
-    """One letter, c or v, for each of the word's: a y counts as a vowel after a consonant."""
+    """The word as consonants (c) and vowels (v). A y after a consonant is a vowel."""
     shape = ""
     for letter in word:
         vowel = letter in "aeiou" or (letter == "y" and shape[-1:] == "c")
@@ -58,7 +58,7 @@ def _ends_double(word: str) -> bool:
 
 
 def _ends_short(word: str) -> bool:
-    """Consonant, vowel, consonant, the last not w, x or y: "hop", where an e was dropped."""
+    """Whether it ends in consonant, vowel, consonant, the last not w, x or y: "hop", from "hoping"."""
     return len(word) > 2 and _shape(word)[-3:] == "cvc" and word[-1] not in "wxy"
 
 
@@ -83,7 +83,7 @@ def _past_tense(word: str) -> str:
 
 
 def _replaced(word: str, rules: Sequence[tuple[str, str]], above: int) -> str:
-    """The first suffix that fits is replaced if the measure before it is above `above`; no other is tried."""
+    """Replace the first matching suffix if the measure before it is above `above`. No other suffix is tried."""
     for suffix, replacement in rules:
         if word.endswith(suffix):
             base = word.removesuffix(suffix)
@@ -92,7 +92,7 @@ def _replaced(word: str, rules: Sequence[tuple[str, str]], above: int) -> str:
 
 
 def _without_ending(word: str) -> str:
-    # "ion" goes only after s or t, which stay.
+    # "ion" is removed only after s or t, which stay.
     for suffix in _STEP_4:
         if word.endswith(suffix):
             kept = word.removesuffix("ion" if suffix in ("sion", "tion") else suffix)

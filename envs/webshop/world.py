@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.base import Ending, EnvError, EnvStep
+from envs.episode import Episode
 from envs.webshop import pages
 from envs.webshop.expert import next_action
 from envs.webshop.files import find_files, shops_folder
@@ -27,27 +28,41 @@ _ANCHORS = ("state", "observation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A whole episode at one point. turns: how many actions were taken. last: what they led to."""
+    """A whole episode at one point."""
 
     session: Session
+    """The goal, the open page, and what was searched, opened and chosen."""
+
     turns: int
+    """Actions taken so far."""
+
     last: EnvStep
+    """What the last `reset` or `step` returned."""
+
     verdict: Verdict | None = None
+    """The parts of the score; None before the purchase."""
+
+    @property
+    def task_id(self) -> str:
+        """The goal's id, such as "goal-17"."""
+        return f"goal-{self.session.goal}"
 
 
-class WebShop:
-    """One episode at a time of WebShop. The shop is shared by a process and mapped, so an instance is small.
+class WebShop(Episode[Snapshot]):
+    """WebShop, one episode at a time. The process shares one memory-mapped shop, so an instance is small.
 
-    data: a folder with the official files; or products, attributes, human: the files themselves. Without any, a
-    generated shop of `shop_size` products (seed `shop_seed`). nouns: a JSON file, asin -> nouns of the title; found
-    beside the products, else computed by spaCy.
-    goals: "synthetic" or "human". price_seed: of the draw of prices and caps. split: see `splits.split_goals`.
+    data: a folder with the official files. products, attributes, human: the files, one by one. Without any of them the
+    shop is generated, with `shop_size` products by the seed `shop_seed`.
+    nouns: a JSON file of asin -> nouns of the title; None takes the file beside the products, else spaCy computes them.
+    goals: "synthetic" or "human". price_seed: seed of the prices and price caps. split: see `splits.split_goals`.
     observation_mode: "text", "text_rich" or "url". max_steps: actions until Ending.LIMIT (the papers: 15).
-    anchor: "state" (page, search, product, chosen options) or "observation", the public GiGPO code's, which takes
-    states for equal that differ in the options chosen.
-    cache: where what is built is kept, instead of where `envs.cache` says.
-    Raises EnvError for files that are missing or broken, and for options out of range.
+    anchor: what `state_key` is. "state": page, search, product and chosen options. "observation", as in the public
+    GiGPO code: the text, which is equal for states that differ only in the chosen options.
+    cache: the folder for what is built, see `envs.cache`.
+    Raises EnvError for a missing or broken file, and for options out of range.
     """
+
+    name = "webshop"
 
     def __init__(
         self,
@@ -80,7 +95,6 @@ class WebShop:
         self._render = _MODES[observation_mode]
         self._anchor = anchor
         self._max_steps = max_steps
-        self._now: Snapshot | None = None
 
     def tasks(self, split: str) -> Sequence[str]:
         """Goal ids of `train` or `validation`, in a fixed order."""
@@ -89,27 +103,25 @@ class WebShop:
         return self._splits[split]
 
     def kind(self, task_id: str) -> str:
-        """The category of the product asked for, such as "fashion"."""
+        """The category of the goal's product, such as "fashion"."""
         return self.goal(task_id).category
 
     def goal(self, task_id: str) -> Goal:
-        """What a task asks for. Raises EnvError for an unknown task id."""
+        """The goal of a task. Raises EnvError for an unknown task id."""
         return self._shop.goal(self._index(task_id))
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
-        """Open the search page. Nothing in a shop is random once it is built, so the seed changes nothing."""
+        """Open the search page. A shop is not random once it is built, so the seed has no effect."""
         self.close()
         session = Session(goal=self._index(task_id))
-        return self.restore(Snapshot(session=session, turns=0, last=self._seen(session, None, limit=False)))
+        return self.restore(Snapshot(session=session, turns=0, last=self._result(session, None, limit=False)))
 
     def step(self, action: str) -> EnvStep:
-        """Carry out one action. Raises EnvError before `reset` and after the end."""
-        now = self.snapshot()
-        if now.last.ending is not None:
-            raise EnvError(f"the episode of goal-{now.session.goal} ended ({now.last.ending}); reset before the next")
+        """Execute one action. Raises EnvError before `reset` and after the end."""
+        now = self.playing()
         session = follow(now.session, self._shop, action)
-        verdict = self._judged(session) if session.page is Page.DONE else None
-        last = self._seen(session, verdict, limit=now.turns + 1 >= self._max_steps)
+        verdict = self._judge(session) if session.page is Page.DONE else None
+        last = self._result(session, verdict, limit=now.turns + 1 >= self._max_steps)
         return self.restore(Snapshot(session=session, turns=now.turns + 1, last=last, verdict=verdict))
 
     def verdict(self) -> Verdict | None:
@@ -117,32 +129,21 @@ class WebShop:
         return self.snapshot().verdict
 
     def expert(self) -> Iterator[str]:
-        """Actions that buy what is asked for, from where the episode stands."""
-        while (now := self.snapshot()).last.ending is None:
-            yield next_action(self._shop, now.session)
-
-    def snapshot(self) -> Snapshot:
-        """The episode as it stands. Raises EnvError before `reset`."""
-        if self._now is None:
-            raise EnvError("no episode is under way; reset webshop with a task id first")
-        return self._now
+        """Actions that buy what the goal asks for, from the current page."""
+        while not self.is_over():
+            yield next_action(self._shop, self.snapshot().session)
 
     def restore(self, snapshot: Snapshot) -> EnvStep:
-        """Go on from a snapshot of the same shop; gives the step it was taken after."""
-        self._index(f"goal-{snapshot.session.goal}")
-        self._now = snapshot
-        return snapshot.last
+        """Continue from a snapshot of the same shop, and return its `last`. Raises EnvError for an unknown goal."""
+        self._index(snapshot.task_id)
+        return super().restore(snapshot)
 
-    def close(self) -> None:
-        """Forget the episode; the shop stays for the others of this process."""
-        self._now = None
-
-    def _judged(self, session: Session) -> Verdict:
+    def _judge(self, session: Session) -> Verdict:
         bought = self._shop.product(session.product)
         goal = self._shop.goal(session.goal)
         return judge(goal, bought, self._shop.price(session.product), session.options)
 
-    def _seen(self, session: Session, verdict: Verdict | None, *, limit: bool) -> EnvStep:
+    def _result(self, session: Session, verdict: Verdict | None, *, limit: bool) -> EnvStep:
         score = 0.0 if verdict is None else verdict.score
         won = verdict is not None and score == 1.0
         ended = Ending.FAILURE if verdict is not None else Ending.LIMIT if limit else None
@@ -165,9 +166,9 @@ class WebShop:
         return int(number)
 
 
-def _check(option: str, value: str, known: Sequence[str] | dict[str, _Renderer]) -> None:
-    if value not in known:
-        raise EnvError(f"webshop has no {option}={value!r}; choose one of {', '.join(map(repr, known))}")
+def _check(option: str, value: str, choices: Sequence[str] | dict[str, _Renderer]) -> None:
+    if value not in choices:
+        raise EnvError(f"webshop has no {option}={value!r}; choose one of {', '.join(map(repr, choices))}")
 
 
 def _known_kind(goals: str) -> GoalKind:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from envs import EnvStep
+from envs import WORLDS, EnvStep
 from envs.alfworld import ALFWorld
 from envs.alfworld.prompt import is_command
-from envs.prompts import Message, Reply, Turn, prompter
+from envs.prompts import Message, Reply, Turn
 
 FIRST = EnvStep(
     observation="-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, "
@@ -36,7 +36,7 @@ REQUEST = (
 
 
 def react(turns: tuple[Turn, ...], now: EnvStep) -> str:
-    (message,) = prompter("alfworld", "react").render(first=FIRST, turns=turns, now=now, history=2)
+    (message,) = WORLDS["alfworld"].prompter("react").render(first=FIRST, turns=turns, now=now, history=2)
     return message.content
 
 
@@ -74,7 +74,7 @@ Admissible actions: 'examine desk 1', 'go to drawer 1', 'take mug 1 from desk 1'
 
 
 def test_bare_is_the_dialogue_itself() -> None:
-    assert prompter("alfworld", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=9) == (
+    assert WORLDS["alfworld"].prompter("bare").render(first=FIRST, turns=TURNS, now=NOW, history=9) == (
         Message(role="user", content=FIRST.observation),
         Message(role="assistant", content="r"),
         Message(role="user", content="Nothing happens."),
@@ -98,13 +98,13 @@ def test_a_valid_action_is_admissible_unless_the_papers_looser_rule_is_chosen(
 ) -> None:
     response = f"<think>so</think><action>{action}</action>"
     for style, valid in (("react", strict), ("react_loose", loose)):
-        assert prompter("alfworld", style).parse(response, NOW) == Reply(action=action.lower(), valid=valid)
+        assert WORLDS["alfworld"].prompter(style).parse(response, NOW) == Reply(action=action.lower(), valid=valid)
 
 
 @pytest.mark.parametrize("style", ["react", "react_loose"])
 def test_an_admissible_action_without_its_tags_is_not_valid(style: str) -> None:
     for response in ("look", "<action>go to drawer 1</action>", "<think>对</think><action>go to drawer 1</action>"):
-        assert not prompter("alfworld", style).parse(response, NOW).valid
+        assert not WORLDS["alfworld"].prompter(style).parse(response, NOW).valid
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_admissible_action_without_its_tags_is_not_valid(style: str) -> None:
     [("go to drawer 1\n", True), ("go to desk 1", False), ("go to drawer 1\nlook", False), ("fly", False)],
 )
 def test_bare_asks_for_one_line_that_is_admissible(response: str, valid: bool) -> None:
-    assert prompter("alfworld", "bare").parse(response, NOW) == Reply(action=response.strip(), valid=valid)
+    assert WORLDS["alfworld"].prompter("bare").parse(response, NOW) == Reply(action=response.strip(), valid=valid)
 
 
 def test_every_command_that_is_open_anywhere_on_the_experts_way_has_the_form_of_a_command() -> None:

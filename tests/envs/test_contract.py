@@ -1,5 +1,6 @@
-"""What every world promises, asked of each one in the registry."""
+"""What every world promises, tested on each world of `envs.WORLDS`."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -8,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from envs import WORLDS, Ending, Env, EnvError, EnvStep, make
 
 ROOT = Path(__file__).parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
-# world -> each data set its contract is tested on, as options; `shared` ones need the real data beside the checkout.
-CASES: dict[str, dict[str, dict[str, Any]]] = {
+# World -> the options of each data set that its contract is tested on; a world without an entry is tested on its
+# defaults. "shared" needs the real data beside the checkout.
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "alfworld": {
         "own": {"households": {"train": 60, "held_out": 30}},
         "shared": {"data": str(SHARED_DATA / "alfworld" / "sample")},
@@ -32,8 +35,8 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "shared": {"data": str(SHARED_DATA / "webshop"), "goals": "human"},
     },
 }
-HELD_OUT = {"alfworld": "valid_unseen", "arithmetic": "validation", "textcraft": "test", "webshop": "validation"}
-# Where one turn is all there is, nonsense has used it up.
+CASES = [(name, data) for name in WORLDS for data in OPTIONS.get(name, {"own": {}})]
+# Nonsense plays on until the step limit, except in a world of one turn.
 NONSENSE_ENDS = {"arithmetic": Ending.FAILURE}
 TRANSCRIPT = """
 import sys
@@ -49,12 +52,12 @@ for split in ("train", sys.argv[3]):
 """
 
 
-@pytest.fixture(params=[(name, data) for name, sets in CASES.items() for data in sets], ids="-".join)
+@pytest.fixture(params=CASES, ids="-".join)
 def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     name, data = request.param
     if data == "shared" and not SHARED_DATA.is_dir():
         pytest.skip(f"no real data: {SHARED_DATA} is missing")
-    return name, CASES[name][data]
+    return name, OPTIONS.get(name, {"own": {}})[data]
 
 
 @pytest.fixture
@@ -67,7 +70,12 @@ def env(case: tuple[str, dict[str, Any]]) -> Iterator[Env]:
 
 @pytest.fixture
 def held_out(case: tuple[str, dict[str, Any]]) -> str:
-    return HELD_OUT[case[0]]
+    """The validation split of the world's own YAML."""
+    return settings(case[0])["validation_split"]
+
+
+def settings(world: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "configs" / "env" / f"{world}.yaml").read_text())
 
 
 def solve(env: Env) -> EnvStep:
@@ -78,8 +86,16 @@ def solve(env: Env) -> EnvStep:
     return last
 
 
-def test_every_registered_world_is_under_contract() -> None:
-    assert set(CASES) == set(HELD_OUT) == set(WORLDS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_world_has_a_yaml_of_its_name_whose_options_and_style_it_takes(world: str) -> None:
+    own = settings(world)
+    assert own["world"] == world
+    assert set(own["options"]) <= set(inspect.signature(WORLDS[world].make).parameters)
+    WORLDS[world].prompter(own["style"])
+
+
+def test_test_options_belong_to_worlds_that_exist() -> None:
+    assert set(OPTIONS) | set(NONSENSE_ENDS) <= set(WORLDS)
 
 
 def test_a_world_offers_what_env_asks_for(env: Env) -> None:

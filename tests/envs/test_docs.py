@@ -1,14 +1,15 @@
 """The worked example of docs/environments.md is a world that keeps the contract."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from envs import WORLDS, Ending, Env, EnvError, make
-from envs.prompts import DIALECTS, Reply, prompter
+from envs import WORLDS, Ending, Env, EnvError, find, make
+from envs.prompts import Reply
 
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
@@ -20,13 +21,15 @@ def python_of(section: str) -> str:
 
 
 @pytest.fixture
-def corridor() -> Iterator[Env]:
-    """The example, registered as it registers itself and taken out again."""
+def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env]:
+    """The example as a module in the working folder, loaded by its target."""
     code = python_of("A world of your own")
     assert len(code.splitlines()) < 100
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "corridor"})
-    yield make("corridor")
-    del WORLDS["corridor"], DIALECTS["corridor"]
+    (tmp_path / "corridor.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield make("corridor:WORLD")
+    del sys.modules["corridor"]
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -64,7 +67,7 @@ def test_its_expert_wins_every_task_and_a_snapshot_goes_on(corridor: Env) -> Non
 
 def test_it_can_be_lost_and_it_has_prompts(corridor: Env) -> None:
     first = corridor.reset("door-0")
-    assert prompter("corridor", "bare").parse("left", first) == Reply(action="left", valid=True)
-    assert not prompter("corridor", "bare").parse("fly", first).valid
+    assert find("corridor:WORLD").prompter("bare").parse("left", first) == Reply(action="left", valid=True)
+    assert not find("corridor:WORLD").prompter("bare").parse("fly", first).valid
     assert corridor.step("fly").ending is None
     assert corridor.step("open").ending is Ending.FAILURE

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import envs.gym
 from envs import EnvError
 
-TEXTCRAFT = envs.gym.TABLE["textcraft"].id
+TEXTCRAFT = envs.WORLDS["textcraft"].gym.id
 SPOON = "minecraft:copper_spoon"
 WINNING = (
     "get 5 copper",
@@ -25,15 +25,15 @@ def make(**options: object) -> gymnasium.Env[str, str]:
     return gymnasium.make(TEXTCRAFT, **options)
 
 
-@pytest.mark.parametrize("world", envs.gym.TABLE)
+@pytest.mark.parametrize("world", envs.WORLDS)
 def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gymnasium.make(envs.gym.TABLE[world].id).unwrapped)
+        check_env(gymnasium.make(envs.WORLDS[world].gym.id).unwrapped)
 
 
 def test_every_world_has_an_id() -> None:
-    assert set(envs.gym.TABLE) == set(envs.WORLDS)
+    assert set(envs.WORLDS) == set(envs.WORLDS)
 
 
 def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
@@ -42,10 +42,10 @@ def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
     assert done.stdout.strip() == "stepcredit/TextCraft-v0"
 
 
-@pytest.mark.parametrize("world", sorted(set(envs.gym.TABLE) - {"arithmetic"}))  # whose one turn no limit cuts
+@pytest.mark.parametrize("world", sorted(set(envs.WORLDS) - {"arithmetic"}))  # whose one turn no limit cuts
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_several_episodes_are_played_at_once_as_each_would_be_alone(world: str, mode: str) -> None:
-    name = f"envs.gym:{envs.gym.TABLE[world].id}"
+    name = f"envs.gym:{envs.WORLDS[world].gym.id}"
     kwargs = {"shared_memory": False} if mode == "async" else {}
     many = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode, vector_kwargs=kwargs, max_steps=2)
     alone = [gymnasium.make(name, max_steps=2) for _ in range(2)]
@@ -127,7 +127,7 @@ def test_a_reset_that_fails_leaves_no_episode_to_step_in() -> None:
 
 
 def test_alfworlds_observations_lie_in_the_space_and_its_commands_among_the_actions(shared_data) -> None:
-    env = gymnasium.make(envs.gym.TABLE["alfworld"].id, data=shared_data / "alfworld" / "sample")
+    env = gymnasium.make(envs.WORLDS["alfworld"].gym.id, data=shared_data / "alfworld" / "sample")
     observation, info = env.reset(seed=0)
     while True:
         assert env.observation_space.contains(observation)
@@ -149,7 +149,7 @@ def test_every_observation_of_the_original_game_lies_in_the_space(shared_data) -
 
 
 def test_the_official_shops_pages_lie_in_the_space_and_a_purchase_terminates(shared_data) -> None:
-    env = gymnasium.make(envs.gym.TABLE["webshop"].id, data=shared_data / "webshop", observation_mode="text_rich")
+    env = gymnasium.make(envs.WORLDS["webshop"].gym.id, data=shared_data / "webshop", observation_mode="text_rich")
     env.reset(seed=0, options={"task_id": "goal-3573"})
     for action in ("search[womens winter plus velvet leggings 日本]", "click[b08q43ljkj]", "click[description]"):
         assert env.observation_space.contains(env.step(action)[0])

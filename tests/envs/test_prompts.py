@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs import EnvError, EnvStep
-from envs.prompts import DIALECTS, Bare, Dialect, Message, React, Reply, Turn, prompter
+from envs import WORLDS, EnvError, EnvStep, find
+from envs.prompts import Bare, Dialect, Message, React, Reply, Turn
 
 
 def seen(text: str, admissible: tuple[str, ...] | None = None) -> EnvStep:
@@ -40,7 +40,7 @@ Then give exactly one action, inside <action> </action>."""
 
 
 def react(turns: tuple[Turn, ...], now: EnvStep, history: int) -> str:
-    (message,) = prompter("textcraft", "react").render(first=FIRST, turns=turns, now=now, history=history)
+    (message,) = WORLDS["textcraft"].prompter("react").render(first=FIRST, turns=turns, now=now, history=history)
     assert message.role == "user"
     return message.content
 
@@ -89,13 +89,13 @@ def test_react_quotes_the_admissible_actions_of_worlds_that_list_them() -> None:
 def test_react_says_how_many_actions_it_leaves_out_and_keeps_some_of_every_verb(most: int, line: str) -> None:
     beds = tuple(f"go to bed {number}" for number in (1, 2, 3))
     now = seen("", admissible=("help", *beds, "look", "take mug 1 from bed 1"))
-    (message,) = prompter("alfworld", "react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=most)
+    (message,) = WORLDS["alfworld"].prompter("react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=most)
     assert f"\n\n{line}\n\n" in message.content
 
 
 def test_of_a_shops_page_the_buttons_stay_longest() -> None:
     now = seen("", admissible=tuple(f"click[{name}]" for name in ("back to search", "buy now", "red", "blue")))
-    (message,) = prompter("webshop", "react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=2)
+    (message,) = WORLDS["webshop"].prompter("react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=2)
     assert "Admissible actions: 'click[back to search]', 'click[buy now]' and 2 more." in message.content
 
 
@@ -131,17 +131,17 @@ def test_as_many_actions_are_listed_as_asked_for_in_the_worlds_order(actions: li
     ],
 )
 def test_react_reads_the_first_action_and_asks_for_both_pairs_of_tags(response: str, action: str, valid: bool) -> None:
-    assert prompter("textcraft", "react").parse(response, NOW) == Reply(action=action, valid=valid)
+    assert WORLDS["textcraft"].prompter("react").parse(response, NOW) == Reply(action=action, valid=valid)
 
 
 def test_only_a_lower_case_dialect_lowers_the_action() -> None:
-    assert not DIALECTS["textcraft"].lower_case
+    assert not WORLDS["textcraft"].dialect.lower_case
     lowering = React(Dialect(introduction="", grammar=bool, lower_case=True))
     assert lowering.parse("<think></think><action>Go To Desk 1</action>", NOW).action == "go to desk 1"
 
 
 def test_bare_is_the_dialogue_itself() -> None:
-    assert prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=99) == (
+    assert WORLDS["textcraft"].prompter("bare").render(first=FIRST, turns=TURNS, now=NOW, history=99) == (
         Message(role="user", content=FIRST.observation),
         Message(role="assistant", content="<think>a</think><action>inventory</action>"),
         Message(role="user", content="Inventory: You are not carrying anything."),
@@ -153,7 +153,7 @@ def test_bare_is_the_dialogue_itself() -> None:
 
 
 def test_bare_with_a_short_history_keeps_the_task_and_the_last_turns() -> None:
-    assert prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=1) == (
+    assert WORLDS["textcraft"].prompter("bare").render(first=FIRST, turns=TURNS, now=NOW, history=1) == (
         Message(role="user", content=FIRST.observation),
         Message(role="assistant", content="get 3 hemp"),
         Message(role="user", content="Got 3 hemp"),
@@ -162,10 +162,10 @@ def test_bare_with_a_short_history_keeps_the_task_and_the_last_turns() -> None:
 
 def test_bare_without_history_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot show history=0 turns; give 1 or more"):
-        prompter("textcraft", "bare").render(first=FIRST, turns=TURNS, now=NOW, history=0)
+        WORLDS["textcraft"].prompter("bare").render(first=FIRST, turns=TURNS, now=NOW, history=0)
 
 
-LISTED = prompter("alfworld", "bare_listed")
+LISTED = WORLDS["alfworld"].prompter("bare_listed")
 ROOM = seen("Your task is to: put mug in desk.", ("go to desk 1", "help", "inventory"))
 AT_DESK = seen("You see a mug 1.", ("go to bed 1", "go to bed 2", "help", "take mug 1 from desk 1"))
 WENT = Turn(observation=ROOM.observation, response="go to desk 1", action="go to desk 1", listed=LISTED.listed(ROOM))
@@ -198,13 +198,13 @@ def test_bare_listed_drops_old_lists_with_their_turns_and_says_what_else_it_leav
 
 def test_bare_listed_is_bare_where_a_world_lists_nothing() -> None:
     for style in ("bare", "bare_listed"):
-        rendered = prompter("textcraft", style).render(first=FIRST, turns=TURNS, now=NOW, history=99)
+        rendered = WORLDS["textcraft"].prompter(style).render(first=FIRST, turns=TURNS, now=NOW, history=99)
         assert [message.content for message in rendered[::2]] == [*(turn.observation for turn in TURNS), "Got 3 hemp"]
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=6))
 def test_bare_prompts_are_exact_extensions_while_the_history_covers_all_turns(said: list[tuple[str, str]]) -> None:
-    bare: Bare = Bare(DIALECTS["textcraft"])
+    bare: Bare = Bare(WORLDS["textcraft"].dialect)
     turns: tuple[Turn, ...] = ()
     now, before = FIRST, bare.render(first=FIRST, turns=(), now=FIRST, history=6)
     assert before == (Message(role="user", content=FIRST.observation),)
@@ -234,7 +234,7 @@ Then give exactly one action, inside <action> </action>."""
 
 def test_arithmetic_is_asked_in_one_message() -> None:
     now = seen("Compute 2 * (3 + 4).")
-    react, bare = (prompter("arithmetic", style) for style in ("react", "bare"))
+    react, bare = (WORLDS["arithmetic"].prompter(style) for style in ("react", "bare"))
     assert react.render(first=now, turns=(), now=now, history=2) == (Message(role="user", content=ARITHMETIC),)
     assert bare.render(first=now, turns=(), now=now, history=1) == (Message(role="user", content=now.observation),)
 
@@ -252,7 +252,7 @@ def test_arithmetic_is_asked_in_one_message() -> None:
     ],
 )
 def test_an_answer_is_the_whole_action(style: str, response: str, action: str, valid: bool) -> None:
-    assert prompter("arithmetic", style).parse(response, NOW) == Reply(action=action, valid=valid)
+    assert WORLDS["arithmetic"].prompter(style).parse(response, NOW) == Reply(action=action, valid=valid)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_an_answer_is_the_whole_action(style: str, response: str, action: str, v
     ],
 )
 def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str, valid: bool) -> None:
-    assert prompter("textcraft", "bare").parse(response, NOW) == Reply(action=action, valid=valid)
+    assert WORLDS["textcraft"].prompter("bare").parse(response, NOW) == Reply(action=action, valid=valid)
 
 
 @pytest.mark.parametrize(
@@ -280,5 +280,5 @@ def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str
 )
 def test_an_unknown_world_or_style_is_refused_with_the_nearest_right_one(world: str, style: str, message: str) -> None:
     with pytest.raises(EnvError) as refusal:
-        prompter(world, style)
+        find(world).prompter(style)
     assert str(refusal.value) == message

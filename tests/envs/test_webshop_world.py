@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from envs import Ending, EnvError, make
-from envs.prompts import Message, Reply, prompter
+from envs import WORLDS, Ending, EnvError, make
+from envs.prompts import Message, Reply
 from envs.webshop import WebShop
 
 ShopMaker = Callable[..., Path]
@@ -244,7 +244,7 @@ def test_splits_share_no_goal_and_by_product_no_product(rule: str) -> None:
 def test_prompts_name_the_actions_and_read_them(shop: ShopMaker) -> None:
     env = WebShop(data=shop(item("B1", customization_options="")))
     first = env.reset("goal-0")
-    react, bare = prompter("webshop", "react"), prompter("webshop", "bare")
+    react, bare = WORLDS["webshop"].prompter("react"), WORLDS["webshop"].prompter("bare")
     (message,) = react.render(first=first, turns=(), now=first, history=2)
     assert "click[buy now], which ends the task.\n\nWebShop [SEP] Instruction:" in message.content
     assert "Admissible actions: 'search[<query>]', 'click[search]'.\n\n" in message.content

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -15,17 +16,16 @@ from typing import Any
 import pytest
 from ray.exceptions import OutOfMemoryError
 
-from envs import WORLDS
+from envs import WORLDS, Ending, EnvError
 from envs.alfworld.generate import write_households
 from envs.alfworld.household import Households
-from envs.base import EnvError
-from envs.prompts import prompter
 from rollout import ray_actors as cluster
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
 from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote
 from tests.fakes import (
+    CORRIDOR,
     CORRIDOR_PROMPTS,
     Corridor,
     LocalPool,
@@ -51,11 +51,9 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def pool(ray_session: None) -> Iterator[EnvPool]:
     """One pool for all tests: it replaces the workers that they break."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollout.pool.WORKER", "tests.fakes:CorridorWorker")
-        corridors = EnvPool(PoolConfig(world="corridor", options={}, workers=WORKERS))
-        yield corridors
-        corridors.close()
+    corridors = EnvPool(PoolConfig(world="tests.fakes:TREACHEROUS", options={}, workers=WORKERS))
+    yield corridors
+    corridors.close()
 
 
 @asynccontextmanager
@@ -134,8 +132,8 @@ def test_a_worker_plays_its_next_episode_in_an_environment_that_ended(monkeypatc
         envs.append(Corridor())
         return envs[-1]
 
-    monkeypatch.setitem(WORLDS, "corridor", make)
-    worker = EnvWorker("corridor", {})
+    monkeypatch.setattr("tests.fakes.CORRIDOR", replace(CORRIDOR, make=make))
+    worker = EnvWorker("tests.fakes:CORRIDOR", {})
     worker.reset(1, "2", 0)
     worker.reset(2, "3", 0)
     assert worker.step(1, "go").score == 1 / 2
@@ -154,8 +152,8 @@ def test_an_environment_that_raised_is_not_played_in_again(monkeypatch: pytest.M
         envs.append(TreacherousCorridor())
         return envs[-1]
 
-    monkeypatch.setitem(WORLDS, "corridor", make)
-    worker = EnvWorker("corridor", {})
+    monkeypatch.setattr("tests.fakes.CORRIDOR", replace(CORRIDOR, make=make))
+    worker = EnvWorker("tests.fakes:CORRIDOR", {})
     worker.reset(1, "2", 0)
     with pytest.raises(EnvError):
         worker.step(1, "broken data")
@@ -296,7 +294,7 @@ def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_nam
 
     def collected_from_files(max_failure_share: float) -> Collected:
         config = RolloutConfig(history=2, retries=1, max_failure_share=max_failure_share)
-        prompts = prompter("alfworld", "bare")
+        prompts = WORLDS["alfworld"].prompter("bare")
         collector = Collector(policy=ScriptedPolicy("look"), pool=pool, prompter=prompts, config=config)
         return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, options=play_options()))
 
@@ -315,12 +313,45 @@ def test_a_game_file_that_breaks_or_goes_during_a_run_costs_its_group_and_is_nam
     pool.close()
 
 
-# --- actors ------------------------------------------------------------------------------------------------------
+# --- a user's own world -------------------------------------------------------------------------------------------
+
+OWN_WORLD = """
+from dataclasses import replace
+from tests.fakes import CORRIDOR, Corridor
+
+class Longer(Corridor):
+    def __init__(self, *, limit):
+        super().__init__()
+        self.LIMIT = limit
+
+WORLD = replace(CORRIDOR, name="longer", make=Longer)
+"""
+
+
+@pytest.mark.parametrize("place", ["working folder", "search path"])
+async def test_workers_import_an_own_world_from_where_the_driver_does(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "own_world.py").write_text(OWN_WORLD)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    if place == "working folder":
+        monkeypatch.chdir(tmp_path)
+    else:
+        sys.path.append(str(tmp_path))
+    pool = EnvPool(PoolConfig(world="own_world:WORLD", options={"limit": 9}, workers=1))
+    async with pool.episode() as episode:
+        assert (await episode.reset("8", 3)).observation == "corridor 3 of length 8"
+        endings = [(await episode.step("go")).ending for _ in range(8)]
+    assert endings == [None] * 7 + [Ending.SUCCESS]
+    pool.close()
+
+
+# --- actors -------------------------------------------------------------------------------------------------------
 
 
 def test_an_actor_gives_its_answer_its_own_error_or_the_name_of_its_death(ray_session: None) -> None:
     environment: Mapping[str, str] = {"STEPCREDIT_TEST": "seen"}
-    actor = cluster.spawn("tests.fakes:CorridorWorker", "corridor", {}, spec=ActorSpec(env=environment))
+    actor = cluster.spawn(EnvWorker, "tests.fakes:TREACHEROUS", {}, spec=ActorSpec(env=environment))
     assert actor.call("reset", 1, "2", 5).observation == "corridor 5 of length 2"
     with pytest.raises(KeyError, match="7"):
         actor.call("step", 7, "go")

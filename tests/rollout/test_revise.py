@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
+from envs import WORLDS
 from envs.arithmetic import Arithmetic
-from envs.prompts import prompter
 from envs.textcraft import TextCraft
 from rollout.collect import Collector, RolloutConfig
 from rollout.policy import EnginePolicy, Key
@@ -55,7 +55,7 @@ def collector(plans: Plans, *, pool: LocalPool | None = None, prompt_tokens: int
     return Collector(
         policy=ScriptedPolicy(saying(plans), prompt_tokens=prompt_tokens),
         pool=pool or LocalPool(lambda: TextCraft(max_steps=LIMIT)),  # pyright: ignore[reportArgumentType]
-        prompter=prompter("textcraft", "bare"),
+        prompter=WORLDS["textcraft"].prompter("bare"),
         config=RolloutConfig(history=LIMIT),
     )
 
@@ -189,7 +189,7 @@ def test_a_deterministic_phase_asks_in_waves_sorted_by_key() -> None:
     playing = Collector(
         policy=policy,
         pool=LocalPool(lambda: TextCraft(max_steps=LIMIT)),  # pyright: ignore[reportArgumentType]
-        prompter=prompter("textcraft", "bare"),
+        prompter=WORLDS["textcraft"].prompter("bare"),
         config=RolloutConfig(history=LIMIT),
     )
     groups = asyncio.run(playing.collect([SPOON], group_size=3, options=play_options(seed=1))).groups
@@ -308,7 +308,7 @@ def test_of_a_wrong_answer_only_what_the_right_one_changes_is_to_blame() -> None
     playing = Collector(
         policy=ScriptedPolicy(lambda key: f"{right}7" if key[:-1] == (0, 0) else right),
         pool=LocalPool(Arithmetic),  # pyright: ignore[reportArgumentType]
-        prompter=prompter("arithmetic", "bare"),
+        prompter=WORLDS["arithmetic"].prompter("bare"),
         config=RolloutConfig(history=1),
     )
     groups = asyncio.run(playing.collect([task], group_size=2, options=play_options(seed=1))).groups

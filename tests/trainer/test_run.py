@@ -14,9 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from envs import WORLDS
 from envs.base import Ending
-from envs.prompts import DIALECTS
 from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.collect import Collector, RolloutConfig
@@ -143,12 +141,6 @@ class Stack:
             return train(plan_training(config), Display(Console(quiet=True)))
 
 
-@pytest.fixture(autouse=True)
-def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(WORLDS, "corridor", Corridor)
-    monkeypatch.setitem(DIALECTS, "corridor", CORRIDOR_PROMPTS.dialect)
-
-
 @cache
 def defaults() -> TrainConfig:
     register()
@@ -161,7 +153,7 @@ def configured(output: Path, **changes: Any) -> TrainConfig:
     """Three groups of two rollouts, four updates; a checkpoint and a validation every two."""
     plain_run = {
         "learner": replace(defaults().learner, optimizer_steps=2),
-        "env": EnvConfig(world="corridor", style="bare", history=6),
+        "env": EnvConfig(world="corridor", _target_="tests.fakes:CORRIDOR", style="bare", history=6),
         "rollout": RolloutConfig(history=6),
         "estimator": {"name": "gigpo"},
         "validation": ValidationConfig(every=2, tasks=2),

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, Predicate, doc
 
@@ -12,7 +13,7 @@ from rollout.engines import EngineConfig
 from rollout.revise import ReviseConfig
 from rollout.types import Sampling
 from trainer.config.build import ConfigError
-from trainer.config.derived import CLUSTER, ENGINE, LEARNER, PLAY, Follows, Rule, Unused
+from trainer.config.derived import CLUSTER, ENGINE, LEARNER, PLAY, Follows, Unused
 from trainer.config.learner import LearnerConfig
 from trainer.config.settings import (
     CheckpointConfig,
@@ -37,13 +38,15 @@ def _is_url(text: str) -> bool:
 class TrainConfig:
     """One training run."""
 
-    derived: ClassVar[Mapping[str, Rule]] = {
-        **CLUSTER,
-        **ENGINE,
-        **LEARNER,
-        **PLAY,
-        "learner.temperature": Follows(source="sampling.temperature"),
-    }
+    derived = MappingProxyType(
+        {
+            **CLUSTER,
+            **ENGINE,
+            **LEARNER,
+            **PLAY,
+            "learner.temperature": Follows(source="sampling.temperature"),
+        }
+    )
 
     output: str
     """Folder of the run: metrics, checkpoints and recorded rollouts."""
@@ -149,13 +152,15 @@ class TrainConfig:
 class EvaluateConfig:
     """One measurement on held-out tasks."""
 
-    derived: ClassVar[Mapping[str, Rule]] = {
-        **CLUSTER,
-        **ENGINE,
-        **PLAY,
-        "engine.sleep": Unused(value=False, reason="no learner shares the GPU"),
-        "rollout.success_reward": Unused(value=10.0, reason="an evaluation pays no reward"),
-    }
+    derived = MappingProxyType(
+        {
+            **CLUSTER,
+            **ENGINE,
+            **PLAY,
+            "engine.sleep": Unused(value=False, reason="no learner shares the GPU"),
+            "rollout.success_reward": Unused(value=10.0, reason="an evaluation pays no reward"),
+        }
+    )
 
     output: str
     """Folder of the results."""
@@ -222,13 +227,15 @@ class DemosConfig:
 class WarmstartConfig:
     """Supervised fine-tuning on expert demonstrations."""
 
-    derived: ClassVar[Mapping[str, Rule]] = {
-        **CLUSTER,
-        **LEARNER,
-        "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
-        "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
-        "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
-    }
+    derived = MappingProxyType(
+        {
+            **CLUSTER,
+            **LEARNER,
+            "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
+            "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
+            "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
+        }
+    )
 
     output: str
     """Folder of the result; the model is written to `model/` in it."""

@@ -1,4 +1,8 @@
-"""Settings that follow from other settings. `build` fills them in; a command lists its own in `derived`."""
+"""Settings that follow from other settings. `build` fills them in.
+
+A command's config lists its own in the class attribute `derived`: dotted name -> rule. A rule may read what a rule
+before it filled in.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +49,6 @@ def env_workers(gpus: int) -> int:
     return min(WORKERS_PER_GPU * max(gpus, 1), MOST_WORKERS)
 
 
-# Order matters: a rule may read what a rule before it filled in.
 CLUSTER: Mapping[str, Rule] = {
     "cluster.engines": Follows(source="cluster.gpus", by=one_per_gpu, free=True),
     "cluster.ranks": Follows(source="cluster.gpus", by=one_per_gpu, free=True),

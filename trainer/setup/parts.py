@@ -21,7 +21,7 @@ from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
-from trainer.setup.world import World
+from trainer.setup.world import World, world_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,9 @@ def playing(
     policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int
 ) -> Iterator[Collector]:
     """A collector over a pool of env workers."""
-    workers_of = PoolConfig(world=env.world, options=env.options, workers=workers, timeout_s=rollout.env_timeout_s)
+    workers_of = PoolConfig(
+        world=world_reference(env), options=env.options, workers=workers, timeout_s=rollout.env_timeout_s
+    )
     with closing(EnvPool(workers_of)) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout)
 

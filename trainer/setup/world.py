@@ -1,33 +1,62 @@
-"""The driver's own copy of the world."""
+"""The driver's own copy of the world, and how the config refers to it."""
 
 import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from envs import WORLDS, make
+from envs import WorldSpec, find, make
 from envs.base import Env
-from envs.prompts import Prompter, prompter
+from envs.own import is_target
+from envs.prompts import Prompter
 from trainer.config.build import ConfigError, convert
 from trainer.config.settings import EnvConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Task ids, kinds and experts, and how prompts are written. leaked: validation tasks that are trained on."""
+    """The world as the driver uses it: its tasks, their kinds, its expert and its prompts."""
 
     env: Env
+    """An instance of the driver's own. Rollouts use the workers' instances."""
+
     prompter: Prompter
+    """Writes prompts and parses answers, in the style of the config."""
+
     train: tuple[str, ...]
+    """Ids of the training tasks."""
+
     validation: tuple[str, ...]
+    """Ids of the validation tasks."""
+
     leaked: frozenset[str] = frozenset()
+    """Ids that are in both."""
 
     def kind(self, task_id: str) -> str:
+        """The label under which results on this task are reported."""
         return self.env.kind(task_id)
 
 
+def world_reference(config: EnvConfig) -> str:
+    """What `envs.find` takes, in the driver and in the workers: the target if there is one, else the world's name.
+
+    Raises ConfigError for a target that names no module.
+    """
+    if config._target_ is None:
+        return config.world
+    if not is_target(config._target_):
+        raise ConfigError(f"env._target_={config._target_!r} names no module: set env._target_=package.module:SPEC")
+    return config._target_
+
+
 def open_world(config: EnvConfig) -> World:
-    """Raises EnvError for data that cannot be read, ConfigError for ill-typed options and for unusable splits."""
-    env = make(config.world, **_typed_options(config))
+    """Make the world and list its tasks.
+
+    Raises EnvError for a world that cannot be loaded and for data that cannot be read; ConfigError for an option of the
+    wrong type, for a split without tasks, and for splits that share tasks.
+    """
+    reference = world_reference(config)
+    spec = find(reference)
+    env = make(reference, **_typed_options(spec, config))
     train, validation = tuple(env.tasks(config.train_split)), tuple(env.tasks(config.validation_split))
     for name, split, tasks in (
         ("train", config.train_split, train),
@@ -42,15 +71,13 @@ def open_world(config: EnvConfig) -> World:
             f"env.validation_split={config.validation_split!r}, {min(leaked)!r} the first: choose disjoint "
             "splits, or set env.overlap=true to reproduce a published split that leaks"
         )
-    return World(
-        env=env, prompter=prompter(config.world, config.style), train=train, validation=validation, leaked=leaked
-    )
+    return World(env=env, prompter=spec.prompter(config.style), train=train, validation=validation, leaked=leaked)
 
 
-def _typed_options(config: EnvConfig) -> dict[str, Any]:
-    """The world's options, those that it knows converted to the types it asks for."""
-    known = inspect.signature(WORLDS[config.world], eval_str=True).parameters if config.world in WORLDS else {}
+def _typed_options(spec: WorldSpec, config: EnvConfig) -> dict[str, Any]:
+    """The world's options, converted to the types of its parameters. An option it does not have stays as it is."""
+    parameters = inspect.signature(spec.make, eval_str=True).parameters
     return {
-        name: convert(known[name].annotation, value, f"env.options.{name}") if name in known else value
+        name: convert(parameters[name].annotation, value, f"env.options.{name}") if name in parameters else value
         for name, value in config.options.items()
     }

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import make
-from envs.prompts import Message, prompter
+from envs import WORLDS, make
+from envs.prompts import Message
 from rollout.policy import Exchange
 from tests.fakes import completion, plain
 from trainer.config.build import ModelError
@@ -29,7 +29,9 @@ def world_texts() -> list[str]:
     env = make("textcraft")
     tasks = [*env.tasks("train"), *env.tasks("test")]
     return [
-        text for style in ("bare", "react") for text in corpus(env, tasks, prompter("textcraft", style), history=40)
+        text
+        for style in ("bare", "react")
+        for text in corpus(env, tasks, WORLDS["textcraft"].prompter(style), history=40)
     ]
 
 
@@ -130,7 +132,7 @@ def test_a_demonstration_cut_as_a_whole_equals_one_cut_turn_by_turn(
 
 def dialogues(codec: ChatCodec, style: str, split: str) -> list[list[tuple[list[int], list[int]]]]:
     """Prompt and response ids of the expert's steps, episode by episode."""
-    env, asked = make("textcraft"), prompter("textcraft", style)
+    env, asked = make("textcraft"), WORLDS["textcraft"].prompter(style)
     return [
         [
             (codec.encode(messages).tolist(), codec.encode_response(response).tolist())

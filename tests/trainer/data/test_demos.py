@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from envs import Env, make
-from envs.prompts import Prompter, prompter
+from envs import WORLDS, Env, make
+from envs.prompts import Prompter
 from rollout.collect import Collector, RolloutConfig
 from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
@@ -48,8 +48,8 @@ def test_an_expert_that_does_not_solve_its_task_is_told(monkeypatch: pytest.Monk
     ("env", "asked", "task_id", "history"),
     [
         (Corridor(), CORRIDOR_PROMPTS, "3", 6),
-        (make("textcraft"), prompter("textcraft", "bare"), None, 12),
-        (make("textcraft"), prompter("textcraft", "react"), None, 2),
+        (make("textcraft"), WORLDS["textcraft"].prompter("bare"), None, 12),
+        (make("textcraft"), WORLDS["textcraft"].prompter("react"), None, 2),
     ],
     ids=["corridor", "bare", "react"],
 )
@@ -82,7 +82,7 @@ def test_supervised_rows_are_prompt_and_response_of_every_step(demos: list[Demo]
 
 
 def test_mistakes_are_in_what_is_seen_and_not_in_what_is_learned() -> None:
-    env, asked = make("textcraft"), prompter("textcraft", "bare")
+    env, asked = make("textcraft"), WORLDS["textcraft"].prompter("bare")
     task_ids = env.tasks("test")[:20]
     erring = list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
     assert erring == list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
@@ -107,7 +107,7 @@ def test_an_expert_gets_there_from_wherever_a_mistake_has_led() -> None:
 
 def test_a_corpus_has_what_the_world_says_to_right_and_to_wrong_actions_once() -> None:
     env = make("textcraft")
-    texts = corpus(env, env.tasks("test")[:5], prompter("textcraft", "bare"), history=12)
+    texts = corpus(env, env.tasks("test")[:5], WORLDS["textcraft"].prompter("bare"), history=12)
     assert len(texts) == len(set(texts))
     for demo in demonstrate(env, env.tasks("test")[:5], seed=0):
         assert {step.observation for step in demo.steps} | {step.action for step in demo.steps} <= set(texts)

@@ -1,13 +1,16 @@
 """The driver's world: splits that can be used, and demonstrations of its training tasks."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from envs.prompts import prompter
-from tests.fakes import Corridor
+from envs import WORLDS, EnvError
+from tests.fakes import CORRIDOR_PROMPTS, Corridor
 from trainer.commands import warmstart
 from trainer.config.build import ConfigError
 from trainer.config.settings import EnvConfig
-from trainer.setup.world import World, open_world
+from trainer.setup.world import World, open_world, world_reference
 
 LEAK = EnvConfig(world="textcraft", train_split="agentgym", validation_split="depth2")
 
@@ -19,14 +22,30 @@ def test_a_split_that_leaks_is_refused_by_name_unless_it_is_asked_for() -> None:
     assert world.leaked == set(world.validation)
 
 
+def test_a_world_of_the_users_own_is_opened_by_its_target_and_its_options_are_typed() -> None:
+    own = EnvConfig(world="own", _target_="tests.fakes:CORRIDOR", style="bare")
+    world = open_world(own)
+    assert (world_reference(own), world.train) == ("tests.fakes:CORRIDOR", ("1", "2", "3", "4"))
+    assert world.prompter == CORRIDOR_PROMPTS
+    with pytest.raises(EnvError, match=r"corridor has no option 'limit'"):
+        open_world(replace(own, options={"limit": 3}))
+
+
+@pytest.mark.parametrize("target", ["???", "corridor"])
+def test_a_target_without_a_module_is_refused_with_the_form_it_needs(target: str) -> None:
+    message = f"env._target_={target!r} names no module: set env._target_=package.module:SPEC"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        open_world(EnvConfig(world="own", _target_=target))
+
+
 def corridor(*lengths: str) -> World:
-    return World(env=Corridor(), prompter=prompter("textcraft", "bare"), train=lengths, validation=("1",))
+    return World(env=Corridor(), prompter=WORLDS["textcraft"].prompter("bare"), train=lengths, validation=("1",))
 
 
 def test_a_demonstration_that_the_expert_lost_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Corridor, "LIMIT", 2)
-    played = warmstart.play(corridor(*["2"] * 9, "3"), None, seed=0, mistakes=0.0)
-    assert [demo.task_id for demo in played] == ["2"] * 9
+    demos = warmstart.play(corridor(*["2"] * 9, "3"), None, seed=0, mistakes=0.0)
+    assert [demo.task_id for demo in demos] == ["2"] * 9
 
 
 def test_an_expert_that_loses_more_than_a_tenth_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,93 @@
+"""The `react` style: one message per turn, rebuilt from scratch; the answer thinks first, then acts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from envs.base import EnvStep
+from envs.prompts.actions import kept_actions
+from envs.prompts.dialect import Dialect
+from envs.prompts.messages import Message, Reply, Turn
+
+_THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+_TAIL = 30  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class React:
+    """The prompts of the papers (GiGPO 2505.10978, appendix).
+
+    A response is valid if it has both pairs of tags, has no character of U+4E00-9FFF, and names an admissible action
+    where the dialect is strict. The action is the text between the first action tags. Without such tags the world gets
+    the last 30 characters of the response, as in the papers' public code.
+    """
+
+    least_history: ClassVar[int] = 0
+
+    dialect: Dialect
+    """The world that the prompts are for."""
+
+    loose: bool = False
+    """Accept actions that are not admissible, as the papers' public code does."""
+
+    def render(
+        self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
+    ) -> tuple[Message, ...]:
+        """One user message: the task, the last `history` turns, the observation and the admissible actions."""
+        parts = [self.dialect.introduction, first.observation]
+        if turns:
+            parts += [*_past(turns, history), f"You are at step {len(turns) + 1} and see:\n{now.observation}"]
+        else:
+            parts.append("You are at step 1.")
+        if now.admissible is not None:
+            parts.append(_choices(self.listed(now), actions))
+        parts.append(
+            "Reason step by step about what to do next, inside <think> </think>. "
+            "Then give exactly one action, inside <action> </action>."
+        )
+        return (Message(role="user", content="\n\n".join(parts)),)
+
+    def listed(self, now: EnvStep) -> tuple[str, ...]:
+        """The admissible actions that the dialect does not hide."""
+        return self.dialect.shown(now)
+
+    def parse(self, response: str, now: EnvStep) -> Reply:
+        """The text between the first action tags; the class docstring says when it is valid."""
+        acted = _ACTION.search(response)
+        action = (acted[1] if acted else response[-_TAIL:]).strip()
+        action = action.lower() if self.dialect.lower_case else action
+        tagged = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=action, valid=tagged and (self.loose or self.dialect.is_admissible(action, now)))
+
+    def respond(self, action: str) -> str:
+        """The action in its tags, after one short thought: an expert's reasons are not known."""
+        return f"<think>The next step is: {action}</think><action>{action}</action>"
+
+
+def _past(turns: Sequence[Turn], history: int) -> list[str]:
+    """How many turns were taken, and the last `history` of them, numbered from 1."""
+    shown = list(enumerate(turns, start=1))[-history:] if history > 0 else []
+    if not shown:
+        return [f"You have taken {len(turns)} steps."]
+    lines = "\n".join(
+        f"Step {number}. You saw: {_brief(number, turn)!r}. You did: {turn.action!r}." for number, turn in shown
+    )
+    return [f"You have taken {len(turns)} steps. The last {len(shown)}:\n{lines}"]
+
+
+def _choices(listed: Sequence[str], most: int | None) -> str:
+    """The line that lists the actions and says how many it leaves out."""
+    kept = kept_actions(listed, most)
+    if not kept and listed:
+        return f"Admissible actions: {len(listed)}, not listed."
+    shown = ", ".join(map(repr, kept))
+    left_out = len(listed) - len(kept)
+    return f"Admissible actions: {shown} and {left_out} more." if left_out else f"Admissible actions: {shown}."
+
+
+def _brief(number: int, turn: Turn) -> str:
+    # The first observation is the task, which the prompt already shows above.
+    return "the task" if number == 1 else turn.observation
