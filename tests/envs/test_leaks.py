@@ -42,5 +42,5 @@ def test_memory_is_flat_over_ten_thousand_episodes(world: str) -> None:
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     sizes = json.loads(done.stdout)
     assert len(sizes) == 1 + EPISODES // EVERY
-    print(world, [round(size / 2**20, 1) for size in sizes])  # noqa: T201  for docs/log.md: pytest -s
+    print(world, [round(size / 2**20, 1) for size in sizes])  # noqa: T201  for docs/experiments/: pytest -s
     assert max(sizes) <= 1.05 * sizes[0], sizes
