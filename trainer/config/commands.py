@@ -36,14 +36,14 @@ class TuningConfig:
 class ModelConfig:
     """source: "tiny", "smollm2_135m", a Hugging Face id or a folder. prompt_tokens + response_tokens is the context.
 
-    cache: where made and converted models are kept.
+    cache: where made and converted models are kept; None: `models/` in the user's cache folder, see `envs.cache`.
     """
 
     source: str
     prompt_tokens: int
     response_tokens: int
     tuning: TuningConfig
-    cache: str = ".cache/models"
+    cache: str | None = None
     tiny: TinySpec = field(default_factory=TinySpec)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from tests.fakes import group, step
 from tests.trainer.commands.conftest import Stepcredit
 from trainer.commands import compose
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
-from trainer.commands.table import COMMANDS, named
+from trainer.commands.table import COMMANDS, CONFIGS, named
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
 from trainer.lab.config import LabConfig
 from trainer.setup import preflight
@@ -73,21 +73,36 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: S
 def test_what_the_table_names_exists(command: str) -> None:
     entry = COMMANDS[command]
     assert [name for name in (entry.config, entry.plan, entry.run) if not callable(named(name))] == []
-    assert (compose.CONFIGS / f"{entry.yaml}.yaml").is_file()
+    assert (CONFIGS / f"{entry.yaml}.yaml").is_file()
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         # A wrong override: refused by Hydra where the group is closed, by the type where a plus forces it in.
-        (("train", "lerning_rate=1"), ("lerning_rate",)),
-        (("train", "learner.lerning_rate=1"), ("learner.lerning_rate",)),
+        (("train", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("train", "lerning_rate=1"), ("lerning_rate=1", "learning_rate'?")),
+        (("train", "learner.lerning_rate=1"), ("learner.lerning_rate=1", "did you mean 'learner.learning_rate'?")),
+        (("train", "learner.loss.kl_coff=1"), ("learner.loss.kl_coff=1", "did you mean 'learner.loss.kl_coef'?")),
+        (("train", "learner.los.kl_coef=1"), ("learner.los.kl_coef=1", "did you mean 'learner.loss.kl_coef'?")),
+        (("train", "learner={lerning_rate:1}"), ("did you mean 'learner.learning_rate'?",)),
+        (("train", "env.options.max_step=3"), ("env.options.max_step=3", "did you mean 'env.options.max_steps'?")),
+        (("train", "estimator.gama=1"), ("estimator.gama=1", "did you mean 'estimator.gamma'?")),
+        (("train", "estimatr=gigpo"), ("estimatr=gigpo", "did you mean 'estimator'?")),
+        (("train", "+learner.foo=1"), ("learner.foo=1", "learning_rate")),
+        (("train", "--multirun", "seed=1,2", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("train", "--cfg", "job", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("lab", "gama=1"), ("gama=1", "did you mean 'gamma'?")),
         (("train", "+learner.lerning_rate=1"), ("learner.lerning_rate=1", "'learning_rate'")),
         (("train", "updates=many"), ("updates='many'", "int")),
         (("train", "updates=[1"), ("'[1'", "override_grammar")),
         (("train", "learner.learning_rate=-1"), ("learner.learning_rate=-1", "above 0")),
         (("quickstart", "warmstart.epochs=0"), ("warmstart.epochs=0", "1 or more")),
         (("evaluate", "endpoint=localhost"), ("endpoint=localhost", "http://")),
+        # A choice that a group has not.
+        (("train", "model=tinny"), ("model=tinny", "did you mean 'tiny'?")),
+        (("train", "estimator=compat/verl_agent_gpo"), ("estimator=compat/verl_agent_gpo", "'compat/verl_agent_grpo'")),
+        (("train", "experiment=tinny"), ("experiment=tinny", "did you mean 'tiny'?")),
         # An unknown estimator, and one with an option it has not or a value it cannot take.
         (("train", "estimator=gigpoo"), ("estimator=gigpoo", "did you mean 'gigpo'?", "bipace")),
         (("train", "estimator.name=gigpoo"), ("'gigpoo'", "did you mean 'gigpo'?")),
@@ -388,6 +403,43 @@ def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcred
     run = recorded_run(tmp_path / "run")
     (run / "config.json").write_text("{")
     assert "config.json is broken" in refused(stepcredit, "lab", str(run))
+
+
+def users_estimator(configs: Path, name: str = "mine") -> None:
+    (configs / "estimator").mkdir(parents=True)
+    (configs / "estimator" / f"{name}.yaml").write_text("name: gigpo\ngamma: 0.5\n")
+
+
+def test_a_users_groups_are_found_in_the_working_folder(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    users_estimator(tmp_path / "configs")
+    (tmp_path / "configs" / "experiment").mkdir()
+    (tmp_path / "configs" / "experiment" / "x.yaml").write_text("# @package _global_\nupdates: 3\n")
+    assert stepcredit("train", "estimator=mine", "experiment=x").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (dict(config.estimator), config.updates) == ({"name": "gigpo", "gamma": 0.5}, 3)
+    assert "mine" in stepcredit("train", "--help").out
+    assert "did you mean 'mine'?" in stepcredit("train", "estimator=mien").line
+
+
+def test_a_users_groups_are_found_in_the_folder_of_config_dir(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    users_estimator(tmp_path / "elsewhere")
+    assert stepcredit("train", "--config-dir", "elsewhere", "estimator=mine").code == 0
+    ((_, config),) = stepcredit.runs
+    assert config.estimator["gamma"] == 0.5
+    assert stepcredit("train", "estimator=mine").code == 2
+    assert "nowhere' not found" in stepcredit("train", "--config-dir", "nowhere").line
+
+
+def test_a_choice_in_a_folder_of_its_group_is_taken(stepcredit: Stepcredit) -> None:
+    assert stepcredit("train", "estimator=compat/verl_agent_grpo").code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--config-dir", "configs")])
+def test_a_users_file_that_ours_would_hide_is_refused(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    users_estimator(tmp_path / "configs", "gigpo")
+    assert "estimator/gigpo.yaml has the name of one of stepcredit's own" in refused(stepcredit, "train", *words)
 
 
 def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
