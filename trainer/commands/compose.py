@@ -44,7 +44,8 @@ def execute(command: Command) -> None:
         try:
             _check_groups()
             config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
-            named(command.run)(named(command.plan)(config), Display())
+            plan = named(command.plan)(config)
+            named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
         except REFUSED as error:
             leave(2, str(error))
         except FAILED as error:

@@ -1,4 +1,4 @@
-"""Bad input ends with one line that names value and remedy, exit code 2, before anything starts, and leaves nothing."""
+"""Bad input ends with one line that names the value and the remedy, with exit code 2, and leaves no file behind."""
 
 import json
 from collections.abc import Callable
@@ -50,19 +50,19 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(stepcredit: Stepcredit, *words: str) -> str:
     """The line that `stepcredit WORDS` is refused with, everything else about a refusal checked."""
     before = tree(Path.cwd())
-    told = stepcredit(*words)
-    assert told.code == 2
-    assert told.line.startswith("stepcredit: ")
+    ended = stepcredit(*words)
+    assert ended.code == 2
+    assert ended.line.startswith("stepcredit: ")
     assert stepcredit.runs == []
     assert tree(Path.cwd()) == before
-    return told.line
+    return ended.line
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
     setting, value = ("folder", "games") if command.startswith("data ") else ("seed", 7)
-    told = stepcredit(*command.split(), f"{setting}={value}")
-    assert (told.code, told.err) == (0, "")
+    ended = stepcredit(*command.split(), f"{setting}={value}")
+    assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs
     assert (run, type(config)) == SOUND[command]
     assert getattr(config, setting) == value
@@ -77,7 +77,7 @@ def test_what_the_table_names_exists(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         # A wrong override: refused by Hydra where the group is closed, by the type where a plus forces it in.
         (("train", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
@@ -188,11 +188,11 @@ def test_what_the_table_names_exists(command: str) -> None:
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(
-    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: tuple[str, ...]
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("TEXTCRAFT_RECIPES", raising=False)
     line = refused(stepcredit, *words)
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "warmstart", "quickstart"])
@@ -247,7 +247,7 @@ def test_gpus_are_those_listed_and_visible(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "parts"),
     [
         ('{"type": "minecraft:crafting_shaped", ', ("hopper.json",)),
         ('{"type": "minecraft:crafting_shapeless"}', ("hopper.json",)),
@@ -255,13 +255,13 @@ def test_gpus_are_those_listed_and_visible(
     ],
 )
 def test_a_recipe_folder_that_is_broken_is_refused_with_the_file(
-    stepcredit: Stepcredit, content: str, told: tuple[str, ...]
+    stepcredit: Stepcredit, content: str, parts: tuple[str, ...]
 ) -> None:
     folder = Path.cwd() / "recipes"
     folder.mkdir()
     (folder / "hopper.json").write_text(content)
     line = refused(stepcredit, "train", f"env.options.recipes={folder}")
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -290,17 +290,17 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_models(stepcredit: S
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "part"),
     [
         (("resume=never",), "already holds a run: go on with resume=auto"),
         (("resume=auto", "updates=25"), "raise updates to go on"),
     ],
 )
 def test_a_run_that_is_there_is_not_written_over(
-    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], told: str
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], part: str
 ) -> None:
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
-    assert told in refused(stepcredit, "train", f"output={tmp_path}/run", *words)
+    assert part in refused(stepcredit, "train", f"output={tmp_path}/run", *words)
 
 
 def test_a_broken_checkpoint_is_refused_with_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
@@ -319,18 +319,18 @@ def test_outputs_that_are_there_are_not_written_over(stepcredit: Stepcredit, tmp
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "part"),
     [
         ('{"max_position_embeddings": 128}', "longer than the context of 128"),
         ('{"max_position', "config.json is broken"),
     ],
 )
 def test_a_model_folder_that_does_not_serve_is_refused(
-    stepcredit: Stepcredit, tmp_path: Path, config: str, told: str
+    stepcredit: Stepcredit, tmp_path: Path, config: str, part: str
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(config)
-    assert told in refused(stepcredit, "evaluate", "model.source=model")
+    assert part in refused(stepcredit, "evaluate", "model.source=model")
 
 
 def test_an_endpoint_is_asked_for_whatever_model_it_serves(stepcredit: Stepcredit) -> None:
@@ -344,8 +344,8 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(
         raise RolloutsFailed("5 of 8 groups failed:\n timeout 5")
 
     monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
-    told = stepcredit("train")
-    assert (told.code, told.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
+    ended = stepcredit("train")
+    assert (ended.code, ended.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
 
 
 def recorded_run(folder: Path, *, embeddings: bool = True) -> Path:
@@ -382,7 +382,7 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (("updates=[4]",), ("4 is not recorded", "3 to 3")),
         (("layer=-2",), ("no checkpoint", "weights=FOLDER")),
@@ -392,11 +392,11 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
     ],
 )
 def test_a_lab_is_refused_what_its_run_did_not_keep(
-    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], told: tuple[str, ...]
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     run = recorded_run(tmp_path / "run", embeddings=False)
     line = refused(stepcredit, "lab", str(run), "truth=null", *words)
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
@@ -443,22 +443,22 @@ def test_a_users_file_that_ours_would_hide_is_refused(
 
 
 def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
-    told = stepcredit("--help")
-    assert told.code == 0
-    assert [command for command in COMMANDS if f"  {command} " not in told.out] == []
+    ended = stepcredit("--help")
+    assert ended.code == 0
+    assert [command for command in COMMANDS if f"  {command} " not in ended.out] == []
 
 
 def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--help")
-    assert told.code == 0
-    assert "estimator: bipace, crbc, ecpo" in told.out
-    assert "cluster: cpu, gpu1, gpu2, gpu4, gpu8" in told.out
+    ended = stepcredit("train", "--help")
+    assert ended.code == 0
+    assert "estimator: bipace, crbc, ecpo" in ended.out
+    assert "cluster: cpu, gpu1, gpu2, gpu4, gpu8" in ended.out
     assert stepcredit.runs == []
 
 
 def test_the_composed_config_can_be_looked_at(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--cfg", "job", "estimator=gigpo", "updates=3")
-    shown = yaml.safe_load(told.out)
+    ended = stepcredit("train", "--cfg", "job", "estimator=gigpo", "updates=3")
+    shown = yaml.safe_load(ended.out)
     assert (shown["updates"], shown["estimator"]["name"], shown["model"]["source"]) == (3, "gigpo", "tiny")
     assert stepcredit.runs == []
 
@@ -476,10 +476,10 @@ def test_a_sweep_runs_once_for_each_combination_in_a_folder_of_its_own(stepcredi
 
 
 def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--shell-completion", "install=bash")
-    assert told.code == 0
-    assert "hydra_bash_completion()" in told.out
-    assert told.out.splitlines()[-1].endswith("complete -o nospace -o default -F hydra_bash_completion stepcredit")
+    ended = stepcredit("train", "--shell-completion", "install=bash")
+    assert ended.code == 0
+    assert "hydra_bash_completion()" in ended.out
+    assert ended.out.splitlines()[-1].endswith("complete -o nospace -o default -F hydra_bash_completion stepcredit")
 
 
 @pytest.mark.parametrize(
