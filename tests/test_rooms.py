@@ -214,12 +214,12 @@ def test_no_file_is_too_long_to_read() -> None:
     assert {file: length for file, length in lengths.items() if length >= LONGEST_FILE} == {}
 
 
-def test_scripts_holds_benches_and_the_docs_generator_and_nothing_that_is_installed() -> None:
-    python = [path.relative_to(ROOT / "scripts").as_posix() for path in (ROOT / "scripts").rglob("*.py")]
-    others = [path for path in python if not path.startswith("bench/") or path.endswith("__init__.py")]
-    assert others == ["reference.py"]
-    rooms = {f"bench/{room}.py" for room in ROOMS} - {"bench/estimators.py"}  # which is run with -m alone
-    assert rooms & set(python) == set(), "run by path, it would be found in the place of the room"
+def test_scripts_is_no_package_and_hides_no_room() -> None:
+    python = {path.relative_to(ROOT / "scripts").as_posix() for path in (ROOT / "scripts").rglob("*.py")}
+    assert {path for path in python if path.endswith("__init__.py")} == set()
+    # Run by its path, such a file would be imported in the place of the room.
+    rooms = {f"{folder}{room}.py" for room in ROOMS for folder in ("", "bench/")}
+    assert rooms & python == {"bench/estimators.py"}, "which is run with -m alone"
 
 
 def test_nothing_edits_the_path_that_imports_are_found_on() -> None:

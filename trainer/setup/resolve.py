@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from envs.cache import cache_folder
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
@@ -21,7 +22,7 @@ NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.mo
 
 def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     """The model's Hugging Face folder; made, converted or fetched here where it must be. Raises ConfigError."""
-    cache = Path(config.cache).absolute()
+    cache = Path(config.cache).absolute() if config.cache else cache_folder("models")
     try:
         if config.source == "tiny":
             stride = -(-len(world.train) // CORPUS_TASKS)  # not the first ones: worlds list their tasks by difficulty
