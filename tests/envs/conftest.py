@@ -1,4 +1,4 @@
-"""Data for the tests: the real one beside the checkout, and small recipe folders written on the spot."""
+"""Data for the tests: the real data beside the checkout, and small recipe folders that a test writes."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What worlds build lasts for the length of the test run and is not kept in the user's own cache."""
+    """Worlds cache in a temporary folder, never in the user's own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPCREDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,4 +1,4 @@
-"""Turn by turn against the original engine, where its packages are installed."""
+"""Every turn equals the original engine's, if its packages are installed."""
 
 import itertools
 import random

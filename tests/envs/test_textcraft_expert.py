@@ -1,4 +1,4 @@
-"""The expert: it wins from everywhere, wastes nothing it holds, and its plans are short."""
+"""TextCraft's expert: it wins from any inventory, uses what it holds, and its plans are short."""
 
 from collections import Counter
 from pathlib import Path

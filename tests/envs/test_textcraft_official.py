@@ -1,4 +1,4 @@
-"""Against the original: its recipe files, the 200 test tasks of ADaPT, and recorded episodes."""
+"""TextCraft equals the original: its recipe files, ADaPT's 200 test tasks, and recorded episodes."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The expert shopper, from anywhere, in generated and official shops."""
+"""WebShop's expert, from any page, in generated and official shops."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a shop is built of, how often, and what is refused."""
+"""The files of a shop: which are used, how often they are built, and which are refused."""
 
 import json
 import re
@@ -186,7 +186,7 @@ def test_a_wrong_value_is_refused_with_file_place_value_and_remedy(
     assert re.search("; give [^;]+$", str(refusal.value))
 
 
-def test_null_where_the_official_files_have_it_is_nothing_asked_or_no_price(written: Path) -> None:
+def test_null_in_the_official_files_means_no_instruction_or_no_price(written: Path) -> None:
     items, described = (
         json.loads((written / name).read_text()) for name in ("items_shuffle.json", "items_ins_v2.json")
     )
