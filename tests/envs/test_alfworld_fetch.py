@@ -28,7 +28,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def archives(release: Path, folder: Path) -> tuple[str, str]:
-    """The release as two archives with things between that nobody wants, by address."""
+    """The release as two archives that also contain other files; returns their addresses."""
     folder.mkdir()
     for name in ("traj_data.json", "game.tw-pddl"):
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:

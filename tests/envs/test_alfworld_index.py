@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh(folder: Path) -> index_module.Index:
-    """The index as another process would get it."""
+    """The index, built or read from the cache as in a new process."""
     open_index.cache_clear()
     return open_index(folder)
 

@@ -7,7 +7,7 @@ import pytest
 
 from envs.alfworld import ALFWorld
 
-# More than the longest recorded episode: the traces go on past the papers' 50 steps' limit or stop before it.
+# More than the longest recorded episode. Recorded episodes may be shorter or longer than the papers' limit of 50.
 LONG = 1000
 
 

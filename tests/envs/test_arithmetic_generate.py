@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2**32)
 DEPTHS = st.integers(1, LONGEST)
 LARGEST = st.sampled_from([10, 20, 99])
 SIGNS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-# What a sentence does to the count of the one whom a story is about.
+# What a sentence does to the count of a story's main person.
 HAPPENS = {
     r"\w+ buys (\d+) more|\w+ gives \w+ (\d+) more|\w+ finds (\d+) more in a drawer": operator.add,
     r"\w+ gives (\d+) of them to \w+|\w+ sells (\d+) of them|\w+ loses (\d+) of them": operator.sub,
@@ -33,7 +33,7 @@ HAPPENS = {
 
 
 def computed(text: str) -> list[Fraction]:
-    """The values of all operations of an expression, the last one's first, by Python's grammar and exact fractions."""
+    """The values of all operations of an expression, outermost first, by Python's parser and exact fractions."""
 
     def visit(node: ast.expr) -> tuple[Fraction, list[Fraction]]:
         if isinstance(node, ast.Constant):
@@ -47,7 +47,7 @@ def computed(text: str) -> list[Fraction]:
 
 
 def understood(text: str) -> Fraction:
-    """The answer to a story, from its sentences alone."""
+    """The answer to a story, computed from its sentences."""
     *told, question = re.split(r"(?<=\.) ", text)
     if told[0].startswith("A shop sells"):
         return shopped(told[0], told[1], question)

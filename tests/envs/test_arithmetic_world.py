@@ -27,7 +27,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes records as a JSONL file; a record of type str is written as it is."""
+    """Writes records as a JSONL file; text is written unchanged."""
 
     def write(*records: Any, name: str = "questions.jsonl") -> Path:
         path = tmp_path / name
@@ -309,6 +309,6 @@ def test_a_plain_number_equals_itself_and_not_its_neighbour(text: str) -> None:
 
 
 def children() -> set[int]:
-    """Judges of this process that are alive."""
+    """The living child processes that compare answers."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return {int(child) for child in listed if "judge.py" in Path(f"/proc/{child}/cmdline").read_text()}

@@ -107,7 +107,7 @@ def test_every_fourth_goal_of_each_depth_of_the_own_recipes_is_a_test_goal() -> 
 
 
 def test_the_split_does_not_move() -> None:
-    # A change here makes every number measured on the own set incomparable with those before.
+    # If this changes, results on the own recipes cannot be compared with earlier ones.
     names = [goal.removeprefix("minecraft:") for goal in TextCraft().tasks("test_depth3")]
     assert names == [
         *("aspen_hammock", "pewter_harness", "marble_shrine", "larch_hammock", "alder_cabinet", "silver_clock"),

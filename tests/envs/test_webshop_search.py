@@ -84,7 +84,7 @@ def test_scores_follow_the_formula_and_order_the_hits(tmp_path: Path) -> None:
         hits = index.search(query, most=50, name=lambda number: f"{number:04d}")
         ranked = [number for number in np.argsort(np.array(slow), kind="stable")[::-1] if slow[number] > 0]
         assert len(hits) == min(50, len(ranked))
-        # Single precision may change the order of what differs in the seventh digit only.
+        # Single precision may swap documents whose scores differ only in the seventh digit.
         assert [slow[number] for number in hits] == pytest.approx([slow[number] for number in ranked[:50]], rel=1e-6)
 
 

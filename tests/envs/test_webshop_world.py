@@ -40,7 +40,7 @@ def item(asin: str, name: str = "Alder mug", **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> ShopMaker:
-    """Writes a folder with the items given; every one is asked for, for being hand painted."""
+    """Writes a folder with these items; each has an instruction that names "hand painted"."""
 
     def write(*items: dict[str, Any], instruction: str = "Find me hand painted mugs") -> Path:
         instructed = {"instruction": instruction, "instruction_attributes": ["hand painted"]}
