@@ -38,7 +38,7 @@ def test_a_seed_is_a_shop_and_another_seed_another(tmp_path: Path, written: Path
 
 def test_a_shop_is_written_whole_or_not_at_all(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(generate, "_spoken", lambda *_: 1 // 0)
+        patch.setattr(generate, "_human_instruction", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             write_folder(tmp_path / "new" / "shop", size=40, seed=1)
     assert list((tmp_path / "new").iterdir()) == []
