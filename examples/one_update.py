@@ -12,6 +12,7 @@ from envs import Ending, EnvStep
 from estimators import build
 from rollout.types import Completion, RolloutGroup, Step, Trajectory
 from trainer.data.columns import step_batch
+from trainer.data.rows import RowTable
 
 ACTIONS = ("left", "right")
 END, TURNS, ROLLOUTS = 3, 6, 8
@@ -84,7 +85,8 @@ def update(policy: TablePolicy) -> tuple[RolloutGroup, np.ndarray]:
     """Collect, credit, learn. Returns what was played and the advantage of each row."""
     trajectories = tuple(rollout(policy, sibling) for sibling in range(ROLLOUTS))
     group = RolloutGroup(task_id="door-3", seed=0, trajectories=trajectories)
-    advantages = build("gigpo")(step_batch([group], embedding=None)).value
+    batch = step_batch(RowTable([group]), embedding=None)  # columns, one entry per turn
+    advantages = build("gigpo")(batch).value
     policy.learn([step.completion for trajectory in trajectories for step in trajectory.steps], advantages)
     return group, advantages
 

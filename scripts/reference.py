@@ -9,31 +9,20 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from estimators import ESTIMATORS
-from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
-from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.commands import table
 from trainer.config.derived import Follows, Rule
 from trainer.config.ranges import range_words
-from trainer.lab.config import LabConfig
+from trainer.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
-COMMANDS: Mapping[str, type] = {
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "warmstart": WarmstartConfig,
-    "demos": DemosConfig,
-    "lab": LabConfig,
-    "quickstart": QuickstartConfig,
-    "data alfworld": ReleaseConfig,
-    "data alfworld-generate": HouseholdsConfig,
-    "data webshop-generate": ShopConfig,
-}
+COMMANDS: Mapping[str, Any] = {name: table.named(command.config) for name, command in table.COMMANDS.items()}
 SETTINGS_TOP = """\
 # Settings
 
@@ -76,28 +65,15 @@ def settings_page() -> str:
 
 
 def metrics_page() -> str:
-    """The page of all logged numbers."""
-    rows = [f"| `{name}` | {_cell(text)} |" for name, text in logged_numbers().items()]
-    return "\n".join([METRICS_TOP, "| number | meaning |", "|---|---|", *rows]) + "\n"
-
-
-def logged_numbers() -> dict[str, str]:
-    """Name and meaning of each logged number, as `trainer.metrics` states them."""
-    names = list[str]()
-    for node in ast.walk(ast.parse((ROOT / "trainer" / "metrics.py").read_text())):
-        keys = {ast.Dict: "keys", ast.DictComp: "key", ast.Subscript: "slice"}.get(type(node))
-        found = getattr(node, keys) if keys else []
-        names += [_logged(key) for key in (found if isinstance(found, list) else [found])]
-    return {name: "" for name in names if "/" in name}
-
-
-def _logged(key: ast.expr | None) -> str:
-    """A key of the log as written; what an f-string fills in is in capitals."""
-    if isinstance(key, ast.JoinedStr):
-        return "".join(_logged(part) for part in key.values)
-    if isinstance(key, ast.FormattedValue):
-        return ast.unparse(key.value).upper()
-    return str(key.value) if isinstance(key, ast.Constant) else ""
+    """The page of all logged numbers, a section for each first part of a name."""
+    parts = [METRICS_TOP]
+    for section, names in groupby(METRICS, key=lambda name: name.partition("/")[0]):
+        rows = [
+            f"| `{name}` | {METRICS[name].unit} | {METRICS[name].range} | {_cell(METRICS[name].meaning)} |"
+            for name in names
+        ]
+        parts += [f"## {section}\n", "| number | unit | range | meaning |", "|---|---|---|---|", *rows, ""]
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _groups(config: type, path: str) -> Iterator[tuple[str, type]]:

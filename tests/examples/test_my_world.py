@@ -9,7 +9,6 @@ import yaml
 from envs import EnvError, make
 
 FOLDER = Path(__file__).parents[2] / "examples" / "my_world"
-pytest.importorskip("envs.spec")
 
 
 @pytest.fixture
