@@ -26,10 +26,11 @@ FAILED = (RolloutsFailed, ActorDied)
 T = TypeVar("T")
 
 
-def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> None:
+def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str, planned: bool = False) -> None:
     """Compose configs/`name`.yaml with the command line, build `kind` of it, `check` it, and run "module:function".
 
     run is named and not imported: it brings torch and transformers, and a wrong word should not wait for them.
+    planned: run takes what check returned instead of the config.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     sys.argv[0] = "stepcredit"  # not this file's path: help and shell completion name the command
@@ -39,8 +40,8 @@ def open_door(name: str, kind: type[T], check: Callable[[T], Any], run: str) -> 
         try:
             _known_fit()
             typed = build(kind, OmegaConf.to_container(config, resolve=True))  # pyright: ignore
-            check(typed)
-            function_named(run)(typed, Display())
+            plan = check(typed)
+            function_named(run)(plan if planned else typed, Display())
         except REFUSED as error:
             leave(2, error)
         except FAILED as error:

@@ -6,4 +6,4 @@ from trainer.lab.config import LabConfig
 from trainer.lab.plan import plan_lab
 
 if __name__ == "__main__":
-    open_door("lab", LabConfig, plan_lab, "trainer.lab.run:lab")
+    open_door("lab", LabConfig, plan_lab, "trainer.lab.run:lab", planned=True)

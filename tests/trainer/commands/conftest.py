@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trainer.commands.main import DOORS, main
+from trainer.lab.plan import LabPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,11 @@ class Stepcredit:
         return Told(code=code, out=out, err=err)
 
 
+def config_of(given: Any) -> Any:
+    """The config that a command got, or that its plan holds."""
+    return given.config if isinstance(given, LabPlan) else given
+
+
 @pytest.fixture
 def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stepcredit:
     monkeypatch.chdir(tmp_path)
@@ -54,5 +60,7 @@ def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the door sets it; here it is taken back
     command = Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
     door = importlib.import_module("door")
-    monkeypatch.setattr(door, "function_named", lambda run: lambda config, _: command.runs.append((run, config)))
+    monkeypatch.setattr(
+        door, "function_named", lambda run: lambda given, _: command.runs.append((run, config_of(given)))
+    )
     return command
