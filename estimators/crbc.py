@@ -22,12 +22,11 @@ class Crbc(Grpo):
     """CRBC, on the graph of a group's states (2609.35082 eq. 8, 9, 13, 14):
 
         A       = A_E + omega * (Q(s, a) - V(s)) / max(sigma(s), floor)
-        V(s)    = gamma * mean V(s')
-        Q(s, a) = gamma * mean V(s')
+        V(s)    = gamma * mean of V(s') over the visits to s
+        Q(s, a) = gamma * mean of V(s') over the visits to s that took a
 
         A_E    the episode term of `Grpo`
-        V      the mean is over the visits to s; the equations are solved exactly for each group
-        Q      the mean is over the visits to s that took a
+        V      solves its equations exactly, for each group on its own
         s'     the state after the visit; the end is worth the rollout's outcome over success_reward
         sigma  standard deviation of Q over the visits to s
 

@@ -23,7 +23,7 @@ class Ibpo(Grpo):
         R' = R                                   on a successful one
 
         R              the rollout's undiscounted return
-        s              the column `repair`: min(1, 0.5 * number of revisions that succeeded)
+        s              the column `repair`, made by the revision phase: min(1, 0.5 * revisions that succeeded)
         mean_g, std_g  mean and sample standard deviation of R' over the group
 
     Mask, False where a row gives no gradient:

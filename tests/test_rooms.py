@@ -36,6 +36,15 @@ INNER = {
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
     "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
 }
+# The same inside trainer/lab/.
+INNER_LAB = {
+    "worlds": set[str](),
+    "config": {"worlds"},
+    "measure": {"worlds"},
+    "plan": {"measure", "config", "worlds"},
+    "report": {"measure"},
+    "run": {"report", "measure", "plan"},
+}
 # library -> the places that know it: a file or a folder.
 KNOWN_TO = {
     "ray": ("rollout/ray_actors.py",),
@@ -68,13 +77,14 @@ LONGEST_FILE = 500
 class Import:
     """`import name...` in `file`, a path from the repository's root; nested: inside a function.
 
-    inner: the second part of what is imported, "learner" for `from trainer.learner.driver import Learner`.
+    inner: the second part of what is imported, "lab" for `from trainer.lab.worlds.maze import maze`; third: "worlds".
     """
 
     file: str
     line: int
     name: str
     inner: str
+    third: str
     nested: bool
 
     def __str__(self) -> str:
@@ -116,8 +126,9 @@ def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
             module = file.partition("/")[0] if node.level else node.module or ""
             names = [module] if "." in module or node.level else [f"{module}.{alias.name}" for alias in node.names]
         for name in names:
-            outer, inner = [*name.split("."), ""][:2]
-            yield Import(file=file, line=node.lineno, name=outer, inner=inner, nested=nested)  # pyright: ignore
+            outer, inner, third = [*name.split("."), "", ""][:3]
+            line = node.lineno  # pyright: ignore
+            yield Import(file=file, line=line, name=outer, inner=inner, third=third, nested=nested)
         inside = nested or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             yield from walk(child, inside)
@@ -166,9 +177,19 @@ def test_imports_between_the_rooms_inside_trainer_follow_the_arrows(imports: lis
     assert [str(found) for found in wrong] == []
 
 
-def test_the_arrows_inside_trainer_have_no_circle() -> None:
-    rooms = list(INNER)
-    assert [room for place, room in enumerate(rooms) if not INNER[room] <= set(rooms[:place])] == []
+def test_imports_between_the_rooms_inside_the_lab_follow_the_arrows(imports: list[Import]) -> None:
+    inside = [found for found in imports if found.file.startswith("trainer/lab/") and found.inner == "lab"]
+    room_of = {found.file: found.file.split("/")[2].removesuffix(".py") for found in inside}
+    strays = {found.third for found in inside} | set(room_of.values())
+    assert strays - INNER_LAB.keys() == set(), "name a new room in INNER_LAB, with what it may import"
+    wrong = [found for found in inside if found.third not in INNER_LAB[room_of[found.file]] | {room_of[found.file]}]
+    assert [str(found) for found in wrong] == []
+
+
+@pytest.mark.parametrize("arrows", [INNER, INNER_LAB], ids=["trainer", "lab"])
+def test_the_inner_arrows_have_no_circle(arrows: dict[str, set[str]]) -> None:
+    rooms = list(arrows)
+    assert [room for place, room in enumerate(rooms) if not arrows[room] <= set(rooms[:place])] == []
 
 
 @pytest.mark.parametrize("library", KNOWN_TO)
@@ -214,12 +235,12 @@ def test_no_file_is_too_long_to_read() -> None:
     assert {file: length for file, length in lengths.items() if length >= LONGEST_FILE} == {}
 
 
-def test_scripts_holds_benches_and_the_docs_generator_and_nothing_that_is_installed() -> None:
-    python = [path.relative_to(ROOT / "scripts").as_posix() for path in (ROOT / "scripts").rglob("*.py")]
-    others = [path for path in python if not path.startswith("bench/") or path.endswith("__init__.py")]
-    assert others == ["reference.py"]
-    rooms = {f"bench/{room}.py" for room in ROOMS} - {"bench/estimators.py"}  # which is run with -m alone
-    assert rooms & set(python) == set(), "run by path, it would be found in the place of the room"
+def test_scripts_is_no_package_and_hides_no_room() -> None:
+    python = {path.relative_to(ROOT / "scripts").as_posix() for path in (ROOT / "scripts").rglob("*.py")}
+    assert {path for path in python if path.endswith("__init__.py")} == set()
+    # Run by its path, such a file would be imported in the place of the room.
+    rooms = {f"{folder}{room}.py" for room in ROOMS for folder in ("", "bench/")}
+    assert rooms & python == {"bench/estimators.py"}, "which is run with -m alone"
 
 
 def test_nothing_edits_the_path_that_imports_are_found_on() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside, synced, renamed, and only then named as the latest."""
+"""Checkpoints that are complete or absent: written under a temporary name, synced, renamed, then named as latest."""
 
 import json
 import os
@@ -19,20 +19,20 @@ RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands, beside its weights. update: the last one done, also the policy version.
-
-    settings: what must be equal for the continuation to be the same run. estimator: options as they are by now,
-    calibrated ones included. tracking: the logger's run id.
-    """
+    """Where a run stands, apart from its weights."""
 
     update: int
+    """The last finished update, which is also the policy version."""
     settings: dict[str, Any]
+    """The settings that must be equal for a continuation to be the same run."""
     estimator: dict[str, Any]
+    """The estimator's options as they are now, calibrated values included."""
     tracking: str | None
+    """The run id of wandb; None without wandb."""
 
 
 def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
-    """Write the checkpoint of `state.update` with a Hugging Face export in `model/`; drop all but the newest `keep`."""
+    """Write the checkpoint of `state.update`, with a Hugging Face export in `model/`. Keep the newest `keep` only."""
     folder = output / FOLDER / f"update-{state.update:06d}"
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -45,14 +45,14 @@ def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
     partial.rename(folder)
     _sync(folder.parent)
     _write_tracker(output / FOLDER, folder.name)
-    # A run that fell back to an older checkpoint leaves the later ones alone until it gets there.
-    for old in sorted(one for one in (output / FOLDER).glob("update-*") if one <= folder)[:-keep]:
+    # A run that went back to an older checkpoint does not delete later ones until it reaches them again.
+    for old in sorted(path for path in (output / FOLDER).glob("update-*") if path <= folder)[:-keep]:
         shutil.rmtree(old)
     return folder
 
 
 def latest(output: Path) -> Path | None:
-    """The folder that the tracker names, or None for a fresh run. Raises ConfigError where it is not whole."""
+    """The folder of the latest checkpoint, or None for a fresh run. Raises ConfigError if that folder is incomplete."""
     tracker = output / FOLDER / TRACKER
     if not tracker.is_file():
         return None
@@ -65,7 +65,7 @@ def latest(output: Path) -> Path | None:
 
 
 def read_state(folder: Path) -> RunState:
-    """Raises ConfigError where the file is broken."""
+    """The state that was saved in a checkpoint's folder. Raises ConfigError if the file is broken."""
     try:
         return RunState(**json.loads((folder / STATE).read_text()))
     except (json.JSONDecodeError, TypeError) as error:
@@ -73,19 +73,19 @@ def read_state(folder: Path) -> RunState:
 
 
 def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
-    """Raises ConfigError naming the first setting that differs from the checkpoint's."""
+    """Raise ConfigError if a setting differs from the checkpoint's; it names the first that does."""
     before, now = _flat({RENAMED.get(key, key): value for key, value in state.settings.items()}), _flat(settings)
     for key in sorted(before.keys() | now.keys()):
-        saved, asked = before.get(key), now.get(key)
-        if saved != asked:
+        saved, current = before.get(key), now.get(key)
+        if saved != current:
             raise ConfigError(
-                f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={asked!r}: "
+                f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={current!r}: "
                 f"set it back, or start anew in another output folder"
             )
 
 
 def _flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys, as a command line names them."""
+    """Nested settings under their dotted keys, as a command line writes them."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{group}{key}.") if isinstance(value, Mapping) else {f"{group}{key}": value}
@@ -98,7 +98,7 @@ def _sync_all(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """A file's bytes, or the names in a folder."""
+    """Force a file's bytes, or a folder's list of names, onto the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -43,13 +43,13 @@ class TextWorldEngine:
         self._env: Any = AlfredDemangler(PddlEnv(EnvInfos(won=True, admissible_commands=True)))
 
     def reset(self, record: Mapping[str, Any]) -> Reply:
-        """Start a game, given the contents of its file. Raises EnvError for whatever goes wrong in the original."""
+        """Start a game, given the contents of its file. Raises EnvError for any error in the original."""
         with _named("this game"):
             self._env.load(record)
             return _reply(self._env.reset())
 
     def step(self, line: str) -> Reply:
-        """Carry out a command. Raises EnvError for whatever goes wrong in the original."""
+        """Execute a command. Raises EnvError for any error in the original."""
         with _named(repr(line)):
             return _reply(self._env.step(line)[0])
 

@@ -12,7 +12,7 @@ from envs.arithmetic.library import Library, Problem, library
 from envs.arithmetic.story import LONGEST, Story, tell
 from envs.base import EnvError
 
-_VALIDATION_SHARE = 5  # one in so many computations
+_VALIDATION_SHARE = 5  # one computation in five validates
 _MAX_BARREN = 2000  # draws in a row that bring nothing new before a set counts as exhausted
 
 

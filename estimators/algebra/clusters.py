@@ -26,7 +26,7 @@ def cluster(batch: StepBatch, embedding: NDArray[np.float32], eps: float, centro
 
     One greedy pass per group, ordered by (trajectory, time). A row joins the cluster with the nearest centroid if
     d <= eps, the lowest such cluster in a tie; otherwise it starts a new cluster. The centroid is the mean of the
-    members, re-normalised, or with centroid="first" the first member.
+    members, re-normalised, or with centroid="first" the first member. The order of rows matters through this pass only.
 
     Reading: the paper says "centroid" only.
     """

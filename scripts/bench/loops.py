@@ -113,14 +113,14 @@ class Loops:
     def ecpo(self):
         future = self._future(self.reward, 0.95)
         state, action = self._mean(future, self.node), self._mean(future, self.act)
-        taken, seen = defaultdict(int), defaultdict(int)
+        taken, visits = defaultdict(int), defaultdict(int)
         for node, key in zip(self.node, self.act, strict=True):
-            seen[node] += 1
+            visits[node] += 1
             taken[key] += 1
         between = self._mean([(q - v) ** 2 for q, v in zip(action, state, strict=True)], self.node)
         within = self._mean([(g - q) ** 2 for g, q in zip(future, action, strict=True)], self.node)
         share = [b / (b + w) if b + w > 0 else 0.0 for b, w in zip(between, within, strict=True)]
-        gate = [np.tanh(seen[node] / 2.0) * part for node, part in zip(self.node, share, strict=True)]
+        gate = [np.tanh(visits[node] / 2.0) * part for node, part in zip(self.node, share, strict=True)]
         contrast = [
             (q - v) * taken[key] / (taken[key] + 2.0) for q, v, key in zip(action, state, self.act, strict=True)
         ]

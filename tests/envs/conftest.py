@@ -1,4 +1,4 @@
-"""Data for the tests: the real one beside the checkout, and small recipe folders written on the spot."""
+"""Data for the tests: the real data beside the checkout, and small recipe folders that a test writes."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data of the published worlds; never in the repository."""
+    """Data of the published worlds. It is not in the repository."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data: {SHARED_DATA} is missing")
     return SHARED_DATA
@@ -22,7 +22,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What worlds build lasts for the length of the test run and is not kept in the user's own cache."""
+    """Worlds cache in a temporary folder, never in the user's own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPCREDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -47,7 +47,7 @@ def alfworld_traces(shared_data: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def recipe_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Writes `name=details` as recipe files; a details of type str is written as it is."""
+    """Writes `name=details` as recipe files; text is written unchanged."""
 
     def write(**files: Any) -> Path:
         for name, details in files.items():

@@ -1,4 +1,4 @@
-"""The official release: downloaded from where the addresses lead, verified, or explained."""
+"""The official release: downloaded, verified, and explained if the download fails."""
 
 import shutil
 import tarfile
@@ -28,7 +28,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def archives(release: Path, folder: Path) -> tuple[str, str]:
-    """The release as two archives with things between that nobody wants, by address."""
+    """The release as two archives that also contain other files; returns their addresses."""
     folder.mkdir()
     for name in ("traj_data.json", "game.tw-pddl"):
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
@@ -70,7 +70,7 @@ def test_a_broken_archive_is_refused_and_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_of_a_release_that_comes_half_nothing_is_unpacked_and_the_rest_comes_later(
+def test_an_incomplete_download_unpacks_nothing_and_the_next_run_fetches_the_rest(
     release: Path, tmp_path: Path
 ) -> None:
     details, games = archives(release, tmp_path / "served")
@@ -111,7 +111,7 @@ def test_a_game_of_other_contents_is_told(release: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["valid_seen", "valid_unseen"])
-def test_the_official_validation_splits_have_the_digests_that_are_asked_for(alfworld_data: Path, split: str) -> None:
+def test_the_official_validation_splits_have_the_expected_digests(alfworld_data: Path, split: str) -> None:
     assert digest(alfworld_data / "json_2.1.1", split) == OFFICIAL[split].digest
 
 

@@ -1,4 +1,4 @@
-"""Generated households: the official format, solvable, the same everywhere, as large as asked for."""
+"""Generated households: in the official format, solvable, the same in every process, of the requested size."""
 
 import json
 from collections import Counter
@@ -79,7 +79,7 @@ def _cut_off(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(("receptacles", "objects"), [(6, 3), (12, 30), (30, 60)])
-def test_a_household_has_as_many_receptacles_and_objects_as_asked_for(receptacles: int, objects: int) -> None:
+def test_a_household_has_the_requested_number_of_receptacles_and_objects(receptacles: int, objects: int) -> None:
     games = Generated(spec=Households(train=12, held_out=1, receptacles=receptacles, objects=objects))
     for task in games.tasks("train"):
         game = read_game(games.record(task), source=task)

@@ -1,4 +1,4 @@
-"""The index of an official folder: what is in it, what is left out, when it is built anew."""
+"""The index of an official folder: what it contains, what it omits, and when it is rebuilt."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh(folder: Path) -> index_module.Index:
-    """The index as another process would get it."""
+    """The index, built or read from the cache as in a new process."""
     open_index.cache_clear()
     return open_index(folder)
 
@@ -44,18 +44,18 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_official_validation_games_by_type(alfworld_data: Path) -> None:
-    found = fresh(release_folder(alfworld_data))
+    index = fresh(release_folder(alfworld_data))
     for split in ("valid_seen", "valid_unseen"):
-        counts = Counter(found.entries[task].task_type for task in found.split(split))
+        counts = Counter(index.entries[task].task_type for task in index.split(split))
         assert tuple(counts[task_type] for task_type in TASK_TYPES) == OFFICIAL[split].games
-    assert found.skipped == {}
+    assert index.skipped == {}
 
 
 def test_an_entry_tells_type_and_size(folder: Path) -> None:
-    found = fresh(folder)
-    task = found.split("train")[0]
+    index = fresh(folder)
+    task = index.split("train")[0]
     task_type = task.split("/")[1].partition("-")[0]
-    assert found.entries[task] == Entry(task_id=task, task_type=task_type, receptacles=9, objects=11)
+    assert index.entries[task] == Entry(task_id=task, task_type=task_type, receptacles=9, objects=11)
 
 
 def test_task_ids_are_sorted_whatever_the_file_system_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +112,10 @@ def test_movable_sliced_and_unsolvable_games_are_left_out_and_counted(folder: Pa
     for task in train[-2:]:
         game = folder / task / "game.tw-pddl"
         game.write_text(json.dumps({**json.loads(game.read_text()), "solvable": False}))
-    found = fresh(folder)
-    assert found.skipped["not solvable"] == 2
-    assert found.skipped["movable or sliced"] >= 1
-    assert len(found.split("train")) == 7 - sum(found.skipped.values())
+    index = fresh(folder)
+    assert index.skipped["not solvable"] == 2
+    assert index.skipped["movable or sliced"] >= 1
+    assert len(index.split("train")) == 7 - sum(index.skipped.values())
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"task_type": "fly"}'])

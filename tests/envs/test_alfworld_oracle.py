@@ -1,4 +1,4 @@
-"""Turn by turn against the original engine, where its packages are installed."""
+"""Every turn equals the original engine's, if its packages are installed."""
 
 import itertools
 import random
@@ -30,7 +30,7 @@ def original() -> type[ALFWorld]:
 
 
 def choice(rng: random.Random, admissible: tuple[str, ...], objects: list[str]) -> str:
-    """Mostly what changes something, sometimes any command, now and then nonsense."""
+    """Mostly commands that change something, sometimes any command, sometimes nonsense."""
     if rng.random() < 0.05:
         return rng.choice(["", "LOOK", " look ", "fly", "go to moon 1", f"examine {rng.choice(objects)}"])
     telling = [line for line in admissible if not line.startswith(("go to", "help", "inventory"))]
@@ -38,7 +38,7 @@ def choice(rng: random.Random, admissible: tuple[str, ...], objects: list[str]) 
 
 
 def compare(native: ALFWorld, original: ALFWorld, task: str, rng: random.Random) -> int:
-    """Both engines, one episode, equal in every field of every step."""
+    """Plays one episode in both engines and compares every field of every step."""
     now = native.reset(task)
     assert now == original.reset(task)
     steps = 0

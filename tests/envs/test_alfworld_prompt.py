@@ -1,4 +1,4 @@
-"""What the policy reads in ALFWorld, letter by letter, and which of its answers are valid."""
+"""ALFWorld's prompts, compared exactly, and which answers are valid."""
 
 import pytest
 
@@ -115,7 +115,7 @@ def test_bare_asks_for_one_line_that_is_admissible(response: str, valid: bool) -
     assert WORLDS["alfworld"].prompter("bare").parse(response, NOW) == Reply(action=response.strip(), valid=valid)
 
 
-def test_every_command_that_is_open_anywhere_on_the_experts_way_has_the_form_of_a_command() -> None:
+def test_every_admissible_command_on_the_experts_way_matches_the_grammar() -> None:
     env = ALFWorld(households={"train": 24, "held_out": 1})
     for task in env.tasks("train"):
         now = env.reset(task)

@@ -1,4 +1,4 @@
-"""Episodes recorded in the original engine, replayed: texts byte for byte, admissible commands, victory."""
+"""Replays episodes recorded in the original engine: equal texts, admissible commands and endings."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from envs.alfworld import ALFWorld
 
-# More than the longest recorded episode: the traces go on past the papers' 50 steps' limit or stop before it.
+# More than the longest recorded episode. Recorded episodes may be shorter or longer than the papers' limit of 50.
 LONG = 1000
 
 
@@ -28,8 +28,8 @@ def test_every_recorded_episode_is_replayed_to_the_letter(env: ALFWorld, alfworl
         assert list(now.admissible or ()) == trace["reset_admissible_commands"]
         for step in trace["steps"]:
             now = env.step(step["action"])
-            seen = (now.observation, now.won, now.score, now.reward, now.ending is not None)
-            assert seen == (step["observation"], step["won"], step["score"], step["score"], step["done"]), step
+            replayed = (now.observation, now.won, now.score, now.reward, now.ending is not None)
+            assert replayed == (step["observation"], step["won"], step["score"], step["score"], step["done"]), step
             assert list(now.admissible or ()) == step["admissible_commands"], step["action"]
             steps += 1
     assert (len(alfworld_traces), steps) == (24, 708)

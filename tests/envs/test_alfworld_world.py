@@ -1,4 +1,4 @@
-"""The world's own promises: the limit, snapshots, options."""
+"""The ALFWorld class: step limit, snapshots, options."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""Generated problems: the right answer, the promised depth, no count below one, and none of validation in training."""
+"""Generated problems: right answers, the promised depth, no count below one, no validation problem in training."""
 
 import ast
 import operator
@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2**32)
 DEPTHS = st.integers(1, LONGEST)
 LARGEST = st.sampled_from([10, 20, 99])
 SIGNS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-# What a sentence does to the count of the one whom a story is about.
+# What a sentence does to the count of a story's main person.
 HAPPENS = {
     r"\w+ buys (\d+) more|\w+ gives \w+ (\d+) more|\w+ finds (\d+) more in a drawer": operator.add,
     r"\w+ gives (\d+) of them to \w+|\w+ sells (\d+) of them|\w+ loses (\d+) of them": operator.sub,
@@ -33,7 +33,7 @@ HAPPENS = {
 
 
 def computed(text: str) -> list[Fraction]:
-    """The values of all operations of an expression, the last one's first, by Python's grammar and exact fractions."""
+    """The values of all operations of an expression, outermost first, by Python's parser and exact fractions."""
 
     def visit(node: ast.expr) -> tuple[Fraction, list[Fraction]]:
         if isinstance(node, ast.Constant):
@@ -47,7 +47,7 @@ def computed(text: str) -> list[Fraction]:
 
 
 def understood(text: str) -> Fraction:
-    """The answer to a story, from its sentences alone."""
+    """The answer to a story, computed from its sentences."""
     *told, question = re.split(r"(?<=\.) ", text)
     if told[0].startswith("A shop sells"):
         return shopped(told[0], told[1], question)
@@ -95,7 +95,7 @@ def test_an_expression_has_the_value_an_independent_evaluator_finds(seed: int, d
     values = computed(written(drawn))
     assert values[0] == value(drawn)
     assert len(values) == depth
-    assert all(found.denominator == 1 and abs(found) <= largest**2 for found in values)
+    assert all(fraction.denominator == 1 and abs(fraction) <= largest**2 for fraction in values)
     assert all(1 <= int(word) <= largest for word in re.findall(r"\d+", written(drawn)))
 
 
@@ -121,14 +121,14 @@ def test_a_division_that_leaves_a_rest_is_no_operation(left: int, right: int) ->
 
 
 @given(SEEDS, DEPTHS, LARGEST)
-def test_a_story_is_answered_by_its_sentences_takes_its_depth_and_no_count_falls_below_one(
+def test_a_storys_sentences_give_its_answer_and_its_depth_and_no_count_falls_below_one(
     seed: int, depth: int, largest: int
 ) -> None:
     story: Story = tell(random.Random(seed), depth, largest)
     values = computed(written(story.computation))
     assert values[0] == value(story.computation)
     assert len(values) == depth
-    assert all(found.denominator == 1 and found >= 1 for found in values)
+    assert all(fraction.denominator == 1 and fraction >= 1 for fraction in values)
     assert understood(story.text) == values[0]
 
 
@@ -149,13 +149,13 @@ def test_a_sentence_names_no_count_of_one() -> None:
 
 
 def test_no_computation_of_validation_is_trained_on_whatever_the_seed() -> None:
-    asked = {"train": set[str](), "validation": set[str]()}
+    questions = {"train": set[str](), "validation": set[str]()}
     for seed in (0, 1):
         env = make("arithmetic", seed=seed, forms=("expression",), depths=(1, 2), train=400, validation=60)
-        for split, found in asked.items():
-            found |= {env.reset(task).observation for task in env.tasks(split)}
-    assert not asked["train"] & asked["validation"]
-    assert {split: {is_held_out(text[8:-1]) for text in found} for split, found in asked.items()} == {
+        for split, texts in questions.items():
+            texts |= {env.reset(task).observation for task in env.tasks(split)}
+    assert not questions["train"] & questions["validation"]
+    assert {split: {is_held_out(text[8:-1]) for text in texts} for split, texts in questions.items()} == {
         "train": {False},
         "validation": {True},
     }
@@ -169,18 +169,18 @@ def test_a_split_asks_nothing_twice_and_covers_every_depth_and_form_evenly() -> 
         assert len(set(questions)) == len(questions) == 4 * count
         assert sum(question.startswith("Compute ") for question in questions) == 2 * count
         by_depth = {depth: tuple(task for task in tasks if env.kind(task) == f"depth {depth}") for depth in (1, 3)}
-        assert {depth: len(found) for depth, found in by_depth.items()} == {1: 2 * count, 3: 2 * count}
-        assert all(env.tasks(f"{split}_depth{depth}") == found for depth, found in by_depth.items())
+        assert {depth: len(task_ids) for depth, task_ids in by_depth.items()} == {1: 2 * count, 3: 2 * count}
+        assert all(env.tasks(f"{split}_depth{depth}") == task_ids for depth, task_ids in by_depth.items())
         for part in (tasks[:20], tasks[::2], tasks[::4]):  # what a tokenizer or a short validation sees of it
             assert len({task.rpartition("-")[0] for task in part}) == 4
 
 
-def test_a_larger_set_adds_to_the_smaller_one_and_other_seeds_ask_other_questions() -> None:
+def test_a_larger_set_contains_the_smaller_one_and_other_seeds_give_other_questions() -> None:
     small, large, other = (make("arithmetic", train=n, seed=seed) for n, seed in ((5, 0), (9, 0), (5, 1)))
     assert set(small.tasks("train")) < set(large.tasks("train"))
-    asked = [[env.reset(task).observation for task in small.tasks("train")] for env in (small, large, other)]
-    assert asked[0] == asked[1]
-    assert len(set(asked[0]) & set(asked[2])) < len(asked[0]) / 4
+    questions = [[env.reset(task).observation for task in small.tasks("train")] for env in (small, large, other)]
+    assert questions[0] == questions[1]
+    assert len(set(questions[0]) & set(questions[2])) < len(questions[0]) / 4
 
 
 @pytest.mark.parametrize(

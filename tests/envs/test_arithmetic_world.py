@@ -1,4 +1,4 @@
-"""One turn of arithmetic: what counts as an answer, how it is compared, and the files that questions come from."""
+"""The Arithmetic class: what counts as an answer, how answers are compared, and files of questions."""
 
 import json
 import os
@@ -27,11 +27,11 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes records as a JSONL file; a record of type str is written as it is."""
+    """Writes records as a JSONL file; text is written unchanged."""
 
     def write(*records: Any, name: str = "questions.jsonl") -> Path:
         path = tmp_path / name
-        path.write_text("".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in records))
+        path.write_text("".join(f"{record if isinstance(record, str) else json.dumps(record)}\n" for record in records))
         return path
 
     return write
@@ -152,7 +152,7 @@ def test_kinds_are_depths(world: Arithmetic) -> None:
 # --- files of questions -------------------------------------------------------------------------------------------
 
 
-def test_gsm8ks_answers_are_read_after_the_marks_and_their_depth_from_the_working() -> None:
+def test_gsm8ks_answers_stand_after_the_marks_and_the_working_gives_their_depth() -> None:
     env = make("arithmetic", questions=OWN)
     tasks = {env.reset(task).observation: task for split in ("train", "validation") for task in env.tasks(split)}
     assert len(tasks) == len(OWN.read_text().splitlines())
@@ -208,7 +208,7 @@ def test_which_questions_are_held_out_does_not_hang_on_their_order(write: Write)
     assert not set(one.tasks("validation")) & set(one.tasks("train"))
 
 
-def test_a_file_of_its_own_is_held_out_whole_and_must_ask_nothing_of_the_other(write: Write) -> None:
+def test_a_separate_validation_file_is_used_whole_and_must_share_no_question(write: Write) -> None:
     train = write(*(asked(f"What is {n} + 1?", n + 1) for n in range(20)), name="train.jsonl")
     test = write(*(asked(f"What is {n} + 2?", n + 2) for n in range(3)), name="test.jsonl")
     env = make("arithmetic", questions=train, held_out=test)
@@ -268,20 +268,20 @@ def test_a_missing_and_an_empty_file_are_refused(write: Write, tmp_path: Path) -
 # --- math-verify's process ----------------------------------------------------------------------------------------
 
 
-def test_an_answer_that_would_take_for_ever_is_wrong_and_the_next_is_compared() -> None:
+def test_an_answer_that_takes_too_long_is_wrong_and_the_next_one_is_compared() -> None:
     impatient = Judge(cpu_seconds=1.0)
     assert impatient.equal("18", "99999999!") is False
     assert impatient.equal("18", "18") is True
 
 
 def test_answers_are_compared_in_any_thread_and_by_one_process() -> None:
-    before, own, told = children(), Judge(), list[bool | None]()
-    threads = [threading.Thread(target=lambda n=n: told.append(own.equal("3", str(n)))) for n in range(8)]
+    before, own, verdicts = children(), Judge(), list[bool | None]()
+    threads = [threading.Thread(target=lambda n=n: verdicts.append(own.equal("3", str(n)))) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(str, told)) == ["False"] * 7 + ["True"]
+    assert sorted(map(str, verdicts)) == ["False"] * 7 + ["True"]
     assert len(children() - before) == 1
 
 
@@ -309,6 +309,6 @@ def test_a_plain_number_equals_itself_and_not_its_neighbour(text: str) -> None:
 
 
 def children() -> set[int]:
-    """Judges of this process that are alive."""
+    """The living child processes that compare answers."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return {int(child) for child in listed if "judge.py" in Path(f"/proc/{child}/cmdline").read_text()}

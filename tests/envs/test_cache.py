@@ -1,4 +1,4 @@
-"""Where worlds keep what they build."""
+"""The folders where worlds store what they build."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The worlds through Gymnasium's door."""
+"""The worlds as Gymnasium environments."""
 
 import subprocess
 import sys
@@ -32,14 +32,16 @@ def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
         check_env(gymnasium.make(envs.WORLDS[world].gym.id).unwrapped)
 
 
-def test_every_world_has_an_id() -> None:
-    assert set(envs.WORLDS) == set(envs.WORLDS)
+def test_every_world_has_an_id_of_its_own_that_is_registered() -> None:
+    ids = {world.gym.id for world in envs.WORLDS.values()}
+    assert len(ids) == len(envs.WORLDS)
+    assert ids | {envs.gym.ANY_WORLD} <= gymnasium.registry.keys()
 
 
 def test_the_module_in_the_id_registers_it_in_a_fresh_process() -> None:
     code = "import gymnasium; print(gymnasium.make('envs.gym:stepcredit/TextCraft-v0').unwrapped.spec.id)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "stepcredit/TextCraft-v0"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "stepcredit/TextCraft-v0"
 
 
 @pytest.mark.parametrize("world", sorted(set(envs.WORLDS) - {"arithmetic"}))  # whose one turn no limit cuts
@@ -49,21 +51,22 @@ def test_several_episodes_are_played_at_once_as_each_would_be_alone(world: str, 
     kwargs = {"shared_memory": False} if mode == "async" else {}
     many = gymnasium.make_vec(name, num_envs=2, vectorization_mode=mode, vector_kwargs=kwargs, max_steps=2)
     alone = [gymnasium.make(name, max_steps=2) for _ in range(2)]
-    seen, told = many.reset(seed=[3, 4])
+    observations, infos = many.reset(seed=[3, 4])
     firsts = [env.reset(seed=seed) for env, seed in zip(alone, (3, 4), strict=True)]
-    assert list(seen) == [first for first, _ in firsts]
-    assert list(told["task_id"]) == [info["task_id"] for _, info in firsts]
+    assert list(observations) == [first for first, _ in firsts]
+    assert list(infos["task_id"]) == [info["task_id"] for _, info in firsts]
     for _ in range(2):
-        seen, rewards, won, cut, told = many.step(("inventory", "look"))
+        observations, rewards, won, cut, infos = many.step(("inventory", "look"))
         steps = [env.step(action) for env, action in zip(alone, ("inventory", "look"), strict=True)]
-        assert list(seen) == [step[0] for step in steps]
+        assert list(observations) == [step[0] for step in steps]
         assert [list(column) for column in (rewards, won, cut)] == [[step[at] for step in steps] for at in (1, 2, 3)]
-        assert list(told["state_key"]) == [step[4]["state_key"] for step in steps]
+        assert list(infos["state_key"]) == [step[4]["state_key"] for step in steps]
     assert list(cut) == [True, True]
-    seen, _, _, cut, told = many.step(("look", "look"))  # Gymnasium's way: the step after the end is the next reset
+    # In Gymnasium the step after the end is the next reset.
+    observations, _, _, cut, infos = many.step(("look", "look"))
     again = [env.reset() for env in alone]
-    assert (list(seen), list(cut)) == ([first for first, _ in again], [False, False])
-    assert list(told["task_id"]) == [info["task_id"] for _, info in again]
+    assert (list(observations), list(cut)) == ([first for first, _ in again], [False, False])
+    assert list(infos["task_id"]) == [info["task_id"] for _, info in again]
     many.close()
 
 

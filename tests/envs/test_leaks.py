@@ -1,4 +1,4 @@
-"""A worker plays for days: ten thousand episodes leave no more memory behind than the first thousand."""
+"""Memory does not grow: after ten thousand episodes a world holds no more than after the first thousand."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from envs import WORLDS
 
 WARM_UP, EPISODES, EVERY = 1_000, 10_000, 1_000
-# Every other episode is the expert's; the rest are ten turns of what is open, or of nonsense.
+# The expert plays every other episode; the rest are ten turns of random admissible actions, or of nonsense.
 PROGRAM = f"""
 import gc, itertools, json, random, sys
 import psutil
@@ -39,8 +39,8 @@ print(json.dumps(sizes))
 @pytest.mark.parametrize("world", WORLDS)
 def test_memory_is_flat_over_ten_thousand_episodes(world: str) -> None:
     command = [sys.executable, "-c", PROGRAM, world]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-    sizes = json.loads(done.stdout)
+    process = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    sizes = json.loads(process.stdout)
     assert len(sizes) == 1 + EPISODES // EVERY
     print(world, [round(size / 2**20, 1) for size in sizes])  # noqa: T201  for docs/experiments/: pytest -s
     assert max(sizes) <= 1.05 * sizes[0], sizes

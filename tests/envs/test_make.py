@@ -1,4 +1,4 @@
-"""The door of the room: names, options, and what an import costs."""
+"""`envs.make`: names, options, and what importing the package loads."""
 
 import subprocess
 import sys

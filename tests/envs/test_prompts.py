@@ -1,4 +1,4 @@
-"""What the policy reads, letter by letter, and how its answers are read."""
+"""The prompt styles: prompts compared exactly, and how answers are parsed."""
 
 import itertools
 
@@ -86,7 +86,7 @@ def test_react_quotes_the_admissible_actions_of_worlds_that_list_them() -> None:
         (0, "Admissible actions: 5, not listed."),
     ],
 )
-def test_react_says_how_many_actions_it_leaves_out_and_keeps_some_of_every_verb(most: int, line: str) -> None:
+def test_react_says_how_many_actions_it_omits_and_keeps_some_of_every_verb(most: int, line: str) -> None:
     beds = tuple(f"go to bed {number}" for number in (1, 2, 3))
     now = seen("", admissible=("help", *beds, "look", "take mug 1 from bed 1"))
     (message,) = WORLDS["alfworld"].prompter("react").render(first=FIRST, turns=TURNS, now=now, history=2, actions=most)
@@ -186,7 +186,7 @@ def test_bare_listed_shows_below_each_observation_what_was_admissible_there() ->
     ]
 
 
-def test_bare_listed_drops_old_lists_with_their_turns_and_says_what_else_it_leaves_out() -> None:
+def test_bare_listed_drops_old_lists_with_their_turns_and_says_how_many_actions_it_omits() -> None:
     short = listed_dialogue((WENT, WENT), AT_DESK, history=1)
     assert short[0] == "Your task is to: put mug in desk."
     assert len(short) == 3

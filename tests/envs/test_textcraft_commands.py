@@ -1,4 +1,4 @@
-"""The command language, answer by answer."""
+"""TextCraft's commands and the replies to them."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_an_empty_inventory_says_so(book: RecipeBook) -> None:
     assert execute(book, {}, "inventory").observation == "Inventory: You are not carrying anything."
 
 
-def test_what_is_used_up_leaves_the_inventory_and_what_comes_back_goes_to_its_end(book: RecipeBook) -> None:
+def test_a_used_up_item_leaves_the_inventory_and_comes_back_at_its_end(book: RecipeBook) -> None:
     held = execute(book, {ROPE: 2, POLE: 1}, "craft net using 2 rope").inventory
     assert list(held.items()) == [(POLE, 1), (NET, 1)]
 

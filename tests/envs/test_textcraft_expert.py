@@ -1,4 +1,4 @@
-"""The expert: it wins from everywhere, wastes nothing it holds, and its plans are short."""
+"""TextCraft's expert: it wins from any inventory, uses what it holds, and its plans are short."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ OWN = load_book(OWN_RECIPES)
 
 
 def fewest_actions(book: RecipeBook, goal: str) -> int | None:
-    """Slow reference where nothing is to choose (one recipe an item, no tags): sum up demands from the goal down."""
+    """Slow reference for books without choices (one recipe per item, no tags): adds up demands from the goal down."""
     need, actions = Counter({goal: 1}), 0
     for name in sorted(depth_order(book, goal), key=lambda name: -book.depth.get(name, 0)):
         ways = book.makers(name)
@@ -87,14 +87,14 @@ def test_plans_for_the_original_game_are_no_longer_than_a_plain_planners(shared_
         depth: [plan(book, goal, {}).length for goal in book.goals if book.depth[goal] == depth]
         for depth in (1, 2, 3, 4)
     }
-    # environments.md section 3: 2.2 / 6.3 / 13.4 / 24 actions, at most 4 / 28 / 33 / 36.
+    # A plain planner needs 2.2, 6.3, 13.4 and 24 actions on average, and at most 4, 28, 33 and 36.
     assert [round(mean(lengths[depth]), 1) for depth in (1, 2, 3, 4)] == [2.2, 4.9, 9.5, 17.3]
     assert [max(lengths[depth]) for depth in (1, 2, 3, 4)] == [4, 12, 23, 27]
 
 
 @st.composite
 def detours(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """A goal, and lines an agent might take before it asks the expert."""
+    """A goal, and lines that an agent might take before the expert takes over."""
     goal = draw(st.sampled_from(OWN.goals))
     tree: tuple[Recipe, ...] = OWN.tree(goal)
     plain = sorted({part.name for recipe in tree for part in recipe.ingredients if OWN.can_fetch(part.name)})

@@ -1,4 +1,4 @@
-"""Against the original: its recipe files, the 200 test tasks of ADaPT, and recorded episodes."""
+"""TextCraft equals the original: its recipe files, ADaPT's 200 test tasks, and recorded episodes."""
 
 import gzip
 import json
@@ -60,7 +60,7 @@ def test_each_adapt_task_shows_the_goals_tree_and_at_most_10_uses_of_its_ingredi
 
 
 def test_our_resets_show_about_as_many_commands_as_adapts(recipes: Path, adapt: list[dict[str, Any]]) -> None:
-    # Not each the same: the original samples from lists that it lengthens at every reset.
+    # The number of shown commands can differ: the original samples from lists that grow at every reset.
     env = TextCraft(recipes=recipes)
     texts = [env.reset(task["goal_id"]).observation for task in adapt]
     shown = [len(text.splitlines()) - 3 for text in texts]

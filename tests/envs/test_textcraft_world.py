@@ -1,4 +1,4 @@
-"""Episodes of TextCraft: the text of a reset, the limit, snapshots, splits, and the repository's own recipes."""
+"""The TextCraft class: first observation, step limit, snapshots, splits, and the repository's own recipes."""
 
 import pickle
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_a_reset_lists_the_commands_then_the_goal(workshop: Path) -> None:
     assert (first.ending, first.reward, first.admissible, first.state_key) == (None, 0.0, None, "nothing")
 
 
-def test_distractors_use_the_same_ingredients_and_are_at_most_as_many_as_asked_for() -> None:
+def test_distractors_use_the_same_ingredients_and_their_number_is_limited() -> None:
     book = load_book(OWN_RECIPES)
     tree = {recipe.text for recipe in book.tree(SPOON)}
     assert tree == {
@@ -93,7 +93,7 @@ def test_a_snapshot_of_a_goal_that_these_recipes_lack_is_refused(workshop: Path)
         TextCraft(recipes=workshop).restore(env.snapshot())
 
 
-def test_every_fourth_goal_of_each_depth_is_kept_for_the_test_of_the_own_set() -> None:
+def test_every_fourth_goal_of_each_depth_of_the_own_recipes_is_a_test_goal() -> None:
     env = TextCraft()
     train, test = set(env.tasks("train")), set(env.tasks("test"))
     assert train | test == set(load_book(OWN_RECIPES).goals)
@@ -107,7 +107,7 @@ def test_every_fourth_goal_of_each_depth_is_kept_for_the_test_of_the_own_set() -
 
 
 def test_the_split_does_not_move() -> None:
-    # A change here makes every number measured on the own set incomparable with those before.
+    # If this changes, results on the own recipes cannot be compared with earlier ones.
     names = [goal.removeprefix("minecraft:") for goal in TextCraft().tasks("test_depth3")]
     assert names == [
         *("aspen_hammock", "pewter_harness", "marble_shrine", "larch_hammock", "alder_cabinet", "silver_clock"),

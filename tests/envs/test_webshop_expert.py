@@ -1,4 +1,4 @@
-"""The expert shopper, from anywhere, in generated and official shops."""
+"""WebShop's expert, from any page, in generated and official shops."""
 
 import random
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_of_the_official_goals_it_wins_nearly_all_that_can_be_won(shared_data: P
     env = WebShop(data=shared_data / "webshop")
     shop = env._shop
     values = {v for n in range(len(shop)) for group in shop.product(n).options.values() for v in group}
-    # A goal cannot be won where no value of the whole shop counts for one of its options.
+    # A goal cannot be won if no value in the whole shop counts for one of its options.
     possible: dict[object, bool] = {}
     won = lost = hopeless = 0
     for task in env.tasks("validation")[::4]:

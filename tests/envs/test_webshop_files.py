@@ -1,4 +1,4 @@
-"""What a shop is built of, how often, and what is refused."""
+"""The files of a shop: which are used, how often they are built, and which are refused."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_a_seed_is_a_shop_and_another_seed_another(tmp_path: Path, written: Path
 
 def test_a_shop_is_written_whole_or_not_at_all(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(generate, "_spoken", lambda *_: 1 // 0)
+        patch.setattr(generate, "_human_instruction", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             write_folder(tmp_path / "new" / "shop", size=40, seed=1)
     assert list((tmp_path / "new").iterdir()) == []
@@ -186,7 +186,7 @@ def test_a_wrong_value_is_refused_with_file_place_value_and_remedy(
     assert re.search("; give [^;]+$", str(refusal.value))
 
 
-def test_null_where_the_official_files_have_it_is_nothing_asked_or_no_price(written: Path) -> None:
+def test_null_in_the_official_files_means_no_instruction_or_no_price(written: Path) -> None:
     items, described = (
         json.loads((written / name).read_text()) for name in ("items_shuffle.json", "items_ins_v2.json")
     )

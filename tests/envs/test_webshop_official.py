@@ -1,4 +1,4 @@
-"""Against the original: recorded episodes in all observation modes, goals, prices and rewards."""
+"""WebShop equals the original: recorded episodes in all observation modes, goals, prices and rewards."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The search of the shop: words, stems, weights and order, as Lucene has them."""
+"""The shop's search equals Lucene's: words, stems, weights and order."""
 
 import gzip
 import json
@@ -51,12 +51,12 @@ def slow_scores(documents: list[str], query: str) -> list[float]:
     lengths = [bag.total() for bag in bags]
     indexed = sum(length > 0 for length in lengths)
     average = sum(lengths) / indexed
-    asked = Counter(terms(query))
-    having = {term: sum(term in bag for bag in bags) for term in asked}
+    counts = Counter(terms(query))
+    having = {term: sum(term in bag for bag in bags) for term in counts}
     scores = []
     for bag, length in zip(bags, lengths, strict=True):
         score = 0.0
-        for term, times in asked.items():
+        for term, times in counts.items():
             idf = math.log(1 + (indexed - having[term] + 0.5) / (having[term] + 0.5))
             score += times * idf * bag[term] / (bag[term] + K1 * (1 - B + B * stored_length(length) / average))
         scores.append(score)
@@ -82,10 +82,10 @@ def test_scores_follow_the_formula_and_order_the_hits(tmp_path: Path) -> None:
     for query in ("red mug", "cotton cotton shirt", "women 1.5m teas", "the with"):
         slow = slow_scores(documents, query)
         hits = index.search(query, most=50, name=lambda number: f"{number:04d}")
-        found = [number for number in np.argsort(np.array(slow), kind="stable")[::-1] if slow[number] > 0]
-        assert len(hits) == min(50, len(found))
-        # Single precision may change the order of what differs in the seventh digit only.
-        assert [slow[number] for number in hits] == pytest.approx([slow[number] for number in found[:50]], rel=1e-6)
+        ranked = [number for number in np.argsort(np.array(slow), kind="stable")[::-1] if slow[number] > 0]
+        assert len(hits) == min(50, len(ranked))
+        # Single precision may swap documents whose scores differ only in the seventh digit.
+        assert [slow[number] for number in hits] == pytest.approx([slow[number] for number in ranked[:50]], rel=1e-6)
 
 
 def test_equal_scores_are_ordered_by_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Episodes of WebShop in shops written on the spot and in a generated one."""
+"""The WebShop class, in shops that a test writes and in a generated one."""
 
 import json
 import pickle
@@ -40,13 +40,13 @@ def item(asin: str, name: str = "Alder mug", **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> ShopMaker:
-    """Writes a folder with the items given; every one is asked for, for being hand painted."""
+    """Writes a folder with these items; each has an instruction that names "hand painted"."""
 
     def write(*items: dict[str, Any], instruction: str = "Find me hand painted mugs") -> Path:
-        asked = {"instruction": instruction, "instruction_attributes": ["hand painted"]}
-        described = {one["asin"]: {"attributes": ["hand painted"], **asked} for one in items}
-        nouns = {one["asin"]: one["name"].lower().split() for one in items}
-        for name, content in (("items_shuffle", items), ("items_ins_v2", described), ("title_nouns", nouns)):
+        instructed = {"instruction": instruction, "instruction_attributes": ["hand painted"]}
+        attributes = {item["asin"]: {"attributes": ["hand painted"], **instructed} for item in items}
+        nouns = {item["asin"]: item["name"].lower().split() for item in items}
+        for name, content in (("items_shuffle", items), ("items_ins_v2", attributes), ("title_nouns", nouns)):
             (tmp_path / f"{name}.json").write_text(json.dumps(content))
         return tmp_path
 
@@ -180,7 +180,7 @@ def test_the_state_key_tells_what_the_text_does_not(shop: ShopMaker) -> None:
 
 
 @pytest.mark.parametrize("then", [(), ("click[description]",), ("click[red]",)])
-def test_the_order_in_which_options_were_chosen_is_no_part_of_the_state_key(
+def test_the_state_key_does_not_depend_on_the_order_in_which_options_were_chosen(
     shop: ShopMaker, then: tuple[str, ...]
 ) -> None:
     folder = shop(item("B1"))

@@ -31,9 +31,9 @@ def slow(batch, decay, success_reward, norm):
     distance, targets = slow_distances(batch, success_reward)
     credit = np.zeros(len(batch))
     for i, there in enumerate(targets):
-        known = [d for key, d in distance.items() if key[0] == batch.group[i] and np.isfinite(d)]
+        finite = [d for key, d in distance.items() if key[0] == batch.group[i] and np.isfinite(d)]
         d = distance.get(there, np.inf)
-        credit[i] = success_reward * decay ** ((d if np.isfinite(d) else max(known, default=0.0) + 1.0) + 1.0)
+        credit[i] = success_reward * decay ** ((d if np.isfinite(d) else max(finite, default=0.0) + 1.0) + 1.0)
     return within_visits(batch, credit, norm)
 
 

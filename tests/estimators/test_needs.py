@@ -31,9 +31,9 @@ def test_a_function_may_state_its_needs_as_an_attribute():
 
 
 def test_a_class_states_its_needs_as_an_attribute_or_a_property():
-    wanted = Needs(columns=frozenset({"embedding"}), layer=-2)
-    assert needs(stating(needs=wanted)) == wanted
-    assert needs(stating(needs=property(lambda self: wanted))) == wanted
+    stated = Needs(columns=frozenset({"embedding"}), layer=-2)
+    assert needs(stating(needs=stated)) == stated
+    assert needs(stating(needs=property(lambda self: stated))) == stated
 
 
 @pytest.mark.parametrize(("column", "revisions"), [("repair", True), ("edited", True), ("embedding", False)])

@@ -21,8 +21,8 @@ of_returns = pytest.mark.parametrize("name", [name for name in NAMES if name not
 
 def estimator(name, **options):
     """The estimator with those of the options that it has."""
-    known = inspect.signature(ESTIMATORS[name]).parameters
-    return build(name, **SETTINGS.get(name, {}), **{key: value for key, value in options.items() if key in known})
+    parameters = inspect.signature(ESTIMATORS[name]).parameters
+    return build(name, **SETTINGS.get(name, {}), **{key: value for key, value in options.items() if key in parameters})
 
 
 def last_steps(columns):

@@ -1,8 +1,10 @@
 """Rollouts run independently to their own ends; failed ones are counted, retried or left out."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Self
 
 import pytest
 
@@ -138,6 +140,30 @@ def test_a_request_carries_the_previous_turn_of_its_own_rollout() -> None:
         before = requests[0, sibling, 1].before
         assert before is not None
         assert (before.messages, before.completion.text) == (requests[0, sibling, 0].messages, answer)
+
+
+class SessionCounter(ScriptedPolicy):
+    """Records the size of each session, and how many of its rollouts left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions: list[int] = []
+        self.left = 0
+
+    @contextmanager
+    def session(self, rollouts: int) -> Generator[Self]:
+        self.sessions.append(rollouts)
+        yield self
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+def test_a_collection_is_one_session_that_each_rollout_leaves_once_even_a_failed_one() -> None:
+    policy = SessionCounter()
+    result = collected("2", "3", policy=policy, pool=LocalPool(before=failing("env_error", task_id="3", times=4)))
+    assert (policy.sessions, policy.left) == ([4], 4)
+    assert (result.counts.failures, result.counts.dropped_groups) == ({"env_error": 4}, 1)
 
 
 # --- no barrier ---------------------------------------------------------------------------------------------------

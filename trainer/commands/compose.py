@@ -25,11 +25,10 @@ from rollout.collect import RolloutsFailed
 from rollout.ray_actors import ActorDied
 from trainer.commands.defaults import register
 from trainer.commands.refusals import check_names, no_such_choice, refusal
-from trainer.commands.table import Command, named
+from trainer.commands.table import CONFIGS, Command, named
 from trainer.config.build import ConfigError, build
 from trainer.report.progress import Display
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"  # beside the package, in a checkout and in a wheel
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)
 FAILED = (RolloutsFailed, ActorDied)
@@ -47,7 +46,8 @@ def execute(command: Command) -> None:
         try:
             _check_groups()
             config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
-            named(command.run)(named(command.plan)(config), Display())
+            plan = named(command.plan)(config)
+            named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
         except REFUSED as error:
             leave(2, str(error))
         except FAILED as error:
@@ -89,11 +89,12 @@ def _check_groups() -> None:
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
         group, choice = override.key_or_group, override.value()
         choices = loader.get_group_options(group)
-        if choices and isinstance(choice, str) and choice not in choices:
+        folder, _, name = f"{group}/{choice}".rpartition("/")  # a choice may lie in a folder: compat/verl_agent_grpo
+        if choices and isinstance(choice, str) and name not in loader.get_group_options(folder):
             raise ConfigError(no_such_choice(group, choice, choices))
     for element in loader.get_search_path().get_path():
         if element.provider in ("working-folder", "command-line") and element.path is not None:
-            check_names(Path(element.path.removeprefix("file://")), CONFIGS)
+            check_names(Path(element.path.removeprefix("file://")))
 
 
 def leave(code: int, text: str) -> None:

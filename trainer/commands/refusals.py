@@ -1,53 +1,55 @@
 """What is wrong with a command line, in one line that names the value and the nearest name that exists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError, nearest_setting
 
-APPEND = "config use +"  # Hydra's advice ends with this and the override
+ADVICE = "To append to your config use +"  # Hydra's message ends with this and the override
 
 
 def refusal(error: Exception, config_class: Any) -> str:
-    """The line for an error that Hydra raised while it composed; other errors speak for themselves."""
+    """The line for an error of Hydra's composition: a choice or a setting that does not exist, else its own message."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
         return no_such_choice(group, choice, error.options)
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.full_key, str):
-        override = str(error).partition(APPEND)[2] or cause.full_key
-        nearest = nearest_setting(config_class, cause.full_key, _plain(cause.parent_node))
-        return f"unknown setting {override}: {nearest}"
+        override = str(error).partition(ADVICE)[2] or cause.full_key
+        # Of `learner.los.kl_coef=1` OmegaConf names `learner.los`, of `learner={los:1}` too.
+        key = max(override.partition("=")[0], cause.full_key, key=len)
+        group = cause.full_key.rpartition(".")[0]
+        return f"unknown setting {override}: {nearest_setting(config_class, key, _nested(group, cause.parent_node))}"
     return str(error)
 
 
 def no_such_choice(group: str, choice: str, choices: Sequence[str]) -> str:
-    """The line for `group=choice`: the nearest choice, and all of them."""
-    near = get_close_matches(choice, choices, n=1)
+    """The line for `group=choice`: the nearest of the choices and of the files in their folders, then all choices."""
+    folders = (CONFIGS / group).glob("*/**/*.yaml")
+    nested = [file.relative_to(CONFIGS / group).with_suffix("").as_posix() for file in folders]
+    near = get_close_matches(choice, [*choices, *nested], n=1)
     question = f" did you mean {near[0]!r}?" if near else ""
     return f"there is no {group}={choice}:{question} choose one of {', '.join(choices)}"
 
 
-def check_names(folder: Path, ours: Path) -> None:
-    """Raises ConfigError for a user's file that has the name of one of `ours`: Hydra would read ours instead."""
+def check_names(folder: Path) -> None:
+    """Raises ConfigError for a user's file with the name of one of ours, which Hydra would read in its place."""
     for file in sorted(folder.glob("*/**/*.yaml")):
-        same = ours / file.relative_to(folder)
+        same = CONFIGS / file.relative_to(folder)
         if same.is_file() and same.read_bytes() != file.read_bytes():
             raise ConfigError(
                 f"{file} has the name of one of stepcredit's own configs, which would be read instead: rename yours"
             )
 
 
-def _plain(node: Any) -> Mapping[str, Any]:
-    """The composed config that holds the refused key, without Hydra's own settings."""
-    root = node
-    while getattr(root, "_get_parent", None) is not None and root._get_parent() is not None:
-        root = root._get_parent()
-    values = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_config(root) else {}
-    return {str(key): value for key, value in dict(values).items() if key != "hydra"}  # pyright: ignore
+def _nested(group: str, node: Any) -> dict[str, Any]:
+    """The names in `node`, an OmegaConf node at the dotted `group`, as the composed config would hold them."""
+    held: dict[str, Any] = {str(key): None for key in node if key != "hydra"} if hasattr(node, "keys") else {}
+    return reduce(lambda inner, name: {name: inner}, reversed(group.split(".") if group else []), held)

@@ -3,7 +3,10 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"  # beside the package, in a checkout and in a wheel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,8 +49,8 @@ class ModelConfig:
     tuning: TuningConfig
     """Training settings that suit this model."""
 
-    cache: str = ".cache/models"
-    """Folder for models that are made or converted here."""
+    cache: str | None = None
+    """Folder for models that are made or converted here; null takes models/ in the user's cache folder."""
 
     tiny: TinySpec = field(default_factory=TinySpec)
     """Size of the policy with random weights. Read only if model.source=tiny."""

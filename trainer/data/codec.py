@@ -1,4 +1,4 @@
-"""Between text and token ids: the tokenizer's chat template one way, plain decoding the other."""
+"""Text to token ids through the tokenizer's chat template, and token ids back to text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,10 @@ from trainer.config.build import ModelError
 
 
 class ChatCodec:
-    """A tokenizer with a chat template, from a Hugging Face folder or id. Raises ModelError without a template."""
+    """A tokenizer with a chat template, from a Hugging Face folder or id.
+
+    Raises ModelError for a tokenizer without a chat template or without an end-of-turn token.
+    """
 
     def __init__(self, model: Path | str) -> None:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model))
@@ -26,26 +29,27 @@ class ChatCodec:
             raise ModelError(f"{model} has no end-of-turn token: set eos_token in its tokenizer")
 
     def encode(self, messages: tuple[Message, ...], before: Exchange | None = None) -> Ids:
-        """Prompt ids, the opening of the policy's turn included. int32 [P]
+        """Ids of a prompt, including the opening of the policy's turn. int32 [P]
 
-        Where the messages go on from `before`, its prompt and response ids are kept and only what follows is
-        tokenised: sampled tokens are seldom the ones that their text would be cut into again.
+        If the messages continue the exchange `before`, its prompt and response ids are kept and only what follows is
+        tokenised: tokenising the text of a sampled response again seldom gives the sampled ids.
         """
         text = self._text(messages)
         if before is not None and (rest := self._rest(text, messages, before)) is not None:
-            said = before.completion
-            return np.concatenate([said.prompt_ids, said.token_ids, self._ids(rest)])
+            completion = before.completion
+            return np.concatenate([completion.prompt_ids, completion.token_ids, self._ids(rest)])
         return self._ids(text)
 
     def encode_response(self, text: str) -> Ids:
-        """What the policy would have to say to answer `text`: its ids and the end of the turn. int32 [R]"""
+        """Ids of the response `text` and the end of the turn, as a policy would sample them. int32 [R]"""
         return np.append(self._ids(text), np.int32(cast(int, self.tokenizer.eos_token_id)))
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids, without special tokens."""
         return str(self.tokenizer.decode(cast(list[int], ids), skip_special_tokens=True))
 
     def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> str | None:
-        """What comes after `before`'s response in the rendered text; None where the messages do not go on from it."""
+        """What follows the response of `before` in the rendered text; None if the messages do not continue it."""
         if messages[: len(before.messages)] != before.messages:
             return None
         start = self._text(before.messages) + before.completion.text

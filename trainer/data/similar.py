@@ -1,4 +1,4 @@
-"""Observations grouped by how alike their texts are, for an estimator with `similarity` (as public GiGPO does)."""
+"""States grouped by the similarity of their texts, for an estimator with `similarity` (as the public GiGPO code)."""
 
 from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
@@ -8,27 +8,28 @@ from numpy.typing import NDArray
 
 
 def similar_codes(texts: Sequence[str], groups: Sequence[Hashable], threshold: float) -> NDArray[np.int64]:
-    """Code [N] of the first cluster of the row's group whose first text has a ratio of at least `threshold` to it.
+    """A cluster code per row; similar texts of one group get the same code. [N]
 
-    Greedy in the order of the rows; where no cluster is near enough the row seeds one. The ratio is difflib's, which
-    public runs were made with: it is not symmetric, the row's text comes first. Each text of a group is compared once.
+    Greedy in the order of the rows: a row joins the first cluster of its group whose first text has a ratio of at
+    least `threshold` to the row's text. If there is none, the row starts a new cluster. The ratio is difflib's, as in
+    the public runs; it is not symmetric, and the row's text comes first. Each distinct text is compared once per group.
     """
     seeds: dict[Hashable, list[tuple[int, SequenceMatcher[str]]]] = {}
-    known: dict[tuple[Hashable, str], int] = {}
+    code_of: dict[tuple[Hashable, str], int] = {}
     count = 0
     for group, text in zip(groups, texts, strict=True):
-        if (group, text) in known:
+        if (group, text) in code_of:
             continue
         clusters = seeds.setdefault(group, [])
         code = next((code for code, seed in clusters if _near(seed, text, threshold)), None)
         if code is None:
             code, count = count, count + 1
             clusters.append((code, SequenceMatcher(None, "", text)))
-        known[group, text] = code
-    return np.array([known[pair] for pair in zip(groups, texts, strict=True)], np.int64)
+        code_of[group, text] = code
+    return np.array([code_of[pair] for pair in zip(groups, texts, strict=True)], np.int64)
 
 
 def _near(seed: "SequenceMatcher[str]", text: str, threshold: float) -> bool:
-    """Whether the ratio reaches `threshold`; the two cheap upper bounds of it are asked first."""
+    """Whether the ratio reaches `threshold`. Its two cheap upper bounds are tried first."""
     seed.set_seq1(text)
     return all(bound() >= threshold for bound in (seed.real_quick_ratio, seed.quick_ratio, seed.ratio))

@@ -1,4 +1,4 @@
-"""Which tasks an update trains on: a pure function of the run's seed and the update's number, so a resume agrees."""
+"""The tasks of an update: a function of the run's seed and the update's number alone, so a resumed run agrees."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from rollout.types import Task
 
 
 def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:
-    """The `groups` tasks of one update. Every epoch is one permutation of all tasks; none repeats before its end."""
+    """The `groups` tasks of update number `update`, from 0. Every epoch is one permutation of all tasks."""
     first = update * groups
     tasks: list[Task] = []
     for number, place in enumerate(range(first, first + groups)):
@@ -19,7 +19,7 @@ def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: i
 
 
 def validation_tasks(task_ids: Sequence[str], *, count: int) -> list[Task]:
-    """`count` distinct tasks, spread evenly over the split, the whole split if it has fewer; the same for every run."""
+    """`count` distinct tasks spread evenly over the split, or all if it has fewer. Every run gets the same ones."""
     return [
         Task(number=number, task_id=task_id, seed=derive_seed("validation", task_id))
         for number, task_id in enumerate(spread(task_ids, count))
@@ -27,7 +27,7 @@ def validation_tasks(task_ids: Sequence[str], *, count: int) -> list[Task]:
 
 
 def spread(task_ids: Sequence[str], count: int) -> list[str]:
-    """`count` of them at even distances, in their order; all of them where there are fewer.
+    """`count` task ids at even distances, in their order; all of them if there are fewer.
 
     >>> spread("abcdef", 3), spread("ab", 3)
     (['a', 'c', 'e'], ['a', 'b'])

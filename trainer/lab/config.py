@@ -1,4 +1,4 @@
-"""What `stepcredit lab` is told, as frozen types."""
+"""Settings of `stepcredit lab`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,25 @@ from trainer.config.build import ConfigError
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.lab.worlds.maze import MazeConfig
 
-SWEPT = ("gamma", "omega", "norm", "eps")  # options that one setting gives to every estimator that has them
+SWEPT = ("gamma", "omega", "norm", "eps")
+"""Options of estimators that one setting of the lab gives to every estimator that has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruthConfig:
-    """sizes: of the groups, each measured on `rollouts` rollouts a world. crafting: None leaves TextCraft out."""
+    """Generated worlds, whose true advantages are known."""
 
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    """Group sizes, each 2 or more, ascending."""
+
     rollouts: Annotated[int, Ge(1)] = 16384
+    """Rollouts drawn for each group size in each world."""
+
     mazes: tuple[MazeConfig, ...] = (MazeConfig(),)
+    """The mazes, each with a name of its own."""
+
     crafting: CraftingConfig | None = None
+    """TextCraft; None leaves it out."""
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
@@ -32,27 +40,46 @@ class TruthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabConfig:
-    """run: folder of a run that kept its rollouts, or None for generated worlds alone; updates: None for all kept.
-
-    estimators: names, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}. presets: what further
-    names stand for, a name and options each. gamma, omega, norm, eps: for every estimator that has the option; None
-    leaves what the run had, else the papers' value. layer: hidden states are read anew from that layer of `weights`
-    (None: the run's last checkpoint); None takes the recorded ones. truth: None leaves the generated worlds out.
-    """
+    """A comparison of estimators, on a run's recorded rollouts, on generated worlds, or on both."""
 
     output: str
+    """Folder for the tables, the page and the numbers."""
+
     estimators: tuple[str | Mapping[str, Any], ...]
+    """Names of estimators or presets, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}."""
+
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Further names; each stands for an estimator's name and its options."""
+
     run: str | None = None
+    """Folder of a run that kept its rollouts; None for generated worlds alone."""
+
     updates: tuple[int, ...] | None = None
+    """Updates of the run to read, each once; None for all that were kept."""
+
     gamma: float | None = None
+    """Discount, for every estimator that has it. None: the run's value where there is one, else the paper's."""
+
     omega: float | None = None
+    """Weight of the step-level credit, for every estimator that has it. None: as for gamma."""
+
     norm: Literal["mean", "mean_std"] | None = None
+    """Normalisation, for every estimator that has it. None: as for gamma."""
+
     eps: float | Literal["auto"] | None = None
+    """Cluster radius, for every estimator that has it; "auto" measures it on the first batch. None: as for gamma."""
+
     layer: int | None = None
+    """Read hidden states again from this layer of `weights`; None takes the recorded ones."""
+
     weights: str | None = None
+    """Hugging Face folder that `layer` is read from; None for the run's last checkpoint."""
+
     truth: TruthConfig | None = None
+    """The generated worlds; None leaves them out."""
+
     seed: Annotated[int, Ge(0)] = 0
+    """Seeds the rollouts in generated worlds."""
 
     def __post_init__(self) -> None:
         if not self.estimators:

@@ -1,4 +1,4 @@
-"""One learner rank: a DeepSpeed engine around a policy. The one file that imports DeepSpeed; lives in a Ray actor."""
+"""One learner rank, run in a Ray actor: a DeepSpeed engine around a policy. No other file imports DeepSpeed."""
 
 import json
 import os
@@ -28,11 +28,11 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 
 STATE_FILE = "learner.json"
-MAX_BUCKET = 500_000_000  # parameters per communication bucket, DeepSpeed's own default
+MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
 
 
 class LearnerRank:
-    """Made empty; `join` connects it to its siblings and loads the models. All later calls go to all ranks at once."""
+    """One of the learner's ranks. `join` connects it to the others and loads the models; later calls go to all."""
 
     def __init__(self, config: LearnerConfig, rank: int, model_folder: str, reference_folder: str) -> None:
         self.config = config
@@ -43,16 +43,16 @@ class LearnerRank:
         self.published: Path | None = None
 
     def address(self) -> tuple[str, int]:
-        """Host and a free port for the ranks to meet at."""
+        """This machine's address and a free port, where the ranks can meet."""
         with socket.socket() as listener:
             listener.bind(("", 0))
             return socket.gethostbyname(socket.gethostname()), listener.getsockname()[1]
 
     def join(self, host: str, port: int) -> None:
-        """Meet the other ranks, load the policy and, for a KL term, the reference."""
+        """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference."""
         os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
         torch.set_num_threads(self.config.threads)
-        # Compiled with g++ even for one rank, and nothing here needs it.
+        # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
         backend = "nccl" if self.config.device == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
@@ -74,9 +74,9 @@ class LearnerRank:
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
 
     def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
-        """Log-probs, entropy and, where a layer is asked for, hidden states of this rank's rows; no gradient."""
+        """Log-probs, entropies and, if a layer is given, hidden states of this rank's rows. No gradient."""
         self.engine.eval()
-        found: list[tuple[MicroBatch, PolicyOutput, Tensor | None]] = []
+        scored: list[tuple[MicroBatch, PolicyOutput, Tensor | None]] = []
         with torch.no_grad():
             for micro in (collate(batch, chains) for chains in micros):
                 output = self._forward(self.engine, micro, self.config.temperature, layer)
@@ -84,18 +84,18 @@ class LearnerRank:
                 if self.reference is not None:
                     reference = self._forward(self.reference, micro, self.config.temperature).logprobs
                 if micro.live:
-                    found.append((micro, output, reference))
+                    scored.append((micro, output, reference))
         return RankScores(
-            token_index=_joined([micro.token_index for micro, _, _ in found], np.int64),
-            logprobs=_joined([_numpy(output.logprobs) for _, output, _ in found]),
-            ref_logprobs=_optional([reference for _, _, reference in found]),
-            entropy=_joined([_numpy(output.entropy) for _, output, _ in found]),
-            rows=_joined([micro.rows for micro, _, _ in found], np.int64),
-            hidden=_optional([output.hidden for _, output, _ in found]),
+            token_index=_joined([micro.token_index for micro, _, _ in scored], np.int64),
+            logprobs=_joined([_numpy(output.logprobs) for _, output, _ in scored]),
+            ref_logprobs=_optional([reference for _, _, reference in scored]),
+            entropy=_joined([_numpy(output.entropy) for _, output, _ in scored]),
+            rows=_joined([micro.rows for micro, _, _ in scored], np.int64),
+            hidden=_optional([output.hidden for _, output, _ in scored]),
         )
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
-        """One optimizer step of the clipped surrogate per entry of `steps`."""
+        """Take one optimizer step on the clipped surrogate per entry of `steps`."""
 
         def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
             return policy_loss(self._loss_inputs(columns, micro, output), self.config.loss)
@@ -103,7 +103,7 @@ class LearnerRank:
         return [self._optimizer_step(batch, micros, loss_of, self.config.temperature) for micros in steps]
 
     def sft(self, batch: TokenBatch, weight: Float32, steps: Sequence[MicroBatches]) -> list[StepStats]:
-        """One optimizer step of the weighted negative log-likelihood, untempered, per entry of `steps`."""
+        """Take one optimizer step on the weighted negative log-likelihood, at temperature 1, per entry of `steps`."""
 
         def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
             return likelihood_loss(output.logprobs, self._weights(weight, micro))
@@ -126,7 +126,7 @@ class LearnerRank:
         return Published(path=str(path), version=version, checksum=checksum(path))
 
     def save(self, folder: str) -> None:
-        """Weights, optimizer, schedule and this rank's RNG, as DeepSpeed writes them, into an existing folder."""
+        """Write weights, optimizer, schedule and this rank's RNG state into an existing folder, as DeepSpeed does."""
         self.engine.save_checkpoint(folder, tag="engine", save_latest=False)
         torch.save(self._rng_state(), Path(folder) / f"rng-{self.rank}.pt")
         if self.rank == 0:
@@ -146,7 +146,7 @@ class LearnerRank:
             torch.cuda.set_rng_state(rng["cuda"])
 
     def export(self, folder: str) -> None:
-        """A Hugging Face folder: the model folder's own files (tokenizer, template) with the weights of now."""
+        """Write a Hugging Face folder: the model folder's other files (tokenizer, template) and the current weights."""
         weights = self._gathered_weights()
         if self.rank != 0:
             return
@@ -159,12 +159,12 @@ class LearnerRank:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
 
     def _reference(self) -> nn.Module:
-        """The frozen policy of the KL term; under ZeRO-3 it is split over the ranks like the trained one."""
+        """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks."""
         reference = PolicyModule(self._load(self.reference_folder)).to(self.device).requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return reference
         engine, *_ = deepspeed.initialize(model=reference, config=_engine_config(self.config, reference))
-        engine.eval()  # an engine's own eval() returns nothing
+        engine.eval()  # a DeepSpeed engine's eval() returns None
         return engine
 
     def _optimizer_step(
@@ -174,18 +174,18 @@ class LearnerRank:
         loss_of: Callable[[MicroBatch, PolicyOutput], LossTerms],
         temperature: float,
     ) -> StepStats:
-        """Gradients summed over the micro-batches, then one step. FloatingPointError where not finite."""
+        """Sum gradients over the micro-batches, then step. Raises FloatingPointError if their norm is not finite."""
         self.engine.train()
-        seen: list[LossTerms] = []
+        all_terms: list[LossTerms] = []
         for number, chains in enumerate(micros, start=1):
             micro = collate(batch, chains)
             self.engine.set_gradient_accumulation_boundary(number == len(micros))
             terms = loss_of(micro, self._forward(self.engine, micro, temperature))
             # DeepSpeed averages gradients over the ranks; the weights already hold the global denominator.
             self.engine.backward(terms.loss * self.config.world_size)
-            seen.append(terms)
+            all_terms.append(terms)
         learning_rate = self.engine.get_lr()[0]
-        # Without ZeRO, DeepSpeed clips by the norm and keeps it to itself.
+        # Without ZeRO, DeepSpeed clips by the norm but does not report it.
         norm = _grad_norm(self.parameters.values()) if self.config.zero_stage == 0 else None
         self.engine.step()
         norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
@@ -193,7 +193,7 @@ class LearnerRank:
             raise FloatingPointError(
                 f"gradient norm {norm}: resume from the last checkpoint, with a lower learning rate"
             )
-        return StepStats(**_summed(seen), grad_norm=norm, learning_rate=learning_rate)
+        return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate)
 
     def _forward(
         self, module: nn.Module, micro: MicroBatch, temperature: float, layer: int | None = None
@@ -222,14 +222,14 @@ class LearnerRank:
         )
 
     def _weights(self, weight: Float32, micro: MicroBatch) -> Tensor:
-        """[S]; a filler's token weighs nothing."""
+        """The weights of a micro-batch's tokens; a filler's token weighs 0. [S]"""
         return self._tensor(weight[micro.token_index]) * float(micro.live)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
     def _gathered_weights(self) -> dict[str, Tensor]:
-        """Whole tensors in the CPU memory of rank 0, gathered one at a time; nothing on the other ranks."""
+        """All weights in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
         weights: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             with deepspeed.zero.GatheredParameters([parameter], enabled=self.config.zero_stage == 3):
@@ -243,7 +243,7 @@ class LearnerRank:
 
 
 def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
-    """DeepSpeed's own configuration. One micro-batch per boundary is nominal: the boundary is set by hand."""
+    """DeepSpeed's configuration. Its micro-batch counts are nominal: `_optimizer_step` sets the boundary itself."""
     bucket = min(MAX_BUCKET, sum(parameter.numel() for parameter in policy.parameters()))
     half = config.dtype == "bfloat16"
     return {
@@ -251,7 +251,7 @@ def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
         "gradient_accumulation_steps": 1,
         "gradient_clipping": config.grad_clip,
         "bf16": {"enabled": half},
-        # Sums over micro-batches would round in bfloat16, and depend on how rows were packed.
+        # In bfloat16, sums over micro-batches would be rounded and so depend on the packing.
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": {
             "stage": config.zero_stage,
@@ -264,14 +264,14 @@ def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
 
 
 def _rate(config: LearnerConfig, step: int) -> float:
-    """Share of the learning rate at optimizer step `step`, from 0."""
+    """Factor on the learning rate at optimizer step `step`, from 0: linear warmup, then constant or linear decay."""
     if step < config.warmup_steps or config.decay_steps is None:
         return min(1.0, (step + 1) / (config.warmup_steps + 1))
     return max(0.0, 1.0 - (step - config.warmup_steps) / config.decay_steps)
 
 
 def _decay_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; norms and biases do not."""
+    """Parameter groups for AdamW: matrices get weight decay, norms and biases do not."""
     parameters = list(policy.parameters())
     return [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
@@ -283,16 +283,16 @@ def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
-def _summed(seen: Sequence[LossTerms]) -> dict[str, float]:
-    """Sums over the micro-batches of one step; of ratio_max the largest. One transfer from the device."""
+def _summed(all_terms: Sequence[LossTerms]) -> dict[str, float]:
+    """The sum of each term over a step's micro-batches, but the largest ratio_max. One transfer from the device."""
     names = [field.name for field in fields(LossTerms)]
-    table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in seen]).cpu()
+    table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in all_terms]).cpu()
     totals = dict(zip(names, table.double().sum(0).tolist(), strict=True))
     return totals | {"ratio_max": float(table[:, names.index("ratio_max")].max())}
 
 
 def _identity(config: LearnerConfig) -> dict[str, Any]:
-    """What a checkpoint's layout depends on."""
+    """The settings that a checkpoint's layout depends on."""
     return {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
 
 
@@ -305,6 +305,6 @@ def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic] = np.float32) -
 
 
 def _optional(parts: Sequence[Tensor | None]) -> Float32 | None:
-    """The parts as one array, or None where they were not asked for."""
+    """The parts as one array; None if there are none."""
     present = [_numpy(part) for part in parts if part is not None]
     return np.concatenate(present) if present else None

@@ -1,4 +1,4 @@
-"""The driver's handle to the learner: splits work over the ranks, merges what they return in row order."""
+"""The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, sp
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
-# Without these, glibc gives freed activations back to the kernel and takes them again: a third of a CPU step.
+# Without these settings glibc returns freed activations to the kernel and fetches them again: a third of a CPU step.
 MALLOC_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
@@ -25,45 +25,53 @@ MALLOC_ENV = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """N rows, R response tokens, in the batch's order; nats of the tempered distribution.
-
-    logprobs, ref_logprobs: float32 [R]; the reference's only where the loss has a KL term.
-    embedding: float32 [N, D], hidden state at each prompt's last token, where a layer was asked for.
-    entropy: mean over the R tokens.
-    """
+    """What the policy says about the N rows and R response tokens of a batch, at the sampling temperature."""
 
     logprobs: Float32
+    """float32 [R], nats. Log-probs of the response tokens, in the batch's order."""
     ref_logprobs: Float32 | None
+    """float32 [R], nats. The reference policy's; None if the loss has no KL term."""
     embedding: Float32 | None
+    """float32 [N, D]. Hidden state at each row's last prompt token; None if no layer was asked for."""
     entropy: float
+    """Mean over the R tokens of the entropy of the next-token distribution, in nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnReport:
-    """One call of `learn` or `sft`; means over its optimizer steps of means over their response tokens.
+    """What one call of `learn` or `sft` did.
 
-    loss, policy_loss, kl: as in `losses.LossTerms`. clip_share: of the loss's tokens. ratio_max: of the policy against
-    the one before the update. grad_norm: before clipping. learning_rate: of the last step. tokens: through the model;
-    padded_ratio: cells over tokens; row_tokens: without chains it would have been this many.
-    engine_mismatch: mean |rollout - old log-prob| over the loss's tokens, nats; None without rollout log-probs.
+    "Mean" below is the mean over the optimizer steps of the weighted mean over a step's response tokens.
     """
 
     loss: float
+    """Mean of what was minimised (`losses.LossTerms.loss`)."""
     policy_loss: float
+    """Mean of the clipped surrogate loss alone."""
     kl: float
+    """Mean estimate of the KL divergence from the reference, in nats; 0 if the loss has no KL term."""
     clip_share: float
+    """Mean share of the tokens in the loss at which the clipped branch was active, in [0, 1]."""
     ratio_max: float
+    """Largest probability ratio of the policy against the policy before the update."""
     grad_norm: float
+    """Norm of the gradient before clipping, averaged over the optimizer steps."""
     learning_rate: float
+    """Learning rate of the last optimizer step."""
     optimizer_steps: int
+    """How many optimizer steps were taken."""
     tokens: int
+    """Tokens that went through the model."""
     padded_ratio: float
+    """Cells of all micro-batches, padding included, per token; 1 or more."""
     row_tokens: int
+    """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
     engine_mismatch: float | None
+    """Mean of |rollout - old log-prob| over the tokens in the loss, in nats; None without rollout log-probs."""
 
 
 class Learner:
-    """Ranks in Ray actors that train one policy. A failure inside a rank ends all of them: they work in step."""
+    """Ranks in Ray actors that train one policy together. If one rank fails, all of them are ended."""
 
     def __init__(self, config: LearnerConfig, ranks: Sequence[Remote]) -> None:
         self.config = config
@@ -73,9 +81,9 @@ class Learner:
     def start(
         cls, config: LearnerConfig, model_folder: str | Path, *, reference_folder: str | Path | None = None
     ) -> Self:
-        """Spawn the ranks and load the policy; the reference is the policy as it starts unless a folder is given.
+        """Spawn the ranks and load the policy. Without `reference_folder` the reference is the policy at its start.
 
-        Raises ValueError for a model of an unsupported kind, ActorDied where a rank does not come up.
+        Raises ValueError for an unsupported kind of model and ActorDied if a rank does not start.
         """
         folders = (str(model_folder), str(reference_folder or model_folder))
         ranks = [spawn(RANK, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)]
@@ -85,7 +93,7 @@ class Learner:
         return learner
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
-        """Log-probs of every response and, with a layer, hidden states, in one pass over the chained rows."""
+        """Log-probs of every response token and, if a layer is given, hidden states, in one pass over the chains."""
         packing = self._pack(batch, find_chains(batch))
         shared = share(batch)
         parts: list[RankScores] = self._call_each("score", [(shared, micros, layer) for micros in packing.ranks])
@@ -99,11 +107,11 @@ class Learner:
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
-        """`config.optimizer_steps` optimizer steps over the rows in the mask, split by trajectory in the seed's order.
+        """Take `config.optimizer_steps` optimizer steps over the rows in the mask.
 
-        Without KL and entropy terms only advantages have a gradient: what has an advantage of 0, or one below 0 that
-        weighs nothing, is counted, not run.
-        Raises ValueError where targets do not fit the batch or the loss, or leave fewer trajectories than steps.
+        Each step gets whole trajectories, drawn in the seed's order. In a loss without KL and entropy terms a row whose
+        weighted advantage is 0 has no gradient: it counts in the denominators but does not go through the model.
+        Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps.
         """
         targets.check_fits(batch)
         loss, live = self.config.loss, targets.live_tokens(batch)
@@ -128,30 +136,30 @@ class Learner:
         return replace(report, engine_mismatch=float(mismatch))
 
     def sft(self, batch: TokenBatch, *, optimizer_steps: int = 1, seed: int = 0) -> LearnReport:
-        """Optimizer steps of the responses' mean negative log-likelihood per token, at temperature 1."""
+        """Supervised fine-tuning: minimise the mean negative log-likelihood per response token, at temperature 1."""
         live = np.ones(batch.num_response_tokens, dtype=np.bool_)
         minibatches = _minibatches(batch, live, optimizer_steps, seed)
         return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches)
 
     def publish(self, folder: str | Path, version: int) -> Published:
-        """Write the weights for the engines into `folder` (shared memory, where it is local)."""
+        """Write the weights for the engines into `folder`, which is shared memory on one machine."""
         return self._call("publish", str(folder), version)[0]
 
     def save(self, folder: str | Path) -> None:
-        """Write everything a later learner needs to go on exactly from here; all ranks must see the folder."""
+        """Write everything a later learner needs to continue exactly from here. All ranks must see the folder."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._call("save", str(folder))
 
     def load(self, folder: str | Path) -> None:
-        """Go on from `save`. Raises ValueError for a checkpoint of another layout; call it right after `start`."""
+        """Continue from `save`; call it right after `start`. Raises ValueError for a checkpoint of another layout."""
         self._call("load", str(folder))
 
     def export(self, folder: str | Path) -> None:
-        """Write the policy as a Hugging Face folder."""
+        """Write the policy, with its tokenizer, as a Hugging Face folder."""
         self._call("export", str(folder))
 
     def close(self) -> None:
-        """End the ranks. Without effect the second time."""
+        """End the ranks. A second call does nothing."""
         for rank in self._ranks:
             rank.kill()
         self._ranks = []
@@ -166,7 +174,7 @@ class Learner:
     def _optimize(
         self, method: str, batch: TokenBatch, columns: TokenColumns | Float32, minibatches: Sequence[Sequence[Chain]]
     ) -> LearnReport:
-        """Run `learn` or `sft` on all ranks, minibatch by minibatch, and merge their sums."""
+        """Run `learn` or `sft` on all ranks, one optimizer step per minibatch, and merge what they report."""
         packings = [self._pack(batch, chains) for chains in minibatches]
         shared, shared_columns = share(batch), share(columns)
         parts: list[list[StepStats]] = self._call_each(
@@ -182,23 +190,23 @@ class Learner:
         return self._call_each(method, [arguments] * self.config.world_size)
 
     def _call_each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call all ranks, each with its own arguments, and wait for all."""
+        """Call a method on all ranks, each with its own arguments, and wait for all results."""
         if not self._ranks:
             raise ActorDied(f"{method}: this learner was closed, or ended after an error; start another")
         try:
-            return gather([rank.submit(method, *mine) for rank, mine in zip(self._ranks, arguments, strict=True)])
+            return gather([rank.submit(method, *own) for rank, own in zip(self._ranks, arguments, strict=True)])
         except ActorDied as error:
             self.close()
             raise ActorDied(
                 f"a learner rank died during {method}; resume from the last checkpoint ({error})"
             ) from error
         except BaseException:
-            self.close()  # the other ranks would wait in a collective for the one that failed
+            self.close()  # the other ranks would wait forever in a collective operation
             raise
 
 
 def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[list[Chain]]:
-    """Chains of the rows with any token in the loss, split into optimizer steps."""
+    """The chains of all rows that have a token in the loss, split into one list per optimizer step."""
     rows = np.flatnonzero(np.add.reduceat(live, batch.response_starts[:-1]))
     if len(rows) == 0:
         raise ValueError("no response token is in the loss: row_mask or token_mask leave nothing to learn from")
@@ -206,14 +214,14 @@ def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[l
 
 
 def _with_credit(chains: Sequence[Chain], credit: Float32) -> list[Chain]:
-    """Those with credit in any of their rows; one in any case, as the optimizer steps without a gradient too."""
+    """The chains with credit in any row. If there are none, the first chain: the optimizer must still take its step."""
     return [chain for chain in chains if np.any(credit[list(chain)])] or list(chains[:1])
 
 
 def _weights(
     batch: TokenBatch, live: Bool, minibatches: Sequence[Sequence[Chain]], aggregation: Aggregation
 ) -> Float32:
-    """`token_weights` of each optimizer step, in one column; tokens of rows left out weigh 0. [R]"""
+    """The `token_weights` of all optimizer steps in one column; tokens of rows that are left out weigh 0. [R]"""
     weight = np.zeros(batch.num_response_tokens, dtype=np.float32)
     for chains in minibatches:
         rows = np.array([row for chain in chains for row in chain], dtype=np.int64)
@@ -223,7 +231,7 @@ def _weights(
 
 
 def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -> LearnReport:
-    """Sums over ranks, means over optimizer steps; norm and rate are the same on every rank."""
+    """Sum over the ranks and average over the optimizer steps. Norm and learning rate are the same on every rank."""
 
     def total(name: str) -> float:
         return sum(getattr(step, name) for rank in parts for step in rank) / len(packings)
@@ -246,7 +254,7 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
 
 
 def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
-    """The ranks' values, put where `index` says. [len(index), ...]"""
+    """The ranks' values, each at the position that `index` gives it. [len(index), ...]"""
     values = np.concatenate([part for part in parts if part is not None])
     ordered = np.empty_like(values)
     ordered[index] = values
@@ -254,7 +262,7 @@ def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
 
 
 def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
-    """What a rank's process takes; Ray shows a GPU rank its own device only, as number 0."""
+    """Resources and environment of a rank's process. Ray shows a GPU rank only its own device, as number 0."""
     env = {
         "RANK": str(rank),
         "LOCAL_RANK": "0",
@@ -263,7 +271,7 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         "LOCAL_SIZE": str(config.world_size),
         "DS_ACCELERATOR": config.device,
         "OMP_NUM_THREADS": str(config.threads),
-        "GOMP_SPINCOUNT": "1000",  # a spinning thread takes the core another process could use
+        "GOMP_SPINCOUNT": "1000",  # a thread that spins keeps a core busy which another process needs
         "HF_HUB_OFFLINE": "1",
         **MALLOC_ENV,
     }

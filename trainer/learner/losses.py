@@ -1,8 +1,7 @@
-"""What the learner minimises, per response token, as pure tensor functions.
+"""The loss per response token, as pure tensor functions over the S response tokens of one micro-batch.
 
-S response tokens of one micro-batch. Every token carries a *weight* in which the one global denominator is already
-divided out (`trainer.learner.token_weights`), so a loss is a plain weighted sum and adds up over micro-batches and
-ranks.
+Every token has a *weight* that already contains the global denominator (`trainer.learner.token_weights`). A loss is
+therefore a plain weighted sum, and losses add up over micro-batches and ranks.
 """
 
 from dataclasses import dataclass
@@ -14,46 +13,54 @@ from torch import Tensor
 from trainer.config.learner import KlEstimator, LossConfig
 
 MAX_LOG_RATIO = 20.0
-"""Nats at which log-ratios are clamped before exp: exp(20) = 4.9e8 stays finite in float32 after being squared."""
+"""Log-ratios are clamped to this many nats before exp: exp(20) = 4.9e8 is finite in float32 even when squared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInputs:
-    """The S response tokens of one micro-batch; only `logprobs` and `entropy` carry a gradient. All [S], nats.
-
-    ref_logprobs, rollout_logprobs: None where the loss does not use them.
-    weight: see `trainer.learner.token_weights`; 0 leaves the token out.
-    segment: int64, which row of the micro-batch a token belongs to, below num_rows.
-    """
+    """The S response tokens of one micro-batch. Only `logprobs` and `entropy` carry a gradient."""
 
     logprobs: Tensor
+    """float32 [S], nats. From the policy that is trained."""
     entropy: Tensor
+    """float32 [S], nats. Of the distribution each token was drawn from."""
     old_logprobs: Tensor
+    """float32 [S], nats. From the policy before the update."""
     ref_logprobs: Tensor | None
+    """float32 [S], nats. From the reference policy; None if the loss does not use it."""
     rollout_logprobs: Tensor | None
+    """float32 [S], nats. From the engine; None if the loss does not use them."""
     advantage: Tensor
+    """float32 [S]. The advantage of the token's row."""
     weight: Tensor
+    """float32 [S]. See `trainer.learner.token_weights`; 0 leaves the token out."""
     segment: Tensor
+    """int64 [S]. Which row of the micro-batch the token belongs to, below num_rows."""
     num_rows: int
+    """Rows in the micro-batch, at least 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """Weighted sums over a micro-batch, scalars that add up over micro-batches and ranks; ratio_max takes the max.
-
-    loss: what is differentiated, policy + kl_coef * kl - entropy_coef * entropy. clip_share: weight of the tokens
-    at which the clipped branch was the smaller one.
-    """
+    """Scalars of one micro-batch. All but `ratio_max` are weighted sums that add up over micro-batches and ranks."""
 
     loss: Tensor
+    """What is differentiated: policy + kl_coef * kl - entropy_coef * entropy."""
     policy: Tensor
+    """The negative clipped surrogate."""
     kl: Tensor
+    """The KL estimate, in nats; 0 if the loss has no KL term."""
     clip_share: Tensor
+    """The weight of the tokens at which the clipped branch was the smaller one."""
     ratio_max: Tensor
+    """The largest probability ratio of a token in the loss."""
 
 
 def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
-    """Clipped surrogate with its companions, summed with the tokens' weights."""
+    """The clipped surrogate with its optional KL, entropy and importance terms, as weighted sums.
+
+    loss = -sum w (clipped surrogate) + kl_coef * sum w (KL estimate) - entropy_coef * sum w (entropy)
+    """
     log_ratio = inputs.logprobs - inputs.old_logprobs  # [S]
     live = inputs.weight > 0
     if config.ratio == "sequence":
@@ -78,7 +85,7 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
 
 
 def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
-    """Negative log-likelihood, weighted and summed: supervised fine-tuning. All [S]."""
+    """The weighted negative log-likelihood, -sum w log p, of supervised fine-tuning. All [S]."""
     loss = -(weight * logprobs).sum()
     zero = torch.zeros_like(loss)
     return LossTerms(
@@ -91,10 +98,10 @@ def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
-    """min(r A, clip(r, 1 - low, 1 + high) A), to be maximised, and where the clipped branch won. [S] -> [S], bool [S]
+    """The clipped surrogate L, which is maximised, and where the clipped branch was taken. [S] -> [S], bool [S]
 
-    1707.06347 eq. 7 (PPO); separate bounds: 2503.14476 eq. 10 (DAPO). Dual clip, for A < 0 only: max(that, c A),
-    1912.09729 eq. 5.
+    L = min(r A, clip(r, 1 - low, 1 + high) A)    1707.06347 eq. 7 (PPO); two bounds: 2503.14476 eq. 10 (DAPO)
+    L = max(that, c A) where A < 0                with `dual_clip` c, 1912.09729 eq. 5
     """
     free = ratio * advantage
     bounded = ratio.clamp(1.0 - config.clip_low, 1.0 + config.clip_high) * advantage
@@ -108,10 +115,13 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, config: LossConfig) -> t
 
 
 def sequence_log_ratio(log_ratio: Tensor, live: Tensor, segment: Tensor, num_rows: int) -> Tensor:
-    """Each token gets its row's mean log-ratio as value and its own as gradient. [S] -> [S]
+    """Per token, the mean log-ratio of its row as value and its own log-ratio as gradient. [S] -> [S]
 
-    2507.18071 eq. 7 (GSPO) in the form of eq. 14: s_i(theta) = sg[s_i] * pi / sg[pi]. Summed with equal weights over
-    a row, its gradient is that of eq. 5. The mean goes over the row's live tokens.
+    2507.18071 eq. 7 (GSPO) in the form of eq. 14, with sg for stop-gradient:
+
+        s_i(theta) = sg[s_i] * pi / sg[pi]
+
+    Summed with equal weights over a row, its gradient is that of eq. 5. The mean is over the row's live tokens.
     """
     counts = torch.zeros(num_rows, dtype=log_ratio.dtype, device=log_ratio.device).index_add(
         0, segment, live.to(log_ratio.dtype)
@@ -122,10 +132,15 @@ def sequence_log_ratio(log_ratio: Tensor, live: Tensor, segment: Tensor, num_row
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) -> Tensor:
-    """Per-token estimate of KL(policy || reference) from the policy's own samples. [S] -> [S]
+    """Per token, an estimate of KL(policy || reference) from the policy's own samples. [S] -> [S]
 
-    With d = log pi_ref - log pi: k1 = -d, k2 = d^2 / 2, k3 = exp(d) - d - 1 (http://joschu.net/blog/kl-approx.html;
-    k3 is 2402.03300 eq. 4). As a loss, k1's gradient has mean zero: it measures, it does not pull.
+    With d = log pi_ref - log pi (http://joschu.net/blog/kl-approx.html):
+
+        k1 = -d                 its gradient has mean zero: it measures the KL but does not reduce it
+        k2 = d^2 / 2
+        k3 = exp(d) - d - 1     2402.03300 eq. 4 (GRPO)
+
+    All three are exactly 0 where the policies agree.
     """
     difference = (ref_logprobs - logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     if estimator == "k1":
@@ -136,7 +151,9 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator) 
 
 
 def importance_weight(old_logprobs: Tensor, rollout_logprobs: Tensor, config: LossConfig) -> Tensor:
-    """min(pi_old / pi_engine, cap): the truncated weight for the engine's own numerics. [S] -> [S], no gradient.
+    """Truncated importance weight for the engine's slightly different numerics. [S] -> [S], no gradient
+
+        min(pi_old / pi_engine, cap)
 
     Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training", eq. TIS.
     """

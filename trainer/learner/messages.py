@@ -1,4 +1,4 @@
-"""What passes between the learner's driver and its ranks."""
+"""The records that the learner's driver and its ranks exchange."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,46 +7,61 @@ from trainer.data.tokens import Float32, Int64
 from trainer.learner.packing import Chain
 
 MicroBatches = Sequence[tuple[Chain, ...]]
-"""One rank's micro-batches of one optimizer step, or of a scoring pass."""
+"""One rank's micro-batches of one optimizer step or of one scoring pass; each is a tuple of chains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenColumns:
-    """What `learn` needs per response token of the whole batch, float32 [R]; see `losses.LossInputs`."""
+    """What `LearnerRank.learn` needs for each of the R response tokens of the whole batch."""
 
     advantage: Float32
+    """float32 [R]. The advantage of the token's row."""
     weight: Float32
+    """float32 [R]. What the token weighs in the loss (`token_weights`); 0 leaves it out."""
     old_logprobs: Float32
+    """float32 [R], nats. From the policy before the update."""
     ref_logprobs: Float32 | None
+    """float32 [R], nats. From the reference policy; None if the loss has no KL term."""
     rollout_logprobs: Float32 | None
+    """float32 [R], nats. From the engine; None if the loss does not weigh by importance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankScores:
-    """What one rank found out: S of the batch's response tokens at `token_index`, K of its rows at `rows`.
-
-    logprobs, ref_logprobs, entropy: float32 [S], nats. hidden: float32 [K, D].
-    """
+    """The scores of one rank: for S of the batch's response tokens and K of its rows."""
 
     token_index: Int64
+    """int64 [S]. Where these tokens stand in an array per response token of the whole batch."""
     logprobs: Float32
+    """float32 [S], nats."""
     ref_logprobs: Float32 | None
+    """float32 [S], nats. From the reference policy; None if there is none."""
     entropy: Float32
+    """float32 [S], nats."""
     rows: Int64
+    """int64 [K]. Which rows of the batch these are."""
     hidden: Float32 | None
+    """float32 [K, D]. The hidden state at each prompt's last token; None if no layer was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
-    """One optimizer step as one rank saw it: `LossTerms` summed over its micro-batches; the norm is global."""
+    """One optimizer step on one rank: the `LossTerms` of its micro-batches together, and two numbers of the engine."""
 
     loss: float
+    """Sum over the rank's micro-batches; the sum over all ranks is the loss of the step."""
     policy: float
+    """Sum of the clipped surrogate loss, as `loss`."""
     kl: float
+    """Sum of the KL estimate in nats, as `loss`."""
     clip_share: float
+    """Sum of the weights of the clipped tokens, as `loss`."""
     ratio_max: float
+    """Largest probability ratio of the rank's tokens."""
     grad_norm: float
+    """Norm of the gradient over all ranks, before clipping."""
     learning_rate: float
+    """The learning rate of the step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""Rows into sequences, sequences into micro-batches, micro-batches onto ranks: pure index arithmetic.
+"""Rows become sequences, sequences become micro-batches, micro-batches go to ranks: pure index arithmetic.
 
-A row whose prompt repeats, id by id, all of the trajectory's previous row is a continuation of it. Such rows form a
-*chain*: one sequence, the tokens of its last row, in which every row's response stands in the context it had on its
-own. A causal model gives it the same log-probs and the same gradient, for the tokens of one row.
+A row continues the previous row of its trajectory if its prompt begins with all of that row's token ids. Rows that
+continue each other form a *chain*: one sequence with the tokens of the last row, in which every response has the same
+context as in its own row. A causal model gives the same log-probs and gradients, at the cost of one row.
 """
 
 from collections.abc import Sequence
@@ -14,55 +14,56 @@ import numpy as np
 from trainer.data.tokens import Int64, TokenBatch, offsets
 
 Chain = tuple[int, ...]
-"""Rows of one trajectory in time order, each extending the one before; the last holds all their tokens."""
+"""Rows of one trajectory in time order. Each continues the row before; the last one contains all tokens."""
 
 MAX_PADDING = 0.05
-"""Largest share of a micro-batch's cells that may be padding; a longer mix of lengths is cut into more of them."""
+"""Largest share of cells that may be padding; sequences whose lengths differ more go to separate micro-batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """Which chains each rank runs together, and what it costs.
-
-    ranks: [world_size][number of micro-batches, the same on each rank][chains]; an empty micro-batch is a filler that
-        a rank runs with zero weight, so that collective operations keep in step.
-    real_tokens: tokens of all sequences. padded_tokens: cells B * L of all micro-batches, fillers included.
-    row_tokens: what the rows would cost without chains.
-    """
+    """Which chains each rank runs together, and what that costs."""
 
     ranks: tuple[tuple[tuple[Chain, ...], ...], ...]
+    """[world_size][micro-batches, as many on each rank][chains]. An empty micro-batch is a filler: the rank runs it
+    with zero weight, so that all ranks enter the same collective operations."""
     real_tokens: int
+    """Tokens of all sequences."""
     padded_tokens: int
+    """Cells B * L of all micro-batches, fillers included."""
     row_tokens: int
+    """Tokens of all rows: what they would cost without chains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroBatch:
-    """One right-padded forward pass: B sequences of L cells, K rows, S response tokens.
+    """One right-padded forward pass: B sequences of L cells, with K rows and S response tokens in them.
 
-    input_ids: int64 [B, L]; padding is id 0 and needs no mask: in causal attention nothing real looks at it.
-    predict_at: int64 [S], flat cell (b * L + position) whose hidden state predicts the token.
-    targets: int64 [S], the response tokens' ids.
-    token_index: int64 [S], their places in a per-response-token array of the whole batch.
-    segment: int64 [S], which of the K rows each belongs to.
-    rows: int64 [K], rows of the batch. prompt_end_at: int64 [K], flat cell of each row's last prompt token.
-    live: False for a filler, whose one token must weigh nothing.
+    A *flat cell* is the index b * L + position.
     """
 
     input_ids: Int64
+    """int64 [B, L]. Padding is id 0 and needs no mask: in causal attention no real token sees it."""
     predict_at: Int64
+    """int64 [S]. Flat cell whose hidden state predicts the token."""
     targets: Int64
+    """int64 [S]. Ids of the response tokens."""
     token_index: Int64
+    """int64 [S]. Where the tokens stand in an array per response token of the whole batch."""
     segment: Int64
+    """int64 [S]. Which of the K rows each token belongs to."""
     rows: Int64
+    """int64 [K]. Which rows of the batch these are."""
     prompt_end_at: Int64
+    """int64 [K]. Flat cell of each row's last prompt token."""
     live: bool
+    """False for a filler, whose one token must weigh nothing."""
 
 
 def find_chains(batch: TokenBatch, rows: Int64 | None = None) -> list[Chain]:
-    """The given rows, or all, each in exactly one chain, trajectories in ascending order.
+    """Chains of the given rows (None: all), each row in exactly one, trajectories in ascending order.
 
-    A row left out does not break a chain: the next one repeats what it repeated.
+    A row that is left out does not break a chain: the row after it also begins with the tokens of the row before it.
     """
     rows = np.arange(batch.num_rows) if rows is None else rows
     starts, lens = batch.row_starts, batch.row_lens
@@ -78,7 +79,7 @@ def find_chains(batch: TokenBatch, rows: Int64 | None = None) -> list[Chain]:
 
 
 def _extends(batch: TokenBatch, starts: Int64, lens: Int64, row: int, previous: int) -> bool:
-    """Whether the row's prompt begins with all tokens of the previous row of the same trajectory."""
+    """Whether both rows are of one trajectory and the row's prompt begins with all tokens of the previous one."""
     length = lens[previous]
     if batch.trajectory[row] != batch.trajectory[previous] or batch.prompt_lens[row] < length:
         return False
@@ -87,10 +88,10 @@ def _extends(batch: TokenBatch, starts: Int64, lens: Int64, row: int, previous: 
 
 
 def split_by_trajectory(batch: TokenBatch, chains: Sequence[Chain], *, parts: int, seed: int) -> list[list[Chain]]:
-    """The chains in `parts` disjoint, non-empty minibatches: trajectories whole, tokens balanced, order from the seed.
+    """Split the chains into `parts` non-empty minibatches. Trajectories stay whole; the seed decides their order.
 
-    Each trajectory, in random order, joins the part with the fewest tokens so far, so that parts differ by at most
-    the longest trajectory. Raises ValueError for fewer trajectories than parts.
+    Each trajectory, in random order, joins the part with the fewest tokens so far. Parts therefore differ by at most
+    the tokens of the longest trajectory. Raises ValueError for fewer trajectories than parts.
     """
     lens = batch.row_lens
     by_trajectory: dict[int, list[Chain]] = {}
@@ -113,10 +114,10 @@ def split_by_trajectory(batch: TokenBatch, chains: Sequence[Chain], *, parts: in
 
 
 def pack_chains(batch: TokenBatch, chains: Sequence[Chain], *, token_budget: int, world_size: int) -> Packing:
-    """Sequences sorted by length and cut into micro-batches of at most `token_budget` cells, dealt over the ranks.
+    """Sort the chains by length, cut them into micro-batches of at most `token_budget` cells, deal these to the ranks.
 
-    A sequence longer than the budget is a micro-batch of its own. At most MAX_PADDING of all cells is padding.
-    Micro-batch k of every rank is about the same size, since ranks wait for each other in each of them.
+    A chain longer than the budget is a micro-batch of its own. At most MAX_PADDING of all cells is padding.
+    Micro-batch k has about the same size on every rank, because the ranks wait for each other in each of them.
     """
     lens = batch.row_lens
     micros = _cut(lens, sorted(chains, key=lambda chain: (-lens[chain[-1]], chain)), token_budget)
@@ -132,7 +133,7 @@ def pack_chains(batch: TokenBatch, chains: Sequence[Chain], *, token_budget: int
 
 
 def collate(batch: TokenBatch, chains: Sequence[Chain]) -> MicroBatch:
-    """The arrays of one forward pass; no chains give the filler: two cells and one dead token."""
+    """The arrays of one forward pass. No chains give a filler: two cells and one token that is not live."""
     if not chains:
         zero = np.zeros(1, dtype=np.int64)
         empty = np.zeros(0, dtype=np.int64)
@@ -171,7 +172,7 @@ def collate(batch: TokenBatch, chains: Sequence[Chain]) -> MicroBatch:
 
 
 def _cut(lens: Int64, chains: Sequence[Chain], token_budget: int) -> list[list[Chain]]:
-    """Cut chains, longest first, where the budget or the padding limit would be passed."""
+    """Group chains, which come longest first, so that no group exceeds the budget or the padding limit."""
     micros: list[list[Chain]] = []
     width = real = 0
     for chain in chains:
@@ -187,7 +188,7 @@ def _cut(lens: Int64, chains: Sequence[Chain], token_budget: int) -> list[list[C
 
 
 def _fill_up(lens: Int64, micros: list[list[Chain]], world_size: int) -> list[list[Chain]]:
-    """A multiple of `world_size` micro-batches: halve the largest that can be halved, then add fillers."""
+    """Reach a multiple of `world_size` micro-batches: halve the largest that can be halved, then add fillers."""
     micros = list(micros)
     while len(micros) % world_size and any(len(micro) > 1 for micro in micros):
         largest = max((micro for micro in micros if len(micro) > 1), key=lambda micro: _cells(lens, micro))
@@ -198,7 +199,7 @@ def _fill_up(lens: Int64, micros: list[list[Chain]], world_size: int) -> list[li
 
 
 def _deal(lens: Int64, micros: Sequence[list[Chain]], world_size: int) -> list[list[list[Chain]]]:
-    """Micro-batches, largest first, `world_size` at a time; in each deal the largest goes to the rank with least."""
+    """Deal micro-batches, which come largest first, in rounds; the largest goes to the rank with the fewest cells."""
     ranks: list[list[list[Chain]]] = [[] for _ in range(world_size)]
     cells = [0] * world_size
     for first in range(0, len(micros), world_size):
@@ -210,5 +211,5 @@ def _deal(lens: Int64, micros: Sequence[list[Chain]], world_size: int) -> list[l
 
 
 def _cells(lens: Int64, micro: Sequence[Chain]) -> int:
-    """B * L of a micro-batch, two for a filler."""
+    """Cells B * L of a micro-batch; 2 for a filler."""
     return len(micro) * max(int(lens[chain[-1]]) for chain in micro) if micro else 2

@@ -1,4 +1,4 @@
-"""A causal language model seen as what an update needs: log-probs of responses, their entropy, hidden states."""
+"""A causal language model that returns what an update needs: log-probs and entropies of responses, hidden states."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 LOGITS_PER_CHUNK = 2**23
-"""Logits alive at a time: 32 MiB in float32, so that 55 tokens of a vocabulary of 151,936 go together."""
+"""Logits per chunk: 32 MiB in float32, which is 55 tokens of a vocabulary of 151,936."""
 
 
 class PolicyOutput(NamedTuple):
-    """S response tokens, K rows, hidden size D. A named tuple, since DeepSpeed finds no tensors in a dataclass.
-
-    logprobs, entropy: float32 [S], nats, of the tempered distribution. hidden: [K, D] in the model's dtype, or None.
-    """
+    """The output for S response tokens and K rows. A named tuple: DeepSpeed finds no tensors inside a dataclass."""
 
     logprobs: Tensor
+    """float32 [S], nats. Log-probs of the targets, after temperature."""
     entropy: Tensor
+    """float32 [S], nats. Entropy of the distributions the targets were drawn from, after temperature."""
     hidden: Tensor | None
+    """[K, D] in the model's dtype. Hidden states at the requested cells; None if no layer was asked for."""
 
 
 class PolicyModule(nn.Module):
-    """Wraps a Hugging Face causal LM (Qwen2, Llama and their like: a body with `layers` and `norm`, a linear head).
+    """A Hugging Face causal LM with a body of `layers` and `norm` and a linear head, such as Qwen2 or Llama.
 
     Raises ValueError for a model whose head does more than a matrix product.
     """
@@ -39,7 +39,7 @@ class PolicyModule(nn.Module):
 
     @property
     def body(self) -> PreTrainedModel:
-        """The model below its head. A property: registered twice, it would get DeepSpeed's hooks twice."""
+        """The model below its head. A property, because a module registered twice gets DeepSpeed's hooks twice."""
         return cast(PreTrainedModel, self.model.base_model)
 
     def forward(
@@ -54,8 +54,9 @@ class PolicyModule(nn.Module):
     ) -> PolicyOutput:
         """Log-probs of `targets` given the cells before them, and the hidden state of `layer` at `embed_at`.
 
-        layer: index into Hugging Face's `hidden_states`: 0 the embeddings, i the output of block i, the last (or -1)
-            the final norm's output. Without a mask, positions count from 0 and SDPA takes its causal path.
+        layer: index into Hugging Face's `hidden_states`. 0 is the embeddings, i the output of block i, the last (or -1)
+            the output of the final norm.
+        No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
         with self._kept(layer, embed_at) as kept:
             states = self.body(input_ids=input_ids, use_cache=False).last_hidden_state  # [B, L, D]
@@ -65,7 +66,7 @@ class PolicyModule(nn.Module):
 
     @contextmanager
     def _kept(self, layer: int | None, embed_at: Tensor | None) -> Iterator[list[Tensor]]:
-        """A list that receives the layer's output at the wanted cells while the body runs. [K, D]"""
+        """A list that receives the layer's output at the cells `embed_at` while the body runs. [K, D]"""
         kept: list[Tensor] = []
         if layer is None or embed_at is None:
             yield kept
@@ -94,10 +95,10 @@ class PolicyModule(nn.Module):
 
 
 class ResponseHead(nn.Module):
-    """The model's own output matrix as a module of its own.
+    """The model's output matrix as a module of its own.
 
-    One call is one gather of the matrix under ZeRO-3, however many chunks the tokens need: calling `lm_head` per
-    chunk would ask every rank for the same number of chunks.
+    Under ZeRO-3 one call gathers the matrix once, however many chunks the tokens need. Calling `lm_head` per chunk
+    would force the same number of chunks on every rank.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -111,15 +112,18 @@ class ResponseHead(nn.Module):
         self.weight = head.weight  # [V, D]
 
     def forward(self, hidden: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """[S, D], int64 [S] -> log-probs and entropies, float32 [S]."""
+        """Log-probs of the targets and entropies, in nats. [S, D], int64 [S] -> float32 [S], float32 [S]"""
         return ChunkedLogprobs.apply(hidden, self.weight, targets, temperature)  # type: ignore[return-value]
 
 
 class ChunkedLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets and entropy of `hidden @ weight.T / temperature`, a chunk of tokens at a time.
+    """Log-softmax at the targets and entropy H of z = hidden @ weight.T / temperature, one chunk of tokens at a time.
 
-    The [S, V] logits never exist: the backward pass computes each chunk's anew from the saved log-normaliser.
-    With p = softmax(z): d logp_t / dz = onehot_t - p; d H / dz = -p * (log p + H).
+    The whole [S, V] table of logits never exists. The backward pass computes each chunk's logits again, from the saved
+    log-normaliser. With p = softmax(z):
+
+        d logp_t / dz = onehot_t - p
+        d H      / dz = -p * (log p + H)
     """
 
     @staticmethod
@@ -158,7 +162,7 @@ class ChunkedLogprobs(torch.autograd.Function):
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """float32 [C, V], a tensor of its own."""
+    """The logits of a chunk, after temperature, in a new tensor. float32 [C, V]"""
     logits = F.linear(hidden, weight).float()
     return logits if temperature == 1.0 else logits.div_(temperature)
 

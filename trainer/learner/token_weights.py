@@ -1,4 +1,4 @@
-"""What each response token of an optimizer step weighs: the one global denominator, divided in once."""
+"""The weight of each response token in an optimizer step. It contains the one global denominator of the loss."""
 
 import numpy as np
 
@@ -7,11 +7,12 @@ from trainer.data.tokens import Bool, Float32
 
 
 def token_weights(response_lens: np.ndarray, live: Bool, aggregation: Aggregation) -> Float32:
-    """Weight of each response token in one optimizer step; they sum to 1. [N], bool [R] -> [R]
+    """Weight of each response token in one optimizer step; all weights sum to 1. [N], bool [R] -> [R]
 
-    "token": 1 / (live tokens of the step), 2503.14476 eq. 8 (DAPO) with the step for the group.
-    "sequence": 1 / (live tokens of the row * rows with any), 2402.03300 eq. 3 (GRPO).
-    Raises ValueError where no token is live: 0 / 0 has no mean.
+    "token"     1 / (live tokens of the step)                       2503.14476 eq. 8 (DAPO), the step as the group
+    "sequence"  1 / (live tokens of the row * rows with any)        2402.03300 eq. 3 (GRPO)
+
+    A token that is not live weighs 0. Raises ValueError if no token is live: 0 / 0 has no mean.
     """
     if not live.any():
         raise ValueError("no response token of this optimizer step is in the loss: leave such a step out")

@@ -1,4 +1,4 @@
-"""The report's pictures: a run's numbers over its updates as SVG that takes its colours from the page, and as PNG."""
+"""Charts of a run's numbers over its updates, as SVG that takes its colours from the page around it, or as PNG."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.report.rate import Rate
 
-# A picture is drawn in the light colours; on a page each of them becomes its name, so that no two may be equal.
+# A chart is drawn in the light colours. On a page each is replaced by its name, so no two colours may be equal.
 LIGHT = {
     "paper": "#fdfdfc",
     "ink": "#1d2126",
@@ -43,12 +43,12 @@ DARK = {
 }
 CYCLE = tuple(LIGHT[name] for name in ("c1", "c2", "c3", "c4", "c5"))
 CARD, WIDE, TALL = (3.0, 2.0), (9.2, 3.0), (3.6, 3.2)  # inches; one inch is 72 units of an SVG
-ROUND = (1, 2, 5, 10)  # the steps of an axis, by powers of ten
-SMOOTH = 5  # updates that a training success is averaged over
+ROUND = (1, 2, 5, 10)  # steps between the ticks of an axis, times a power of ten
+SMOOTH = 5  # updates in the running mean of the training success
 
 
 def panel(updates: Sequence[int], series: Mapping[str, Sequence[float]], *, stacked: bool = False) -> Figure:
-    """One line per name over consecutive updates, or one column per update with the names on top of each other."""
+    """One line per name over consecutive updates; or, stacked, one column per update with a part per name."""
     figure, axes = _axes(CARD)
     floor, edges = np.zeros(len(updates)), np.arange(len(updates) + 1) + updates[0] - 0.5
     for (label, values), color in zip(series.items(), cycle(CYCLE), strict=False):
@@ -70,7 +70,7 @@ def success(
     *,
     size: tuple[float, float] = WIDE,
 ) -> Figure:
-    """Success in per cent: training rollouts as dots and their running mean, held-out tasks with their interval."""
+    """Success in per cent: training rollouts as dots with a running mean, held-out tasks with their 95 % interval."""
     figure, axes = _axes(size)
     percent, grey, blue = 100 * np.asarray(training), LIGHT["muted"], LIGHT["after"]
     mean = [percent[max(0, at - SMOOTH // 2) : at + SMOOTH // 2 + 1].mean() for at in range(len(percent))]
@@ -88,7 +88,7 @@ def success(
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """An `<svg>` for a page that defines `--ink` and the other colours; no two names share an id."""
+    """An `<svg>` for a page that defines `--ink` and the other colours. Charts of different names share no id."""
     text = _svg(figure, name)
     for color, value in LIGHT.items():
         text = text.replace(value, f"var(--{color})")
@@ -96,19 +96,20 @@ def inline_svg(figure: Figure, name: str) -> str:
 
 
 def write_svg(figure: Figure, path: Path) -> None:
-    """The same as a file of its own, with both sets of colours in it."""
-    light, dark = (";".join(f"--{color}:{value}" for color, value in each.items()) for each in (LIGHT, DARK))
+    """Write the chart as a file that contains the light and the dark colours."""
+    light, dark = (";".join(f"--{color}:{value}" for color, value in theme.items()) for theme in (LIGHT, DARK))
     style = f"<style>svg{{{light};background:var(--paper)}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
     text = inline_svg(figure, path.stem)
     path.write_text(text.replace(">", f' font-family="system-ui, sans-serif">{style}', 1))
 
 
 def write_png(figure: Figure, path: Path) -> None:
+    """Write the chart in the light colours."""
     figure.savefig(path, dpi=200, facecolor=LIGHT["paper"])
 
 
 def plain(axes: Axes) -> None:
-    """Levels ruled, no frame, quiet numbers."""
+    """Style the axes: horizontal grid lines, no frame, small grey tick labels."""
     axes.spines[:].set_visible(False)
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.7)
     axes.set_axisbelow(True)
@@ -117,7 +118,7 @@ def plain(axes: Axes) -> None:
 
 
 def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """An empty picture: levels ruled, no frame, whole updates below."""
+    """An empty chart in the style of `plain`, with whole updates on the horizontal axis."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     plain(axes)
@@ -128,7 +129,7 @@ def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _finished(figure: Figure, *, columns: int) -> Figure:
-    """With the legend above, close to the left; a single line needs none."""
+    """The figure with a legend at the upper left. A chart with a single label gets none."""
     if len(figure.axes[0].get_legend_handles_labels()[1]) == 1:
         return figure
     style = {"fontsize": 8, "labelcolor": LIGHT["ink"], "handlelength": 1.2, "columnspacing": 1.2, "borderpad": 0}
@@ -137,14 +138,14 @@ def _finished(figure: Figure, *, columns: int) -> Figure:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Text stays text, in the page's own font; equal pictures of one name give equal bytes."""
+    """The figure as SVG. Text stays text, in the page's font; equal charts of one name give equal bytes."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+        figure.savefig(buffer, format="svg", metadata=no_metadata, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
-    text = re.sub(r"<style.*?</style>|<defs>\s*</defs>", "", text)  # the style is for all of a page it stands in
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the names of groups, the same in every picture
+    text = re.sub(r"<style.*?</style>|<defs>\s*</defs>", "", text)  # the style would apply to the whole page
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # ids of groups, which are equal in every chart
     text = re.sub(r" font-family: [^;\"]*;?", "", text)
     return re.sub(r'<svg ([^>]*?)width="\S+" height="\S+"', rf'<svg \1role="img" aria-label="{name}"', text, count=1)

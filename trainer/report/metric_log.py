@@ -1,4 +1,4 @@
-"""Numbers of a run: a JSON line an update, TensorBoard, and wandb (the one file that knows it)."""
+"""The numbers of a run, written as JSON lines, to TensorBoard and to wandb. No other file imports wandb."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,13 @@ METRICS = "metrics.jsonl"
 
 
 class MetricLog:
-    """Writes one row of numbers per update everywhere at once.
+    """Writes one row of numbers per update to every log that is switched on.
 
-    resumed_at: the update of the checkpoint gone on from, whose later rows are dropped first; None for a fresh run.
+    Args:
+        settings: the run's settings, for wandb.
+        resumed_at: the update of the checkpoint the run continues from; rows of later updates are deleted first.
+            None for a fresh run, which deletes all rows.
+        tracking: the wandb run to continue; None for a new one.
     """
 
     def __init__(
@@ -36,10 +40,11 @@ class MetricLog:
 
     @property
     def tracking(self) -> str | None:
-        """The wandb run's id, for resuming it."""
+        """The wandb run's id, by which it can be continued; None without wandb."""
         return self._wandb.id if self._wandb else None
 
     def write(self, update: int, numbers: Mapping[str, float]) -> None:
+        """Write the row of one update. It is on disk when this returns."""
         with self._path.open("a") as file:
             file.write(json.dumps({"update": update, **numbers}) + "\n")
         if self._board:
@@ -50,6 +55,7 @@ class MetricLog:
             self._wandb.log(dict(numbers), step=update)
 
     def close(self) -> None:
+        """Finish the logs that have an end."""
         if self._board:
             self._board.close()
         if self._wandb:
@@ -62,7 +68,7 @@ def read_metrics(output: Path) -> list[dict[str, float]]:
 
 
 def _drop_rows(path: Path, first: int) -> None:
-    """Keep what comes before update `first`, but no row that a kill cut short; written beside and renamed."""
+    """Delete the rows from update `first` on, and a last line that a kill cut short. The file is replaced whole."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     partial = path.with_suffix(".partial")
     partial.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] < first))

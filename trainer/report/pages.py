@@ -1,4 +1,4 @@
-"""HTML pages from the templates that lie beside the code which fills them."""
+"""HTML pages from jinja templates. A template lies beside the code that fills it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jinja2
 
 
 def templates(*folders: Path) -> jinja2.Environment:
-    """The templates in `folders`, and those that all pages share; a name without a value is an error, not a blank."""
+    """The templates in `folders` and those that all pages share. A name without a value is an error, not a blank."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,

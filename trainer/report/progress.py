@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a live bar on a terminal, plain lines elsewhere."""
+"""What a user sees while a command runs: live progress bars on a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """Stages, a bar per piece of counted work, and lines that stay. Without a terminal only the lines appear."""
+    """Prints lines and shows progress bars. Without a terminal only the lines appear."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
@@ -24,14 +24,16 @@ class Display:
         )
 
     def stage(self, text: str) -> None:
+        """Print what the command does next."""
         self.console.print(f"[dim]·[/dim] {text}")
 
     def line(self, text: str) -> None:
+        """Print a result; `text` may have rich markup."""
         self.console.print(text)
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator["Counter"]:
-        """A bar for `total` pieces of work; nested bars stand below each other."""
+        """Show a bar for `total` units of work while the block runs. Nested bars are shown below each other."""
         self._progress.start()
         bar = self._progress.add_task(what, total=total)
         try:
@@ -43,10 +45,11 @@ class Display:
 
 
 class Counter:
-    """Advances one bar."""
+    """Moves one progress bar."""
 
     def __init__(self, progress: Progress, bar: int) -> None:
         self._progress, self._bar = progress, bar
 
     def advance(self) -> None:
+        """One more unit of work is finished."""
         self._progress.advance(self._bar)  # pyright: ignore[reportArgumentType]

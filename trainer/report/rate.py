@@ -1,4 +1,4 @@
-"""A share with its interval."""
+"""A success share with its confidence interval."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,12 @@ from scipy.stats import binomtest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """wins of total, both counts; low and high: Wilson's 95 % interval of the share."""
+    """How many of some tasks were solved. Raises ValueError without tasks, and for more wins than tasks."""
 
     wins: int
+    """Tasks that were solved."""
     total: int
+    """All tasks, at least 1."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.wins <= self.total or self.total < 1:
@@ -18,12 +20,14 @@ class Rate:
 
     @property
     def share(self) -> float:
+        """wins / total, in [0, 1]."""
         return self.wins / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
-        found = binomtest(self.wins, self.total).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        """Lower and upper end of Wilson's 95 % interval of the share."""
+        interval = binomtest(self.wins, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -1,4 +1,4 @@
-"""The parts of a run, put together and taken apart again: Ray, engines, learner, worlds, estimator."""
+"""Start and stop the parts of a run: Ray, engines, the learner, the worlds."""
 
 import tempfile
 from collections.abc import Iterator
@@ -26,26 +26,37 @@ from trainer.setup.world import World, world_reference
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All that an update touches. weights_folder: where the learner leaves weights for the engines."""
+    """Everything that an update uses."""
 
     config: TrainConfig
+    """The settings of the run."""
+
     world: World
+    """The driver's copy of the world."""
+
     engines: Engines
+    """The vLLM engines that sample."""
+
     learner: Learner
+    """The ranks that train."""
+
     collector: Collector
+    """Plays rollouts with the engines in the env workers."""
+
     weights_folder: Path
+    """Where the learner writes weights and the engines read them, in shared memory where there is some."""
 
 
 @contextmanager
 def ray_running(config: ClusterConfig) -> Iterator[None]:
-    """Ray for as long as the block runs. Raises ConfigError where it lacks what the preset asks for."""
+    """Run Ray for the length of the block. Raises ConfigError where it has fewer GPUs than the settings ask for."""
     ray_actors.start(num_cpus=config.cpus, address=config.address, object_store_bytes=config.object_store_bytes)
     try:
-        has = ray_actors.resources().get("GPU", 0)
-        if has < config.gpus:
+        gpus = ray_actors.resources().get("GPU", 0)
+        if gpus < config.gpus:
             raise ConfigError(
-                f"cluster.gpus={config.gpus} but Ray sees {has:.0f}: take a smaller preset, such as "
-                f"cluster={'cpu' if has < 1 else f'gpu{has:.0f}'}, or join a larger cluster with cluster.address=..."
+                f"cluster.gpus={config.gpus} but Ray sees {gpus:.0f}: take a smaller preset, such as "
+                f"cluster={'cpu' if gpus < 1 else f'gpu{gpus:.0f}'}, or join a larger cluster with cluster.address=..."
             )
         yield
     finally:
@@ -54,7 +65,7 @@ def ray_running(config: ClusterConfig) -> Iterator[None]:
 
 @contextmanager
 def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[Parts]:
-    """Start engines, learner and workers side by side; close them in any case."""
+    """Start engines, learner and env workers at the same time; close them at the end, also after an error."""
     with ray_running(config.cluster):
         display.stage(f"model {config.model.source}")
         model = resolve_model(config.model, world, config.env)
@@ -87,7 +98,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
 
 
 def start_engines(config: EngineConfig, limits: ModelConfig, model: str, *, deterministic: bool = False) -> Engines:
-    # What is in a prefix cache depends on the order of arrival, and with it which numbers are computed together.
+    # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
     return Engines(model, config, context=limits.context, prefix_caching=not deterministic)
 
 
@@ -103,11 +114,11 @@ def engine_policy(
 def playing(
     policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int
 ) -> Iterator[Collector]:
-    """A collector over a pool of env workers."""
-    workers_of = PoolConfig(
+    """Yield a collector with a pool of env workers; close the pool at the end."""
+    pool_config = PoolConfig(
         world=world_reference(env), options=env.options, workers=workers, timeout_s=rollout.env_timeout_s
     )
-    with closing(EnvPool(workers_of)) as pool:
+    with closing(EnvPool(pool_config)) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout)
 
 

@@ -28,10 +28,10 @@ from trainer.config.commands import (
 from trainer.config.settings import ClusterConfig, ModelConfig
 from trainer.setup.world import World, open_world
 
-MADE_HERE = ("tiny", "smollm2_135m")  # sources that are neither a folder nor an id
+MADE_HERE = ("tiny", "smollm2_135m")  # model sources that are neither a folder nor a hub id
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # the optional ones that a run makes
-# What may differ between a run and its continuation: where and how far it runs, and how much it tells.
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
+# Settings that may differ between a run and its continuation.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 
 
@@ -105,7 +105,7 @@ class DemosPlan:
 
 
 def plan_training(config: TrainConfig) -> TrainingPlan:
-    """Raises ConfigError or EnvError for whatever of a run can be known to fail."""
+    """Raises ConfigError or EnvError for whatever of a run is already known to fail."""
     estimator = checked_estimator(config)
     resumed = _resumable(config, Path(config.output).absolute())
     check_machine(config.cluster, serves=True)
@@ -124,7 +124,7 @@ def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
 
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
-    """Raises ConfigError or EnvError for whatever of an evaluation can be known to fail."""
+    """Raises ConfigError or EnvError for whatever of an evaluation is already known to fail."""
     check_machine(config.cluster, serves=config.endpoint is None)
     if config.endpoint is None:
         model_folder(config.model)
@@ -133,7 +133,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
 
 
 def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
-    """Raises ConfigError or EnvError for whatever of a warm start can be known to fail."""
+    """Raises ConfigError or EnvError for whatever of a warm start is already known to fail."""
     output = Path(config.output).absolute()
     if (output / "model").exists():
         raise ConfigError(f"{output} already holds a model: choose another output folder")
@@ -212,13 +212,16 @@ def estimator_of(config: TrainConfig) -> Estimator:
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """What makes a run the run it is, as plain JSON values."""
+    """The settings in which a run and its continuation must agree, as plain JSON values."""
     plain = json.loads(json.dumps(asdict(config), default=str))
     return {key: value for key, value in plain.items() if key not in FREE_SETTINGS}
 
 
 def model_folder(config: ModelConfig) -> Path | None:
-    """model.source as a folder; None where it is a name. Raises ConfigError for a folder that does not serve."""
+    """The folder that model.source names; None where it is a hub id or a model made here.
+
+    Raises ConfigError for a folder that holds no model, or one with a shorter context than asked for.
+    """
     folder, source = Path(config.source), config.source
     if source in MADE_HERE or (HUB_ID.fullmatch(source) and not folder.exists()):
         return None
@@ -241,17 +244,18 @@ def model_folder(config: ModelConfig) -> Path | None:
 
 
 def check_machine(config: ClusterConfig, *, serves: bool) -> None:
-    """Raises ConfigError where this machine cannot do what the preset asks; a cluster that is joined says so itself.
+    """Raises ConfigError where this machine lacks what the cluster settings ask for.
 
-    serves: whether vLLM runs, whose CPU build knows no GPU.
+    A cluster that is joined by its address is checked when Ray connects to it. `serves` says whether vLLM will run: its
+    CPU build cannot use a GPU.
     """
     if config.address is not None:
         return
-    has, cpus = gpus_here() if config.gpus else 0, os.cpu_count() or 1
-    if has < config.gpus:
+    gpus, cpus = gpus_here() if config.gpus else 0, os.cpu_count() or 1
+    if gpus < config.gpus:
         raise ConfigError(
-            f"cluster.gpus={config.gpus} but this machine has {has}: take cluster={'gpu1' if has else 'cpu'}, or join "
-            "a larger cluster with cluster.address=..."
+            f"cluster.gpus={config.gpus} but this machine has {gpus}: take cluster={'gpu1' if gpus else 'cpu'}, or "
+            "join a larger cluster with cluster.address=..."
         )
     if config.cpus is not None and config.cpus > cpus:
         raise ConfigError(f"cluster.cpus={config.cpus} but this machine has {cpus}: lower it, or null for all")
@@ -263,12 +267,12 @@ def check_machine(config: ClusterConfig, *, serves: bool) -> None:
 
 
 def gpus_here() -> int:
-    """NVIDIA GPUs that this process may use."""
+    """The number of NVIDIA GPUs that this process may use."""
     try:
-        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
         return 0
-    count = sum(line.startswith("GPU ") for line in told.splitlines())
+    count = sum(line.startswith("GPU ") for line in listing.splitlines())
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return count
@@ -284,7 +288,7 @@ def _installed(distribution: str) -> bool:
 
 
 def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | None:
-    """The checkpoint to go on from, checked; None for a fresh start."""
+    """The checkpoint to continue from, checked against the config; None for a fresh start."""
     folder = checkpoint.latest(output)
     if config.resume == "never":
         if folder is not None:

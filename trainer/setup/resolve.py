@@ -1,4 +1,4 @@
-"""The model that is to act in a world: made, converted or fetched; and whether the world's prompts fit it."""
+"""Find, make, convert or fetch the model of a run, and check that the world's prompts fit into its context."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from envs.cache import cache_folder
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
@@ -14,17 +15,17 @@ from trainer.setup.models import build_tiny, convert_smollm2
 from trainer.setup.preflight import model_folder
 from trainer.setup.world import World
 
-CORPUS_TASKS = 600  # at most: enough text for a tokenizer; more changes nothing but the time
-SAMPLED_PROMPTS = 64  # first prompts that are measured before a run, of each split
+CORPUS_TASKS = 600  # most tasks in a tokenizer's corpus; more take longer and change nothing
+SAMPLED_PROMPTS = 64  # first prompts of each split that are measured before a run
 NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.model")
 
 
 def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
-    """The model's Hugging Face folder; made, converted or fetched here where it must be. Raises ConfigError."""
-    cache = Path(config.cache).absolute()
+    """The model's Hugging Face folder, made, converted or fetched if necessary. Raises ConfigError if that fails."""
+    cache = Path(config.cache).absolute() if config.cache else cache_folder("models")
     try:
         if config.source == "tiny":
-            stride = -(-len(world.train) // CORPUS_TASKS)  # not the first ones: worlds list their tasks by difficulty
+            stride = -(-len(world.train) // CORPUS_TASKS)  # spread out, because worlds list their tasks by difficulty
             texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
             return str(build_tiny(texts, config.tiny, cache))
         if config.source == "smollm2_135m":
@@ -37,27 +38,29 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
 def check_prompts(
     model: ModelConfig, env: EnvConfig, world: World, codec: ChatCodec, *, revision: str | None = None
 ) -> None:
-    """Raises ConfigError where a task's first prompt does not fit; before any weights are loaded.
+    """Raise ConfigError if the first prompt of a task does not fit, before any weights are loaded.
 
-    revision: the template of a revision's prompts, for a run that has them: with empty attempts it must fit too.
+    revision: the template of the prompts of revisions; if given, these are checked instead, with empty attempts.
     """
-    told, what, remedy = (revision, "a revision of ", "revise.prompt") if revision else ("{task}", "", "env.style")
+    template, subject, remedy = (
+        (revision, "a revision of ", "revise.prompt") if revision else ("{task}", "", "env.style")
+    )
     for split in (world.train,) if revision else (world.train, world.validation):
         for task_id in split[:: max(1, len(split) // SAMPLED_PROMPTS)]:
             first = world.env.reset(task_id, seed=0)
-            task = told.format(task=first.observation, attempt="", reference="", outcome="")
+            task = template.format(task=first.observation, attempt="", reference="", outcome="")
             first = replace(first, observation=task)
             messages = world.prompter.render(first=first, turns=(), now=first, history=env.history)
             length = len(codec.encode(messages))
             if length > model.prompt_tokens:
                 raise ConfigError(
-                    f"the first prompt of {what}{task_id!r} has {length} tokens, model.prompt_tokens="
+                    f"the first prompt of {subject}{task_id!r} has {length} tokens, model.prompt_tokens="
                     f"{model.prompt_tokens}: raise it, or choose a shorter {remedy}"
                 )
 
 
 def _fetched(source: str) -> str:
-    """The folder of a hub id, fetched once: engines and ranks read files and never ask the hub."""
+    """The local folder of a hub id, fetched once. Engines and ranks read files and never contact the hub."""
     try:
         return snapshot_download(source, allow_patterns=list(NEEDED))
     except (OSError, ValueError, HfHubHTTPError) as error:

@@ -1,4 +1,4 @@
-"""Bad input ends with one line that names value and remedy, exit code 2, before anything starts, and leaves nothing."""
+"""Bad input ends with one line that names the value and the remedy, with exit code 2, and leaves no file behind."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.fakes import group, step
 from tests.trainer.commands.conftest import Stepcredit
 from trainer.commands import compose
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
-from trainer.commands.table import COMMANDS, named
+from trainer.commands.table import COMMANDS, CONFIGS, named
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
 from trainer.lab.config import LabConfig
 from trainer.setup import preflight
@@ -50,19 +50,19 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(stepcredit: Stepcredit, *words: str) -> str:
     """The line that `stepcredit WORDS` is refused with, everything else about a refusal checked."""
     before = tree(Path.cwd())
-    told = stepcredit(*words)
-    assert told.code == 2
-    assert told.line.startswith("stepcredit: ")
+    ended = stepcredit(*words)
+    assert ended.code == 2
+    assert ended.line.startswith("stepcredit: ")
     assert stepcredit.runs == []
     assert tree(Path.cwd()) == before
-    return told.line
+    return ended.line
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
     setting, value = ("folder", "games") if command.startswith("data ") else ("seed", 7)
-    told = stepcredit(*command.split(), f"{setting}={value}")
-    assert (told.code, told.err) == (0, "")
+    ended = stepcredit(*command.split(), f"{setting}={value}")
+    assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs
     assert (run, type(config)) == SOUND[command]
     assert getattr(config, setting) == value
@@ -73,21 +73,36 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: S
 def test_what_the_table_names_exists(command: str) -> None:
     entry = COMMANDS[command]
     assert [name for name in (entry.config, entry.plan, entry.run) if not callable(named(name))] == []
-    assert (compose.CONFIGS / f"{entry.yaml}.yaml").is_file()
+    assert (CONFIGS / f"{entry.yaml}.yaml").is_file()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         # A wrong override: refused by Hydra where the group is closed, by the type where a plus forces it in.
-        (("train", "lerning_rate=1"), ("lerning_rate",)),
-        (("train", "learner.lerning_rate=1"), ("learner.lerning_rate",)),
+        (("train", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("train", "lerning_rate=1"), ("lerning_rate=1", "learning_rate'?")),
+        (("train", "learner.lerning_rate=1"), ("learner.lerning_rate=1", "did you mean 'learner.learning_rate'?")),
+        (("train", "learner.loss.kl_coff=1"), ("learner.loss.kl_coff=1", "did you mean 'learner.loss.kl_coef'?")),
+        (("train", "learner.los.kl_coef=1"), ("learner.los.kl_coef=1", "did you mean 'learner.loss.kl_coef'?")),
+        (("train", "learner={lerning_rate:1}"), ("did you mean 'learner.learning_rate'?",)),
+        (("train", "env.options.max_step=3"), ("env.options.max_step=3", "did you mean 'env.options.max_steps'?")),
+        (("train", "estimator.gama=1"), ("estimator.gama=1", "did you mean 'estimator.gamma'?")),
+        (("train", "estimatr=gigpo"), ("estimatr=gigpo", "did you mean 'estimator'?")),
+        (("train", "+learner.foo=1"), ("learner.foo=1", "learning_rate")),
+        (("train", "--multirun", "seed=1,2", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("train", "--cfg", "job", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
+        (("lab", "gama=1"), ("gama=1", "did you mean 'gamma'?")),
         (("train", "+learner.lerning_rate=1"), ("learner.lerning_rate=1", "'learning_rate'")),
         (("train", "updates=many"), ("updates='many'", "int")),
         (("train", "updates=[1"), ("'[1'", "override_grammar")),
         (("train", "learner.learning_rate=-1"), ("learner.learning_rate=-1", "above 0")),
         (("quickstart", "warmstart.epochs=0"), ("warmstart.epochs=0", "1 or more")),
         (("evaluate", "endpoint=localhost"), ("endpoint=localhost", "http://")),
+        # A choice that a group has not.
+        (("train", "model=tinny"), ("model=tinny", "did you mean 'tiny'?")),
+        (("train", "estimator=compat/verl_agent_gpo"), ("estimator=compat/verl_agent_gpo", "'compat/verl_agent_grpo'")),
+        (("train", "experiment=tinny"), ("experiment=tinny", "did you mean 'tiny'?")),
         # An unknown estimator, and one with an option it has not or a value it cannot take.
         (("train", "estimator=gigpoo"), ("estimator=gigpoo", "did you mean 'gigpo'?", "bipace")),
         (("train", "estimator.name=gigpoo"), ("'gigpoo'", "did you mean 'gigpo'?")),
@@ -173,11 +188,11 @@ def test_what_the_table_names_exists(command: str) -> None:
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(
-    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: tuple[str, ...]
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("TEXTCRAFT_RECIPES", raising=False)
     line = refused(stepcredit, *words)
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "warmstart", "quickstart"])
@@ -232,7 +247,7 @@ def test_gpus_are_those_listed_and_visible(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "parts"),
     [
         ('{"type": "minecraft:crafting_shaped", ', ("hopper.json",)),
         ('{"type": "minecraft:crafting_shapeless"}', ("hopper.json",)),
@@ -240,13 +255,13 @@ def test_gpus_are_those_listed_and_visible(
     ],
 )
 def test_a_recipe_folder_that_is_broken_is_refused_with_the_file(
-    stepcredit: Stepcredit, content: str, told: tuple[str, ...]
+    stepcredit: Stepcredit, content: str, parts: tuple[str, ...]
 ) -> None:
     folder = Path.cwd() / "recipes"
     folder.mkdir()
     (folder / "hopper.json").write_text(content)
     line = refused(stepcredit, "train", f"env.options.recipes={folder}")
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -275,17 +290,17 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_models(stepcredit: S
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "part"),
     [
         (("resume=never",), "already holds a run: go on with resume=auto"),
         (("resume=auto", "updates=25"), "raise updates to go on"),
     ],
 )
 def test_a_run_that_is_there_is_not_written_over(
-    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], told: str
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], part: str
 ) -> None:
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
-    assert told in refused(stepcredit, "train", f"output={tmp_path}/run", *words)
+    assert part in refused(stepcredit, "train", f"output={tmp_path}/run", *words)
 
 
 def test_a_broken_checkpoint_is_refused_with_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
@@ -304,18 +319,18 @@ def test_outputs_that_are_there_are_not_written_over(stepcredit: Stepcredit, tmp
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "part"),
     [
         ('{"max_position_embeddings": 128}', "longer than the context of 128"),
         ('{"max_position', "config.json is broken"),
     ],
 )
 def test_a_model_folder_that_does_not_serve_is_refused(
-    stepcredit: Stepcredit, tmp_path: Path, config: str, told: str
+    stepcredit: Stepcredit, tmp_path: Path, config: str, part: str
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(config)
-    assert told in refused(stepcredit, "evaluate", "model.source=model")
+    assert part in refused(stepcredit, "evaluate", "model.source=model")
 
 
 def test_an_endpoint_is_asked_for_whatever_model_it_serves(stepcredit: Stepcredit) -> None:
@@ -329,8 +344,8 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(
         raise RolloutsFailed("5 of 8 groups failed:\n timeout 5")
 
     monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
-    told = stepcredit("train")
-    assert (told.code, told.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
+    ended = stepcredit("train")
+    assert (ended.code, ended.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
 
 
 def recorded_run(folder: Path, *, embeddings: bool = True) -> Path:
@@ -367,7 +382,7 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (("updates=[4]",), ("4 is not recorded", "3 to 3")),
         (("layer=-2",), ("no checkpoint", "weights=FOLDER")),
@@ -377,11 +392,11 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
     ],
 )
 def test_a_lab_is_refused_what_its_run_did_not_keep(
-    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], told: tuple[str, ...]
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     run = recorded_run(tmp_path / "run", embeddings=False)
     line = refused(stepcredit, "lab", str(run), "truth=null", *words)
-    assert [part for part in told if part not in line] == []
+    assert [part for part in parts if part not in line] == []
 
 
 def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
@@ -390,23 +405,60 @@ def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcred
     assert "config.json is broken" in refused(stepcredit, "lab", str(run))
 
 
+def users_estimator(configs: Path, name: str = "mine") -> None:
+    (configs / "estimator").mkdir(parents=True)
+    (configs / "estimator" / f"{name}.yaml").write_text("name: gigpo\ngamma: 0.5\n")
+
+
+def test_a_users_groups_are_found_in_the_working_folder(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    users_estimator(tmp_path / "configs")
+    (tmp_path / "configs" / "experiment").mkdir()
+    (tmp_path / "configs" / "experiment" / "x.yaml").write_text("# @package _global_\nupdates: 3\n")
+    assert stepcredit("train", "estimator=mine", "experiment=x").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (dict(config.estimator), config.updates) == ({"name": "gigpo", "gamma": 0.5}, 3)
+    assert "mine" in stepcredit("train", "--help").out
+    assert "did you mean 'mine'?" in stepcredit("train", "estimator=mien").line
+
+
+def test_a_users_groups_are_found_in_the_folder_of_config_dir(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    users_estimator(tmp_path / "elsewhere")
+    assert stepcredit("train", "--config-dir", "elsewhere", "estimator=mine").code == 0
+    ((_, config),) = stepcredit.runs
+    assert config.estimator["gamma"] == 0.5
+    assert stepcredit("train", "estimator=mine").code == 2
+    assert "nowhere' not found" in stepcredit("train", "--config-dir", "nowhere").line
+
+
+def test_a_choice_in_a_folder_of_its_group_is_taken(stepcredit: Stepcredit) -> None:
+    assert stepcredit("train", "estimator=compat/verl_agent_grpo").code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--config-dir", "configs")])
+def test_a_users_file_that_ours_would_hide_is_refused(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    users_estimator(tmp_path / "configs", "gigpo")
+    assert "estimator/gigpo.yaml has the name of one of stepcredit's own" in refused(stepcredit, "train", *words)
+
+
 def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
-    told = stepcredit("--help")
-    assert told.code == 0
-    assert [command for command in COMMANDS if f"  {command} " not in told.out] == []
+    ended = stepcredit("--help")
+    assert ended.code == 0
+    assert [command for command in COMMANDS if f"  {command} " not in ended.out] == []
 
 
 def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--help")
-    assert told.code == 0
-    assert "estimator: bipace, crbc, ecpo" in told.out
-    assert "cluster: cpu, gpu, gpu1, gpu2, gpu4, gpu8" in told.out
+    ended = stepcredit("train", "--help")
+    assert ended.code == 0
+    assert "estimator: bipace, crbc, ecpo" in ended.out
+    assert "cluster: cpu, gpu, gpu1, gpu2, gpu4, gpu8" in ended.out
     assert stepcredit.runs == []
 
 
 def test_the_composed_config_can_be_looked_at(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--cfg", "job", "estimator=gigpo", "updates=3")
-    shown = yaml.safe_load(told.out)
+    ended = stepcredit("train", "--cfg", "job", "estimator=gigpo", "updates=3")
+    shown = yaml.safe_load(ended.out)
     assert (shown["updates"], shown["estimator"]["name"], shown["model"]["source"]) == (3, "gigpo", "tiny")
     assert stepcredit.runs == []
 
@@ -424,10 +476,10 @@ def test_a_sweep_runs_once_for_each_combination_in_a_folder_of_its_own(stepcredi
 
 
 def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None:
-    told = stepcredit("train", "--shell-completion", "install=bash")
-    assert told.code == 0
-    assert "hydra_bash_completion()" in told.out
-    assert told.out.splitlines()[-1].endswith("complete -o nospace -o default -F hydra_bash_completion stepcredit")
+    ended = stepcredit("train", "--shell-completion", "install=bash")
+    assert ended.code == 0
+    assert "hydra_bash_completion()" in ended.out
+    assert ended.out.splitlines()[-1].endswith("complete -o nospace -o default -F hydra_bash_completion stepcredit")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page and the table say what the run measured; the page needs nothing but itself; its text cannot break it."""
+"""The page and the table show what the run measured; the page is one file, and no text of a world can break it."""
 
 import json
 import re
@@ -106,15 +106,26 @@ def test_the_page_says_where_the_time_went(tmp_path: Path) -> None:
 def test_the_terminal_gets_the_same_numbers(tmp_path: Path) -> None:
     lines = report(tmp_path, BEFORE, AFTER)[1]
     assert [" ".join(line.split()) for line in lines] == [
-        "held-out success before the first update after update 4 change",
-        "all 50.0 % [15.0, 85.0] (2/4) 75.0 % [30.1, 95.4] (3/4) +25.0",
-        "depth 2 66.7 % [20.8, 93.9] (2/3) 66.7 % [20.8, 93.9] (2/3) +0.0",
-        "depth 10 0.0 % [0.0, 79.3] (0/1) 100.0 % [20.7, 100.0] (1/1) +100.0",
+        "success, % before the first update after update 4 change",
+        "all 50.0 [15.0, 85.0] 2/4 75.0 [30.1, 95.4] 3/4 +25.0",
+        "depth 2 66.7 [20.8, 93.9] 2/3 66.7 [20.8, 93.9] 2/3 +0.0",
+        "depth 10 0.0 [0.0, 79.3] 0/1 100.0 [20.7, 100.0] 1/1 +100.0",
         "an update takes 20.0 s: collect 25.0 %, learn 75.0 %",
         f"report: {tmp_path / 'report.html'}",
     ]
     assert len({len(line) for line in lines[:4]}) == 1
-    assert max(map(len, lines[:-1])) <= 100
+    assert max(map(len, lines[:-1])) <= 80
+
+
+def test_the_table_fits_a_terminal_with_long_kinds_many_tasks_and_all_phases(tmp_path: Path) -> None:
+    tasks = [f"pick_clean_then_place_in_recep-{number}" for number in range(200)]
+    solved = evaluation([one(task, won=True) for task in tasks], lambda task: task.partition("-")[0])
+    phases = dict.fromkeys(("revise", "score", "credit", "publish"), 100.0)
+    lines = report(tmp_path, solved, solved, credit=CREDIT | {f"seconds/{name}": s for name, s in phases.items()})[1]
+    assert max(map(len, lines[:-1])) <= 80
+    row = "100.0 [98.1, 100.0] 200/200 100.0 [98.1, 100.0] 200/200 +0.0"
+    assert [" ".join(line.split()) for line in lines[1:4]] == [f"all {row}", "pick_clean_then_place_in_recep", row]
+    assert "publish 23.8 %" in " ".join(lines[4:-1])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +138,7 @@ def test_the_terminal_gets_the_same_numbers(tmp_path: Path) -> None:
         ({"2-a": False, "2-b": True}, {"2-a": False, "2-b": False}, None),
     ],
 )
-def test_the_example_is_the_first_of_the_deepest_that_turned(
+def test_the_example_is_the_first_of_the_deepest_tasks_that_were_newly_solved(
     tmp_path: Path, before: dict[str, bool], after: dict[str, bool], expected: str | None
 ) -> None:
     page, _ = report(tmp_path, played(before), played(after))
@@ -169,7 +180,7 @@ def test_a_run_without_validation_is_refused(tmp_path: Path) -> None:
 def test_an_estimator_without_clusters_gets_no_picture_of_them(tmp_path: Path) -> None:
     page, _ = report(tmp_path, BEFORE, AFTER, credit={})
     assert "Flat groups" in page
-    assert not re.search("Cluster size|What a step is held against", page)
+    assert not re.search("Cluster size|What a step is compared with", page)
 
 
 def test_the_page_fetches_nothing(tmp_path: Path) -> None:

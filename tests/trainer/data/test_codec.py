@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import WORLDS, make
+from envs.cache import cache_folder
 from envs.prompts import Message
 from rollout.policy import Exchange
 from tests.fakes import completion, plain
@@ -167,7 +168,7 @@ def test_the_same_corpus_gives_the_same_ids(world_texts: list[str]) -> None:
 
 @pytest.mark.slow
 def test_the_real_models_dialogues_extend_token_by_token_too() -> None:
-    codec = ChatCodec(convert_smollm2(Path(".cache/models").absolute()))
+    codec = ChatCodec(convert_smollm2(cache_folder("models")))
     for steps in dialogues(codec, "bare", "test_depth3"):
         for (prompt, response), (later, _) in itertools.pairwise(steps):
             assert later[: len(prompt) + len(response)] == prompt + response

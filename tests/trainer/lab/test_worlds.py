@@ -28,13 +28,13 @@ def coin(*, policy: np.ndarray | None = None, horizon: int = 3, **options: objec
         keys=np.tile([7, 8], (S, 1)),
         starts=np.array([0, 1]),
         horizon=horizon,
-        looks=np.eye(S, 4, dtype=np.float32),
+        vectors=np.eye(S, 4, dtype=np.float32),
         **options,  # pyright: ignore[reportArgumentType]
     )
 
 
-def paid(world: Tabular, state: int, turns: int) -> float:
-    """Expected reward with so many turns left, by walking through every sequence of actions and outcomes."""
+def expected_reward(world: Tabular, state: int, turns: int) -> float:
+    """Expected reward with so many turns left, by enumeration of every sequence of actions and outcomes."""
     if turns == 0:
         return 0.0
     total = 0.0
@@ -42,25 +42,26 @@ def paid(world: Tabular, state: int, turns: int) -> float:
         share = world.policy[state, action] * world.chance[state, action, outcome]
         reached = int(world.successor[state, action, outcome])
         total += share * (
-            SUCCESS_REWARD if reached == WON else 0.0 if reached == LOST else paid(world, reached, turns - 1)
+            SUCCESS_REWARD if reached == WON else 0.0 if reached == LOST else expected_reward(world, reached, turns - 1)
         )
     return total
 
 
-def test_values_are_those_of_every_rollout_there_is() -> None:
+def test_values_equal_an_enumeration_of_every_rollout() -> None:
     world = coin()
     for t, state, action in product(range(3), range(S), range(2)):
         reached = world.successor[state, action].tolist()
         worth = [
-            {WON: SUCCESS_REWARD, LOST: 0.0}.get(one, paid(world, one, 2 - t) if one < S else 0.0) for one in reached
+            {WON: SUCCESS_REWARD, LOST: 0.0}.get(to, expected_reward(world, to, 2 - t) if to < S else 0.0)
+            for to in reached
         ]
         assert world.quality[t, state, action] == pytest.approx(float(world.chance[state, action] @ worth))
-        value = paid(world, state, 3 - t)
+        value = expected_reward(world, state, 3 - t)
         assert world.advantage[t, state, action] == pytest.approx(world.quality[t, state, action] - value)
-    assert world.success_rate == pytest.approx([paid(world, start, 3) / SUCCESS_REWARD for start in (0, 1)])
+    assert world.success_rate == pytest.approx([expected_reward(world, start, 3) / SUCCESS_REWARD for start in (0, 1)])
 
 
-def test_the_true_gradient_is_the_slope_of_what_is_paid() -> None:
+def test_the_true_gradient_is_the_slope_of_the_expected_reward() -> None:
     world = coin()
     gradient, logits, step = true_gradient(world), np.log(world.policy), 1e-5
     for task, state, action in product(range(2), range(S), range(2)):
@@ -69,11 +70,11 @@ def test_the_true_gradient_is_the_slope_of_what_is_paid() -> None:
             moved = logits.copy()
             moved[state, action] += sign * step
             policy = np.exp(moved) / np.exp(moved).sum(1, keepdims=True)
-            slope += sign * paid(coin(policy=policy), int(world.starts[task]), 3) / (2 * step)
+            slope += sign * expected_reward(coin(policy=policy), int(world.starts[task]), 3) / (2 * step)
         assert gradient[task, state, action] == pytest.approx(slope, abs=1e-7)
 
 
-def test_samples_come_as_often_as_the_table_says() -> None:
+def test_samples_are_as_frequent_as_the_table_says() -> None:
     world = coin()
     drawn = sample(world, groups=2000, size=8, rng=np.random.default_rng(0))
     reached = occupancy(world)
@@ -89,20 +90,20 @@ def test_samples_come_as_often_as_the_table_says() -> None:
     assert drawn.truth.tolist() == world.advantage[drawn.turn, drawn.state, drawn.action].tolist()
 
 
-def test_an_estimator_sees_texts_keys_and_noisy_looks() -> None:
+def test_an_estimator_sees_texts_keys_and_noisy_vectors() -> None:
     world = coin(texts=5, noise=0.25)
     drawn = sample(world, groups=40, size=4, rng=np.random.default_rng(1))
     assert set((drawn.batch.state // 5 - drawn.state).tolist()) == {0}
     assert len(set(drawn.batch.state.tolist())) > S
     assert set((drawn.batch.action - drawn.action).tolist()) == {7}
-    off = np.linalg.norm(drawn.batch.needed("embedding", "the test") - world.looks[drawn.state], axis=1)
-    assert off == pytest.approx(np.full(len(off), 0.25), rel=1e-5)
+    distance = np.linalg.norm(drawn.batch.needed("embedding", "the test") - world.vectors[drawn.state], axis=1)
+    assert distance == pytest.approx(np.full(len(distance), 0.25), rel=1e-5)
 
 
 def test_the_same_seed_draws_the_same_rollouts() -> None:
-    one, same, other = (sample(coin(), groups=4, size=4, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
-    assert one.state.tolist() == same.state.tolist()
-    assert one.state.tolist() != other.state.tolist()
+    first, same, other = (sample(coin(), groups=4, size=4, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert first.state.tolist() == same.state.tolist()
+    assert first.state.tolist() != other.state.tolist()
 
 
 def test_a_table_whose_chances_do_not_add_up_is_refused() -> None:
@@ -110,21 +111,21 @@ def test_a_table_whose_chances_do_not_add_up_is_refused() -> None:
         coin(policy=np.full((S, 2), 0.25))
 
 
-def test_a_policy_that_knows_the_way_through_a_dry_maze_gets_there() -> None:
+def test_a_perfect_policy_on_a_dry_floor_always_wins() -> None:
     sure = maze(MazeConfig(skill=1.0, slip=0.0))
     assert sure.success_rate == pytest.approx(np.ones(4))
-    assert np.abs(sure.advantage).max() > 0.0  # other actions, which it never takes, are worse
+    assert np.abs(sure.advantage).max() > 0.0  # the actions that it never takes are worse
     assert (maze(MazeConfig(skill=0.0)).success_rate < maze(MazeConfig(skill=0.5)).success_rate).all()
 
 
-def test_cells_that_look_alike_come_in_pairs() -> None:
-    alone, paired = (maze(MazeConfig(alias=alias)).looks for alias in (0.0, 1.0))
-    nearest = [np.sort(1.0 - looks @ looks.T, axis=1)[:, 1] for looks in (alone, paired)]
+def test_cells_with_nearly_equal_vectors_come_in_pairs() -> None:
+    separate, paired = (maze(MazeConfig(alias=alias)).vectors for alias in (0.0, 1.0))
+    nearest = [np.sort(1.0 - vectors @ vectors.T, axis=1)[:, 1] for vectors in (separate, paired)]
     assert nearest[0].min() > 0.3
     assert (nearest[1] < 0.01).sum() == 24  # of 25 cells
 
 
-def test_textcrafts_values_are_what_playing_on_from_a_snapshot_gives() -> None:
+def test_textcrafts_values_equal_the_success_of_continuations_from_a_snapshot() -> None:
     # 4,000 continuations by the world itself, from the middle of an episode: within four standard errors.
     config = CraftingConfig(tasks=1, split="train_depth2", horizon=6)
     world, book = TextCraft(max_steps=ENDLESS, distractors=0), load_book(OWN_RECIPES)
@@ -135,19 +136,19 @@ def test_textcrafts_values_are_what_playing_on_from_a_snapshot_gives() -> None:
     step = world.step(graph.actions[0][0])
     start = world.snapshot()
     state = graph.reached[0][0]
-    known = {step.state_key: state}
+    index = {step.state_key: state}
     rng, wins, plays = np.random.default_rng(0), 0, 4000
     for _ in range(plays):
         world.restore(start)
-        at = state
+        current = state
         for _ in range(1, config.horizon):
-            slot = int(rng.choice(len(graph.actions[at]), p=table.policy[at][: len(graph.actions[at])]))
-            now = world.step(graph.actions[at][slot])
-            if now.won:
+            slot = int(rng.choice(len(graph.actions[current]), p=table.policy[current][: len(graph.actions[current])]))
+            after = world.step(graph.actions[current][slot])
+            if after.won:
                 wins += 1
                 break
-            at = graph.reached[at][slot]
-            assert known.setdefault(now.state_key, at) == at
+            current = graph.reached[current][slot]
+            assert index.setdefault(after.state_key, current) == current
     exact = float(table.policy[state] @ table.quality[1, state]) / SUCCESS_REWARD
     assert 0.05 < exact < 0.95
     assert wins / plays == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / plays))

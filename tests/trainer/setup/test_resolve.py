@@ -1,6 +1,6 @@
 """Where a model comes from, and what is said when it cannot be had or does not fit the world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,16 @@ def test_a_folder_is_taken_as_it_is(world: World, tmp_path: Path, monkeypatch: p
     (tmp_path / "policy" / "config.json").write_text('{"max_position_embeddings": 32}')
     monkeypatch.chdir(tmp_path)
     assert resolve_model(model("policy"), world, ENV) == str(tmp_path / "policy")
+
+
+def test_a_model_that_is_made_is_kept_in_the_users_cache_folder_or_where_the_settings_say(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "users"))
+    monkeypatch.setattr(resolve, "convert_smollm2", lambda cache: cache)
+    made = model("smollm2_135m")
+    assert resolve_model(replace(made, cache=None), world, ENV) == str(tmp_path / "users" / "models")
+    assert resolve_model(replace(made, cache=str(tmp_path / "own")), world, ENV) == str(tmp_path / "own")
 
 
 def test_a_hub_id_is_fetched_into_a_folder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
-"""What one estimator's credit looks like, and how far two of them agree: pure functions of one value per row."""
+"""Statistics of one estimator's credit, and the agreement of two: pure functions of one value for each row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,111 +15,135 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """One estimator's credit on one batch.
+class CreditStatistics:
+    """One estimator's credit A on the N rows of one batch.
 
-    zero: share of rows whose credit is exactly 0.
-    variance: of credit over all rows. between_groups, between_rollouts, within_rollouts: its parts, as shares that sum
-        to 1: of the groups' means; of the rollouts' means around their group's; of the rows around their rollout's.
-        Credit that is the same for every step of a rollout has 0 within rollouts.
-    effective: Kish's effective sample size of the weights |A|, as a share of the rows: 1 where all weigh the same.
-    The shares are None where there is no variance, or no credit at all.
+    The variance over the rows splits into three parts that sum to 1:
+
+        between_groups   = mean over rows of (mean of the group - mean of all)^2 / variance
+        between_rollouts = mean over rows of (mean of the rollout - mean of the group)^2 / variance
+        within_rollouts  = mean over rows of (A - mean of the rollout)^2 / variance
+
+    All three are None where the variance is 0. Credit that is equal on all steps of a rollout has within_rollouts = 0.
     """
 
     zero: float
+    """Share of the rows whose credit is exactly 0."""
+
     variance: float
+    """Variance of the credit over all rows."""
+
     between_groups: float | None
+    """Share of the variance that lies in the groups' means."""
+
     between_rollouts: float | None
+    """Share that lies in the rollouts' means around the mean of their group."""
+
     within_rollouts: float | None
+    """Share that lies in the rows around the mean of their rollout."""
+
     effective: float | None
+    """Kish's effective sample size of the weights |A| as a share of the rows, (sum |A|)^2 / (N sum A^2).
+
+    1 where all rows weigh the same; None where all credit is 0.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Two estimators on one batch.
-
-    rank: Spearman's correlation over rows; None where one of them is constant.
-    sign: share of the rows with credit from both on which the signs agree; None where there are none.
-    both: share of the rows with credit from both.
-    """
+    """Agreement of two estimators on one batch."""
 
     rank: float | None
+    """Spearman's rank correlation over the rows; None where one of the two is constant."""
+
     sign: float | None
+    """Share with equal signs, of the rows that both give credit to; None where there is no such row."""
+
     both: float
+    """Share of the rows that both give credit to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class States:
-    """How often a group came back to a state. singleton_states, singleton_rows: shares of those seen once.
-
-    size_mean, size_p90: visits of a state. keys_mean: distinct actions taken in it.
-    """
+class StateStatistics:
+    """How often the rollouts of a group came back to a state. Equal texts are one state."""
 
     singleton_states: float
+    """Share of the states that were visited once."""
+
     singleton_rows: float
+    """Share of the rows that are the only visit to their state."""
+
     size_mean: float
+    """Mean number of visits to a state."""
+
     size_p90: float
+    """90th percentile of the visits to a state."""
+
     keys_mean: float
+    """Mean number of distinct actions taken in a state."""
 
 
-def shape(value: Floats, batch: StepBatch) -> Shape:
-    """Of credit [N] in the batch's row order."""
-    variance = float(np.var(value))
-    groups, rollouts = _means(value, batch.groups), _means(value, batch.rollouts)
-    parts = [((groups - value.mean()) ** 2).mean(), ((rollouts - groups) ** 2).mean(), ((value - rollouts) ** 2).mean()]
+def credit_statistics(credit: Floats, batch: StepBatch) -> CreditStatistics:
+    """Statistics of credit [N], in the batch's row order."""
+    variance = float(np.var(credit))
+    groups, rollouts = _row_means(credit, batch.groups), _row_means(credit, batch.rollouts)
+    parts = (
+        ((groups - credit.mean()) ** 2).mean(),
+        ((rollouts - groups) ** 2).mean(),
+        ((credit - rollouts) ** 2).mean(),
+    )
     shares = [float(part) / variance for part in parts] if variance > 0.0 else [None] * 3
-    weight = np.abs(value)
+    weight = np.abs(credit)
     squares = float((weight * weight).sum())
-    return Shape(
-        zero=float((value == 0.0).mean()),
+    return CreditStatistics(
+        zero=float((credit == 0.0).mean()),
         variance=variance,
         between_groups=shares[0],
         between_rollouts=shares[1],
         within_rollouts=shares[2],
-        effective=float(weight.sum()) ** 2 / squares / len(value) if squares > 0.0 else None,
+        effective=float(weight.sum()) ** 2 / squares / len(credit) if squares > 0.0 else None,
     )
 
 
 def agreements(credit: Mapping[str, Floats]) -> dict[tuple[str, str], Agreement]:
-    """Of every pair of names, in their order; the credits [N] are of the same rows."""
-    ranks = {name: _standard(rankdata(value)) for name, value in credit.items()}
+    """The agreement of every pair of names, in their order. All credits [N] are of the same rows."""
+    ranks = {name: _standardized(rankdata(value)) for name, value in credit.items()}
     signs = {name: np.sign(value) for name, value in credit.items()}
-    names = list(credit)
     return {
-        (one, other): _agreement(ranks[one], ranks[other], signs[one] * signs[other])
-        for at, one in enumerate(names)
-        for other in names[at + 1 :]
+        (first, second): _agreement(ranks[first], ranks[second], signs[first] * signs[second])
+        for first, second in combinations(credit, 2)
     }
 
 
-def states(batch: StepBatch) -> States:
-    """Of a batch's states as their texts tell them apart."""
+def state_statistics(batch: StepBatch) -> StateStatistics:
+    """Statistics of the states in a batch."""
     anchors = batch.anchors
-    alone = anchors.size == 1
-    return States(
-        singleton_states=float(alone.mean()),
-        singleton_rows=float(alone.sum() / len(batch)),
+    singleton = anchors.size == 1
+    return StateStatistics(
+        singleton_states=float(singleton.mean()),
+        singleton_rows=float(singleton.sum() / len(batch)),
         size_mean=float(anchors.size.mean()),
         size_p90=float(np.percentile(anchors.size, 90)),
         keys_mean=len(anchors.split(batch.keys).size) / len(anchors.size),
     )
 
 
-def _means(value: Floats, sets: Sets) -> Floats:
-    return sets.mean(value)[sets.label]
+def _row_means(credit: Floats, sets: Sets) -> Floats:
+    """For each row [N], the mean credit of the set it belongs to."""
+    return sets.mean(credit)[sets.label]
 
 
-def _standard(rank: Floats) -> Floats | None:
-    """Ranks [N] with mean 0 and length 1; None where all are equal."""
+def _standardized(rank: Floats) -> Floats | None:
+    """Ranks [N] shifted and scaled to mean 0 and length 1; None where all are equal."""
     centred = rank - rank.mean()
     length = float(np.linalg.norm(centred))
     return centred / length if length > 0.0 else None
 
 
-def _agreement(one: Floats | None, other: Floats | None, signs: Floats) -> Agreement:
+def _agreement(first: Floats | None, second: Floats | None, signs: Floats) -> Agreement:
     both = np.count_nonzero(signs)
     return Agreement(
-        rank=None if one is None or other is None else float(one @ other),
+        rank=None if first is None or second is None else float(first @ second),
         sign=float(np.count_nonzero(signs > 0) / both) if both else None,
         both=float(both / len(signs)),
     )

@@ -1,4 +1,4 @@
-"""Hidden states of recorded prompts, read anew from weights on disk: for a layer that the run did not keep."""
+"""Hidden states of recorded prompts, read again from weights on disk: for a layer that the run did not keep."""
 
 from functools import cache
 from pathlib import Path
@@ -12,19 +12,20 @@ from trainer.data.tokens import TokenBatch
 from trainer.learner.packing import collate, find_chains, pack_chains
 from trainer.learner.policy import PolicyModule
 
-TOKEN_BUDGET = 8192  # cells of one forward pass
+TOKEN_BUDGET = 8192
+"""Token cells of one forward pass."""
 
 
 def hidden_states(model: Path, batch: TokenBatch, layer: int) -> NDArray[np.float32]:
     """float32 [N, D] at each row's last prompt token, as the learner's scoring pass reads them.
 
-    Raises ValueError for a layer that the model has not, and for token ids beyond its vocabulary.
+    Raises ValueError for a layer that the model does not have, and for token ids beyond its vocabulary.
     """
     policy = _policy(model)
     vocabulary = policy.head.weight.shape[0]
     if int(batch.tokens.max()) >= vocabulary:
         raise ValueError(f"token {int(batch.tokens.max())} is beyond the vocabulary of {vocabulary} of {model}")
-    found: NDArray[np.float32] | None = None
+    states: NDArray[np.float32] | None = None
     (micros,) = pack_chains(batch, find_chains(batch), token_budget=TOKEN_BUDGET, world_size=1).ranks
     for micro in (collate(batch, chains) for chains in micros):
         with torch.no_grad():
@@ -34,11 +35,11 @@ def hidden_states(model: Path, batch: TokenBatch, layer: int) -> NDArray[np.floa
                 embed_at=torch.from_numpy(micro.prompt_end_at),
             )
         vectors = output.hidden.float().numpy()
-        if found is None:
-            found = np.empty((batch.num_rows, vectors.shape[1]), np.float32)
-        found[micro.rows] = vectors
-    assert found is not None  # a TokenBatch has rows
-    return found
+        if states is None:
+            states = np.empty((batch.num_rows, vectors.shape[1]), np.float32)
+        states[micro.rows] = vectors
+    assert states is not None  # a TokenBatch has rows
+    return states
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Estimators held against each other on the rollouts that a run kept, update by update."""
+"""Estimators compared on the rollouts that a run kept, update by update."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -15,122 +15,163 @@ from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch, token_batch
 from trainer.data.rows import RowTable
-from trainer.lab.measure.credit import Agreement, Shape, States, agreements, shape, states
+from trainer.lab.measure.credit import (
+    Agreement,
+    CreditStatistics,
+    StateStatistics,
+    agreements,
+    credit_statistics,
+    state_statistics,
+)
 from trainer.lab.measure.hidden import hidden_states
-from trainer.lab.plan import LabPlan, Recording
+from trainer.lab.measure.recording import Recording
 
-CALLS = 3  # the fastest of so many is the time of one
+CALLS = 3
+"""Calls of an estimator on a batch; the fastest is the time of one."""
+
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """One estimator on one update. ms: of a call. diagnostics: its own, sizes and branch shares among them."""
+    """One estimator on one update."""
 
-    shape: Shape
+    statistics: CreditStatistics
+    """Of its credit over the update's rows."""
+
     ms: float
+    """Milliseconds of a call."""
+
     diagnostics: dict[str, float]
+    """The estimator's own numbers, such as cluster sizes and shares of its branches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCredit:
-    """Every estimator on one update's rollouts. success: share of the rollouts that solved their task."""
+    """Every estimator on one update's rollouts."""
 
     update: int
+    """The update's number, from 1."""
+
     groups: int
+    """Groups recorded."""
+
     rollouts: int
+    """Rollouts in them."""
+
     rows: int
+    """Steps of all rollouts."""
+
     success: float
-    states: States
+    """Share of the rollouts that solved their task."""
+
+    states: StateStatistics
+    """How often the groups came back to a state."""
+
     credit: dict[str, Credit]
+    """By the estimator's label."""
+
     pairs: dict[tuple[str, str], Agreement]
+    """By two labels, in the order of `credit`."""
 
 
-def recorded_credit(plan: LabPlan, layer: int | None) -> Iterator[UpdateCredit]:
-    """One update at a time, in the plan's order; what calibrates itself does so on the first.
+def recorded_credit(
+    recordings: Sequence[Recording], estimators: Mapping[str, Estimator], *, model: Path | None, layer: int | None
+) -> Iterator[UpdateCredit]:
+    """One update at a time, in the order of `recordings`; an estimator that calibrates itself does so on the first.
 
+    With a model folder and a layer, hidden states are read again from there instead of from the recording.
     Raises ConfigError for a recording that is not whole.
     """
-    estimators = dict(plan.recorded)
-    for recording in plan.recordings:
-        groups, embedding = _loaded(recording, plan, layer)
+    estimators = dict(estimators)
+    for recording in recordings:
+        groups = _read(recording, estimators)
+        embedding = _embedding(recording, groups, estimators, model, layer)
         plain = _batch(recording, groups, embedding, "action", 1.0)
         batches = {("action", 1.0): plain}
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
         for label, estimator in estimators.items():
             wants = needs(estimator)
-            seen = (wants.action_key, wants.similarity)
-            if seen not in batches:
-                batches[seen] = _batch(recording, groups, embedding, *seen)
-            batch = batches[seen]
+            view = (wants.action_key, wants.similarity)
+            if view not in batches:
+                batches[view] = _batch(recording, groups, embedding, *view)
+            batch = batches[view]
             try:
                 estimators[label] = calibrated(estimator, batch)
-                ms, found = _timed(estimators[label], batch)
+                ms, advantages = _timed(estimators[label], batch)
             except ValueError as error:
                 raise ConfigError(f"{recording.groups}: estimator {label!r}: {error}") from error
-            values[label] = found.value
+            values[label] = advantages.value
             credit[label] = Credit(
-                shape=shape(found.value, batch), ms=ms, diagnostics={k: float(v) for k, v in found.diagnostics.items()}
+                statistics=credit_statistics(advantages.value, batch),
+                ms=ms,
+                diagnostics={name: float(value) for name, value in advantages.diagnostics.items()},
             )
-        played = [trajectory for group in groups for trajectory in group.trajectories]
+        trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         yield UpdateCredit(
             update=recording.update,
             groups=len(groups),
-            rollouts=len(played),
+            rollouts=len(trajectories),
             rows=len(plain),
-            success=sum(one.success for one in played) / len(played),
-            states=states(plain),
+            success=sum(trajectory.success for trajectory in trajectories) / len(trajectories),
+            states=state_statistics(plain),
             credit=credit,
             pairs=agreements(values),
         )
 
 
-def _loaded(
-    recording: Recording, plan: LabPlan, layer: int | None
-) -> tuple[list[RolloutGroup], NDArray[np.float32] | None]:
-    """The groups, and the rows' hidden states where an estimator needs them: recorded, or read anew from `layer`."""
+def _read(recording: Recording, estimators: Mapping[str, Estimator]) -> list[RolloutGroup]:
     try:
         groups = list(read_groups(recording.groups))
-        _check_revisions(recording, groups, plan)
-        if not any("embedding" in needs(estimator).columns for estimator in plan.recorded.values()):
-            return groups, None
-        if plan.model is not None and layer is not None:
-            return groups, hidden_states(plan.model, token_batch(RowTable(groups)), layer)
-        return groups, _vectors(recording.embeddings)
-    except ConfigError:
-        raise
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{recording.groups}: {error}") from error
+    _check_revisions(recording, groups, estimators)
+    return groups
+
+
+def _check_revisions(recording: Recording, groups: list[RolloutGroup], estimators: Mapping[str, Estimator]) -> None:
+    demanding = [label for label, estimator in estimators.items() if needs(estimator).revisions]
+    without = sum(group.revisions is None for group in groups)
+    if demanding and without:
+        raise ConfigError(
+            f"{recording.groups}: {without} of {len(groups)} groups were recorded without revisions, which estimator "
+            f"{demanding[0]!r} needs: train with estimator=ibpo record=rollouts, or leave it out of estimators"
+        )
+
+
+def _embedding(
+    recording: Recording,
+    groups: list[RolloutGroup],
+    estimators: Mapping[str, Estimator],
+    model: Path | None,
+    layer: int | None,
+) -> Vectors | None:
+    """The rows' hidden states [N, D], recorded or read again; None where no estimator needs them or none were kept."""
+    if not any("embedding" in needs(estimator).columns for estimator in estimators.values()):
+        return None
+    try:
+        if model is not None and layer is not None:
+            return hidden_states(model, token_batch(RowTable(groups)), layer)
+        return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 
 
-def _check_revisions(recording: Recording, groups: list[RolloutGroup], plan: LabPlan) -> None:
-    wanting = [label for label, estimator in plan.recorded.items() if needs(estimator).revisions]
-    without = sum(group.revisions is None for group in groups)
-    if wanting and without:
-        raise ConfigError(
-            f"{recording.groups}: {without} of {len(groups)} groups were recorded without revisions, which estimator "
-            f"{wanting[0]!r} needs: train with estimator=ibpo record=rollouts, or leave it out of estimators"
-        )
-
-
-def _vectors(path: Path | None) -> NDArray[np.float32] | None:
-    return None if path is None else np.load(path).astype(np.float32)
-
-
 def _batch(
-    recording: Recording, groups: list[RolloutGroup], embedding: NDArray[np.float32] | None, key: str, alike: float
+    recording: Recording, groups: list[RolloutGroup], embedding: Vectors | None, key: str, similar: float
 ) -> StepBatch:
     try:
-        return step_batch(RowTable(groups), embedding=embedding, action_key=key, similarity=alike)
+        return step_batch(RowTable(groups), embedding=embedding, action_key=key, similarity=similar)
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 
 
 def _timed(estimator: Estimator, batch: StepBatch) -> tuple[float, Advantages]:
     """(milliseconds of the fastest call, the credit)."""
-    calls = []
+    calls: list[tuple[float, Advantages]] = []
     for _ in range(CALLS):
-        begun = perf_counter()
-        found = estimator(batch)
-        calls.append((1e3 * (perf_counter() - begun), found))
+        start = perf_counter()
+        advantages = estimator(batch)
+        calls.append((1e3 * (perf_counter() - start), advantages))
     return min(calls, key=itemgetter(0))

@@ -1,83 +1,99 @@
-"""Every number of a lab on disk: lab.json written, and read again by what joins the labs of a sweep."""
+"""Every number of a lab on disk: lab.json is written here, and read here to join the labs of a sweep."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from estimators import Estimator
-from trainer.lab.config import LabConfig
-from trainer.lab.measure.credit import Shape, States
+from trainer.lab.measure.credit import CreditStatistics, StateStatistics
+from trainer.lab.measure.jackknife import ConfidenceInterval
 from trainer.lab.measure.recorded import Credit, UpdateCredit
-from trainer.lab.measure.truth import Measured, TruthError
-from trainer.lab.plan import LabPlan
+from trainer.lab.measure.truth import TruthComparison
 
 FILE = "lab.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """A lab as it was left. options: of every estimator, by "recorded" or "generated" and its label."""
+    """All that a lab measured, and the settings it was measured with."""
 
     config: Mapping[str, Any]
+    """The lab's settings, nested as in configs/lab.yaml."""
+
     options: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """The options of every estimator, by "recorded" or "generated" and by label."""
+
     recorded: tuple[UpdateCredit, ...]
-    truth: tuple[TruthError, ...]
+    """The recorded updates, in the order read."""
+
+    truth: tuple[TruthComparison, ...]
+    """The comparisons by world, then group size, then estimator."""
 
 
-def write_numbers(
-    folder: Path, config: LabConfig, plan: LabPlan, recorded: Sequence[UpdateCredit], truth: Sequence[TruthError]
-) -> None:
-    """Write `folder`/lab.json; a number that could not be told is null."""
-    numbers = {
-        "config": asdict(config),
-        "options": {"recorded": _options(plan.recorded), "generated": _options(plan.generated)},
-        "recorded": list(map(_plain, recorded)),
-        "truth": list(map(asdict, truth)),
+def options_of(estimators: Mapping[str, Estimator]) -> dict[str, dict[str, Any]]:
+    """The options of each estimator, by label; none for a plain function."""
+    return {
+        label: asdict(estimator) if is_dataclass(estimator) and not isinstance(estimator, type) else {}
+        for label, estimator in estimators.items()
     }
-    (folder / FILE).write_text(json.dumps(_known(numbers), indent=1, allow_nan=False, default=str))
+
+
+def write_numbers(folder: Path, numbers: Numbers) -> None:
+    """Write `folder`/lab.json. An undefined number is null there."""
+    values = {
+        "config": numbers.config,
+        "options": numbers.options,
+        "recorded": list(map(_update_to_json, numbers.recorded)),
+        "truth": list(map(asdict, numbers.truth)),
+    }
+    (folder / FILE).write_text(json.dumps(_nan_to_none(values), indent=1, allow_nan=False, default=str))
 
 
 def read_numbers(folder: Path) -> Numbers:
-    """What `write_numbers` wrote, without the pairs of estimators."""
-    numbers = json.loads((folder / FILE).read_text())
+    """Read what `write_numbers` wrote, but for the agreement of pairs, which stays out."""
+    values = json.loads((folder / FILE).read_text())
     return Numbers(
-        config=numbers["config"],
-        options=numbers["options"],
-        recorded=tuple(map(_update, numbers["recorded"])),
-        truth=tuple(TruthError(**{key: _measured(value) for key, value in one.items()}) for one in numbers["truth"]),
+        config=values["config"],
+        options=values["options"],
+        recorded=tuple(map(_update_from_json, values["recorded"])),
+        truth=tuple(
+            TruthComparison(**{key: _number_from_json(value) for key, value in comparison.items()})
+            for comparison in values["truth"]
+        ),
     )
 
 
-def _options(made: Mapping[str, Estimator]) -> dict[str, dict[str, Any]]:
-    return {
-        label: asdict(one) if is_dataclass(one) and not isinstance(one, type) else {} for label, one in made.items()
+def _update_to_json(update: UpdateCredit) -> dict[str, Any]:
+    """Pairs of names cannot be keys, so the agreements become a list; the statistics keep their old key, "shape"."""
+    credit = {
+        name: {"shape": asdict(entry.statistics), "ms": entry.ms, "diagnostics": entry.diagnostics}
+        for name, entry in update.credit.items()
     }
+    pairs = [{"one": first, "other": second} | asdict(pair) for (first, second), pair in update.pairs.items()]
+    return asdict(update) | {"credit": credit, "pairs": pairs}
 
 
-def _plain(found: UpdateCredit) -> dict[str, Any]:
-    """As JSON has it: pairs as a list."""
-    pairs = [{"one": one, "other": other} | asdict(told) for (one, other), told in found.pairs.items()]
-    return asdict(found) | {"pairs": pairs}
+def _update_from_json(values: dict[str, Any]) -> UpdateCredit:
+    credit = {
+        name: Credit(statistics=CreditStatistics(**entry["shape"]), ms=entry["ms"], diagnostics=entry["diagnostics"])
+        for name, entry in values["credit"].items()
+    }
+    return UpdateCredit(**(values | {"states": StateStatistics(**values["states"]), "credit": credit, "pairs": {}}))
 
 
-def _update(told: dict[str, Any]) -> UpdateCredit:
-    credit = {name: Credit(**(one | {"shape": Shape(**one["shape"])})) for name, one in told["credit"].items()}
-    return UpdateCredit(**(told | {"states": States(**told["states"]), "credit": credit, "pairs": {}}))
-
-
-def _measured(value: Any) -> Any:
+def _number_from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return math.nan if value is None else value
-    return Measured(**{key: math.nan if number is None else number for key, number in value.items()})
+    return ConfidenceInterval(**{key: math.nan if number is None else number for key, number in value.items()})
 
 
-def _known(value: Any) -> Any:
-    """The same with None for numbers that could not be told."""
-    if isinstance(value, dict):
-        return {key: _known(inner) for key, inner in value.items()}
+def _nan_to_none(value: Any) -> Any:
+    """The same, nested as it is, with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _nan_to_none(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_known(inner) for inner in value]
+        return [_nan_to_none(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

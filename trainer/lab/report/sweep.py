@@ -1,4 +1,4 @@
-"""The labs of a sweep in one: tables whose estimators are told apart by the settings that were swept."""
+"""The labs of a sweep in one set of tables, whose rows name the settings that were swept."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,40 +8,41 @@ from typing import Any
 from rich.markup import escape
 
 from trainer.lab.measure.recorded import UpdateCredit
-from trainer.lab.measure.truth import TruthError
+from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.numbers import FILE, Numbers, read_numbers
-from trainer.lab.report.tables import Grid, markdown, on_terminal, recorded_grids, truth_grids
+from trainer.lab.report.tables import Grid, markdown, recorded_grids, truth_grids
+from trainer.lab.report.terminal import TerminalTable
 from trainer.report.progress import Display
 
 
 def join(folder: Path, display: Display) -> None:
-    """Print the labs below `folder` as one and leave them there as sweep.md; nothing where there are not two."""
+    """Print the labs below `folder` as one and write their tables there as sweep.md; do nothing for fewer than two."""
     labs = [read_numbers(path.parent) for path in sorted(folder.glob(f"*/{FILE}"), key=_number)]
     if len(labs) < 2:
         return
     grids = list(joined(labs))
     for grid in grids:
-        display.console.print(on_terminal(grid))
+        display.console.print(TerminalTable(grid))
     tables = folder / "sweep.md"
     tables.write_text("\n".join(map(markdown, grids)))
     display.line(escape(f"the sweep's tables: {tables}"))
 
 
 def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:
-    """The truth of all labs, then their recorded rollouts. What no swept setting changes stands once."""
+    """The generated worlds of all labs, then their recorded rollouts. What no swept setting changes stands once."""
     yield from _truth(labs)
     yield from _recorded(labs)
 
 
 def _truth(labs: Sequence[Numbers]) -> Iterator[Grid]:
-    found: dict[tuple[str, str, int], TruthError] = {}
+    comparisons: dict[tuple[str, str, int], TruthComparison] = {}
     labels = _labels(labs, "generated")
     order = _order(labels)
     for lab, names in zip(labs, labels, strict=True):
-        for one in lab.truth:
-            named = replace(one, estimator=names[one.estimator])
-            found.setdefault((named.world, named.estimator, named.size), named)
-    return truth_grids(sorted(found.values(), key=lambda one: (one.size, order.index(one.estimator))))
+        for comparison in lab.truth:
+            named = replace(comparison, estimator=names[comparison.estimator])
+            comparisons.setdefault((named.world, named.estimator, named.size), named)
+    return truth_grids(sorted(comparisons.values(), key=lambda entry: (entry.size, order.index(entry.estimator))))
 
 
 def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
@@ -50,13 +51,12 @@ def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
     labels = _labels(labs, "recorded")
     order = _order(labels)
     for lab, names in zip(labs, labels, strict=True):
-        updates = runs.setdefault((str(lab.config["run"]), *(str(one.update) for one in lab.recorded)), {})
-        for one in lab.recorded:
-            known = updates[one.update].credit if one.update in updates else {}
-            credit = known | {names[name]: told for name, told in one.credit.items()}
-            updates[one.update] = replace(
-                one, credit=dict(sorted(credit.items(), key=lambda told: order.index(told[0])))
-            )
+        updates = runs.setdefault((str(lab.config["run"]), *(str(update.update) for update in lab.recorded)), {})
+        for update in lab.recorded:
+            earlier = updates[update.update].credit if update.update in updates else {}
+            credit = earlier | {names[name]: entry for name, entry in update.credit.items()}
+            ordered = dict(sorted(credit.items(), key=lambda item: order.index(item[0])))
+            updates[update.update] = replace(update, credit=ordered)
     for (run, *_), updates in runs.items():
         of_run = f": {run}" if len(runs) > 1 else ""
         for grid in recorded_grids(list(updates.values())):
@@ -64,51 +64,53 @@ def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
 
 
 def _number(path: Path) -> tuple[int, str]:
-    """Jobs in the order they were begun: "10,eps=0.1" comes after "9,eps=0.1"."""
+    """Sorts jobs in the order of their start: "10,eps=0.1" comes after "9,eps=0.1"."""
     job = path.parent.name
     first = job.partition(",")[0]
     return (int(first) if first.isdecimal() else 0, job)
 
 
 def _labels(labs: Sequence[Numbers], kind: str) -> list[dict[str, str]]:
-    """Of each lab: its estimators' labels with those of their settings that are not the same in all labs."""
+    """For each lab, its estimators' labels followed by those of their settings that differ between labs."""
     settings = [{name: _settings(lab, kind, options) for name, options in lab.options[kind].items()} for lab in labs]
     values: dict[tuple[str, str], list[Any]] = {}
-    for name, key, value in ((name, *item) for lab in settings for name, told in lab.items() for item in told.items()):
-        seen = values.setdefault((name, key), [])
-        if value not in seen:
-            seen.append(value)
+    for name, key, value in (
+        (name, *item) for lab in settings for name, of_name in lab.items() for item in of_name.items()
+    ):
+        distinct = values.setdefault((name, key), [])
+        if value not in distinct:
+            distinct.append(value)
 
-    def label(name: str, told: Mapping[str, Any]) -> str:
-        swept = (key for key in told if len(values[name, key]) > 1)
-        return " ".join([name, *(_word(key, told[key], values[name, key]) for key in swept)])
+    def label(name: str, of_name: Mapping[str, Any]) -> str:
+        swept = (key for key in of_name if len(values[name, key]) > 1)
+        return " ".join([name, *(_word(key, of_name[key], values[name, key]) for key in swept)])
 
-    return [{name: label(name, told) for name, told in lab.items()} for lab in settings]
+    return [{name: label(name, of_name) for name, of_name in lab.items()} for lab in settings]
 
 
 def _order(labels: Sequence[Mapping[str, str]]) -> list[str]:
-    """All labels, those of one estimator beside each other."""
+    """All labels; those of one estimator stand next to each other."""
     names = dict.fromkeys(name for lab in labels for name in lab)
     return list(dict.fromkeys(lab[name] for name in names for lab in labels if name in lab))
 
 
 def _settings(lab: Numbers, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Whatever an estimator's numbers follow from, but the rollouts, the worlds' names and the group sizes."""
-    told = {key: value for key, value in options.items() if key != "layer"}
+    """All settings that an estimator's numbers depend on, without the run and the group sizes."""
+    settings = {key: value for key, value in options.items() if key != "layer"}
     if kind == "recorded":
-        return told | ({key: lab.config[key] for key in ("layer", "weights")} if "layer" in options else {})
-    told |= {"seed": lab.config["seed"]} | _flat("truth", lab.config["truth"])
-    told.pop("truth.sizes", None)
-    return told
+        return settings | ({key: lab.config[key] for key in ("layer", "weights")} if "layer" in options else {})
+    settings |= {"seed": lab.config["seed"]} | _flat("truth", lab.config["truth"])
+    settings.pop("truth.sizes", None)
+    return settings
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
-    """Nested settings by their dotted names, as the command line gives them."""
+    """Nested settings by their dotted names, as on the command line."""
     if not isinstance(value, dict):
         return {key: value}
-    return {name: inner for part, one in value.items() for name, inner in _flat(f"{key}.{part}", one).items()}
+    return {name: leaf for part, inner in value.items() for name, leaf in _flat(f"{key}.{part}", inner).items()}
 
 
-def _word(key: str, value: Any, seen: Sequence[Any]) -> str:
-    """ "eps=0.1"; a list or mapping by its place among those of the sweep."""
-    return f"{key}#{seen.index(value)}" if isinstance(value, list | dict) else f"{key}={value}"
+def _word(key: str, value: Any, distinct: Sequence[Any]) -> str:
+    """Such as "eps=0.1"; a list or mapping is named by its place among the sweep's distinct values."""
+    return f"{key}#{distinct.index(value)}" if isinstance(value, list | dict) else f"{key}={value}"

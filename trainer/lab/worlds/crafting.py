@@ -1,4 +1,4 @@
-"""TextCraft solved exactly: every inventory a policy can reach, found by snapshot and restore of the world itself."""
+"""TextCraft solved exactly: every inventory a policy can reach, through snapshot and restore of the world itself."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,28 +11,40 @@ from envs.textcraft.recipe import Recipe, spoken
 from envs.textcraft.world import Snapshot, TextCraft
 from trainer.config.build import ConfigError
 from trainer.data.tasks import spread
-from trainer.lab.worlds.maze import directions
 from trainer.lab.worlds.tabular import Tabular
+from trainer.lab.worlds.vectors import unit_vectors
 
-ENDLESS = 10**9  # turns that the world itself allows: the horizon is the table's
+ENDLESS = 10**9
+"""Turns that the world itself allows, so that only the table's horizon ends an episode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CraftingConfig:
-    """`tasks` goals of `split`, spread over it; expert: how often the policy does what the planner says.
-
-    Else it does anything sensible, the planner's action among it. max_states: goals with more inventories than this
-    are passed over. noise: as for a maze.
-    """
+    """Goals of TextCraft and the policy that works on them."""
 
     name: str = "TextCraft"
+    """Stands in the tables and seeds the rollouts."""
+
     split: str = "train_depth3"
+    """The split of TextCraft that goals come from, spread over it."""
+
     tasks: int = 6
+    """Goals; 1 or more."""
+
     expert: float = 0.5
+    """How often, in [0, 1], the policy follows the planner; otherwise it takes any sensible action, that one too."""
+
     horizon: int = 12
+    """Turns until an episode ends unsolved; 2 or more."""
+
     max_states: int = 2000
+    """A goal with more inventories than this is passed over; 1 or more."""
+
     noise: float = 0.2
+    """Length of the random vector that each visit adds to an inventory's unit vector; 0 or more."""
+
     seed: int = 0
+    """Seeds the vectors."""
 
     def __post_init__(self) -> None:
         if min(self.tasks, self.max_states) < 1 or self.horizon < 2:
@@ -48,21 +60,25 @@ class CraftingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Graph:
-    """Every inventory of one goal, the start first: its actions (the planner's first), and where each leads.
-
-    An index into the graph, or None for success.
-    """
+    """Every inventory that can be reached on the way to one goal, the start first."""
 
     actions: tuple[tuple[str, ...], ...]
+    """The actions in each inventory, the planner's first."""
+
     reached: tuple[tuple[int | None, ...], ...]
+    """Where each action leads: an index into the graph, or None for success."""
 
 
 def crafting(config: CraftingConfig) -> Tabular:
-    """Raises EnvError for a split that TextCraft has not, ConfigError where its goals are too large to be solved."""
+    """TextCraft as a table, solved.
+
+    Raises EnvError for a split that TextCraft does not have, ConfigError where its goals are too large to be solved.
+    """
     world, book = TextCraft(max_steps=ENDLESS, distractors=0), load_book(OWN_RECIPES)
     goals = spread(world.tasks(config.split), 4 * config.tasks)  # some are too large
-    found = (explore(world, book, goal, config) for goal in goals)
-    graphs = [graph for _, graph in zip(range(config.tasks), (one for one in found if one is not None), strict=False)]
+    explored = (explore(world, book, goal, config) for goal in goals)
+    small = (graph for graph in explored if graph is not None)
+    graphs = [graph for _, graph in zip(range(config.tasks), small, strict=False)]
     if len(graphs) < config.tasks:
         raise ConfigError(
             f"{config.name}: {len(graphs)} goals of {config.split!r} have at most max_states={config.max_states} "
@@ -72,34 +88,34 @@ def crafting(config: CraftingConfig) -> Tabular:
 
 
 def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfig) -> _Graph | None:
-    """The goal's whole graph, whatever the horizon; None above `max_states`."""
+    """The goal's whole graph, whatever the horizon; None where it has more than `max_states` inventories."""
     tree = book.tree(goal)
     world.reset(goal)
-    stands: list[Snapshot] = [world.snapshot()]
-    known = {stands[0].last.state_key: 0}
+    snapshots: list[Snapshot] = [world.snapshot()]
+    index = {snapshots[0].last.state_key: 0}
     actions: list[tuple[str, ...]] = []
     reached: list[tuple[int | None, ...]] = []
-    for stand in stands:
-        world.restore(stand)
+    for snapshot in snapshots:  # grows inside the loop
+        world.restore(snapshot)
         planned = next(world.expert())
-        choices = tuple(dict.fromkeys((planned, *sensible(book, tree, stand.inventory))))
+        choices = tuple(dict.fromkeys((planned, *sensible(book, tree, snapshot.inventory))))
         leads: list[int | None] = []
         for action in choices:
-            world.restore(stand)
+            world.restore(snapshot)
             step = world.step(action)
-            if step.ending is None and step.state_key not in known:
-                known[step.state_key] = len(stands)
-                stands.append(world.snapshot())
-            leads.append(None if step.ending is not None else known[step.state_key])
+            if step.ending is None and step.state_key not in index:
+                index[step.state_key] = len(snapshots)
+                snapshots.append(world.snapshot())
+            leads.append(None if step.ending is not None else index[step.state_key])
         actions.append(choices)
         reached.append(tuple(leads))
-        if len(stands) > config.max_states:
+        if len(snapshots) > config.max_states:
             return None
     return _Graph(actions=tuple(actions), reached=tuple(reached))
 
 
 def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Iterator[str]:
-    """What a policy might do that understands the rules: fetch what is missing, craft what it can and lacks, look."""
+    """Actions of a policy that understands the rules: fetch what is missing, craft what is lacking, look."""
     for recipe in tree:
         used: list[str] = []
         for part in recipe.ingredients:
@@ -115,7 +131,7 @@ def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Itera
 
 
 def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
-    """The goals' graphs as one table, one after another; slots that a state does not need lead to failure."""
+    """The goals' graphs as one table, one after another; slots that a state does not use lead to failure."""
     sizes = [len(graph.actions) for graph in graphs]
     states, slots = sum(sizes), max(len(choices) for graph in graphs for choices in graph.actions)
     successor = np.full((states, slots, 1), states + 1)
@@ -123,12 +139,12 @@ def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
     code: dict[str, int] = {}
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     for start, graph in zip(starts.tolist(), graphs, strict=True):
-        for at, (choices, leads) in enumerate(zip(graph.actions, graph.reached, strict=True), start=start):
+        for state, (choices, leads) in enumerate(zip(graph.actions, graph.reached, strict=True), start=start):
             for slot, (action, lead) in enumerate(zip(choices, leads, strict=True)):
-                successor[at, slot] = states if lead is None else start + lead
-                keys[at, slot] = code.setdefault(action, len(code))
-            policy[at, : len(choices)] = (1.0 - config.expert) / len(choices)
-            policy[at, 0] += config.expert
+                successor[state, slot] = states if lead is None else start + lead
+                keys[state, slot] = code.setdefault(action, len(code))
+            policy[state, : len(choices)] = (1.0 - config.expert) / len(choices)
+            policy[state, 0] += config.expert
     return Tabular(
         name=config.name,
         successor=successor,
@@ -137,6 +153,6 @@ def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
         keys=keys,
         starts=starts,
         horizon=config.horizon,
-        looks=directions(states, np.random.default_rng(config.seed)),
+        vectors=unit_vectors(states, np.random.default_rng(config.seed)),
         noise=config.noise,
     )

@@ -1,39 +1,56 @@
-"""A maze on a grid, made by seed: pits, a slippery floor, one goal, and a policy that sometimes takes the short way."""
+"""A maze on a grid, generated from a seed, with pits, a slippery floor, one goal and a policy of a given skill."""
 
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.config.build import ConfigError
-from trainer.lab.worlds.tabular import Ints, Tabular
+from trainer.lab.worlds.tabular import Floats, Ints, Tabular
+from trainer.lab.worlds.vectors import Vectors, unit_vectors
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
-WIDTH = 48  # of the vectors that stand for hidden states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MazeConfig:
-    """width x width cells; tasks start in different ones. slip: probability that the floor chooses the direction.
-
-    pits: cells that end the episode. skill: how often the policy takes a shortest way; else any direction.
-    texts: how many texts one cell may be described by. alias: share of the cells whose vector nearly is another
-    cell's, at `near` from it. noise: length of what each visit adds to a cell's unit vector.
-    """
+    """A maze and the policy in it."""
 
     name: str = "maze"
+    """Stands in the tables and seeds the rollouts."""
+
     width: int = 5
+    """The grid is width x width cells; 3 or more."""
+
     tasks: int = 4
+    """Tasks, each with a start cell of its own; 1 or more."""
+
     pits: int = 3
+    """Cells that end the episode as a failure; 0 or more."""
+
     horizon: int = 20
+    """Turns until an episode ends unsolved; 2 or more."""
+
     slip: float = 0.15
+    """Probability in [0, 1] that the floor chooses the direction."""
+
     skill: float = 0.4
+    """How often, in [0, 1], the policy takes a shortest way; otherwise it takes any direction."""
+
     texts: int = 1
+    """Texts that describe one cell; 1 or more."""
+
     alias: float = 0.0
+    """Share of the cells, in [0, 1], that come in pairs with nearly the same vector."""
+
     near: float = 0.1
+    """Length of the difference between the vectors of such a pair, before they are scaled to length 1; 0 or more."""
+
     noise: float = 0.2
+    """Length of the random vector that each visit adds to a cell's unit vector; 0 or more."""
+
     seed: int = 0
+    """Seeds the layout and the vectors."""
 
     def __post_init__(self) -> None:
         if self.width < 3 or self.horizon < 2 or min(self.tasks, self.texts) < 1 or self.pits < 0:
@@ -53,23 +70,23 @@ class MazeConfig:
 
 
 def maze(config: MazeConfig) -> Tabular:
-    """Raises ConfigError for a maze whose pits cut a start off from the goal."""
+    """The maze as a table, solved. Raises ConfigError for a maze whose pits cut a start off from the goal."""
     rng = np.random.default_rng(config.seed)
     cells = config.width**2
     places = rng.permutation(cells)
     goal, pits = int(places[0]), set(places[1 : 1 + config.pits].tolist())
     starts = places[1 + config.pits : 1 + config.pits + config.tasks]
-    reached = np.array([[_moved(cell, move, config.width) for move in MOVES] for cell in range(cells)])  # [S, A]
+    reached = np.array([[_move(cell, move, config.width) for move in MOVES] for cell in range(cells)])  # [S, A]
     distance = _distances(reached, goal, pits)
     if not np.isfinite(distance[starts]).all():
         raise ConfigError(f"{config.name}: seed={config.seed} puts pits around the goal or a start: choose another")
-    ends = np.arange(cells)
-    ends[goal], ends[list(pits)] = cells, cells + 1
-    # Outcome 0 is the way meant; the others are what the floor chooses instead.
-    successor = ends[np.concatenate([reached[:, :, None], np.repeat(reached[:, None, :], len(MOVES), 1)], 2)]
+    outcome = np.arange(cells)
+    outcome[goal], outcome[list(pits)] = cells, cells + 1
+    # Outcome 0 is the direction that the policy chose; the others are those that the floor may choose instead.
+    successor = outcome[np.concatenate([reached[:, :, None], np.repeat(reached[:, None, :], len(MOVES), 1)], 2)]
     chance = np.array([1.0 - config.slip, *[config.slip / len(MOVES)] * len(MOVES)])
-    best = distance[reached] == distance[reached].min(1, keepdims=True)
-    policy = config.skill * best / best.sum(1, keepdims=True) + (1.0 - config.skill) / len(MOVES)
+    shortest = distance[reached] == distance[reached].min(1, keepdims=True)
+    policy = config.skill * shortest / shortest.sum(1, keepdims=True) + (1.0 - config.skill) / len(MOVES)
     return Tabular(
         name=config.name,
         successor=successor,
@@ -78,41 +95,35 @@ def maze(config: MazeConfig) -> Tabular:
         keys=np.broadcast_to(np.arange(len(MOVES)), policy.shape).copy(),
         starts=starts,
         horizon=config.horizon,
-        looks=_looks(config, cells, rng),
+        vectors=_cell_vectors(config, cells, rng),
         texts=config.texts,
         noise=config.noise,
     )
 
 
-def directions(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Random unit vectors [count, WIDTH]."""
-    drawn = rng.standard_normal((count, WIDTH), dtype=np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+def _cell_vectors(config: MazeConfig, cells: int, rng: np.random.Generator) -> Vectors:
+    """A unit vector for each cell [S, WIDTH]; a share `alias` of the cells comes in pairs with nearly the same one."""
+    vectors = unit_vectors(cells, rng)
+    pairs = rng.permutation(cells)[: 2 * round(config.alias * cells / 2)].reshape(-1, 2)
+    vectors[pairs[:, 1]] = vectors[pairs[:, 0]] + np.float32(config.near) * unit_vectors(len(pairs), rng)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _looks(config: MazeConfig, cells: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A unit vector per cell [S, WIDTH]; `alias` of the cells, in pairs, nearly share one."""
-    looks = directions(cells, rng)
-    paired = rng.permutation(cells)[: 2 * round(config.alias * cells / 2)].reshape(-1, 2)
-    looks[paired[:, 1]] = looks[paired[:, 0]] + np.float32(config.near) * directions(len(paired), rng)
-    return looks / np.linalg.norm(looks, axis=1, keepdims=True)
-
-
-def _moved(cell: int, move: tuple[int, int], width: int) -> int:
-    """The cell a move leads to; walls around the grid leave it where it is."""
+def _move(cell: int, move: tuple[int, int], width: int) -> int:
+    """The cell that a move leads to; the walls around the grid stop it."""
     row, column = cell // width + move[0], cell % width + move[1]
     return row * width + column if 0 <= row < width and 0 <= column < width else cell
 
 
-def _distances(reached: Ints, goal: int, pits: set[int]) -> NDArray[np.float64]:
-    """Moves from each cell to the goal around the pits [S]; inf where there is no way, and in a pit."""
+def _distances(reached: Ints, goal: int, pits: set[int]) -> Floats:
+    """Moves from each cell to the goal around the pits [S]; inf in a pit and where there is no way."""
     distance = np.full(len(reached), np.inf)
     distance[goal] = 0.0
     queue = deque([goal])
     while queue:
-        here = queue.popleft()
-        for cell in np.unique(np.argwhere(reached == here)[:, 0]).tolist():
+        current = queue.popleft()
+        for cell in np.unique(np.argwhere(reached == current)[:, 0]).tolist():
             if cell not in pits and not np.isfinite(distance[cell]):
-                distance[cell] = distance[here] + 1.0
+                distance[cell] = distance[current] + 1.0
                 queue.append(cell)
     return distance

@@ -6,46 +6,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import StepBatch
+from trainer.lab.worlds.vectors import Vectors, with_noise
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SUCCESS_REWARD = 10.0  # what a success pays: the papers' setting
+SUCCESS_REWARD = 10.0
+"""Reward of a rollout that solves its task: the papers' setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tabular:
-    """S states, A action slots, K outcomes of each, a policy, and K' tasks that differ in where they start.
+    """A world as a table, with one fixed policy. Raises ValueError where probabilities do not sum to 1.
 
-    successor: int64 [S, A, K], the states an action may lead to; S stands for success and S + 1 for failure, where
-    the episode ends. chance: float64 [S, A, K], how likely each is. policy: float64 [S, A]; a slot of probability 0
-    is no action. keys: int64 [S, A], the action's text as a code: equal text, equal code in any state.
-    starts: int64 [T], where each task begins. horizon: turns until the episode ends unsolved.
-
-    What an estimator sees of a state: one of `texts` codes at random, and looks [S, D] plus noise. noise: length of
-    what is added to a unit vector.
-    Raises ValueError where probabilities do not sum to 1.
+    S is the number of states, A of action slots in a state, K of outcomes of an action, T of tasks, H of turns.
     """
 
     name: str
+    """Also seeds the rollouts drawn from this world."""
+
     successor: Ints
+    """int64 [S, A, K]. The state that each outcome leads to; S is success and S + 1 failure, which end the episode."""
+
     chance: Floats
+    """float64 [S, A, K]. Probability of each outcome."""
+
     policy: Floats
+    """float64 [S, A]. Probability of each action; a slot with probability 0 is no action."""
+
     keys: Ints
+    """int64 [S, A]. The action's text as a code: equal texts have equal codes in every state."""
+
     starts: Ints
+    """int64 [T]. The state in which each task begins."""
+
     horizon: int
-    looks: NDArray[np.float32]
+    """H. After so many turns the episode ends unsolved."""
+
+    vectors: Vectors
+    """float32 [S, D]. Stands for the hidden state that a model would have in each state."""
+
     texts: int = 1
+    """Texts that describe one state; each visit shows one of them at random."""
+
     noise: float = 0.0
-    quality: Floats = field(init=False, repr=False)  # Q_t(s, a) [H, S, A]
-    advantage: Floats = field(init=False, repr=False)  # Q_t(s, a) - V_t(s) [H, S, A]
+    """Length of the random vector that each visit adds to the state's own."""
+
+    quality: Floats = field(init=False, repr=False)
+    """float64 [H, S, A]. Q_t(s, a)."""
+
+    advantage: Floats = field(init=False, repr=False)
+    """float64 [H, S, A]. The true advantage, Q_t(s, a) - V_t(s)."""
 
     def __post_init__(self) -> None:
         for name in ("chance", "policy"):
             total = getattr(self, name).sum(-1)
-            live = total > 0 if name == "chance" else np.ones_like(total, bool)
-            if not np.allclose(total[live], 1.0):
-                raise ValueError(f"{self.name}: {name} of a state sums to {total[live].min()}, not to 1")
+            used = total > 0 if name == "chance" else np.ones_like(total, bool)
+            if not np.allclose(total[used], 1.0):
+                raise ValueError(f"{self.name}: {name} of a state sums to {total[used].min()}, not to 1")
         quality = action_values(self)
         value = (self.policy * quality).sum(-1, keepdims=True)
         object.__setattr__(self, "quality", quality)
@@ -53,19 +71,23 @@ class Tabular:
 
     @property
     def success_rate(self) -> Floats:
-        """Of each task [T], under the policy."""
+        """Probability [T] that the policy solves each task."""
         return (self.policy * self.quality[0]).sum(-1)[self.starts] / SUCCESS_REWARD
 
 
 def action_values(world: Tabular) -> Floats:
-    """Q_t(s, a) [H, S, A]: the expected reward from the action on, undiscounted, by backward induction.
+    """Q [H, S, A]: the expected undiscounted reward from an action on, by backward induction over the turns.
 
-    The turn is part of the state: what is still possible depends on how many turns are left. Undiscounted, because
-    the success rate is what a policy is trained for.
+        Q_t(s, a) = sum over outcomes s' of chance(s' | s, a) V_{t+1}(s')
+        V_t(s)    = sum over actions a of policy(a | s) Q_t(s, a)
+        V_t(success) = SUCCESS_REWARD,  V_t(failure) = V_H(s) = 0
+
+    The turn is part of the state, because what can still be reached depends on the turns left. Nothing is
+    discounted, because a policy is trained for its success rate.
     """
     states = len(world.policy)
     quality = np.zeros((world.horizon, *world.policy.shape))
-    value = np.zeros(states + 2)  # of every successor, the two ends included
+    value = np.zeros(states + 2)  # of every successor: the states, success, failure
     value[states] = SUCCESS_REWARD
     for t in reversed(range(world.horizon)):
         quality[t] = (world.chance * value[world.successor]).sum(-1)
@@ -91,65 +113,68 @@ def occupancy(world: Tabular) -> Floats:
 def true_gradient(world: Tabular) -> Floats:
     """Gradient [T, S, A] of each task's expected reward in the logits of a softmax policy.
 
-    The policy gradient theorem, exactly: sum over turns of occupancy times pi(a|s) A_t(s, a).
+    The policy gradient theorem gives it exactly, for one task:
+
+        dJ / dlogit(s, a) = sum over t of occupancy_t(s) policy(a | s) (Q_t(s, a) - V_t(s))
     """
     return np.einsum("ths,sa,hsa->tsa", occupancy(world), world.policy, world.advantage, optimize=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """Rollouts of groups side by side. task, state, action, turn: int64 [N]; truth: float64 [N], Q - V of each row."""
+    """N rows drawn from a world, as an estimator sees them and as they are."""
 
     batch: StepBatch
+    """What an estimator sees."""
+
     task: Ints
+    """int64 [N]."""
+
     turn: Ints
+    """int64 [N], from 0."""
+
     state: Ints
+    """int64 [N]."""
+
     action: Ints
+    """int64 [N]. The action's slot."""
+
     truth: Floats
+    """float64 [N]. The true advantage Q - V of each row."""
 
 
 def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) -> Sample:
-    """`groups` groups of `size` rollouts, the tasks in turn, all rollouts one step at a time together."""
+    """Draw `groups` groups of `size` rollouts. The tasks take turns; all rollouts take each step together."""
     states = len(world.policy)
     rollouts = groups * size
     task = np.arange(rollouts) // size % len(world.starts)
     state = world.starts[task]
     alive = np.arange(rollouts)
-    choices, outcomes = np.cumsum(world.policy, -1), np.cumsum(world.chance, -1)
-    seen: list[tuple[Ints, ...]] = []
+    policy, chance = np.cumsum(world.policy, -1), np.cumsum(world.chance, -1)
+    turns: list[tuple[Ints, ...]] = []
     for t in range(world.horizon):
-        action = _drawn(choices[state[alive]], rng)
-        now = state[alive]
-        state[alive] = world.successor[now, action, _drawn(outcomes[now, action], rng)]
-        seen.append((alive, np.full(len(alive), t), now, action, state[alive]))
+        action = _draw(policy[state[alive]], rng)
+        before = state[alive]
+        state[alive] = world.successor[before, action, _draw(chance[before, action], rng)]
+        turns.append((alive, np.full(len(alive), t), before, action, state[alive]))
         alive = alive[state[alive] < states]
-    who, turn, at, action, reached = (np.concatenate(column) for column in zip(*seen, strict=True))
-    text = at * world.texts + rng.integers(0, world.texts, len(at))
+    rollout, turn, visited, action, reached = (np.concatenate(column) for column in zip(*turns, strict=True))
+    text = visited * world.texts + rng.integers(0, world.texts, len(visited))
     batch = StepBatch(
-        group=who // size,
-        trajectory=who,
+        group=rollout // size,
+        trajectory=rollout,
         time=turn,
         reward=np.where(reached == states, SUCCESS_REWARD, 0.0),
-        invalid=np.zeros(len(who), np.bool_),
+        invalid=np.zeros(len(rollout), np.bool_),
         state=text,
-        action=world.keys[at, action],
-        embedding=_seen(world, at, rng),
+        action=world.keys[visited, action],
+        embedding=with_noise(world.vectors[visited], world.noise, rng),
     )
-    truth = world.advantage[turn, at, action]
-    return Sample(batch=batch, task=task[who], turn=turn, state=at, action=action, truth=truth)
+    truth = world.advantage[turn, visited, action]
+    return Sample(batch=batch, task=task[rollout], turn=turn, state=visited, action=action, truth=truth)
 
 
-def _drawn(cumulative: Floats, rng: np.random.Generator) -> Ints:
-    """One index per row of cumulative probabilities [N, K]; never one of probability 0."""
+def _draw(cumulative: Floats, rng: np.random.Generator) -> Ints:
+    """One index for each row of cumulative probabilities [N, K]; never an index with probability 0."""
     point = rng.random(len(cumulative))[:, None] * cumulative[:, -1:]
     return (cumulative <= point).sum(-1)
-
-
-def _seen(world: Tabular, state: Ints, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The state's look and, where it is noisy, a vector of that length in a random direction. [N, D]"""
-    looks = world.looks[state]
-    if world.noise == 0.0:
-        return looks
-    off = rng.standard_normal(looks.shape, dtype=np.float32)
-    off *= np.float32(world.noise) / np.linalg.norm(off, axis=1, keepdims=True)
-    return looks + off

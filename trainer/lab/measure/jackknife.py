@@ -1,0 +1,37 @@
+"""95 % intervals by leaving out one block of groups at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+BLOCKS = 20
+"""The groups of one measurement fall into so many blocks of equal size."""
+
+KEPT = np.vstack([np.ones(BLOCKS), 1.0 - np.eye(BLOCKS)])
+"""Weights of the blocks [1 + BLOCKS, BLOCKS]: first all blocks, then all but each one in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceInterval:
+    """A number with its 95 % interval, value - half to value + half."""
+
+    value: float
+    """NaN where the number is undefined."""
+
+    half: float
+    """Half the width of the interval; NaN where it is undefined."""
+
+
+def jackknife(values: NDArray[np.float64]) -> ConfidenceInterval:
+    """The interval of the first of [1 + BLOCKS] values, which stand in the order of `KEPT`.
+
+    With B blocks and v_b computed without block b:
+
+        half = t(0.975, B - 1) sqrt((B - 1) / B sum over b of (v_b - mean of all v_b)^2)
+
+    t is the quantile of Student's distribution. For a mean, the root is the standard error.
+    """
+    deviation = np.sqrt((BLOCKS - 1) * np.var(values[1:]))
+    return ConfidenceInterval(value=float(values[0]), half=float(student.ppf(0.975, BLOCKS - 1) * deviation))
