@@ -355,9 +355,6 @@ def test_changes_of_all_successful_revisions_count_together_and_those_of_failed_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"references": 0}, "revise.references=0 is out of range: choose 1 or more"),
-        ({"credit": 0.0}, "revise.credit=0.0 is out of range"),
-        ({"credit": 1.5}, "revise.credit=1.5 is out of range"),
         ({"prompt": "{task} {attempt}"}, "revise.prompt does not show {reference}"),
         ({"prompt": "{task} {reference}"}, "revise.prompt does not show {attempt}"),
         ({"prompt": "{attempt} {reference}"}, "revise.prompt does not show {task}"),
@@ -366,7 +363,7 @@ def test_changes_of_all_successful_revisions_count_together_and_those_of_failed_
         ({"prompt": PROMPT + "}"}, "revise.prompt is no template (Single '}' encountered"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused(changes: dict[str, object], message: str) -> None:
+def test_a_prompt_that_cannot_be_used_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=r"^revise\.") as refusal:
         replace(CONFIG, **changes)  # pyright: ignore[reportArgumentType]
     assert message in str(refusal.value)

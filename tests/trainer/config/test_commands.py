@@ -368,6 +368,7 @@ def test_a_world_model_preset_changes_one_world_for_one_model(preset: str) -> No
         # A policy cannot learn from greedy rollouts: the learner divides by the temperature.
         ("sampling.temperature", 0.0, "sampling.temperature=0.0 is out of range: choose a value above 0"),
         ("learner.loss.clip_low", 1.0, "learner.loss.clip_low=1.0 is out of range: choose a value in (0, 1)"),
+        ("revise.references", 0, "revise.references=0 is out of range: choose 1 or more"),
         ("learner.lerning_rate", 0.1, "unknown setting learner.lerning_rate=0.1: did you mean 'learning_rate'?"),
         ("estimator", {}, "estimator.name is not set: choose one with estimator=gigpo"),
     ],
@@ -423,7 +424,7 @@ def test_a_setting_out_of_range_is_refused(plain_train: dict[str, Any], path: st
         ("learner.loss.aggregation", "mean"),
         ("learner.loss.importance_cap", 0.5),
         ("learner.loss.negative_weight", -1.0),
-        ("revise.references", 0),
+        ("revise.credit", 0.0),
         ("revise.credit", 1.5),
         ("model.tiny.intermediate_size", 0),
         ("model.tiny.context", 0),
