@@ -1,7 +1,5 @@
 """A user's own world, which lives outside this repository: loaded from a module, or from an installed package."""
 
-import os
-import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -18,13 +16,11 @@ def is_target(reference: str) -> bool:
 
 
 def loaded(target: str) -> WorldSpec:
-    """The spec at "package.module:SPEC" or "package.module.SPEC". The working folder is searched last.
+    """The spec at "package.module:SPEC" or "package.module.SPEC".
 
     Raises EnvError if the module cannot be imported or does not hold a `WorldSpec` of that name.
     """
     module, _, name = target.partition(":") if ":" in target else target.rpartition(".")
-    if os.getcwd() not in sys.path:  # a console script's path does not begin with the working folder
-        sys.path.append(os.getcwd())
     try:
         value = getattr(import_module(module), name)
     except Exception as error:  # a user's module: its import may raise anything

@@ -26,7 +26,7 @@ def loaded(target: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"_target_={target!r} cannot be loaded ({error}): give package.module.Name of a class or function that "
-            "this Python can import, with its folder on PYTHONPATH"
+            "this Python can import, in the working folder or on PYTHONPATH"
         ) from error
     return _maker(entry, f"_target_={target!r}")
 

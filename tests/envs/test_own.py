@@ -30,12 +30,12 @@ MODULES = ("my_world", "my_broken_world")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with a user's modules, on no search path."""
+    """A working folder with a user's modules; the command searches it last."""
     (tmp_path / "my_world.py").write_text(MODULE)
     (tmp_path / "my_broken_world.py").write_text("import a_package_that_is_not_there\n")
     (tmp_path / "my_garbled_world.py").write_text("def (\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     importlib.invalidate_caches()
     yield tmp_path
     for module in MODULES:
@@ -51,7 +51,6 @@ def declare(folder: Path) -> Callable[[str], None]:
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[stepcredit.worlds]\nmine = {value}\n")
-        sys.path.append(str(folder))
 
     return write
 

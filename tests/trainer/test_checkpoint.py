@@ -1,4 +1,4 @@
-"""A checkpoint is whole or absent, at whatever moment the process dies; another run's is refused."""
+"""A checkpoint is complete or absent, whenever the process dies; a checkpoint of another run is refused."""
 
 import contextlib
 import os
@@ -28,11 +28,11 @@ def saved(output: Path) -> list[str]:
 
 
 class Killed(BaseException):
-    """No program catches it, as none catches a SIGKILL."""
+    """An exception that no code catches, as a SIGKILL."""
 
 
 def kill_at(moment: int, patch: pytest.MonkeyPatch) -> list[str]:
-    """Die ahead of the effect on the disk with this number, or, if it writes, half way through. Returns the effects."""
+    """Die just before disk operation number `moment`, or half way through a write. Returns the operations."""
     effects: list[str] = []
 
     def dying(name: str, effect: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +66,7 @@ def test_a_run_without_a_checkpoint_starts_fresh(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path: Path) -> None:
-    found: list[int] = []
+    updates: list[int] = []
     for moment in range(1000):
         output = tmp_path / str(moment)
         save(output, 1, keep=1)
@@ -79,19 +79,17 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path:
         update = read_state(folder).update
         files = [path.read_text() for path in (folder / "learner" / "rank0.pt", folder / "model" / "config.json")]
         assert files == [f"weights {update}"] * 2, f"killed at {effects}"
-        found.append(update)
-        save(output, 2, keep=1)  # and the next process gets through
+        updates.append(update)
+        save(output, 2, keep=1)  # the next process succeeds
         assert [path.name for path in (output / FOLDER).iterdir() if path.is_dir()] == ["update-000002"]
         if len(effects) < moment:
             break
-    assert found == sorted(found)
-    assert set(found) == {1, 2}
-    assert len(found) > 10
+    assert updates == sorted(updates)
+    assert set(updates) == {1, 2}
+    assert len(updates) > 10
 
 
-def test_everything_reaches_the_disk_before_a_name_says_that_it_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_is_synced_before_it_gets_its_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[Path] = set()
     unsynced: list[Path] = []
     fsync, rename = os.fsync, Path.rename
@@ -101,7 +99,7 @@ def test_everything_reaches_the_disk_before_a_name_says_that_it_is_there(
         fsync(descriptor)
 
     def watched_rename(path: Path, target: Path) -> Path:
-        unsynced.extend(one for one in (path, *path.rglob("*")) if one not in synced)
+        unsynced.extend(each for each in (path, *path.rglob("*")) if each not in synced)
         return rename(path, target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
@@ -111,7 +109,7 @@ def test_everything_reaches_the_disk_before_a_name_says_that_it_is_there(
     assert tmp_path / FOLDER in synced
 
 
-def test_a_kill_before_leaves_nothing_in_the_checkpoint_after(tmp_path: Path) -> None:
+def test_files_of_a_killed_save_do_not_get_into_the_next_checkpoint(tmp_path: Path) -> None:
     rank = tmp_path / FOLDER / ".update-000001.partial" / "learner" / "rank7.pt"
     rank.parent.mkdir(parents=True)
     rank.write_text("of a run with more ranks")
@@ -119,13 +117,13 @@ def test_a_kill_before_leaves_nothing_in_the_checkpoint_after(tmp_path: Path) ->
     assert [path.name for path in (folder / "learner").iterdir()] == ["rank0.pt"]
 
 
-def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for update in (5, 10, 1000):
         save(tmp_path, update, keep=2)
     assert saved(tmp_path) == ["update-000010", "update-001000"]
 
 
-def test_a_run_that_fell_back_keeps_its_own_checkpoint_not_a_later_one_it_left(tmp_path: Path) -> None:
+def test_a_run_that_went_back_keeps_its_own_checkpoint_and_does_not_delete_later_ones(tmp_path: Path) -> None:
     for update in (10, 20):
         save(tmp_path, update, keep=2)
     (tmp_path / FOLDER / TRACKER).write_text("update-000010")

@@ -1,4 +1,4 @@
-"""Rates with Wilson's interval, in all and by kind of task; every task counts once."""
+"""Success rates with Wilson's interval, overall and by kind of task; every task counts once."""
 
 import math
 
@@ -28,7 +28,7 @@ def wilson(wins: int, total: int) -> tuple[float, float]:
 
 
 @given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_the_interval_is_wilsons(counts: tuple[int, int]) -> None:
+def test_the_interval_is_wilsons_formula(counts: tuple[int, int]) -> None:
     wins, total = counts
     assert Rate(wins=wins, total=total).interval == pytest.approx(wilson(wins, total), abs=1e-12)
 
@@ -37,7 +37,7 @@ def test_the_interval_is_wilsons(counts: tuple[int, int]) -> None:
     ("wins", "total", "low", "high"),
     [(0, 10, 0.0, 0.2775), (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605)],  # Newcombe 1998, table I, method 3
 )
-def test_the_interval_is_the_published_one(wins: int, total: int, low: float, high: float) -> None:
+def test_the_interval_equals_published_examples(wins: int, total: int, low: float, high: float) -> None:
     assert Rate(wins=wins, total=total).interval == pytest.approx((low, high), abs=5e-5)
 
 
@@ -51,21 +51,21 @@ def test_a_rate_of_nothing_is_refused(wins: int, total: int) -> None:
         Rate(wins=wins, total=total)
 
 
-def test_an_evaluation_sums_up_whole_rollouts_and_single_steps() -> None:
-    found = evaluation(GROUPS, Corridor().kind)
-    assert found.overall == Rate(wins=2, total=3)
-    assert found.by_kind == {"even": Rate(wins=0, total=1), "odd": Rate(wins=2, total=2)}
-    assert list(found.by_kind) == ["even", "odd"]
-    assert found.mean_score == 2 / 3
-    assert found.mean_steps == 8 / 3
-    assert found.invalid_share == 1 / 8
-    assert found.trajectories == tuple(one for played in GROUPS for one in played.trajectories)
+def test_an_evaluation_averages_over_rollouts_and_over_steps() -> None:
+    held_out = evaluation(GROUPS, Corridor().kind)
+    assert held_out.overall == Rate(wins=2, total=3)
+    assert held_out.by_kind == {"even": Rate(wins=0, total=1), "odd": Rate(wins=2, total=2)}
+    assert list(held_out.by_kind) == ["even", "odd"]
+    assert held_out.mean_score == 2 / 3
+    assert held_out.mean_steps == 8 / 3
+    assert held_out.invalid_share == 1 / 8
+    assert held_out.trajectories == tuple(rollout for each in GROUPS for rollout in each.trajectories)
 
 
-def test_all_kinds_together_are_the_whole() -> None:
-    found = evaluation(GROUPS, lambda task_id: task_id)
-    assert sum(rate.wins for rate in found.by_kind.values()) == found.overall.wins
-    assert sum(rate.total for rate in found.by_kind.values()) == found.overall.total
+def test_the_kinds_add_up_to_the_whole() -> None:
+    held_out = evaluation(GROUPS, lambda task_id: task_id)
+    assert sum(rate.wins for rate in held_out.by_kind.values()) == held_out.overall.wins
+    assert sum(rate.total for rate in held_out.by_kind.values()) == held_out.overall.total
 
 
 @pytest.mark.parametrize("groups", [(), (RolloutGroup(task_id="1", seed=0, trajectories=()),)])

@@ -10,7 +10,11 @@ EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word th
 
 
 def main() -> None:
-    """Run one command. Exit code 2 for words that name no command, and for everything the command refuses."""
+    """Run one command. Exit code 2 for words that name no command, and for everything the command refuses.
+
+    A user's own modules are found in the working folder, after everything that is installed.
+    """
+    sys.path.append(os.getcwd())
     if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ and not _complete_overrides():
         return
     words = sys.argv[1:]

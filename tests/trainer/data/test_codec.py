@@ -1,4 +1,4 @@
-"""Between text and ids: nothing is lost, and a longer dialogue begins with the shorter one's ids."""
+"""Text and token ids: nothing is lost, and the ids of a longer dialogue begin with those of the shorter one."""
 
 import itertools
 from pathlib import Path
@@ -20,7 +20,7 @@ from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus, demonstrate, rendered_turns
 from trainer.setup.models import convert_smollm2, train_tokenizer
 
-# Without the special tokens' own names, which every tokenizer reads as the tokens.
+# No names of special tokens: every tokenizer reads those as the tokens.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<|" not in text)
 
 
@@ -39,7 +39,7 @@ def world_texts() -> list[str]:
 @pytest.fixture(scope="module")
 def codec(world_texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> ChatCodec:
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer(world_texts[:100], TinySpec()).save_pretrained(folder)  # the other texts are news to it
+    train_tokenizer(world_texts[:100], TinySpec()).save_pretrained(folder)  # it has not seen the other texts
     return ChatCodec(folder)
 
 
@@ -72,14 +72,13 @@ def test_a_prompt_is_the_dialogue_and_the_opening_of_the_next_turn(codec: ChatCo
     assert pad not in codec.encode(messages)
 
 
-def saying(codec: ChatCodec, messages: tuple[Message, ...], ids: list[Any]) -> Exchange:
+def sampled_turn(codec: ChatCodec, messages: tuple[Message, ...], ids: list[Any]) -> Exchange:
     """A turn in which the engine sampled `ids`."""
     prompt = codec.encode(messages).tolist()
-    said = completion(codec.decode(ids), prompt=prompt, tokens=ids)
-    return Exchange(messages=messages, completion=said)
+    return Exchange(messages=messages, completion=completion(codec.decode(ids), prompt=prompt, tokens=ids))
 
 
-def going_on(before: Exchange, observation: str) -> tuple[Message, ...]:
+def continued(before: Exchange, observation: str) -> tuple[Message, ...]:
     return (
         *before.messages,
         Message(role="assistant", content=before.completion.text),
@@ -91,34 +90,34 @@ def going_on(before: Exchange, observation: str) -> tuple[Message, ...]:
 @given(
     first=TEXT, sampled=st.lists(st.integers(3, 258), min_size=1, max_size=12), observation=TEXT, ended=st.booleans()
 )
-def test_a_prompt_goes_on_from_the_very_ids_that_were_sampled(
+def test_a_prompt_continues_from_the_ids_that_were_sampled(
     codec: ChatCodec, first: str, sampled: list[int], observation: str, ended: bool
 ) -> None:
-    # Ids 3 to 258 are single bytes: hardly ever the ids that their text would be cut into, and often no text at all.
+    # Ids 3 to 258 are single bytes. Tokenising their text seldom gives them back, and often they are no valid text.
     end = codec.tokenizer.eos_token_id
-    before = saying(codec, (Message(role="user", content=first),), [*sampled, *[end] * ended])
-    asked = codec.encode(going_on(before, observation), before).tolist()
-    shown = codec.encode_response(observation)[:-1].tolist()
+    before = sampled_turn(codec, (Message(role="user", content=first),), [*sampled, *[end] * ended])
+    prompt = codec.encode(continued(before, observation), before).tolist()
+    tail = codec.encode_response(observation)[:-1].tolist()
     act = codec.tokenizer.convert_tokens_to_ids("<|act|>")
-    # A response that was cut off at its longest has no end of its own; the template closes it.
-    assert asked == [*before.completion.prompt_ids, *sampled, end, *shown, act]
+    # A response that was cut off at its maximum length has no end token; the template adds it.
+    assert prompt == [*before.completion.prompt_ids, *sampled, end, *tail, act]
 
 
-def test_messages_that_do_not_go_on_are_cut_anew(codec: ChatCodec) -> None:
+def test_messages_that_do_not_continue_the_exchange_are_tokenised_afresh(codec: ChatCodec) -> None:
     letters = [codec.encode_response(letter)[0] for letter in "get 1 copper"]
     end = codec.tokenizer.eos_token_id
-    before = saying(codec, (Message(role="user", content="first"),), [*letters, end])
-    went_on = going_on(before, "Got 1 copper")
-    dropped_history = (Message(role="user", content="other"), *went_on[1:])
-    said_otherwise = (went_on[0], Message(role="assistant", content="get 2 copper"), went_on[2])
-    for messages in (dropped_history, said_otherwise):
+    before = sampled_turn(codec, (Message(role="user", content="first"),), [*letters, end])
+    continuation = continued(before, "Got 1 copper")
+    dropped_history = (Message(role="user", content="other"), *continuation[1:])
+    other_response = (continuation[0], Message(role="assistant", content="get 2 copper"), continuation[2])
+    for messages in (dropped_history, other_response):
         assert codec.encode(messages, before).tolist() == codec.encode(messages).tolist()
-    assert codec.encode(went_on, before).tolist() != codec.encode(went_on).tolist()
+    assert codec.encode(continuation, before).tolist() != codec.encode(continuation).tolist()
 
 
 @settings(deadline=None)
 @given(first=TEXT, turns=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
-def test_a_demonstration_cut_as_a_whole_equals_one_cut_turn_by_turn(
+def test_a_demonstration_tokenised_as_a_whole_equals_one_tokenised_turn_by_turn(
     codec: ChatCodec, first: str, turns: list[tuple[str, str]]
 ) -> None:
     messages: tuple[Message, ...] = (Message(role="user", content=first),)
@@ -126,27 +125,27 @@ def test_a_demonstration_cut_as_a_whole_equals_one_cut_turn_by_turn(
     for response, observation in turns:
         prompt = codec.encode(messages, before)
         assert prompt.tolist() == codec.encode(messages).tolist()
-        said = completion(response, prompt=prompt.tolist(), tokens=codec.encode_response(response).tolist())
-        before = Exchange(messages=messages, completion=said)
-        messages = going_on(before, observation)
+        sampled = completion(response, prompt=prompt.tolist(), tokens=codec.encode_response(response).tolist())
+        before = Exchange(messages=messages, completion=sampled)
+        messages = continued(before, observation)
 
 
 def dialogues(codec: ChatCodec, style: str, split: str) -> list[list[tuple[list[int], list[int]]]]:
     """Prompt and response ids of the expert's steps, episode by episode."""
-    env, asked = make("textcraft"), WORLDS["textcraft"].prompter(style)
+    env, prompts = make("textcraft"), WORLDS["textcraft"].prompter(style)
     return [
         [
             (codec.encode(messages).tolist(), codec.encode_response(response).tolist())
-            for messages, response in rendered_turns(demo, asked, history=40)
+            for messages, response in rendered_turns(demo, prompts, history=40)
         ]
         for demo in demonstrate(env, env.tasks(split), seed=0)
     ]
 
 
 def test_bare_dialogues_of_the_world_extend_token_by_token(codec: ChatCodec) -> None:
-    found = dialogues(codec, "bare", "test")
-    assert max(len(steps) for steps in found) > 3
-    for steps in found:
+    episodes = dialogues(codec, "bare", "test")
+    assert max(len(steps) for steps in episodes) > 3
+    for steps in episodes:
         for (prompt, response), (later, _) in itertools.pairwise(steps):
             assert later[: len(prompt) + len(response)] == prompt + response
 

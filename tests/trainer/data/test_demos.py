@@ -1,4 +1,4 @@
-"""Demonstrations: what an expert did, as a rollout would have asked for it, kept in a file that is whole or refused."""
+"""Demonstrations: an expert's steps with a rollout's prompts, in a file that is complete or refused."""
 
 import asyncio
 import json
@@ -24,8 +24,8 @@ def demos() -> list[Demo]:
 
 def test_a_demonstration_is_what_the_expert_saw_and_did(demos: list[Demo]) -> None:
     seed = demos[0].seed
-    seen = [f"corridor {seed} of length 2", "at 1"]
-    steps = tuple(DemoStep(observation=observation, action="go", admissible=None) for observation in seen)
+    observations = [f"corridor {seed} of length 2", "at 1"]
+    steps = tuple(DemoStep(observation=observation, action="go", admissible=None) for observation in observations)
     assert demos[0] == Demo(task_id="2", seed=seed, won=True, steps=steps)
     assert (demos[1].won, len(demos[1].steps)) == (True, 3)
 
@@ -36,7 +36,7 @@ def test_worlds_differ_from_task_to_task_and_from_seed_to_seed(demos: list[Demo]
     assert len({*others, *(demo.seed for demo in demos)}) == 4
 
 
-def test_an_expert_that_does_not_solve_its_task_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demonstration_says_whether_the_expert_solved_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Corridor, "LIMIT", 2)
     assert [(demo.won, len(demo.steps)) for demo in demonstrate(Corridor(), ["2", "3"], seed=5)] == [
         (True, 2),
@@ -45,7 +45,7 @@ def test_an_expert_that_does_not_solve_its_task_is_told(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("env", "asked", "task_id", "history"),
+    ("env", "prompts", "task_id", "history"),
     [
         (Corridor(), CORRIDOR_PROMPTS, "3", 6),
         (make("textcraft"), WORLDS["textcraft"].prompter("bare"), None, 12),
@@ -53,26 +53,26 @@ def test_an_expert_that_does_not_solve_its_task_is_told(monkeypatch: pytest.Monk
     ],
     ids=["corridor", "bare", "react"],
 )
-def test_rows_are_the_prompts_that_a_rollout_of_the_expert_is_asked(
-    env: Env, asked: Prompter, task_id: str | None, history: int
+def test_rendered_turns_have_the_prompts_of_a_rollout_of_the_expert(
+    env: Env, prompts: Prompter, task_id: str | None, history: int
 ) -> None:
     (demo,) = demonstrate(env, [task_id or max(env.tasks("test"), key=env.kind)], seed=0)
-    table = list(rendered_turns(demo, asked, history=history))
-    assert len(table) > 2
-    policy = ScriptedPolicy(lambda key: table[key[2]][1])
+    turns = list(rendered_turns(demo, prompts, history=history))
+    assert len(turns) > 2
+    policy = ScriptedPolicy(lambda key: turns[key[2]][1])
     collector = Collector(
         policy=policy,
         pool=LocalPool(lambda: env),  # pyright: ignore[reportArgumentType]
-        prompter=asked,
+        prompter=prompts,
         config=RolloutConfig(history=history),
     )
     task = Task(number=0, task_id=demo.task_id, seed=demo.seed)
-    found = asyncio.run(collector.collect([task], group_size=1, options=play_options()))
-    assert [one.messages for one in policy.asked] == [messages for messages, _ in table]
-    assert [one.success for one in found.groups[0].trajectories] == [True]
+    collected = asyncio.run(collector.collect([task], group_size=1, options=play_options()))
+    assert [request.messages for request in policy.asked] == [messages for messages, _ in turns]
+    assert [rollout.success for rollout in collected.groups[0].trajectories] == [True]
 
 
-def test_supervised_rows_are_prompt_and_response_of_every_step(demos: list[Demo]) -> None:
+def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: list[Demo]) -> None:
     batch = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6)  # pyright: ignore[reportArgumentType]
     text = lambda ids: "".join(map(chr, ids))  # noqa: E731
     first = f"corridor {demos[0].seed} of length 2\n"
@@ -81,14 +81,14 @@ def test_supervised_rows_are_prompt_and_response_of_every_step(demos: list[Demo]
     assert (batch.trajectory.tolist(), batch.time.tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
 
 
-def test_mistakes_are_in_what_is_seen_and_not_in_what_is_learned() -> None:
-    env, asked = make("textcraft"), WORLDS["textcraft"].prompter("bare")
+def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned() -> None:
+    env, prompts = make("textcraft"), WORLDS["textcraft"].prompter("bare")
     task_ids = env.tasks("test")[:20]
     erring = list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
     assert erring == list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
     mistakes = [step for demo in erring for step in demo.steps if not step.by_expert]
     assert len(mistakes) > 10
-    batch = supervised(erring, asked, CharCodec(), history=40)  # pyright: ignore[reportArgumentType]
+    batch = supervised(erring, prompts, CharCodec(), history=40)  # pyright: ignore[reportArgumentType]
     learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time, strict=True)]
     expert = [
         (number, time) for number, demo in enumerate(erring) for time, step in enumerate(demo.steps) if step.by_expert
@@ -98,14 +98,14 @@ def test_mistakes_are_in_what_is_seen_and_not_in_what_is_learned() -> None:
     assert all(f"{step.action}\0" in last for step in erring[-1].steps[:-1])
 
 
-def test_an_expert_gets_there_from_wherever_a_mistake_has_led() -> None:
+def test_the_expert_solves_its_task_from_every_state_a_mistake_leads_to() -> None:
     env = make("textcraft")
     erring = list(demonstrate(env, env.tasks("test"), seed=0, mistakes=0.1))
     assert [demo.task_id for demo in erring if not demo.won] == []
     assert any(not step.by_expert for demo in erring for step in demo.steps)
 
 
-def test_a_corpus_has_what_the_world_says_to_right_and_to_wrong_actions_once() -> None:
+def test_a_corpus_has_the_worlds_answers_to_right_and_wrong_actions_each_once() -> None:
     env = make("textcraft")
     texts = corpus(env, env.tasks("test")[:5], WORLDS["textcraft"].prompter("bare"), history=12)
     assert len(texts) == len(set(texts))
@@ -129,7 +129,7 @@ def test_demonstrations_come_back_as_they_were_written(demos: list[Demo], tmp_pa
     assert plain(read(path)) == plain([*demos, listed])
 
 
-def test_a_kill_while_writing_leaves_the_file_before(demos: list[Demo], tmp_path: Path) -> None:
+def test_a_kill_while_writing_leaves_the_previous_file(demos: list[Demo], tmp_path: Path) -> None:
     path = tmp_path / "demos.jsonl"
     write(demos[:1], path)
 

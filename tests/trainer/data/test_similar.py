@@ -1,4 +1,4 @@
-"""Texts grouped by ratio: greedy, first match, inside a group; equal to comparing every row with every seed."""
+"""Texts grouped by similarity: greedy, first match, inside a group; equal to comparing every row with every seed."""
 
 from difflib import SequenceMatcher
 
@@ -26,22 +26,22 @@ TEXT = st.text(alphabet="abc ", max_size=8)
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 1), TEXT), max_size=20), threshold=st.sampled_from([0.5, 0.8, 1.0]))
-def test_codes_equal_the_row_by_row_way(rows, threshold):
+def test_codes_equal_those_of_the_row_by_row_reference(rows, threshold):
     groups, texts = [group for group, _ in rows], [text for _, text in rows]
     assert similar_codes(texts, groups, threshold).tolist() == slow(texts, groups, threshold)
 
 
-def test_a_row_joins_the_first_cluster_within_reach_not_the_nearest():
+def test_a_row_joins_the_first_cluster_that_is_similar_enough_not_the_most_similar():
     # abcd to abcf 0.75, to abcdz 0.89: at 0.7 it joins the first, at 0.8 the second.
     texts = ["abcf", "abcdz", "abcd"]
     assert similar_codes(texts, [0, 0, 0], 0.7).tolist() == [0, 1, 0]
     assert similar_codes(texts, [0, 0, 0], 0.8).tolist() == [0, 1, 1]
 
 
-def test_texts_of_two_groups_are_never_one():
+def test_equal_texts_of_two_groups_get_two_codes():
     assert similar_codes(["same", "same"], ["a", "b"], 0.5).tolist() == [0, 1]
 
 
-def test_rows_and_groups_must_be_of_one_length():
+def test_texts_and_groups_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="zip"):
         similar_codes(["a"], [], 0.5)

@@ -1,4 +1,4 @@
-"""Which tasks an update trains on: whole epochs, and nothing but the seed and the update's number decide."""
+"""The tasks of an update: whole epochs, decided by the seed and the update's number alone."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from trainer.data.tasks import training_tasks, validation_tasks
 TASKS = tuple(f"t{number}" for number in range(7))
 
 
-def played(*, seed: int, updates: int, groups: int, tasks: tuple[str, ...] = TASKS) -> list[str]:
+def task_order(*, seed: int, updates: int, groups: int, tasks: tuple[str, ...] = TASKS) -> list[str]:
     return [
         task.task_id
         for update in range(updates)
@@ -21,19 +21,19 @@ def played(*, seed: int, updates: int, groups: int, tasks: tuple[str, ...] = TAS
 @given(seed=st.integers(0, 1000), groups=st.integers(1, 20), number=st.integers(1, 12))
 def test_every_epoch_plays_every_task_once(seed: int, groups: int, number: int) -> None:
     tasks = TASKS[: 1 + number % 7]
-    order = played(seed=seed, updates=number, groups=groups, tasks=tasks)
+    order = task_order(seed=seed, updates=number, groups=groups, tasks=tasks)
     epochs = [order[start : start + len(tasks)] for start in range(0, len(order), len(tasks))]
     assert all(sorted(epoch) == sorted(tasks) for epoch in epochs[:-1])
     assert len(set(epochs[-1])) == len(epochs[-1])
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    first, second, third = (tuple(played(seed=0, updates=3, groups=7)[start : start + 7]) for start in (0, 7, 14))
-    assert len({first, second, third, tuple(played(seed=1, updates=1, groups=7))}) == 4
+def test_every_epoch_and_every_seed_has_its_own_order() -> None:
+    first, second, third = (tuple(task_order(seed=0, updates=3, groups=7)[start : start + 7]) for start in (0, 7, 14))
+    assert len({first, second, third, tuple(task_order(seed=1, updates=1, groups=7))}) == 4
 
 
-def test_an_updates_tasks_depend_on_nothing_played_before() -> None:
-    # Fixed values: a resume in another process, on another day, must play the same games.
+def test_the_tasks_of_an_update_do_not_depend_on_earlier_updates() -> None:
+    # Fixed values: a run that is resumed in another process, on another day, must play the same tasks.
     assert training_tasks(TASKS, seed=3, update=2, groups=2) == [
         Task(number=0, task_id="t5", seed=183674360),
         Task(number=1, task_id="t0", seed=1688600713),

@@ -116,10 +116,10 @@ def weights_of(learner: Learner, folder: Path) -> dict[str, Tensor]:
     return load_file(learner.publish(folder, 1).path)
 
 
-def assert_same_weights(found: dict[str, Tensor], expected: dict[str, Tensor], learning_rate: float) -> None:
-    """Adam's first step is lr * sign(g): a gradient at rounding level may flip, so a few elements are let off."""
-    assert found.keys() == expected.keys()
-    difference = torch.cat([(found[name] - expected[name]).flatten().abs() for name in found])
+def assert_same_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], learning_rate: float) -> None:
+    """Adam's first step is lr * sign(g): a gradient at rounding level may flip its sign, so a few may differ."""
+    assert weights.keys() == expected.keys()
+    difference = torch.cat([(weights[name] - expected[name]).flatten().abs() for name in weights])
     assert (difference > 0.01 * learning_rate).double().mean() < 1e-3
     assert difference.mean() < 1e-3 * learning_rate
 
@@ -175,11 +175,11 @@ def test_loss_options_reach_the_ranks(
 
 @pytest.mark.parametrize("optimizer_steps", [1, 3])
 @pytest.mark.parametrize(("negative_weight", "uncredited"), [(1.0, 0.0), (0.0, -1.0)])
-def test_what_has_no_credit_is_counted_but_not_run(
+def test_rows_without_credit_are_counted_but_not_run(
     start: Starter, batch: TokenBatch, tmp_path: Path, optimizer_steps: int, negative_weight: float, uncredited: float
 ) -> None:
-    """A KL term too weak to show keeps every row in the passes: the weights after it are the same."""
-    found: list[dict[str, Tensor]] = []
+    """A KL term too weak to matter keeps every row in the passes; the weights are the same afterwards."""
+    weights: list[dict[str, Tensor]] = []
     tokens: list[int] = []
     for name, kl_coef in (("skipped", 0.0), ("run", 1e-12)):
         loss = LossConfig(kl_coef=kl_coef, negative_weight=negative_weight)
@@ -188,9 +188,9 @@ def test_what_has_no_credit_is_counted_but_not_run(
         one_of_six = batch.trajectory == batch.trajectory[0]
         credit = np.where(one_of_six, np.abs(targets.advantage), uncredited)
         tokens.append(learner.learn(batch, replace(targets, advantage=credit), seed=0).tokens)
-        found.append(weights_of(learner, tmp_path / name))
+        weights.append(weights_of(learner, tmp_path / name))
     assert tokens[0] < 0.8 * tokens[1]
-    assert_same_weights(found[0], found[1], CONFIG.learning_rate)
+    assert_same_weights(weights[0], weights[1], CONFIG.learning_rate)
 
 
 def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
@@ -220,7 +220,9 @@ def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenB
     assert_same_weights(weights_of(cut, tmp_path / "cut"), weights_of(whole, tmp_path / "whole"), CONFIG.learning_rate)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
+    start: Starter, batch: TokenBatch, tmp_path: Path
+) -> None:
     config = replace(CONFIG, world_size=2, warmup_steps=2, decay_steps=10, optimizer_steps=2)
     targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
     uninterrupted = start(config)
@@ -273,7 +275,7 @@ def test_the_policy_goes_where_the_advantages_point(start: Starter, batch: Token
     assert means[2] < means[1]
 
 
-def test_sft_learns_the_responses_by_heart(start: Starter, batch: TokenBatch) -> None:
+def test_sft_memorises_the_responses(start: Starter, batch: TokenBatch) -> None:
     learner = start(replace(CONFIG, loss=LossConfig(kl_coef=0.0), temperature=1.0))
     before = learner.score(batch)
     losses = [learner.sft(batch, optimizer_steps=2, seed=seed).loss for seed in range(15)]

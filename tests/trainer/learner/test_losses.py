@@ -119,7 +119,7 @@ def test_kl_and_entropy_enter_with_their_coefficients() -> None:
     assert (terms.policy.item(), terms.kl.item(), terms.loss.item()) == (0.0, 2.0, -1.0)
 
 
-def test_negative_advantages_are_weighed_apart() -> None:
+def test_negative_advantages_have_a_weight_of_their_own() -> None:
     logprobs = torch.tensor([-1.0, -2.0, -0.5, -0.1], requires_grad=True)
     policy_loss(inputs(logprobs), LossConfig(negative_weight=0.5, kl_coef=0.0)).loss.backward()
     assert logprobs.grad is not None
@@ -149,9 +149,9 @@ def test_sequence_ratio_has_the_gradient_of_gspo() -> None:
     segment = torch.tensor([0, 0, 1, 1, 1])
     filled = inputs(logprobs, old_logprobs=old, advantage=advantage, weight=weight, segment=segment)
     terms = policy_loss(filled, config)
-    (found,) = torch.autograd.grad(terms.loss, logprobs)
+    (gradient,) = torch.autograd.grad(terms.loss, logprobs)
     assert terms.loss.item() == pytest.approx(slow.item(), rel=1e-6)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_importance_weight_is_truncated_and_scales_the_surrogate_only() -> None:
@@ -168,7 +168,7 @@ def test_importance_weight_is_truncated_and_scales_the_surrogate_only() -> None:
     assert logprobs.grad.tolist() == pytest.approx([-0.25, -0.25, 0.75, 0.75])
 
 
-def test_a_dead_token_changes_nothing_whatever_it_holds() -> None:
+def test_a_token_of_weight_0_changes_nothing_whatever_its_values() -> None:
     logprobs = torch.tensor([-1.0, -2.0, -0.5, -90.0], requires_grad=True)
     old, reference = torch.tensor([-1.0, -2.0, -0.5, 0.0]), torch.tensor([-1.0, -2.0, -0.5, 900.0])
     weight = torch.tensor([0.5, 0.25, 0.25, 0.0])
@@ -183,7 +183,7 @@ def test_a_dead_token_changes_nothing_whatever_it_holds() -> None:
     ("config", "name"),
     [(LossConfig(kl_coef=0.1), "ref_logprobs"), (LossConfig(importance_cap=2.0, kl_coef=0.0), "rollout_logprobs")],
 )
-def test_a_column_the_loss_needs_is_asked_for(config: LossConfig, name: str) -> None:
+def test_a_missing_column_that_the_loss_needs_is_named(config: LossConfig, name: str) -> None:
     with pytest.raises(ValueError, match=f"uses {name}, the targets have none"):
         policy_loss(inputs(torch.zeros(4)), config)
 

@@ -65,7 +65,7 @@ def test_a_row_left_out_does_not_break_a_chain() -> None:
 
 
 @given(batches())
-def test_every_row_is_in_one_chain_and_a_chains_last_row_holds_the_others(batch: TokenBatch) -> None:
+def test_every_row_is_in_one_chain_whose_last_row_contains_the_others(batch: TokenBatch) -> None:
     chains = find_chains(batch)
     assert flat(chains) == list(range(batch.num_rows))
     for chain in chains:
@@ -75,7 +75,7 @@ def test_every_row_is_in_one_chain_and_a_chains_last_row_holds_the_others(batch:
 
 
 @given(batches(), st.integers(4, 60), st.integers(1, 3))
-def test_packing_gives_every_chain_to_one_rank_and_keeps_its_limits(batch: TokenBatch, budget: int, world: int) -> None:
+def test_every_chain_goes_to_one_rank_and_the_limits_hold(batch: TokenBatch, budget: int, world: int) -> None:
     chains = find_chains(batch)
     packing = pack_chains(batch, chains, token_budget=budget, world_size=world)
     micros = [micro for rank in packing.ranks for micro in rank]
@@ -84,7 +84,7 @@ def test_packing_gives_every_chain_to_one_rank_and_keeps_its_limits(batch: Token
     cells = [collate(batch, micro).input_ids.size for micro in micros]
     real = [sum(len(batch.row(chain[-1])) for chain in micro) for micro in micros]
     assert all(len(micro) == 1 or size <= budget for micro, size in zip(micros, cells, strict=True) if micro)
-    # In all, not for each: halving a micro-batch for a rank short of work moves its padding into one of the halves.
+    # The limit holds in total, not for each micro-batch: halving one for an idle rank moves its padding into one half.
     used = sum(size for micro, size in zip(micros, cells, strict=True) if micro)
     assert used - sum(real) <= MAX_PADDING * used
     assert (packing.padded_tokens, packing.real_tokens) == (sum(cells), sum(real))
@@ -113,7 +113,7 @@ def test_every_response_token_is_predicted_once_in_its_own_context(batch: TokenB
     assert sorted(seen) == list(range(batch.num_response_tokens))
 
 
-def test_ranks_get_about_the_same_work_at_the_same_time() -> None:
+def test_ranks_get_about_the_same_work() -> None:
     random = np.random.default_rng(0)
     batch = rows(*[(index, 0, [1] * int(random.integers(20, 200)), [2]) for index in range(64)])
     packing = pack_chains(batch, find_chains(batch), token_budget=1024, world_size=2)
@@ -157,7 +157,7 @@ def test_a_split_keeps_trajectories_whole_and_is_balanced(batch: TokenBatch, par
     assert split == split_by_trajectory(batch, chains, parts=parts, seed=seed)
 
 
-def test_the_seed_shuffles_which_trajectories_go_together(dialogue: Callable[..., TokenBatch]) -> None:
+def test_the_seed_decides_which_trajectories_go_together(dialogue: Callable[..., TokenBatch]) -> None:
     batch = dialogue(trajectories=12)
     chains = find_chains(batch)
     splits = [split_by_trajectory(batch, chains, parts=2, seed=seed) for seed in (0, 1)]

@@ -1,4 +1,4 @@
-"""Numbers of a run: each update once, on disk at once, readable by the tools, and nowhere but in the run's folder."""
+"""The numbers of a run: each update once, written immediately, readable by the tools, only in the run's folder."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def rows(output: Path) -> list[tuple[float, float]]:
 
 
 def curve(output: Path) -> list[tuple[int, float]]:
-    """As TensorBoard would show it."""
+    """The curve as TensorBoard shows it."""
     board = EventAccumulator(str(output / "tensorboard"))
     board.Reload()
     return [(event.step, event.value) for event in board.Scalars("learn/loss")]
@@ -44,7 +44,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         {"update": 0, "validation/success": 0.125},
         {"update": 1, "learn/loss": -1e-9, "share/learn": 1 / 3},
     ]
-    assert read_metrics(tmp_path) == expected  # at once: a killed run has closed nothing
+    assert read_metrics(tmp_path) == expected  # before close(): a killed run closes nothing
 
 
 def test_a_resumed_run_writes_each_update_once(tmp_path: Path) -> None:
@@ -73,14 +73,14 @@ def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
     assert curve(tmp_path) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
-def test_tensorboard_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:
+def test_tensorboard_forgets_the_updates_that_a_resumed_run_repeats(tmp_path: Path) -> None:
     board = LogConfig(tensorboard=True, wandb="disabled")
     write(tmp_path, 1, 2, 3, config=board)
     write(tmp_path, 3, 4, value=0.5, resumed_at=2, config=board)
     assert curve(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.5), (4, 4.5)]
 
 
-def test_a_log_told_to_write_rows_only_writes_nothing_else(tmp_path: Path) -> None:
+def test_a_log_without_tensorboard_and_wandb_writes_rows_only(tmp_path: Path) -> None:
     write(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == [METRICS]
     assert log(tmp_path).tracking is None

@@ -1,4 +1,4 @@
-"""A tiny policy: the same inputs make the same one, other inputs another, and half of one is never found."""
+"""A tiny policy: equal inputs make the same one, other inputs another, and an incomplete one is never used."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_corpus_and_size_make_the_same_policy_bit_for_bit(tiny: Path, tmp_path: Path) -> None:
-    torch.manual_seed(12345)  # what was drawn before has no say
+    torch.manual_seed(12345)  # earlier random numbers must not matter
     again = build_tiny(CORPUS, SPEC, tmp_path)
     assert again.name == tiny.name
     assert contents(again) == contents(tiny)
 
 
-def test_making_a_policy_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+def test_making_a_policy_does_not_change_the_callers_random_numbers(tmp_path: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3).tolist()
     torch.manual_seed(7)
@@ -39,7 +39,7 @@ def test_making_a_policy_leaves_the_callers_random_numbers_alone(tmp_path: Path)
     assert torch.rand(3).tolist() == expected
 
 
-def test_a_policy_is_made_once_and_then_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_is_made_once_and_then_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_tiny(CORPUS, SPEC, tmp_path)
     monkeypatch.setattr("trainer.setup.models.train_tokenizer", None)
     assert build_tiny(CORPUS, SPEC, tmp_path) == first
@@ -61,7 +61,7 @@ def test_another_corpus_or_size_is_another_policy(
     assert contents(other) != contents(tiny)
 
 
-def test_a_policy_is_a_hugging_face_folder_whose_vocabulary_has_room_for_every_id(tiny: Path) -> None:
+def test_a_policy_is_a_hugging_face_folder_whose_vocabulary_holds_every_id(tiny: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
     ids = torch.tensor([tokenizer.encode("get 3 hemp")])
     assert model(ids).logits.shape == (1, ids.shape[1], 320)  # 300 tokens at most, filled up to a multiple of 64
@@ -71,14 +71,14 @@ def test_a_policy_is_a_hugging_face_folder_whose_vocabulary_has_room_for_every_i
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight  # pyright: ignore
 
 
-def test_the_tokenizer_cuts_text_as_it_was_trained_to(tiny: Path) -> None:
+def test_the_loaded_tokenizer_equals_the_one_that_was_written(tiny: Path) -> None:
     loaded, written = AutoTokenizer.from_pretrained(tiny), Tokenizer.from_file(str(tiny / "tokenizer.json"))
     for text in (*CORPUS, "click[b27869] costs 100.00 dollars", "don't  go to drawer 12\n"):
         assert loaded.encode(text) == written.encode(text).ids
         assert loaded.decode(loaded.encode(text)) == text
 
 
-def test_a_kill_half_way_leaves_no_policy_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_half_way_leaves_no_policy_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = PreTrainedTokenizerFast.save_pretrained
 
     def killed(*args: object, **kwargs: object) -> None:
@@ -92,16 +92,18 @@ def test_a_kill_half_way_leaves_no_policy_that_is_found(tmp_path: Path, monkeypa
     assert "tokenizer.json" in contents(build_tiny(CORPUS, SPEC, tmp_path))
 
 
-def test_whoever_comes_second_takes_the_firsts_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save, done = PreTrainedTokenizerFast.save_pretrained, []
+def test_the_slower_of_two_processes_takes_the_policy_of_the_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, overtakings = PreTrainedTokenizerFast.save_pretrained, []
 
     def overtaken(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
         save(tokenizer, folder)
-        if not done:  # while this one was writing, another process has finished
-            done.append(folder)
+        if not overtakings:  # another process finishes while this one writes
+            overtakings.append(folder)
             build_tiny(CORPUS, SPEC, tmp_path)
 
     monkeypatch.setattr(PreTrainedTokenizerFast, "save_pretrained", overtaken)
-    found = build_tiny(CORPUS, SPEC, tmp_path)
-    assert list(tmp_path.iterdir()) == [found]
-    assert "tokenizer.json" in contents(found)
+    folder = build_tiny(CORPUS, SPEC, tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert "tokenizer.json" in contents(folder)

@@ -1,4 +1,4 @@
-"""Where a model comes from, and what is said when it cannot be had or does not fit the world."""
+"""Where a model comes from, and the errors when it is not available or the world's prompts do not fit."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def world() -> World:
     return open_world(ENV)
 
 
-def test_a_folder_is_taken_as_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_folder_is_used_as_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "config.json").write_text('{"max_position_embeddings": 32}')
     monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused(world: World, monkeypatch: p
         resolve_model(model("Qwen/Qwen9"), world, ENV)
 
 
-def test_a_package_that_is_missing_is_refused_as_a_setting_is(
+def test_a_missing_package_is_reported_as_a_config_error(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(_: Path) -> Path:
@@ -89,7 +89,7 @@ def test_a_first_prompt_that_does_not_fit_is_refused_with_both_lengths(world: Wo
     check_prompts(model("any", prompt_tokens=10**6), ENV, world, Letters())  # pyright: ignore
 
 
-def test_a_template_that_leaves_a_revision_no_room_is_refused_before_anything_starts(world: World) -> None:
+def test_a_revision_template_that_is_too_long_is_refused_before_anything_starts(world: World) -> None:
     roomy = model("any", prompt_tokens=4000)
     check_prompts(roomy, ENV, world, Letters(), revision="{task}{attempt}{reference}")  # pyright: ignore
     with pytest.raises(ConfigError, match=r"the first prompt of a revision of .* choose a shorter revise\.prompt"):

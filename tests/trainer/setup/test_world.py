@@ -15,7 +15,7 @@ from trainer.setup.world import World, open_world, world_reference
 LEAK = EnvConfig(world="textcraft", train_split="agentgym", validation_split="depth2")
 
 
-def test_a_split_that_leaks_is_refused_by_name_unless_it_is_asked_for() -> None:
+def test_splits_that_overlap_are_refused_by_name_unless_overlap_is_allowed() -> None:
     with pytest.raises(ConfigError, match=r"both in env\.train_split='agentgym' .*depth2.* env\.overlap=true"):
         open_world(LEAK)
     world = open_world(EnvConfig(world="textcraft", train_split="agentgym", validation_split="depth2", overlap=True))
