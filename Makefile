@@ -1,5 +1,7 @@
-.PHONY: install quickstart test check check-links docs format
+.PHONY: install quickstart test lint check check-links docs format
 BIN := .venv/bin
+# Two tests at a time. What starts Ray, engines or learners goes first and one after the other: see tests/conftest.py.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 
 install:
@@ -9,14 +11,16 @@ quickstart: install
 	@$(BIN)/stepcredit quickstart cluster=$(CLUSTER)
 
 test: install
-	@$(BIN)/pytest
+	@$(PYTEST)
 
-check: install
+lint: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
-	@$(BIN)/pytest -m "not slow and not gpu"
 	@$(MAKE) --no-print-directory docs
+
+check: lint
+	@$(PYTEST) -m "not slow and not gpu"
 
 check-links: install
 	@$(BIN)/pytest tests/docs

@@ -1,6 +1,10 @@
 """How the tests are shared out when several run at once (`pytest -n 2`), and the option that records golden values."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is slow, which is no failure
+settings.load_profile("untimed")
 
 REAL = pytest.StashKey[bool]()
 # Folders and files that start Ray, engines or learners. One process runs them all, so that what they share starts

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from envs import WORLDS, Ending, Env, EnvError, EnvStep, make
+from trainer.config.build import build
+from trainer.config.settings import EnvConfig
 
 ROOT = Path(__file__).parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -71,11 +73,11 @@ def env(case: tuple[str, dict[str, Any]]) -> Iterator[Env]:
 @pytest.fixture
 def held_out(case: tuple[str, dict[str, Any]]) -> str:
     """The validation split of the world's own YAML."""
-    return settings(case[0])["validation_split"]
+    return settings(case[0]).validation_split
 
 
-def settings(world: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "configs" / "env" / f"{world}.yaml").read_text())
+def settings(world: str) -> EnvConfig:
+    return build(EnvConfig, yaml.safe_load((ROOT / "configs" / "env" / f"{world}.yaml").read_text()))
 
 
 def solve(env: Env) -> EnvStep:
@@ -89,9 +91,9 @@ def solve(env: Env) -> EnvStep:
 @pytest.mark.parametrize("world", WORLDS)
 def test_every_world_has_a_yaml_of_its_name_whose_options_and_style_it_takes(world: str) -> None:
     own = settings(world)
-    assert own["world"] == world
-    assert set(own["options"]) <= set(inspect.signature(WORLDS[world].make).parameters)
-    WORLDS[world].prompter(own["style"])
+    assert own.world == world
+    assert set(own.options) <= set(inspect.signature(WORLDS[world].make).parameters)
+    WORLDS[world].prompter(own.style)
 
 
 def test_test_options_belong_to_worlds_that_exist() -> None:

@@ -27,7 +27,7 @@ def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env]:
     assert len(code.splitlines()) < 100
     (tmp_path / "corridor.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     yield make("corridor:WORLD")
     del sys.modules["corridor"]
 

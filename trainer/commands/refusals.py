@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ def refusal(error: Exception, config_class: Any) -> str:
         override = str(error).partition(ADVICE)[2] or cause.full_key
         # Of `learner.los.kl_coef=1` OmegaConf names `learner.los`, of `learner={los:1}` too.
         key = max(override.partition("=")[0], cause.full_key, key=len)
-        group = cause.full_key.rpartition(".")[0]
-        return f"unknown setting {override}: {nearest_setting(config_class, key, _nested(group, cause.parent_node))}"
+        siblings = _names_in(cause.parent_node) if key == cause.full_key else ()
+        return f"unknown setting {override}: {nearest_setting(config_class, key, siblings)}"
     return str(error)
 
 
@@ -49,7 +48,6 @@ def check_names(folder: Path) -> None:
             )
 
 
-def _nested(group: str, node: Any) -> dict[str, Any]:
-    """The names in `node`, an OmegaConf node at the dotted `group`, as the composed config would hold them."""
-    held: dict[str, Any] = {str(key): None for key in node if key != "hydra"} if hasattr(node, "keys") else {}
-    return reduce(lambda inner, name: {name: inner}, reversed(group.split(".") if group else []), held)
+def _names_in(node: Any) -> list[str]:
+    """The names in an OmegaConf node, without Hydra's own."""
+    return [str(name) for name in node if name != "hydra"] if hasattr(node, "keys") else []

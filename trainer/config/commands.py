@@ -210,6 +210,9 @@ class DemosConfig:
     env: EnvConfig
     """The world that the expert plays."""
 
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Not used: demonstrations are text and fit any model. Presets of the group world_model may set it."""
+
     tasks: TaskCount = None
     """Number of training tasks that are played; null plays all."""
 

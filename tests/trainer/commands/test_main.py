@@ -68,6 +68,12 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: S
     assert getattr(config, setting) == value
 
 
+@pytest.mark.parametrize("world", ["alfworld", "arithmetic", "textcraft", "webshop"])
+def test_every_world_gives_demonstrations(stepcredit: Stepcredit, world: str) -> None:
+    assert stepcredit("demos", f"env={world}").code == 0
+    assert stepcredit.runs[0][1].env.world == world
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_table_names_exists(command: str) -> None:
