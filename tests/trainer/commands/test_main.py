@@ -185,7 +185,7 @@ def test_what_the_table_names_exists(command: str) -> None:
         (("lab", "truth.mazes=[]", "truth.crafting=null"), ("worlds of truth", "one or more")),
         (("lab", "truth.mazes=[{},{}]"), ("['maze', 'maze', 'TextCraft']", "name of its own")),
         (("lab", "truth.mazes=[{slip:2}]"), ("slip=2.0", "[0, 1]")),
-        (("lab", "truth.mazes=[{width:2}]"), ("width=2", "width 3")),
+        (("lab", "truth.mazes=[{width:2}]"), ("truth.mazes[0].width=2", "3 or more")),
         (("lab", "truth.mazes=[{pits:21}]"), ("pits=21", "do not fit width=5")),
         (("lab", "truth.mazes=[{pits:16}]"), ("seed=0", "choose another")),
         (("lab", "truth.crafting.split=depth9"), ("'depth9'", "choose one of")),

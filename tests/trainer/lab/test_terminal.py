@@ -118,14 +118,14 @@ def test_a_name_that_leaves_too_little_room_stands_above_its_numbers() -> None:
 
 
 def test_heads_are_broken_at_words_and_never_inside_a_number() -> None:
-    heads = ("", "maze, states look alike", "gigpo gamma=0.75", "compat/verl_agent")
-    lines = printed(iter([Grid(title="t", note="n", heads=heads, rows=(("grpo", "1", "2", "3"),))]), 30)
+    heads = ("", "maze, states look alike", "gigpo gamma=0.999999", "compat/verl_agent")
+    lines = printed(iter([Grid(title="t", note="n", heads=heads, rows=(("grpo", "1", "2", "3"),))]), 32)
     assert lines[3:] == [
         "       maze,",
-        "      states   gigpo  compat/",
-        "        look  gamma=    verl_",
-        "       alike    0.75    agent",
-        "grpo       1       2        3",
+        "      states     gigpo  compat/",
+        "        look    gamma=    verl_",
+        "       alike  0.999999    agent",
+        "grpo       1         2        3",
     ]
 
 

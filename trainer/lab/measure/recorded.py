@@ -85,17 +85,17 @@ def recorded_credit(
     """
     estimators = dict(estimators)
     for recording in recordings:
-        groups = _read(recording, estimators)
-        embedding = _embedding(recording, groups, estimators, model, layer)
-        plain = _batch(recording, groups, embedding, "action", 1.0)
+        rows = _read(recording, estimators)
+        embedding = _embedding(recording, rows, estimators, model, layer)
+        plain = _batch(recording, rows, embedding, "action", 1.0)
         batches = {("action", 1.0): plain}
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
         for label, estimator in estimators.items():
-            wants = needs(estimator)
-            view = (wants.action_key, wants.similarity)
+            wishes = needs(estimator)
+            view = (wishes.action_key, wishes.similarity)
             if view not in batches:
-                batches[view] = _batch(recording, groups, embedding, *view)
+                batches[view] = _batch(recording, rows, embedding, *view)
             batch = batches[view]
             try:
                 estimators[label] = calibrated(estimator, batch)
@@ -108,10 +108,10 @@ def recorded_credit(
                 ms=ms,
                 diagnostics={name: float(value) for name, value in advantages.diagnostics.items()},
             )
-        trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+        trajectories = [trajectory for group in rows.groups for trajectory in group.trajectories]
         yield UpdateCredit(
             update=recording.update,
-            groups=len(groups),
+            groups=len(rows.groups),
             rollouts=len(trajectories),
             rows=len(plain),
             success=sum(trajectory.success for trajectory in trajectories) / len(trajectories),
@@ -121,16 +121,16 @@ def recorded_credit(
         )
 
 
-def _read(recording: Recording, estimators: Mapping[str, Estimator]) -> list[RolloutGroup]:
+def _read(recording: Recording, estimators: Mapping[str, Estimator]) -> RowTable:
     try:
-        groups = list(read_groups(recording.groups))
+        rows = RowTable(list(read_groups(recording.groups)))
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
-    _check_revisions(recording, groups, estimators)
-    return groups
+    _check_revisions(recording, rows.groups, estimators)
+    return rows
 
 
-def _check_revisions(recording: Recording, groups: list[RolloutGroup], estimators: Mapping[str, Estimator]) -> None:
+def _check_revisions(recording: Recording, groups: Sequence[RolloutGroup], estimators: Mapping[str, Estimator]) -> None:
     demanding = [label for label, estimator in estimators.items() if needs(estimator).revisions]
     without = sum(group.revisions is None for group in groups)
     if demanding and without:
@@ -142,7 +142,7 @@ def _check_revisions(recording: Recording, groups: list[RolloutGroup], estimator
 
 def _embedding(
     recording: Recording,
-    groups: list[RolloutGroup],
+    rows: RowTable,
     estimators: Mapping[str, Estimator],
     model: Path | None,
     layer: int | None,
@@ -152,17 +152,15 @@ def _embedding(
         return None
     try:
         if model is not None and layer is not None:
-            return hidden_states(model, token_batch(RowTable(groups)), layer)
+            return hidden_states(model, token_batch(rows), layer)
         return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 
 
-def _batch(
-    recording: Recording, groups: list[RolloutGroup], embedding: Vectors | None, key: str, similar: float
-) -> StepBatch:
+def _batch(recording: Recording, rows: RowTable, embedding: Vectors | None, key: str, similar: float) -> StepBatch:
     try:
-        return step_batch(RowTable(groups), embedding=embedding, action_key=key, similarity=similar)
+        return step_batch(rows, embedding=embedding, action_key=key, similarity=similar)
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
 from envs.textcraft.commands import Inventory
@@ -28,34 +30,23 @@ class CraftingConfig:
     split: str = "train_depth3"
     """The split of TextCraft that goals come from, spread over it."""
 
-    tasks: int = 6
-    """Goals; 1 or more."""
+    tasks: Annotated[int, Ge(1)] = 6
+    """Goals."""
 
-    expert: float = 0.5
-    """How often, in [0, 1], the policy follows the planner; otherwise it takes any sensible action, that one too."""
+    expert: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """How often the policy follows the planner; otherwise it takes any sensible action, that one too."""
 
-    horizon: int = 12
-    """Turns until an episode ends unsolved; 2 or more."""
+    horizon: Annotated[int, Ge(2)] = 12
+    """Turns until an episode ends unsolved."""
 
-    max_states: int = 2000
-    """A goal with more inventories than this is passed over; 1 or more."""
+    max_states: Annotated[int, Ge(1)] = 2000
+    """A goal with more inventories than this is passed over."""
 
-    noise: float = 0.2
-    """Length of the random vector that each visit adds to an inventory's unit vector; 0 or more."""
+    noise: Annotated[float, Ge(0)] = 0.2
+    """Length of the random vector that each visit adds to an inventory's unit vector."""
 
     seed: int = 0
     """Seeds the vectors."""
-
-    def __post_init__(self) -> None:
-        if min(self.tasks, self.max_states) < 1 or self.horizon < 2:
-            raise ConfigError(
-                f"{self.name}: tasks={self.tasks}, max_states={self.max_states}, horizon={self.horizon}: give tasks "
-                "and max_states 1 or more, horizon 2 or more"
-            )
-        if not 0.0 <= self.expert <= 1.0 or self.noise < 0:
-            raise ConfigError(
-                f"{self.name}: expert={self.expert} is a share in [0, 1], noise={self.noise} a length of 0 or more"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Interval
 
 from trainer.config.build import ConfigError
 from trainer.lab.worlds.tabular import Floats, Ints, Tabular
@@ -19,54 +21,44 @@ class MazeConfig:
     name: str = "maze"
     """Stands in the tables and seeds the rollouts."""
 
-    width: int = 5
-    """The grid is width x width cells; 3 or more."""
+    width: Annotated[int, Ge(3)] = 5
+    """The grid is width x width cells."""
 
-    tasks: int = 4
-    """Tasks, each with a start cell of its own; 1 or more."""
+    tasks: Annotated[int, Ge(1)] = 4
+    """Tasks, each with a start cell of its own."""
 
-    pits: int = 3
-    """Cells that end the episode as a failure; 0 or more."""
+    pits: Annotated[int, Ge(0)] = 3
+    """Cells that end the episode as a failure."""
 
-    horizon: int = 20
-    """Turns until an episode ends unsolved; 2 or more."""
+    horizon: Annotated[int, Ge(2)] = 20
+    """Turns until an episode ends unsolved."""
 
-    slip: float = 0.15
-    """Probability in [0, 1] that the floor chooses the direction."""
+    slip: Annotated[float, Interval(ge=0, le=1)] = 0.15
+    """Probability that the floor chooses the direction."""
 
-    skill: float = 0.4
-    """How often, in [0, 1], the policy takes a shortest way; otherwise it takes any direction."""
+    skill: Annotated[float, Interval(ge=0, le=1)] = 0.4
+    """How often the policy takes a shortest way; otherwise it takes any direction."""
 
-    texts: int = 1
-    """Texts that describe one cell; 1 or more."""
+    texts: Annotated[int, Ge(1)] = 1
+    """Texts that describe one cell."""
 
-    alias: float = 0.0
-    """Share of the cells, in [0, 1], that come in pairs with nearly the same vector."""
+    alias: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Share of the cells that come in pairs with nearly the same vector."""
 
-    near: float = 0.1
-    """Length of the difference between the vectors of such a pair, before they are scaled to length 1; 0 or more."""
+    near: Annotated[float, Ge(0)] = 0.1
+    """Length of the difference between the vectors of such a pair, before they are scaled to length 1."""
 
-    noise: float = 0.2
-    """Length of the random vector that each visit adds to a cell's unit vector; 0 or more."""
+    noise: Annotated[float, Ge(0)] = 0.2
+    """Length of the random vector that each visit adds to a cell's unit vector."""
 
     seed: int = 0
     """Seeds the layout and the vectors."""
 
     def __post_init__(self) -> None:
-        if self.width < 3 or self.horizon < 2 or min(self.tasks, self.texts) < 1 or self.pits < 0:
-            raise ConfigError(
-                f"{self.name}: width={self.width}, horizon={self.horizon}, tasks={self.tasks}, texts={self.texts}, "
-                f"pits={self.pits} is no maze: give width 3, horizon 2, tasks 1, texts 1, pits 0 or more"
-            )
         if self.tasks + self.pits + 1 > self.width**2:
             raise ConfigError(
                 f"{self.name}: tasks={self.tasks} and pits={self.pits} do not fit width={self.width}: widen it"
             )
-        for option in ("slip", "skill", "alias"):
-            if not 0.0 <= getattr(self, option) <= 1.0:
-                raise ConfigError(f"{self.name}: {option}={getattr(self, option)} is no share: give a value in [0, 1]")
-        if self.noise < 0 or self.near < 0:
-            raise ConfigError(f"{self.name}: noise={self.noise}, near={self.near} are lengths: give 0 or more")
 
 
 def maze(config: MazeConfig) -> Tabular:
