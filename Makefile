@@ -1,7 +1,8 @@
 .PHONY: install quickstart test lint check check-links docs format
 BIN := .venv/bin
-# Two tests at a time. What starts Ray, engines or learners goes first and one after the other: see tests/conftest.py.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Start Ray, engines or learners: one after the other, so that what they share starts once. The others go two at a time.
+REAL := tests/rollout/test_pool.py tests/trainer/learner/test_driver.py tests/trainer/real
+PARALLEL := $(BIN)/pytest -n 2 --dist loadfile $(REAL:%=--ignore=%)
 CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 
 install:
@@ -11,7 +12,8 @@ quickstart: install
 	@$(BIN)/stepcredit quickstart cluster=$(CLUSTER)
 
 test: install
-	@$(PYTEST)
+	@$(PARALLEL)
+	@$(BIN)/pytest $(REAL)
 
 lint: install
 	@$(BIN)/ruff format --check .
@@ -20,7 +22,8 @@ lint: install
 	@$(MAKE) --no-print-directory docs
 
 check: lint
-	@$(PYTEST) -m "not slow and not gpu"
+	@$(PARALLEL) -m "not slow and not gpu"
+	@$(BIN)/pytest -m "not slow and not gpu" tests/rollout/test_pool.py
 
 check-links: install
 	@$(BIN)/pytest tests/docs

@@ -7,17 +7,25 @@ The learner's own code runs as it is, in processes of its own; what is left out 
 import importlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import connection, get_context
 from typing import Any
 
 import pytest
 
 from rollout.ray_actors import ActorDied, ActorSpec
+from trainer.learner.driver import MALLOC_ENV
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["trainer.learner.deepspeed_rank", __name__])
 # Threads of a pool do not live through a fork: the server must have none. A rank sets its own number of threads.
-SERVER_ENV = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+SERVER_ENV = {
+    "DS_ACCELERATOR": "cpu",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "GOMP_SPINCOUNT": "1000",  # read when torch is imported, which a rank's own environment comes too late for
+    **MALLOC_ENV,
+}
 
 
 class ForkedActor:
@@ -30,7 +38,8 @@ class ForkedActor:
         theirs.close()
 
     def submit(self, method: str, *args: Any) -> "ForkedActor":
-        self.answers.send((method, args))
+        with suppress(BrokenPipeError):  # a dead rank; `gather` says so
+            self.answers.send((method, args))
         return self
 
     def kill(self) -> None:
