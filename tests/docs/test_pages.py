@@ -16,7 +16,7 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LONGEST = 120
-UNWRAPPED = {"CHANGELOG.md", "docs/environments.md", "docs/lab.md"}
+UNWRAPPED = {"CHANGELOG.md", "docs/lab.md"}
 
 
 def name(page: Path) -> str:

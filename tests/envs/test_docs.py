@@ -1,4 +1,4 @@
-"""The worked example of docs/environments.md is a world that keeps the contract."""
+"""The worked example of docs/guides/world.md is a world that keeps the contract; every world has its page."""
 
 import re
 import sys
@@ -11,19 +11,21 @@ import pytest
 from envs import WORLDS, Ending, Env, EnvError, find, make
 from envs.prompts import Reply
 
-PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = DOCS / "guides" / "world.md"
+TABLE = DOCS / "worlds" / "index.md"
 
 
-def python_of(section: str) -> str:
-    """The code in a section."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text().partition(f"## {section}\n")[2], re.DOTALL)[:1]
+def python_of(page: Path, section: str) -> str:
+    """The first code in a section of a page."""
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text().partition(f"## {section}\n")[2], re.DOTALL)[:1]
     return code
 
 
 @pytest.fixture
 def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env]:
     """The example as a module in the working folder, loaded by its target."""
-    code = python_of("A world of your own")
+    code = python_of(GUIDE, "A whole world")
     assert len(code.splitlines()) < 100
     (tmp_path / "corridor.py").write_text(code)
     monkeypatch.chdir(tmp_path)
@@ -33,15 +35,14 @@ def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env]:
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_every_world_has_its_row_and_its_section(world: str) -> None:
-    page = PAGE.read_text()
-    assert page.count(f"\n| `{world}` |") == 1
-    assert len(re.findall(rf"^## {world} ", page, re.IGNORECASE | re.MULTILINE)) == 1
+def test_every_world_has_its_row_and_its_page(world: str) -> None:
+    assert TABLE.read_text().count(f"\n| [`{world}`]({world}.md) |") == 1
+    assert re.match(rf"# {world} ", (TABLE.parent / f"{world}.md").read_text(), re.IGNORECASE)
 
 
 def test_the_lines_for_gymnasium_run() -> None:
     names: dict[str, Any] = {"__name__": "gymnasium_example"}
-    exec(compile(python_of("Gymnasium"), str(PAGE), "exec"), names)
+    exec(compile(python_of(TABLE, "Gymnasium"), str(TABLE), "exec"), names)
     assert names["observation"] == "Got 5 copper"
     assert all("look" in listed for listed in names["infos"]["admissible"])
     assert len(names["observations"]) == 8
