@@ -14,7 +14,7 @@ from rollout.dialogue import Dialogue
 from rollout.policy import Exchange, Policy, PromptTooLong, Session
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
-from rollout.types import RolloutGroup, Task, Trajectory
+from rollout.types import RolloutGroup, Task, Trajectory, Truncated
 
 
 class RolloutsFailed(RuntimeError):
@@ -30,6 +30,11 @@ class RolloutConfig:
 
     success_reward: Annotated[float, Interval(gt=0, lt=math.inf)] = 10.0
     """Training reward of the step that solves the task. All other steps get 0."""
+
+    truncated: Truncated = "keep"
+    """What happens to a response that was cut at sampling.max_tokens: "keep" judges it by what it says, "invalid" counts
+    it as invalid, "mask" leaves its row out of the loss (overlong filtering, DAPO 2503.14476). An action that may be cut
+    is never played."""
 
     retries: Annotated[int, Ge(0)] = 2
     """How often a failed episode is played again from its seed before its group is dropped. Episodes of one task that
@@ -146,7 +151,7 @@ class _Player:
         first = await episode.reset(job.task.task_id, job.task.seed)
         if job.task_text is not None:
             first = replace(first, observation=job.task_text)
-        dialogue = Dialogue(self.collector.prompter, first)
+        dialogue = Dialogue(self.collector.prompter, first, truncated=self.collector.config.truncated)
         while dialogue.now.ending is None and dialogue.idle_turns != self.options.max_idle_turns:
             exchange = await self._ask(dialogue, job)
             reply = dialogue.parse(exchange)

@@ -1,13 +1,13 @@
 """One rollout under way: the turns it has taken, and the prompt for the next."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envs.base import Ending, EnvStep
 from envs.prompts import Message, Prompter, Reply, Turn
 from rollout.collection import Job
 from rollout.policy import Exchange
-from rollout.types import Step, Trajectory
+from rollout.types import Step, Trajectory, Truncated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,10 @@ class Prompt:
 class Dialogue:
     """The turns of one rollout so far, and what the world answered last."""
 
-    def __init__(self, prompter: Prompter, first: EnvStep) -> None:
+    def __init__(self, prompter: Prompter, first: EnvStep, *, truncated: Truncated = "keep") -> None:
+        """truncated: what happens to a response that was cut at its longest length, see RolloutConfig."""
         self._prompter = prompter
+        self._truncated = truncated
         self._first = first
         self._turns: list[Turn] = []
         self._steps: list[Step] = []
@@ -60,7 +62,9 @@ class Dialogue:
 
     def parse(self, exchange: Exchange) -> Reply:
         """The action that the policy's answer names."""
-        return self._prompter.parse(exchange.completion.text, self.now)
+        completion = exchange.completion
+        reply = self._prompter.parse(completion.text, self.now, truncated=completion.truncated)
+        return replace(reply, valid=reply.valid and not (completion.truncated and self._truncated == "invalid"))
 
     def add(self, exchange: Exchange, reply: Reply, after: EnvStep, *, reward: float) -> None:
         """Append one turn. after: the world's answer to it. reward: the training reward it earned."""

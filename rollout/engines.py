@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Interval, doc
 
+from rollout.engine_arguments import check_extra
 from rollout.ray_actors import ActorSpec, Remote, gather, spawn
 from rollout.types import Device, Precision
 from rollout.weights import PublishError
@@ -58,6 +59,9 @@ class EngineConfig:
 
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
+
+    def __post_init__(self) -> None:
+        check_extra(self.extra)
 
     def options(self, *, context: int, prefix_caching: bool) -> dict[str, Any]:
         """As vLLM's AsyncEngineArgs. context: prompt and response together, in tokens."""

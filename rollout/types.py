@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Interval, doc
+from annotated_types import Ge, Interval, Predicate, doc
 
 from envs.base import Ending
 
@@ -15,13 +15,24 @@ Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+Truncated = Literal["keep", "invalid", "mask"]
+"""What happens to a response that was cut at its longest length, see `RolloutConfig.truncated`."""
+LOWEST_TEMPERATURE = 0.01
+"""vLLM samples at this temperature where a lower one is asked for, but for 0."""
+
+
+def _is_sampled_as_asked(temperature: float) -> bool:
+    return temperature == 0 or LOWEST_TEMPERATURE <= temperature < math.inf
+
+
+Temperature = Annotated[float, Predicate(_is_sampled_as_asked), doc(f"0 (greedy), or {LOWEST_TEMPERATURE} or more")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How tokens are sampled."""
 
-    temperature: Annotated[float, Interval(ge=0, lt=math.inf), doc("0 (greedy) or more")]
+    temperature: Temperature
     """Divides the logits before the softmax; 0 takes the likeliest token."""
 
     max_tokens: Annotated[int, Ge(1)]
@@ -66,6 +77,11 @@ class Completion:
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
             raise ValueError(f"{len(self.token_ids)} tokens but {len(self.logprobs)} log-probs: every token has one")
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the response was cut at its longest length."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

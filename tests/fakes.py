@@ -43,13 +43,14 @@ def completion(
     tokens: Sequence[int] = (7, 2),
     logprobs: Sequence[float] | None = None,
     version: int = 0,
+    finish_reason: str = "stop",
 ) -> Completion:
     return Completion(
         prompt_ids=np.asarray(prompt, np.int32),
         token_ids=np.asarray(tokens, np.int32),
         logprobs=np.asarray([-0.5] * len(tokens) if logprobs is None else logprobs, np.float32),
         text=text,
-        finish_reason="stop",
+        finish_reason=finish_reason,
         policy_version=version,
     )
 
@@ -307,9 +308,10 @@ class Asked:
 
 
 class ScriptedPolicy(Independent):
-    """Says `script(key)`, or `script` itself; `asked` has every request in order of arrival.
+    """Answers `script(key)`, or `script` itself; `asked` has every request in order of arrival.
 
     before: awaited ahead of every answer. prompt_tokens: the longest prompt taken. codec: `CharCodec`, or a real one.
+    finish_reason: of every answer.
     """
 
     def __init__(
@@ -319,8 +321,10 @@ class ScriptedPolicy(Independent):
         before: Callable[[Key], Awaitable[None]] | None = None,
         prompt_tokens: int = 10_000,
         codec: Any = None,
+        finish_reason: str = "stop",
     ) -> None:
         self._script, self._before, self._prompt_tokens = script, before, prompt_tokens
+        self._finish_reason = finish_reason
         self._codec = codec or CharCodec()
         self.asked: list[Asked] = []
 
@@ -334,7 +338,8 @@ class ScriptedPolicy(Independent):
         if self._before is not None:
             await self._before(key)
         text = self._script if isinstance(self._script, str) else self._script(key)
-        return completion(text, prompt=prompt.tolist(), tokens=self._codec.encode_response(text).tolist())
+        tokens = self._codec.encode_response(text).tolist()
+        return completion(text, prompt=prompt.tolist(), tokens=tokens, finish_reason=self._finish_reason)
 
 
 # --- an engine ----------------------------------------------------------------------------------------------------

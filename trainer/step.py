@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from estimators import Advantages, Estimator, calibrated, needs
-from rollout.collect import Collected
+from rollout.collect import Collected, RolloutsFailed
 from rollout.collection import PlayOptions
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
-from trainer.data.columns import rollout_logprobs, step_batch, token_batch, token_mask
+from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets
@@ -71,7 +72,7 @@ def update(
         estimator = calibrated(estimator, batch)
         advantages = estimator(batch)
     with watch("learn"):
-        targets = _targets(table, scores, advantages)
+        targets = _targets(parts, table, scores, advantages)
         learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
     with watch("publish"):
         publish(parts, number)
@@ -126,13 +127,21 @@ def publish(parts: Parts, version: int) -> None:
     parts.engines.publish(Path(published.path), version, published.checksum)
 
 
-def _targets(table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
-    mask = advantages.mask
+def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
+    """What the learner gets. Raises RolloutsFailed where fewer rollouts are left than it takes optimizer steps."""
+    live = live_rows(table, advantages.mask, truncated=parts.config.rollout.truncated)
+    left, steps = len({row.trajectory for row in compress(table, live)}), parts.config.learner.optimizer_steps
+    if left < steps:
+        raise RolloutsFailed(
+            f"{left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
+            f"rollout.truncated={parts.config.rollout.truncated}) and learner.optimizer_steps={steps} needs one each: "
+            "raise model.response_tokens if responses are truncated, else lower the steps"
+        )
     return Targets(
         advantage=advantages.value.astype(np.float32),
-        row_mask=np.ones(len(advantages.value), np.bool_) if mask is None else mask,
+        row_mask=live,
         old_logprobs=scores.logprobs,
         ref_logprobs=scores.ref_logprobs,
         rollout_logprobs=rollout_logprobs(table),
-        token_mask=None if mask is None else token_mask(table),
+        token_mask=None if advantages.mask is None else token_mask(table),
     )

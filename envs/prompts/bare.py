@@ -8,6 +8,7 @@ from envs.base import EnvStep
 from envs.prompts.actions import kept_actions
 from envs.prompts.dialect import Dialect
 from envs.prompts.messages import Message, Reply, Turn
+from envs.prompts.thoughts import after_thoughts
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,8 @@ class Bare:
     """The dialogue of an episode, as it went.
 
     While `history` covers all turns, each prompt is the previous prompt plus the response and the next observation, so
-    that no token is computed twice. A response is valid if it is one line in the world's grammar, and names an
-    admissible action where the dialect is strict.
+    that no token is computed twice. A response is valid if, without its thoughts, it is one line in the world's
+    grammar, and names an admissible action where the dialect is strict.
     """
 
     least_history: ClassVar[int] = 1
@@ -47,11 +48,10 @@ class Bare:
         """With `listing`, the admissible actions that the dialect does not hide; else none."""
         return self.dialect.shown(now) if self.listing else ()
 
-    def parse(self, response: str, now: EnvStep) -> Reply:
-        """The response without outer white space; the class docstring says when it is valid."""
-        action = response.strip()
-        is_command = "\n" not in action and self.dialect.grammar(action)
-        return Reply(action=action, valid=is_command and self.dialect.is_admissible(action, now))
+    def parse(self, response: str, now: EnvStep, *, truncated: bool = False) -> Reply:
+        """The response without thoughts and outer white space; the class docstring says when it is valid."""
+        action = "" if truncated else after_thoughts(response).strip()
+        return Reply(action=action, valid=self.dialect.accepts(action, now))
 
     def respond(self, action: str) -> str:
         """The action itself."""

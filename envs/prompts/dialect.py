@@ -29,6 +29,7 @@ class Dialect:
         """The admissible actions that are not hidden; empty where the world does not list its actions."""
         return tuple(action for action in now.admissible or () if action not in self.hidden)
 
-    def is_admissible(self, action: str, now: EnvStep) -> bool:
-        """Whether an answer may name this action now. Always true unless `strict`."""
-        return not self.strict or now.admissible is None or action in now.admissible
+    def accepts(self, action: str, now: EnvStep) -> bool:
+        """Whether an answer may name this action now: one line in the world's grammar, and admissible if `strict`."""
+        in_grammar = action != "" and "\n" not in action and self.grammar(action)
+        return in_grammar and (not self.strict or now.admissible is None or action in now.admissible)

@@ -40,7 +40,7 @@ class Reply:
     """A response, parsed."""
 
     action: str
-    """The action for the world. It is taken also when the response is not valid."""
+    """The action for the world. It is taken also when the response is not valid; then it may be empty."""
 
     valid: bool
     """Whether the response had the required form."""
@@ -66,8 +66,12 @@ class Prompter(Protocol):
         """The admissible actions that the prompt lists when there is room for all of them."""
         ...
 
-    def parse(self, response: str, now: EnvStep) -> Reply:
-        """The action in a response. Never raises: a response without the required form has `valid=False`."""
+    def parse(self, response: str, now: EnvStep, *, truncated: bool = False) -> Reply:
+        """The action in a response. Never raises: a response without the required form has `valid=False`.
+
+        truncated: the response ended at its longest length, so that its last word may be half a word. An action that
+            may be cut is no action: the world gets the empty line.
+        """
         ...
 
     def respond(self, action: str) -> str:

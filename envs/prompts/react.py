@@ -9,9 +9,11 @@ from envs.base import EnvStep
 from envs.prompts.actions import kept_actions
 from envs.prompts.dialect import Dialect
 from envs.prompts.messages import Message, Reply, Turn
+from envs.prompts.thoughts import after_thoughts, has_thought
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_INNER_ACTION = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)  # the last <action> before a </action>
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _TAIL = 30  # characters
 
@@ -20,9 +22,10 @@ _TAIL = 30  # characters
 class React:
     """The prompts of the papers (GiGPO 2505.10978, appendix).
 
-    A response is valid if it has both pairs of tags, has no character of U+4E00-9FFF, and names an admissible action
-    where the dialect is strict. The action is the text between the first action tags. Without such tags the world gets
-    the last 30 characters of the response, as in the papers' public code.
+    A response is valid if it has a closed thought, no character of U+4E00-9FFF, and, between action tags outside the
+    thought, one line in the world's grammar, which is admissible where the dialect is strict. The action is the text
+    between the first such tags. Without any, the world gets the last 30 characters of the response, or the empty line
+    if the response is truncated.
     """
 
     least_history: ClassVar[int] = 0
@@ -31,7 +34,8 @@ class React:
     """The world that the prompts are for."""
 
     loose: bool = False
-    """Accept actions that are not admissible, as the papers' public code does."""
+    """Parse as the papers' public code does: the first action tags count, also inside a thought, and any text between
+    them is a valid action."""
 
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
@@ -54,13 +58,25 @@ class React:
         """The admissible actions that the dialect does not hide."""
         return self.dialect.shown(now)
 
-    def parse(self, response: str, now: EnvStep) -> Reply:
-        """The text between the first action tags; the class docstring says when it is valid."""
+    def parse(self, response: str, now: EnvStep, *, truncated: bool = False) -> Reply:
+        """The text between the first action tags that count; the class docstring says when it is valid."""
+        if self.loose:
+            return self._parse_as_the_papers(response)
+        acted = _INNER_ACTION.search(after_thoughts(response))
+        if acted is None:
+            return Reply(action="" if truncated else self._line(response[-_TAIL:]), valid=False)
+        action = self._line(acted[1])
+        formed = has_thought(response) and not _CHINESE.search(response)
+        return Reply(action=action, valid=formed and self.dialect.accepts(action, now))
+
+    def _parse_as_the_papers(self, response: str) -> Reply:
         acted = _ACTION.search(response)
-        action = (acted[1] if acted else response[-_TAIL:]).strip()
-        action = action.lower() if self.dialect.lower_case else action
-        tagged = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
-        return Reply(action=action, valid=tagged and (self.loose or self.dialect.is_admissible(action, now)))
+        formed = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=self._line(acted[1] if acted else response[-_TAIL:]), valid=formed)
+
+    def _line(self, text: str) -> str:
+        line = text.strip()
+        return line.lower() if self.dialect.lower_case else line
 
     def respond(self, action: str) -> str:
         """The action in its tags, after one short thought: an expert's reasons are not known."""

@@ -118,10 +118,16 @@ def test_as_many_actions_are_listed_as_asked_for_in_the_worlds_order(actions: li
     [
         ("<think>so</think><action> get 1 Hemp </action>", "get 1 Hemp", True),
         ("<think>a\nb</think>\n<action>\nget 1 hemp\n</action> done", "get 1 hemp", True),
-        ("<action>first</action><think></think><action>second</action>", "first", True),
-        ("<think></think><action></action>", "", True),
+        ("<action>get 1 a</action><think></think><action>get 1 b</action>", "get 1 a", True),
+        ("<think>never <action> </action></think><action>get 1 copper</action>", "get 1 copper", True),
+        ("<think>a</think><think><action>get 1 a</action></think><action>get 1 b</action>", "get 1 b", True),
+        ("<think></think>an <action> then <action>get 1 hemp</action>", "get 1 hemp", True),
+        ("<think>so</think><action>get 1 hemp\nget 1 hemp</action>", "get 1 hemp\nget 1 hemp", False),
+        ("<think>so</think><action>dig</action>", "dig", False),
+        ("<think></think><action></action>", "", False),
+        ("<think>so <action>get 1 hemp</action>", "so <action>get 1 hemp</action>", False),
         ("<action>get 1 hemp</action>", "get 1 hemp", False),
-        ("</think>so<think><action>get 1 hemp</action>", "get 1 hemp", False),
+        ("</think>so<think><action>get 1 hemp</action>", "nk><action>get 1 hemp</action>", False),
         ("<think>好</think><action>get 1 hemp</action>", "get 1 hemp", False),
         ("<think>\u4dff \ua000</think><action>get 1 hemp</action>", "get 1 hemp", True),
         ("<think>so so</think> get 1 hemp", "think>so so</think> get 1 hemp", False),
@@ -132,6 +138,43 @@ def test_as_many_actions_are_listed_as_asked_for_in_the_worlds_order(actions: li
 )
 def test_react_reads_the_first_action_and_asks_for_both_pairs_of_tags(response: str, action: str, valid: bool) -> None:
     assert WORLDS["textcraft"].prompter("react").parse(response, NOW) == Reply(action=action, valid=valid)
+
+
+@pytest.mark.parametrize(
+    ("response", "action", "valid"),
+    [
+        ("<think>never <action> </action></think><action>get 1 copper</action>", "", True),
+        ("<action>dig</action><think></think>", "dig", True),
+        ("<think>so so</think> get 1 hemp", "think>so so</think> get 1 hemp", False),
+    ],
+)
+def test_the_papers_looser_rule_is_kept_as_a_style(response: str, action: str, valid: bool) -> None:
+    assert WORLDS["textcraft"].prompter("react_loose").parse(response, NOW) == Reply(action=action, valid=valid)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("response", ["<think></think><action> </action>", "<think></think><action>%$&</action>"])
+def test_in_no_world_an_empty_or_ungrammatical_action_is_valid(world: str, response: str) -> None:
+    assert not WORLDS[world].prompter("react").parse(response, NOW).valid
+
+
+@pytest.mark.parametrize(
+    ("style", "response", "reply"),
+    [
+        ("bare", "get 1 hemp", Reply(action="", valid=False)),
+        ("react", "get 1 hemp", Reply(action="", valid=False)),
+        ("react", "<think>so</think><action>get 1 hem", Reply(action="", valid=False)),
+        ("react", "<think>so</think><action>get 1 hemp</action> and", Reply(action="get 1 hemp", valid=True)),
+    ],
+)
+def test_an_action_that_may_be_cut_is_no_action(style: str, response: str, reply: Reply) -> None:
+    assert WORLDS["textcraft"].prompter(style).parse(response, NOW, truncated=True) == reply
+
+
+def test_bare_takes_the_command_after_the_thought_of_a_model_that_always_thinks() -> None:
+    bare = WORLDS["textcraft"].prompter("bare")
+    assert bare.parse("<think>get 2 hemp?</think>\n\nget 1 hemp", NOW) == Reply(action="get 1 hemp", valid=True)
+    assert bare.parse("<think>get 2 hemp", NOW) == Reply(action="", valid=False)
 
 
 def test_only_a_lower_case_dialect_lowers_the_action() -> None:
@@ -243,8 +286,8 @@ def test_arithmetic_is_asked_in_one_message() -> None:
     ("style", "response", "action", "valid"),
     [
         ("react", "<think>3 + 4 is 7</think><action> 14 </action>", "14", True),
-        ("react", "<think>3 + 4 is 7</think><action>It is 14.</action>", "It is 14.", True),
-        ("react", "<think>3 + 4 is 7</think><action>The answer is 14</action>", "The answer is 14", True),
+        ("react", "<think>3 + 4 is 7</think><action>It is 14.</action>", "It is 14.", True),  # no word of three letters
+        ("react", "<think>3 + 4 is 7</think><action>The answer is 14</action>", "The answer is 14", False),
         ("react", "<think>3 + 4 is 7</think> 14", "<think>3 + 4 is 7</think> 14", False),
         ("bare", " 14\n", "14", True),
         ("bare", "3 + 4 = 7\n14", "3 + 4 = 7\n14", False),

@@ -14,7 +14,7 @@ from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EpisodeFailed
 from rollout.seeds import derive_seed
-from rollout.types import Trajectory
+from rollout.types import Trajectory, Truncated
 from tests.fakes import (
     CORRIDOR_PROMPTS,
     CharCodec,
@@ -41,12 +41,15 @@ def collected(
     max_failure_share: float = 1.0,
     max_idle_turns: int | None = None,
     on_done: Callable[[Trajectory], None] = lambda _: None,
+    truncated: Truncated = "keep",
 ) -> Collected:
     collector = Collector(
         policy=policy or ScriptedPolicy(),
         pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
         prompter=prompter,
-        config=RolloutConfig(history=history, retries=retries, max_failure_share=max_failure_share),
+        config=RolloutConfig(
+            history=history, retries=retries, max_failure_share=max_failure_share, truncated=truncated
+        ),
     )
     options = replace(play_options(seed=1, max_idle_turns=max_idle_turns), on_done=on_done)
     return asyncio.run(collector.collect(tasks(*task_ids), group_size=group_size, options=options))
@@ -54,6 +57,25 @@ def collected(
 
 def names(result: Collected) -> list[tuple[str, list[int]]]:
     return [(group.task_id, [rollout.sibling for rollout in group.trajectories]) for group in result.groups]
+
+
+# --- truncated responses --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "valid"), [("keep", True), ("mask", True), ("invalid", False)])
+def test_a_truncated_response_with_a_whole_action_is_invalid_only_if_so_set(rule: Truncated, valid: bool) -> None:
+    react = React(Dialect(introduction="", grammar=lambda line: line in ("go", "wait")))
+    policy = ScriptedPolicy("<think></think><action>go</action> and", finish_reason="length")
+    result = collected("1", group_size=1, policy=policy, prompter=react, truncated=rule)
+    (only,) = result.groups[0].trajectories[0].steps
+    assert (only.action, only.valid, only.completion.truncated) == ("go", valid, True)
+
+
+def test_a_command_line_that_may_be_cut_is_not_played() -> None:
+    policy = ScriptedPolicy("go", finish_reason="length")
+    result = collected("1", group_size=1, policy=policy, max_idle_turns=1)
+    (only,) = result.groups[0].trajectories[0].steps
+    assert (only.action, only.valid, result.groups[0].trajectories[0].success) == ("", False, False)
 
 
 # --- what is recorded -----------------------------------------------------------------------------------------------

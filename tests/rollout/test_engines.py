@@ -60,3 +60,21 @@ def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:
 def test_extra_options_come_last() -> None:
     options = EngineConfig(extra={"block_size": 16}).options(context=512, prefix_caching=False)
     assert (options["block_size"], options["enable_prefix_caching"]) == (16, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("logprobs_mode", "engine.extra.logprobs_mode changes the distribution that tokens are drawn from"),
+        ("top_k", "engine.extra.top_k changes the distribution that tokens are drawn from"),
+        ("repetition_penalty", "engine.extra.repetition_penalty changes the distribution"),
+        ("logits_processors", "engine.extra.logits_processors changes the distribution"),
+        ("dtype", "engine.extra.dtype has a setting of its own: set cluster.dtype instead"),
+        ("worker_extension_cls", "engine.extra.worker_extension_cls is set by the framework"),
+        ("kv_cache_memry_bytes", "no argument of vLLM's AsyncEngineArgs: did you mean 'kv_cache_memory_bytes'?"),
+        ("zzzz", "engine.extra.zzzz is no argument of vLLM's AsyncEngineArgs"),
+    ],
+)
+def test_an_extra_argument_that_would_break_the_run_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EngineConfig(extra={"block_size": 16, name: 1})

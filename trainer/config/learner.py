@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, doc
 
-from rollout.types import Device, Precision
+from rollout.types import LOWEST_TEMPERATURE, Device, Precision
 
 Ratio = Literal["token", "sequence"]
 KlEstimator = Literal["k1", "k2", "k3"]
@@ -98,7 +98,7 @@ class LearnerConfig:
     gpus: Annotated[float, Ge(0)] = 0.0
     """Share of a GPU that Ray reserves for each rank. Follows cluster.rank_gpus."""
 
-    temperature: Annotated[float, Gt(0)] = 1.0
+    temperature: Annotated[float, Ge(LOWEST_TEMPERATURE)] = 1.0
     """Temperature of the distribution whose log-probs are taken. Follows sampling.temperature."""
 
     loss: LossConfig = field(default_factory=LossConfig)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, doc
 
-from rollout.types import Device, Precision
+from rollout.types import Device, Precision, Temperature
 from trainer.config.build import ConfigError
 from trainer.config.tiny import TinySpec
 
@@ -170,7 +170,7 @@ class ValidationConfig:
     tasks: Annotated[int, Ge(1)] = 128
     """Number of different tasks of env.validation_split; the whole split if it has fewer."""
 
-    temperature: Annotated[float, Ge(0), doc("0 (greedy) or more")] = 0.4
+    temperature: Temperature = 0.4
     """Sampling temperature; 0 is greedy."""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import UNPARSED, StepBatch
+from rollout.types import Truncated
 from trainer.data.rows import RowTable
 from trainer.data.similar import similar_codes
 from trainer.data.tokens import TokenBatch
@@ -70,6 +71,14 @@ def token_mask(table: RowTable) -> NDArray[np.bool_] | None:
     if table.edits is None:
         return None
     return np.concatenate([mark if mark.any() else ~mark for mark in table.edits])
+
+
+def live_rows(table: RowTable, mask: NDArray[np.bool_] | None, *, truncated: Truncated) -> NDArray[np.bool_]:
+    """Which rows are learned from: those of the estimator's mask (None: all), with "mask" only whole responses. [N]"""
+    live = np.ones(len(table), np.bool_) if mask is None else mask
+    if truncated != "mask":
+        return live
+    return live & np.array([not step.completion.truncated for step in table.steps])
 
 
 def codes(keys: Iterable[Hashable]) -> NDArray[np.int64]:

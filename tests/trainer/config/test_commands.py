@@ -366,7 +366,19 @@ def test_a_world_model_preset_changes_one_world_for_one_model(preset: str) -> No
         ("learner.learning_rate", 0.0, "learner.learning_rate=0.0 is out of range: choose a value above 0"),
         ("learner.zero_stage", 4, "learner.zero_stage=4 is out of range: choose 0, 1, 2 or 3"),
         # A policy cannot learn from greedy rollouts: the learner divides by the temperature.
-        ("sampling.temperature", 0.0, "sampling.temperature=0.0 is out of range: choose a value above 0"),
+        ("sampling.temperature", 0.0, "sampling.temperature=0.0 is out of range: choose 0.01 or more"),
+        # vLLM would sample at 0.01, and the learner score at 0.005.
+        (
+            "sampling.temperature",
+            0.005,
+            "sampling.temperature=0.005 is out of range: choose 0 (greedy), or 0.01 or more",
+        ),
+        (
+            "validation.temperature",
+            0.005,
+            "validation.temperature=0.005 is out of range: choose 0 (greedy), or 0.01 or more",
+        ),
+        ("rollout.truncated", "drop", "rollout.truncated='drop': choose one of 'keep', 'invalid', 'mask'"),
         ("learner.loss.clip_low", 1.0, "learner.loss.clip_low=1.0 is out of range: choose a value in (0, 1)"),
         ("revise.references", 0, "revise.references=0 is out of range: choose 1 or more"),
         ("learner.lerning_rate", 0.1, "unknown setting learner.lerning_rate=0.1: did you mean 'learning_rate'?"),

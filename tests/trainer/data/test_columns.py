@@ -7,7 +7,7 @@ import numpy as np
 from estimators import UNPARSED
 from rollout.types import Revision, RolloutGroup, Step
 from tests.fakes import completion, group, plain, step, trajectory
-from trainer.data.columns import codes, rollout_logprobs, step_batch, token_batch, token_mask
+from trainer.data.columns import codes, live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.rows import RowTable
 
 # Two groups. The first: two rollouts of 2 and 1 steps, the second: one rollout of 2 steps.
@@ -127,3 +127,11 @@ def test_the_engines_logprobs_are_listed_token_by_token_in_row_order() -> None:
 
 def test_codes_number_keys_by_first_appearance() -> None:
     assert codes(["b", "a", "b", 1, ("a",)]).tolist() == [0, 1, 0, 2, 3]
+
+
+def test_a_truncated_row_is_left_out_of_the_loss_only_if_so_set() -> None:
+    cut = step("go", state="1", said=completion("go", finish_reason="length"))
+    table = RowTable([group((step("go"), cut, step("go", state="2")))])
+    assert live_rows(table, None, truncated="keep").tolist() == [True, True, True]
+    assert live_rows(table, None, truncated="mask").tolist() == [True, False, True]
+    assert live_rows(table, np.array([False, True, True]), truncated="mask").tolist() == [False, False, True]
