@@ -32,9 +32,9 @@ class RolloutConfig:
     """Training reward of the step that solves the task. All other steps get 0."""
 
     truncated: Truncated = "keep"
-    """What happens to a response that was cut at sampling.max_tokens: "keep" judges it by what it says, "invalid" counts
-    it as invalid, "mask" leaves its row out of the loss (overlong filtering, DAPO 2503.14476). An action that may be cut
-    is never played."""
+    """What happens to a response that was cut at sampling.max_tokens. "keep" judges it by what it says, "invalid"
+    counts it as invalid, "mask" leaves its row out of the loss (overlong filtering, DAPO 2503.14476). An action that
+    may be cut is never played."""
 
     retries: Annotated[int, Ge(0)] = 2
     """How often a failed episode is played again from its seed before its group is dropped. Episodes of one task that
