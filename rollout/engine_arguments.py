@@ -9,7 +9,10 @@ from pathlib import Path
 from envs.base import hint
 
 DISTRIBUTION = frozenset(
-    ["logprobs_mode", "logits_processors", "watermark_config", "reasoning_config", "hf_overrides", "logit_bias", "bad_words", "min_tokens", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"]
+    {
+        *("logprobs_mode", "logits_processors", "watermark_config", "reasoning_config", "hf_overrides", "logit_bias"),
+        *("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "bad_words", "min_tokens"),
+    }
 )
 """They change what is sampled, or which log-probs are returned; the learner would compute those of another
 distribution."""

@@ -72,24 +72,29 @@ def read_state(folder: Path) -> RunState:
         raise ConfigError(f"{folder / STATE} is broken ({error}): resume from another checkpoint") from error
 
 
-def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
-    """Raise ConfigError if a setting differs from the checkpoint's; it names the first that does."""
-    before, now = _flat({RENAMED.get(key, key): value for key, value in state.settings.items()}), _flat(settings)
-    for key in sorted(before.keys() | now.keys()):
-        saved, current = before.get(key), now.get(key)
-        if saved != current:
+def check_same_run(
+    state: RunState, settings: Mapping[str, Any], folder: Path, *, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Raise ConfigError if a setting differs from the checkpoint's; it names the first that does.
+
+    defaults: what a setting was in effect if the checkpoint, made before there was such a setting, does not name it.
+    """
+    saved = flat({RENAMED.get(key, key): value for key, value in state.settings.items()})
+    before, now = flat(defaults or {}) | saved, flat(settings)
+    for key in sorted(saved.keys() | now.keys()):
+        if before.get(key) != now.get(key):
             raise ConfigError(
-                f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={current!r}: "
+                f"checkpoint {folder} was made with {key}={before.get(key)!r}, this run has {key}={now.get(key)!r}: "
                 f"set it back, or start anew in another output folder"
             )
 
 
-def _flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
     """Nested settings under their dotted keys, as a command line writes them."""
-    flat: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{group}{key}.") if isinstance(value, Mapping) else {f"{group}{key}": value}
-    return flat
+        pairs |= flat(value, f"{group}{key}.") if isinstance(value, Mapping) else {f"{group}{key}": value}
+    return pairs
 
 
 def _sync_all(folder: Path) -> None:

@@ -157,6 +157,13 @@ def test_a_checkpoint_from_before_a_setting_was_renamed_is_of_the_same_run(tmp_p
         check_same_run(state(1, patience=2), {"max_idle_turns": None}, tmp_path)
 
 
+def test_a_checkpoint_from_before_there_was_a_setting_counts_as_made_with_its_default(tmp_path: Path) -> None:
+    saved, defaults = state(1, seed=0), {"rollout": {"truncated": "keep"}}
+    check_same_run(saved, {"seed": 0, "rollout": {"truncated": "keep"}}, tmp_path, defaults=defaults)
+    with pytest.raises(ConfigError, match=r"was made with rollout.truncated='keep', this run has .*='mask'"):
+        check_same_run(saved, {"seed": 0, "rollout": {"truncated": "mask"}}, tmp_path, defaults=defaults)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [

@@ -149,7 +149,7 @@ def write(demos: Iterable[Demo], path: Path) -> int:
 
 
 def read(path: Path) -> list[Demo]:
-    """The demonstrations of a file. Raises ConfigError for a missing file and for a line that is no demonstration."""
+    """The demonstrations of a file. Raises ConfigError for a missing or empty file and a line that is none."""
     if not path.is_file():
         raise ConfigError(f"no demonstrations at {path}: write them with stepcredit demos output={path}")
     demos: list[Demo] = []
@@ -168,4 +168,6 @@ def read(path: Path) -> list[Demo]:
             demos.append(Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} line {number} is no demonstration ({error!r}): write the file anew") from error
+    if not demos:
+        raise ConfigError(f"{path} holds no demonstration: write the file anew with stepcredit demos output={path}")
     return demos

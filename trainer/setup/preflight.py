@@ -7,8 +7,8 @@ nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 import importlib.metadata
 import json
 import os
-import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,15 @@ from trainer.config.commands import (
     TrainConfig,
     WarmstartConfig,
 )
-from trainer.config.settings import ClusterConfig, ModelConfig
+from trainer.config.defaults import defaults_of
+from trainer.config.settings import ClusterConfig
+from trainer.setup.folder import model_folder
 from trainer.setup.world import World, open_world
 
-MADE_HERE = ("tiny", "smollm2_135m")  # model sources that are neither a folder nor a hub id
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
-# Settings that may differ between a run and its continuation.
+# Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
+FREE_OF_MODEL = ("cache",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Raises ConfigError or EnvError for whatever of an evaluation is already known to fail."""
     check_machine(config.cluster, serves=config.endpoint is None)
     if config.endpoint is None:
-        model_folder(config.model)
+        model_folder(config.model, trained=False)
     # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
     return EvaluationPlan(config=config, world=open_world(replace(config.env, overlap=True)))
 
@@ -213,34 +214,14 @@ def estimator_of(config: TrainConfig) -> Estimator:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings in which a run and its continuation must agree, as plain JSON values."""
-    plain = json.loads(json.dumps(asdict(config), default=str))
-    return {key: value for key, value in plain.items() if key not in FREE_SETTINGS}
+    return _binding(json.loads(json.dumps(asdict(config), default=str)))
 
 
-def model_folder(config: ModelConfig) -> Path | None:
-    """The folder that model.source names; None where it is a hub id or a model made here.
-
-    Raises ConfigError for a folder that holds no model, or one with a shorter context than asked for.
-    """
-    folder, source = Path(config.source), config.source
-    if source in MADE_HERE or (HUB_ID.fullmatch(source) and not folder.exists()):
-        return None
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ConfigError(
-            f"model.source={source!r} is no Hugging Face folder: it has no config.json; give one that has, such as "
-            "RUN/checkpoints/update-000025/model, or a hub id"
-        )
-    try:
-        longest = json.loads(file.read_text()).get("max_position_embeddings", config.context)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file} is broken ({error}): export the model anew") from error
-    if config.context > longest:
-        raise ConfigError(
-            f"model.prompt_tokens={config.prompt_tokens} + model.response_tokens={config.response_tokens} is longer "
-            f"than the context of {longest} that {file} has: lower one of them"
-        )
-    return folder.absolute()
+def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that a continuation may change."""
+    kept = {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
+    model = {key: value for key, value in kept.get("model", {}).items() if key not in FREE_OF_MODEL}
+    return kept | {"model": model}
 
 
 def check_machine(config: ClusterConfig, *, serves: bool) -> None:
@@ -297,7 +278,8 @@ def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | Non
     if folder is None:
         return None
     state = checkpoint.read_state(folder)
-    checkpoint.check_same_run(state, settings_of(config), folder)
+    saved, defaults = replace(state, settings=_binding(state.settings)), _binding(defaults_of(TrainConfig))
+    checkpoint.check_same_run(saved, settings_of(config), folder, defaults=defaults)
     if state.update >= config.updates:
         raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
     return folder, state

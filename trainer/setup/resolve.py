@@ -11,8 +11,8 @@ from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus
+from trainer.setup.folder import model_folder
 from trainer.setup.models import build_tiny, convert_smollm2
-from trainer.setup.preflight import model_folder
 from trainer.setup.world import World
 
 CORPUS_TASKS = 600  # most tasks in a tokenizer's corpus; more take longer and change nothing
@@ -32,7 +32,7 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
             return str(convert_smollm2(cache))
     except ModelError as error:
         raise ConfigError(str(error)) from error
-    return str(model_folder(config) or _fetched(config.source))
+    return str(model_folder(config, trained=False) or _fetched(config.source))
 
 
 def check_prompts(

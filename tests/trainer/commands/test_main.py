@@ -289,6 +289,17 @@ def test_a_run_is_gone_on_with_where_the_settings_agree(stepcredit: Stepcredit, 
     assert len(stepcredit.runs) == 1
 
 
+def test_a_checkpoint_of_before_a_setting_existed_and_with_another_cache_is_gone_on_with(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    def age(settings: dict[str, Any]) -> None:
+        del settings["rollout"]["truncated"]
+        settings["model"]["cache"] = ".cache/models"
+
+    checkpoint_of(stepcredit, tmp_path / "run", age)
+    assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", "updates=30").code == 0
+
+
 def test_a_checkpoint_of_another_model_is_refused_with_both_models(stepcredit: Stepcredit, tmp_path: Path) -> None:
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: settings["model"].update(source="smollm2_135m"))
     line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto")
@@ -327,7 +338,7 @@ def test_outputs_that_are_there_are_not_written_over(stepcredit: Stepcredit, tmp
 @pytest.mark.parametrize(
     ("config", "part"),
     [
-        ('{"max_position_embeddings": 128}', "longer than the context of 128"),
+        ("{}", "config.json has no model_type"),
         ('{"max_position', "config.json is broken"),
     ],
 )

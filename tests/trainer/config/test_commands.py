@@ -12,10 +12,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Estimator
-from trainer.commands.defaults import defaults_of, register
+from trainer.commands.defaults import register
 from trainer.commands.make_data import HouseholdsConfig
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
+from trainer.config.defaults import defaults_of
 from trainer.lab.config import LabConfig, TruthConfig
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.setup.preflight import estimator_of, plan_evaluation

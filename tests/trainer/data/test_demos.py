@@ -165,6 +165,12 @@ BROKEN: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def test_an_empty_file_of_demonstrations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "demos.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"demos.jsonl holds no demonstration: write the file anew"):
+        read(tmp_path / "demos.jsonl")
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_line_that_is_no_demonstration_is_refused_by_its_number(
     demos: list[Demo], tmp_path: Path, broken: str

@@ -37,7 +37,9 @@ def world() -> World:
 
 def test_a_local_folder_is_used_as_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "policy").mkdir()
-    (tmp_path / "policy" / "config.json").write_text('{"max_position_embeddings": 32}')
+    (tmp_path / "policy" / "config.json").write_text('{"model_type": "qwen2", "max_position_embeddings": 32}')
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / "policy" / name).touch()
     monkeypatch.chdir(tmp_path)
     assert resolve_model(model("policy"), world, ENV) == str(tmp_path / "policy")
 
