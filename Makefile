@@ -1,8 +1,7 @@
 .PHONY: install quickstart test lint check check-links docs format
 BIN := .venv/bin
-# Start Ray, engines or learners: one after the other, so that what they share starts once. The others go two at a time.
-REAL := tests/rollout/test_pool.py tests/trainer/learner/test_driver.py tests/trainer/real
-PARALLEL := $(BIN)/pytest -n 2 --dist loadfile $(REAL:%=--ignore=%)
+# Three workers for two cores: one has the tests with real engines, which wait more than they compute (tests/conftest.py).
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder
 CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 
 install:
@@ -12,8 +11,7 @@ quickstart: install
 	@$(BIN)/stepcredit quickstart cluster=$(CLUSTER)
 
 test: install
-	@$(PARALLEL)
-	@$(BIN)/pytest $(REAL)
+	@$(PYTEST)
 
 lint: install
 	@$(BIN)/ruff format --check .
@@ -22,8 +20,7 @@ lint: install
 	@$(MAKE) --no-print-directory docs
 
 check: lint
-	@$(PARALLEL) -m "not slow and not gpu"
-	@$(BIN)/pytest -m "not slow and not gpu" tests/rollout/test_pool.py
+	@$(PYTEST) -m "not slow and not gpu"
 
 check-links: install
 	@$(BIN)/pytest tests/docs
