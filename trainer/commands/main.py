@@ -23,7 +23,8 @@ def main() -> None:
         _explain(words)
         return
     command = COMMANDS[name]
-    sys.argv = ["stepcredit", *_overrides(command, words[len(name.split()) :])]
+    words = [command.flags.get(word, word) for word in words[len(name.split()) :]]
+    sys.argv = ["stepcredit", *_overrides(command, words)]
     try:
         named(EXECUTE)(command)
         sys.stdout.flush()

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class Command:
     positional: str | None = None
     """The setting that a first word without "=" stands for."""
 
+    flags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Words that stand for a setting, such as "--json" for "json=true"."""
+
 
 COMMANDS: Mapping[str, Command] = {
     "train": Command(
@@ -39,6 +42,14 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_training",
         run="trainer.run:train",
         help="train a policy by reinforcement learning",
+    ),
+    "plan": Command(
+        yaml="plan",
+        config="trainer.config.commands:PlanConfig",
+        plan="trainer.commands.plan:plan_plan",
+        run="trainer.commands.plan:show_plan",
+        help="say what a run would take of its GPUs",
+        flags={"--json": "json=true"},
     ),
     "evaluate": Command(
         yaml="evaluate",

@@ -313,6 +313,14 @@ class QuickstartConfig(TrainConfig):
     """The warm start."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanConfig(TrainConfig):
+    """A training run whose GPUs are planned and not used."""
+
+    json: bool = False
+    """Whether the plan is printed as one line of JSON instead of a table; `--json` is the same."""
+
+
 def _check_response_fits(model: ModelConfig, sampling: Sampling) -> None:
     if sampling.max_tokens > model.response_tokens:
         raise ConfigError(

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, doc
+from annotated_types import Ge, Gt, doc
 
 from rollout.types import Device, Precision, Temperature
 from trainer.config.build import ConfigError
+from trainer.config.shape import ModelShape
 from trainer.config.tiny import TinySpec
 
 SMALLEST_OBJECT_STORE = 75 * 2**20  # bytes; Ray does not start with less
@@ -54,6 +55,9 @@ class ModelConfig:
 
     tiny: TinySpec = field(default_factory=TinySpec)
     """Size of the policy with random weights. Read only if model.source=tiny."""
+
+    shape: ModelShape | None = None
+    """The shape that `stepcredit plan` computes with where the model is not on this machine; null reads config.json."""
 
     def __post_init__(self) -> None:
         if self.source == "tiny" and self.context > self.tiny.context:
@@ -129,6 +133,9 @@ class ClusterConfig:
 
     rank_gpus: Annotated[float, Ge(0)] = 0.0
     """Share of a GPU that Ray reserves for each learner rank."""
+
+    gpu_memory_gib: Annotated[float, Gt(0)] = 79.6
+    """Memory of one GPU in GiB, for `stepcredit plan`. 79.6 is what a card of 80 GB shows."""
 
     sleep: bool = False
     """Whether engines free their GPU memory while the learner works. Needed where both share a GPU."""

@@ -33,7 +33,7 @@ from trainer.setup.world import World, open_world
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
 # Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
-FREE_OF_MODEL = ("cache",)
+FREE_OF_MODEL = ("cache", "shape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

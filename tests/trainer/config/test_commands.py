@@ -105,7 +105,7 @@ def fixed(kind: type) -> list[str]:
 
 def stands_in(values: Any, path: str) -> bool:
     first, _, rest = path.partition(".")
-    return first in values and (not rest or stands_in(values[first], rest))
+    return isinstance(values, Mapping) and first in values and (not rest or stands_in(values[first], rest))
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,0 +1,154 @@
+"""Say what a training run would take of its GPUs, on any machine: arithmetic only, nothing is started."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from rich.table import Table
+
+from trainer.config.build import ConfigError, ModelError
+from trainer.config.commands import PlanConfig
+from trainer.config.shape import ModelShape
+from trainer.config.tiny import HEAD_SIZE, TinySpec
+from trainer.report.progress import Display
+from trainer.setup import gpu_memory
+from trainer.setup.gpu_memory import GIB, Serving, Training
+from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+
+TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapedRun:
+    """A run that can be planned: the shape of its model is known."""
+
+    config: PlanConfig
+    """What was asked for."""
+
+    shape: ModelShape
+    """The shape of its model."""
+
+
+def plan_plan(config: PlanConfig) -> ShapedRun:
+    """Raises ConfigError for a run without GPUs or in float32, and for a model whose shape is not known here."""
+    if config.cluster.gpus == 0:
+        raise ConfigError("cluster.gpus=0: there is nothing to plan without GPUs; take cluster=gpu cluster.gpus=N")
+    if config.cluster.dtype != "bfloat16":
+        raise ConfigError(f"cluster.dtype={config.cluster.dtype!r}: plans are for bfloat16, which cluster=gpu has")
+    return ShapedRun(config=config, shape=shape_of(config))
+
+
+def show_plan(plan: ShapedRun, display: Display) -> None:
+    """Print the plan, as a table or as one line of JSON. Raises ConfigError where nothing fits."""
+    config, shape = plan.config, plan.shape
+    chosen = plan_gpus(request_of(config, shape, config.cluster.gpus))
+    numbers = numbers_of(config, shape, chosen)
+    if config.json:
+        display.console.print(json.dumps(numbers), markup=False)
+    else:
+        display.console.print(_table(config, numbers))
+        display.line(chosen.why)
+    if not chosen.fits:
+        raise ConfigError(f"model.source={config.model.source!r} {chosen.why}: {_remedy(config, shape)}")
+
+
+def shape_of(config: PlanConfig) -> ModelShape:
+    """model.shape, else that of the model's config.json in its folder or in the hub's cache on this machine."""
+    model = config.model
+    if model.shape is not None:
+        return model.shape
+    if model.source == "tiny":
+        return _tiny_shape(model.tiny)
+    folder = Path(model.source)
+    file = folder / "config.json" if folder.is_dir() else try_to_load_from_cache(model.source, "config.json")
+    if not isinstance(file, str | Path) or not Path(file).is_file():
+        raise ConfigError(
+            f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
+            "model.shape={hidden:...,layers:...,heads:...,kv_heads:...,mlp:...,vocabulary:...}"
+        )
+    try:
+        return ModelShape.read(json.loads(Path(file).read_text()))
+    except (json.JSONDecodeError, ModelError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def request_of(config: PlanConfig, shape: ModelShape, gpus: int) -> GpuRequest:
+    """What `gpus` GPUs would have to hold, one rank on each and the engines spread over them."""
+    engines = max(1, gpus // config.engine.tensor_parallel)
+    requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
+    return GpuRequest(
+        shape=shape,
+        training=Training(
+            ranks=gpus,
+            zero_stage=config.learner.zero_stage,
+            token_budget=config.learner.token_budget,
+            checkpointing=config.learner.gradient_checkpointing,
+            reference=config.learner.loss.kl_coef > 0,
+        ),
+        serving=Serving(
+            tensor_parallel=config.engine.tensor_parallel,
+            kv_cache_bytes=gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context),
+        ),
+        gpu_bytes=int(config.cluster.gpu_memory_gib * GIB),
+    )
+
+
+def numbers_of(config: PlanConfig, shape: ModelShape, plan: GpuPlan) -> dict[str, Any]:
+    """The plan as plain values; sizes in GiB unless the name says bytes."""
+    gpus, reference = config.cluster.gpus, config.learner.loss.kl_coef > 0
+    return {
+        "fits": plan.fits,
+        "placement": plan.placement,
+        "zero_stage": plan.zero_stage,
+        "sleep": plan.placement == "sleeping",
+        "kv_cache_bytes": request_of(config, shape, gpus).serving.kv_cache_bytes,
+        "per_gpu_gib": {
+            name: _gib(getattr(plan, name))
+            for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
+        },
+        "peak_gib": _gib(plan.peak),
+        "host_gib": _gib(gpu_memory.host_bytes(shape, ranks=gpus, reference=reference)),
+        "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape)),
+        "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape)),
+        "why": plan.why,
+    }
+
+
+def _table(config: PlanConfig, numbers: dict[str, Any]) -> Table:
+    table = Table(title=f"{config.model.source} on {config.cluster.gpus} GPUs", title_justify="left")
+    table.add_column("what")
+    table.add_column("GiB", justify="right")
+    for name, size in numbers["per_gpu_gib"].items():
+        table.add_row(f"{name.replace('_', ', ')}, of each GPU", f"{size:.1f}")
+    table.add_row("most at one time, of each GPU", f"{numbers['peak_gib']:.1f}", end_section=True)
+    table.add_row("KV cache of an engine", f"{numbers['kv_cache_bytes'] / GIB:.1f}")
+    for name, what in (("host", "host memory at the start"), ("shm", "shared memory"), ("checkpoint", "checkpoint")):
+        table.add_row(what, f"{numbers[f'{name}_gib']:.1f}")
+    return table
+
+
+def _remedy(config: PlanConfig, shape: ModelShape) -> str:
+    more = (gpus for gpus in TRIED_GPUS if gpus > config.cluster.gpus)
+    enough = next((gpus for gpus in more if plan_gpus(request_of(config, shape, gpus)).fits), None)
+    if enough is None:
+        return "lower learner.token_budget, or take a smaller model"
+    return f"take cluster.gpus={enough}, where it fits, or a smaller model"
+
+
+def _tiny_shape(tiny: TinySpec) -> ModelShape:
+    return ModelShape(
+        hidden=tiny.hidden_size,
+        layers=tiny.layers,
+        heads=tiny.hidden_size // HEAD_SIZE,
+        kv_heads=tiny.kv_heads,
+        mlp=tiny.intermediate_size,
+        vocabulary=tiny.vocab_size,
+        tied=True,
+        qkv_bias=True,
+    )
+
+
+def _gib(size: int) -> float:
+    return round(size / GIB, 2)

@@ -1,0 +1,118 @@
+"""What a learner rank and an engine take of a GPU, in bytes: arithmetic from a model's shape, no measurement.
+
+P = parameters, W = learner ranks, T = tokens of a micro-batch, D = width, M = width of the MLP, L = blocks. Weights are
+bfloat16, optimizer states float32, as DeepSpeed keeps them.
+"""
+
+from dataclasses import dataclass
+
+from trainer.config.shape import ModelShape
+
+GIB = 2**30
+BUCKET_BYTES = 2 * 500_000_000
+"""One communication bucket of DeepSpeed, in bfloat16; stages 2 and 3 hold two."""
+LIVE_BYTES = 2 * 1_000_000_000
+"""Gathered weights that ZeRO-3 keeps alive at most, in bfloat16."""
+CONTEXT_BYTES = GIB
+"""CUDA's context and NCCL's buffers in a rank's process."""
+ENGINE_BYTES = int(3.5 * GIB)
+"""CUDA's context, graphs and activations of an engine that is awake."""
+ASLEEP_BYTES = 3 * GIB
+"""What an engine keeps that sleeps: context, graphs, fragments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How a learner trains, as far as its memory depends on it."""
+
+    ranks: int
+    """W, one GPU each."""
+    zero_stage: int
+    """0 to 3."""
+    token_budget: int
+    """T, cells of a micro-batch."""
+    checkpointing: bool
+    """Activations are computed again in the backward pass."""
+    reference: bool
+    """A frozen reference policy for the KL term stands beside the policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How an engine serves, as far as its memory depends on it."""
+
+    tensor_parallel: int
+    """GPUs that one engine spans."""
+    kv_cache_bytes: int
+    """Memory of its KV cache, over all its GPUs."""
+
+
+def learner_idle(shape: ModelShape, training: Training) -> int:
+    """What a rank holds between two updates.
+
+    stages 0 and 1    2P weights + 4P gradients (float32, never sharded) + 12P/W states + 2P reference
+    stage 2           2P + 12P/W + 2P
+    stage 3           16P/W with a reference, 14P/W without
+    """
+    weights = 2 * shape.parameters
+    reference = weights if training.reference else 0
+    states = 12 * shape.parameters
+    if training.zero_stage == 0:
+        return CONTEXT_BYTES + weights + reference + 2 * weights + states
+    if training.zero_stage == 1:
+        return CONTEXT_BYTES + weights + reference + 2 * weights + states // training.ranks
+    if training.zero_stage == 2:
+        return CONTEXT_BYTES + weights + reference + states // training.ranks
+    return CONTEXT_BYTES + (weights + reference + states) // training.ranks
+
+
+def learner_peak(shape: ModelShape, training: Training) -> int:
+    """The most that a rank holds: at the optimizer step or in the backward pass, taken together.
+
+    On top of `learner_idle` come the activations, the optimizer's temporary of 4P/W, and the gradients: 2P more at
+    stages 0 and 1 (bfloat16), 4P/W at stages 2 and 3 with two buckets, and at stage 3 the gathered weights.
+    """
+    gradients = 2 * shape.parameters if training.zero_stage <= 1 else 4 * shape.parameters // training.ranks
+    shards = training.ranks if training.zero_stage else 1
+    temporary = 4 * shape.parameters // shards
+    buckets = 2 * BUCKET_BYTES if training.zero_stage >= 2 else 0
+    live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
+    return learner_idle(shape, training) + gradients + temporary + buckets + live + activations(shape, training)
+
+
+def activations(shape: ModelShape, training: Training) -> int:
+    """Activations of one micro-batch: (31 D + 8 M) bytes a token and block, of one block only with checkpointing.
+
+    31 D: inputs and float32 copies of two norms, queries, keys, values, the attention's output. 8 M: gate, up, their
+    activation and product. With checkpointing each block keeps its input, 2 D.
+    """
+    block = training.token_budget * (31 * shape.hidden + 8 * shape.mlp)
+    if not training.checkpointing:
+        return shape.layers * block
+    return shape.layers * training.token_budget * 2 * shape.hidden + block
+
+
+def engine_awake(shape: ModelShape, serving: Serving) -> int:
+    """What an engine takes of each of its GPUs while it serves."""
+    return (2 * shape.parameters + serving.kv_cache_bytes) // serving.tensor_parallel + ENGINE_BYTES
+
+
+def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int) -> int:
+    """The KV cache in which `requests` responses of the longest context find room at once."""
+    return requests * context * shape.kv_bytes_per_token
+
+
+def checkpoint_bytes(shape: ModelShape) -> int:
+    """One checkpoint on disk: weights, float32 states, and the exported model."""
+    return (2 + 12 + 2) * shape.parameters
+
+
+def shared_memory_bytes(shape: ModelShape) -> int:
+    """Weights on their way to the engines: the new file is written before the old one goes."""
+    return 2 * 2 * shape.parameters
+
+
+def host_bytes(shape: ModelShape, *, ranks: int, reference: bool) -> int:
+    """Host memory at the start, when every rank loads policy and reference, and for the weights in shared memory."""
+    loaded = 2 * shape.parameters * (2 if reference else 1)
+    return ranks * loaded + shared_memory_bytes(shape)

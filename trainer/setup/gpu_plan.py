@@ -1,0 +1,96 @@
+"""Choose how engines and ranks share the GPUs: the first of a fixed list of placements whose memory fits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.config.shape import ModelShape
+from trainer.setup import gpu_memory
+from trainer.setup.gpu_memory import GIB, Serving, Training
+
+Placement = Literal["side by side", "sleeping"]
+USABLE = 0.95
+"""The share of a GPU's memory that a plan fills; the rest is fragmentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRequest:
+    """What is to be placed."""
+
+    shape: ModelShape
+    """The model."""
+    training: Training
+    """How it would be trained, if any ZeRO stage will do; `zero_stage` is then the lowest that is tried."""
+    serving: Serving
+    """How it would be served."""
+    gpu_bytes: int
+    """Memory of one GPU."""
+    placements: tuple[Placement, ...] = ("side by side", "sleeping")
+    """The placements that may be chosen, best first."""
+    stages: tuple[int, ...] = (1, 2, 3)
+    """The ZeRO stages that may be chosen, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPlan:
+    """A placement and what it takes, in bytes a GPU."""
+
+    fits: bool
+    """Whether it fits; otherwise this is the placement that comes nearest."""
+    placement: Placement
+    """"side by side": engine and rank keep their memory. "sleeping": the engine gives its memory back while the rank
+    works."""
+    zero_stage: int
+    """ZeRO stage of the learner."""
+    learner_idle: int
+    """A rank between two updates."""
+    learner_peak: int
+    """A rank in the middle of one."""
+    engine_awake: int
+    """An engine that serves."""
+    engine_asleep: int
+    """An engine that waits for the rank: as much as awake if it does not sleep."""
+    limit: int
+    """What may be taken."""
+
+    @property
+    def peak(self) -> int:
+        """The most that both take at one time."""
+        return max(self.learner_peak + self.engine_asleep, self.learner_idle + self.engine_awake)
+
+    @property
+    def why(self) -> str:
+        """One sentence that says what is largest and what it is measured by."""
+        verb = "fits into" if self.fits else "does not fit into"
+        return (
+            f"{self.placement}, ZeRO {self.zero_stage}: at most {self.peak / GIB:.1f} GiB, which {verb} "
+            f"{self.limit / GIB:.1f} GiB ({USABLE:.0%} of a GPU)"
+        )
+
+
+def plan_gpus(request: GpuRequest) -> GpuPlan:
+    """The first placement that fits, side by side before sleeping and low ZeRO stages before high ones.
+
+    Where none fits, the one with the lowest peak, with `fits=False`.
+    """
+    plans = list(_plans(request))
+    return next((plan for plan in plans if plan.fits), min(plans, key=lambda plan: plan.peak))
+
+
+def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
+    limit = int(USABLE * request.gpu_bytes)
+    awake = gpu_memory.engine_awake(request.shape, request.serving)
+    for placement in request.placements:
+        for stage in request.stages:
+            training = replace(request.training, zero_stage=stage)
+            plan = GpuPlan(
+                fits=False,
+                placement=placement,
+                zero_stage=stage,
+                learner_idle=gpu_memory.learner_idle(request.shape, training),
+                learner_peak=gpu_memory.learner_peak(request.shape, training),
+                engine_awake=awake,
+                engine_asleep=awake if placement == "side by side" else gpu_memory.ASLEEP_BYTES,
+                limit=limit,
+            )
+            yield replace(plan, fits=plan.peak <= limit)
