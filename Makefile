@@ -1,7 +1,7 @@
 .PHONY: install quickstart test lint check check-links docs format
 BIN := .venv/bin
 # Start Ray, engines or learners: one after the other, so that what they share starts once. The others go two at a time.
-REAL := tests/rollout/test_pool.py tests/trainer/learner/test_driver.py tests/trainer/real
+REAL := tests/rollout/test_pool.py tests/rollout/test_ray_actors.py tests/trainer/learner/test_driver.py tests/trainer/real
 PARALLEL := $(BIN)/pytest -n 2 --dist loadfile $(REAL:%=--ignore=%)
 CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 

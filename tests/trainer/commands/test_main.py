@@ -1,6 +1,7 @@
 """Bad input ends with one line that names the value and the remedy, with exit code 2, and leaves no file behind."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,18 @@ def test_a_gpu_preset_is_refused_where_vllm_knows_no_gpu(
 
 def test_a_joined_cluster_is_asked_itself(stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "gpus_here", lambda: 0)
-    assert stepcredit("train", "cluster=gpu8", "cluster.address=auto").code == 0
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert stepcredit("train", "cluster=gpu8", f"cluster.address='{address}'").code == 0
     assert len(stepcredit.runs) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "warmstart", "quickstart"])
+def test_a_cluster_that_does_not_answer_is_refused_with_its_address(stepcredit: Stepcredit, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+    line = refused(stepcredit, command, f"cluster.address='{address}'")
+    assert f"cluster.address={address}: no Ray cluster answers there" in line
 
 
 @pytest.mark.parametrize(
