@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -31,6 +31,10 @@ _own_processes: list[psutil.Process] = []  # those that `start` started
 
 class NoCluster(ConnectionError):
     """No Ray cluster can be joined at the address that was given."""
+
+
+class RayFailed(RuntimeError):
+    """Ray's own processes did not start on this machine."""
 
 
 class ActorDied(RuntimeError):
@@ -287,7 +291,8 @@ def check_cluster(address: str) -> None:
 def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
     """Start Ray on this machine, whatever else runs on it, or join the cluster at `address`.
 
-    num_cpus: cores that Ray counts with; None: those of the machine. Raises NoCluster where none can be joined.
+    num_cpus: cores that Ray counts with; None: those of the machine. Raises NoCluster where none can be joined, and
+    RayFailed where none starts.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
@@ -300,16 +305,24 @@ def start(*, num_cpus: int | None = None, address: str | None = None, object_sto
 
 def _start_here(num_cpus: int | None, object_store_bytes: int) -> None:
     others = set(psutil.Process().children())
-    ray.init(
-        # Without an address, Ray would join what RAY_ADDRESS or the file of an earlier cluster names.
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=object_store_bytes,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    _own_processes[:] = set(psutil.Process().children()) - others
+    started = False
+    try:
+        ray.init(
+            # Without an address, Ray would join what RAY_ADDRESS or the file of an earlier cluster names.
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=object_store_bytes,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        started = True
+    except Exception as error:  # Ray raises Exception itself, with a sentence
+        raise RayFailed(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
+    finally:
+        _own_processes[:] = set(psutil.Process().children()) - others
+        if not started:
+            stop()
 
 
 def _join(address: str) -> None:
@@ -325,12 +338,15 @@ def stop() -> None:
     """Stop Ray, or leave the cluster. The processes that `start` started, and theirs, are gone when this returns."""
     family = {child for process in _own_processes if process.is_running() for child in _with_children(process)}
     _own_processes.clear()
-    with _signals_kept():
-        ray.shutdown()
-    _, alive = psutil.wait_procs(list(family), timeout=_STOP_S)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=_STOP_S)
+    try:
+        with _signals_kept():
+            ray.shutdown()
+    finally:
+        _, alive = psutil.wait_procs(list(family), timeout=_STOP_S)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=_STOP_S)
 
 
 def _with_children(process: psutil.Process) -> list[psutil.Process]:

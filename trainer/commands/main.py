@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from trainer.commands.interrupt import Interruption
 from trainer.commands.table import COMMANDS, Command, named
 
 EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word that is no command does not wait for them
@@ -25,8 +26,9 @@ def main() -> None:
     command = COMMANDS[name]
     sys.argv = ["stepcredit", *_overrides(command, words[len(name.split()) :])]
     try:
-        named(EXECUTE)(command)
-        sys.stdout.flush()
+        with Interruption() as interruption:
+            named(EXECUTE)(command, interruption)
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
