@@ -57,9 +57,12 @@ def execute(command: Command, interruption: Interruption) -> None:
         try:
             _check_groups()
             config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
-            plan = named(command.plan)(config)
-            interruption.remedy = partial(named(GO_ON), config)
-            named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
+            display = Display()
+            with display.beating():
+                with display.doing("opening the world"):
+                    plan = named(command.plan)(config)
+                interruption.remedy = partial(named(GO_ON), config)
+                named(command.run)(plan, display)  # imported only now: a refusal does not wait for torch
         except (*REFUSED, *FAILED, StartFailed) as error:
             if interruption.number is None:
                 _leave_for(error, interruption.remedy)
