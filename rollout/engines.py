@@ -20,6 +20,7 @@ CPU_ENV = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "GOMP_SPINCOUNT": "1000",
 }
+SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -86,9 +87,9 @@ class EngineConfig:
             options |= {"gpu_memory_utilization": self.gpu_memory, "enable_sleep_mode": self.sleep}
         return options | dict(self.extra)
 
-    def spec(self) -> ActorSpec:
+    def spec(self, number: int) -> ActorSpec:
         env = COMMON_ENV | {"OMP_NUM_THREADS": str(self.threads)} | (CPU_ENV if self.device == "cpu" else {})
-        return ActorSpec(num_gpus=self.gpus, concurrency=1000, env=env)
+        return ActorSpec(name=f"engine {number}", num_gpus=self.gpus, concurrency=1000, env=env, start=("ready",))
 
 
 class Engines:
@@ -101,7 +102,8 @@ class Engines:
         """Start the engines; returns at once. context: prompt and response together, in tokens."""
         options = config.options(context=context, prefix_caching=prefix_caching)
         self.remotes: tuple[Remote, ...] = tuple(
-            spawn("rollout.vllm_engine:Engine", str(model), options, spec=config.spec()) for _ in range(config.count)
+            spawn("rollout.vllm_engine:Engine", str(model), options, spec=config.spec(number))
+            for number in range(config.count)
         )
         self._can_sleep = config.sleep
 
@@ -139,5 +141,5 @@ class Engines:
     async def _shut_down(self) -> None:
         """An orderly shutdown ends vLLM's own worker processes too; killing the actor would leave them behind."""
         await asyncio.gather(
-            *(engine.acall("shutdown", timeout_s=30) for engine in self.remotes), return_exceptions=True
+            *(engine.acall("shutdown", timeout_s=SHUTDOWN_S) for engine in self.remotes), return_exceptions=True
         )

@@ -107,11 +107,11 @@ class Worker:
             raise EpisodeFailed(WORKER_LOST, f"before {method}")
         previous, self._answered = self._answered, (answered := asyncio.Event())
         try:
-            reference = self.remote.submit(method, *args)
+            call = self.remote.submit(method, *args)
             await previous.wait()
             if self.lost:
                 raise EpisodeFailed(WORKER_LOST, f"before {method}")
-            return await answer(reference, method, timeout_s)
+            return await answer(call, timeout_s)
         except (ActorDied, ActorTimeout) as error:
             self.lost = True
             raise EpisodeFailed(WORKER_DIED if isinstance(error, ActorDied) else ENV_TIMEOUT, str(error)) from error
@@ -154,7 +154,7 @@ class EnvPool:
 
     def __init__(self, config: PoolConfig) -> None:
         self.config = config
-        self._workers = [self._spawn() for _ in range(config.workers)]
+        self._workers = [self._spawn(slot) for slot in range(config.workers)]
         self._load = [0] * config.workers
         self._episodes = 0
 
@@ -175,14 +175,15 @@ class EnvPool:
         """Kill `worker` and start another in its slot, once: later reports of the same loss change nothing."""
         if self._workers[slot] is worker:
             worker.remote.kill()
-            self._workers[slot] = self._spawn()
+            self._workers[slot] = self._spawn(slot)
 
     def close(self) -> None:
         """Kill all workers."""
         for worker in self._workers:
             worker.remote.kill()
 
-    def _spawn(self) -> Worker:
+    def _spawn(self, slot: int) -> Worker:
         path = [folder or os.getcwd() for folder in (*sys.path, "")]  # a user's own world is found as it was here
         environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
-        return Worker(spawn(WORKER, self.config.world, self.config.options, spec=ActorSpec(env=environment)))
+        spec = ActorSpec(name=f"env worker {slot}", env=environment)
+        return Worker(spawn(WORKER, self.config.world, self.config.options, spec=spec))

@@ -7,15 +7,34 @@ import asyncio
 import importlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import re
+import signal
+import socket
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import psutil
 import ray
+from ray._private import services
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
+_ANSWER_S = 5.0  # for a cluster to take a connection
+_STOP_S = 3.0  # for Ray's processes to end by themselves
+_LONGEST_REASON = 400  # characters; the log has the rest
+_own_processes: list[psutil.Process] = []  # those that `start` started
+
+
+class NoCluster(ConnectionError):
+    """No Ray cluster can be joined at the address that was given."""
+
+
+class RayFailed(RuntimeError):
+    """Ray's own processes did not start on this machine."""
 
 
 class ActorDied(RuntimeError):
@@ -26,10 +45,27 @@ class ActorTimeout(RuntimeError):
     """An actor did not answer in time."""
 
 
+class StartFailed(RuntimeError):
+    """An actor could not start. The message has one line: which one, why, and where its log lies."""
+
+    def __init__(self, name: str, kinds: tuple[str, ...], reason: str, log: str) -> None:
+        """kinds: the classes of what was raised, as "module.Class", the most special first. reason: one line."""
+        super().__init__(name, kinds, reason, log)
+        self.kinds = kinds
+        self.reason = reason
+        self._name, self._log = name, log
+
+    def __str__(self) -> str:
+        kind = self.kinds[0].rpartition(".")[2]
+        return f"{self._name} did not start: {kind}: {self.reason}; its log is {self._log}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSpec:
-    """What one actor takes of the cluster, and how its process is set up."""
+    """What one actor is called, what it takes of the cluster, and how its process is set up."""
 
+    name: str = "an actor"
+    """What messages call it, such as "engine 0"."""
     num_cpus: float = 0.01
     """Ray's share of CPU cores."""
     num_gpus: float = 0.0
@@ -38,52 +74,114 @@ class ActorSpec:
     """Calls that may be under way at once; above 1 the methods must be async."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables, set in the process before it imports anything."""
+    start: tuple[str, ...] = ()
+    """Methods that belong to the start: what they raise becomes StartFailed, as what the constructor raises does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that was submitted, see `gather` and `answer`."""
+
+    actor: "Remote"
+    """Who works on it."""
+    method: str
+    """What was called."""
+    reference: "ray.ObjectRef[Any]"
+    """Ray's reference to the answer."""
 
 
 class Remote:
     """A handle of an object that lives in an actor."""
 
-    def __init__(self, handle: ActorHandle[Any]) -> None:
+    def __init__(self, handle: ActorHandle[Any], name: str, log: "ray.ObjectRef[Any] | None" = None) -> None:
+        """name: what messages call the actor. log: the reference to the path of its log."""
         self._handle = handle
+        self.name = name
+        self._log = log
 
-    def submit(self, method: str, *args: Any, **kwargs: Any) -> "ray.ObjectRef[Any]":
-        """Start a call and return a reference to its answer, see `gather` and `answer`."""
-        return self._handle.invoke.remote(method, *args, **kwargs)
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> Call:
+        """Start a call; `gather` and `answer` wait for it."""
+        return Call(actor=self, method=method, reference=self._handle.invoke.remote(method, *args, **kwargs))
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call and wait. Raises ActorDied, or what the method raised."""
+        """Call and wait. Raises ActorDied, StartFailed, or what the method raised."""
         return gather([self.submit(method, *args, **kwargs)])[0]
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
-        """Call and wait, in asyncio. Raises ActorDied, ActorTimeout, or what the method raised."""
-        return await answer(self.submit(method, *args, **kwargs), method, timeout_s)
+        """Call and wait, in asyncio. Raises ActorDied, ActorTimeout, StartFailed, or what the method raised."""
+        return await answer(self.submit(method, *args, **kwargs), timeout_s)
 
     def kill(self) -> None:
         ray.kill(self._handle)
 
+    @property
+    def log(self) -> str:
+        """The path of the actor's log; the folder of all logs if its process never came to say."""
+        try:
+            return ray.get(self._log, timeout=1) if self._log is not None else _logs()
+        except RayError:
+            return _logs()
+
+
+class _Held:
+    """The inside of an actor: the object, or why there is none. Ray would hide what a constructor raises."""
+
+    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
+        """Import the class here, in the actor's process, so that the driver never imports vLLM or DeepSpeed."""
+        self._spec = spec
+        self._object, self._failure = None, None
+        try:
+            self._object = _resolve(target)(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  every call raises it
+            self._failure = _start_failed(spec, error)
+
+    def method(self, name: str) -> Any:
+        """Raises StartFailed if there is no object."""
+        if self._failure is not None:
+            raise self._failure
+        return getattr(self._object, name)
+
+    @contextmanager
+    def calling(self, name: str) -> Generator[None]:
+        """Turn what a method of the start raises into StartFailed."""
+        try:
+            yield
+        except Exception as error:
+            if name in self._spec.start and not isinstance(error, StartFailed):
+                raise _start_failed(self._spec, error) from error
+            raise
+
 
 class _Host:
-    """The actor. It imports the class in its own process, so that the driver never imports vLLM or DeepSpeed."""
+    """The actor."""
 
-    def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
-        self._held = _resolve(target)(*args, **kwargs)
+    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
+        self._held = _Held(spec, target, *args, **kwargs)
 
     def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self._held, method)(*args, **kwargs)
+        with self._held.calling(method):
+            return self._held.method(method)(*args, **kwargs)
+
+    def log(self) -> str:
+        return _own_log()
 
 
 class _AsyncHost:
     """The actor of a class with async methods, whose calls interleave."""
 
-    def __init__(self, target: str, *args: Any, **kwargs: Any) -> None:
-        self._held = _resolve(target)(*args, **kwargs)
+    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
+        self._held = _Held(spec, target, *args, **kwargs)
 
     async def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self._held, method)(*args, **kwargs)
+        with self._held.calling(method):
+            return await self._held.method(method)(*args, **kwargs)
+
+    async def log(self) -> str:
+        return _own_log()
 
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
-    """Start an actor that holds `target(*args, **kwargs)`. Returns at once; the first call raises its errors.
+    """Start an actor that holds `target(*args, **kwargs)`. Returns at once; every call raises the start's error.
 
     target: the class, or "module:Class" to spare this process the import.
     """
@@ -96,8 +194,8 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     host = _AsyncHost if spec.concurrency > 1 else _Host
-    actor = ray.remote(host).options(**options).remote(target, *args, **kwargs)
-    return Remote(cast(ActorHandle[Any], actor))
+    actor = cast(Any, ray.remote(host).options(**options)).remote(spec, target, *args, **kwargs)
+    return Remote(actor, spec.name, actor.log.remote())
 
 
 def _resolve(target: str) -> type:
@@ -105,28 +203,67 @@ def _resolve(target: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-async def answer(reference: "ray.ObjectRef[Any]", method: str, timeout_s: float | None = None) -> Any:
-    """Wait in asyncio for a submitted call of `method`. Raises ActorDied, ActorTimeout, or what the method raised."""
+def _start_failed(spec: ActorSpec, error: Exception) -> StartFailed:
+    kinds = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    reason = re.sub(r"\s+", " ", str(error)).strip() or "it gave no reason"
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]} ..."
+    logging.getLogger(__name__).exception("%s did not start", spec.name, exc_info=error)  # the whole of it, in the log
+    return StartFailed(spec.name, kinds, reason, _own_log())
+
+
+def _own_log() -> str:
+    """The file that this process writes its standard error to."""
+    return os.readlink("/proc/self/fd/2")
+
+
+def _logs() -> str:
+    """The folder of the logs of all actors."""
+    node = ray._private.worker.global_worker.node  # pyright: ignore
+    return "gone with Ray" if node is None else str(node.get_logs_dir_path())
+
+
+async def answer(call: Call, timeout_s: float | None = None) -> Any:
+    """Wait in asyncio for a call. Raises ActorDied, ActorTimeout, StartFailed, or what the method raised."""
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(reference.future()), timeout_s)
+        return await asyncio.wait_for(asyncio.wrap_future(call.reference.future()), timeout_s)
     except TimeoutError as error:
-        raise ActorTimeout(f"{method} did not answer within {timeout_s} s") from error
+        raise ActorTimeout(f"{call.actor.name} did not answer {call.method} within {timeout_s} s") from error
     except _DEATHS as error:
-        raise ActorDied(f"actor died during {method}") from error
+        raise _death(call, error) from error
     except RayTaskError as error:
         raise _cause(error) from error
 
 
-def gather(references: Sequence["ray.ObjectRef[Any]"], timeout_s: float | None = None) -> list[Any]:
-    """Wait for all submitted calls. Raises ActorDied, ActorTimeout, or what the first failed method raised."""
+def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
+    """Wait for all calls. Raises ActorDied, ActorTimeout, StartFailed, or what the first failed method raised."""
     try:
-        return ray.get(list(references), timeout=timeout_s)
+        return ray.get([call.reference for call in calls], timeout=timeout_s)
     except GetTimeoutError as error:
-        raise ActorTimeout(f"no answer within {timeout_s} s") from error
+        names = ", ".join(dict.fromkeys(call.actor.name for call in calls))
+        raise ActorTimeout(f"no answer of {names} within {timeout_s} s") from error
     except _DEATHS as error:
-        raise ActorDied(str(error)) from error
+        raise _death(_first_dead(calls), error) from error
     except RayTaskError as error:
         raise _cause(error) from error
+
+
+def _first_dead(calls: Sequence[Call]) -> Call:
+    """The first of the calls that a death ended."""
+    for call in calls:
+        try:
+            ray.get([call.reference], timeout=0)
+        except _DEATHS:
+            return call
+        except RayError:
+            continue
+    return calls[0]
+
+
+def _death(call: Call, error: RayError) -> ActorDied:
+    """The line for a death. Ray's own lists what might have happened and names nobody."""
+    why = " because the machine's memory ran out" if isinstance(error, OutOfMemoryError) else ""
+    return ActorDied(f"{call.actor.name} died{why} during {call.method}; its log is {call.actor.log}")
 
 
 def share(value: Any) -> "ray.ObjectRef[Any]":
@@ -134,27 +271,103 @@ def share(value: Any) -> "ray.ObjectRef[Any]":
     return ray.put(value)
 
 
-def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
-    """Start Ray on this machine, or join the cluster at `address`.
+def check_cluster(address: str) -> None:
+    """Raise NoCluster where nobody listens at the address of a cluster, within seconds.
 
-    num_cpus: cores that Ray counts with; None: those of the machine.
+    address: "host:port", "ray://host:port", or "auto", which is looked up as Ray looks it up.
+    """
+    try:
+        place = services.canonicalize_bootstrap_address(address) if address == "auto" else address
+        host, _, port = str(place).rpartition("://")[2].rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NoCluster(
+            f"cluster.address={address}: no Ray cluster answers there ({reason}); start one with ray start --head, or "
+            "cluster.address=null to start Ray here"
+        ) from error
+
+
+def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
+    """Start Ray on this machine, whatever else runs on it, or join the cluster at `address`.
+
+    num_cpus: cores that Ray counts with; None: those of the machine. Raises NoCluster where none can be joined, and
+    RayFailed where none starts.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
-    if address is not None:
-        ray.init(address=address, log_to_driver=False)
-        return
-    ray.init(
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=object_store_bytes,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _signals_kept():
+        if address is None:
+            _start_here(num_cpus, object_store_bytes)
+        else:
+            _join(address)
+
+
+def _start_here(num_cpus: int | None, object_store_bytes: int) -> None:
+    others = set(psutil.Process().children())
+    started = False
+    try:
+        ray.init(
+            # Without an address, Ray would join what RAY_ADDRESS or the file of an earlier cluster names.
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=object_store_bytes,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        started = True
+    except Exception as error:  # Ray raises Exception itself, with a sentence
+        raise RayFailed(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
+    finally:
+        _own_processes[:] = set(psutil.Process().children()) - others
+        if not started:
+            stop()
+
+
+def _join(address: str) -> None:
+    check_cluster(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NoCluster(f"cluster.address={address} cannot be joined: {reason}") from error
 
 
 def stop() -> None:
-    ray.shutdown()
+    """Stop Ray, or leave the cluster. The processes that `start` started, and theirs, are gone when this returns."""
+    family = {child for process in _own_processes if process.is_running() for child in _with_children(process)}
+    _own_processes.clear()
+    try:
+        with _signals_kept():
+            ray.shutdown()
+    finally:
+        _, alive = psutil.wait_procs(list(family), timeout=_STOP_S)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=_STOP_S)
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return [process]
+
+
+@contextmanager
+def _signals_kept() -> Generator[None]:
+    """Keep this process's own handlers: Ray puts its own in their place, which would abort with a trace of C++."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def resources() -> dict[str, float]:

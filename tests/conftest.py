@@ -11,7 +11,12 @@ settings.load_profile("untimed")
 
 # They start Ray, engines or learners. One worker takes them all, in this order, so that what they share starts once;
 # it begins with them, because they wait much and compute little.
-REAL = ("tests/rollout/test_pool.py", "tests/trainer/learner/test_driver.py", "tests/trainer/real/")
+REAL = (
+    "tests/rollout/test_pool.py",
+    "tests/rollout/test_ray_actors.py",
+    "tests/trainer/learner/test_driver.py",
+    "tests/trainer/real/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,6 +18,7 @@ from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
+from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, settings_of
 from trainer.step import UpdateReport, publish, update
@@ -91,7 +92,8 @@ class TrainingRun:
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left, with a validation before the first of all."""
-        publish(self.parts, self.finished)
+        with self.display.doing("publish"):
+            publish(self.parts, self.finished)
         if self.finished == 0:
             self.log.write(0, evaluation_numbers(self._validate(0)))
         model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
@@ -107,7 +109,8 @@ class TrainingRun:
     def _update(self, number: int) -> UpdateReport:
         rollouts = self.config.groups_per_update * self.config.group_size
         with self.display.counting(f"rollouts of update {number}", rollouts) as bar:
-            report = update(self.parts, self.estimator, number, on_done=_advance(bar.advance))
+            watch = Stopwatch(during=self.display.doing)
+            report = update(self.parts, self.estimator, number, on_done=_advance(bar.advance), watch=watch)
         self.estimator = report.estimator
         self.finished = number
         return report
@@ -120,9 +123,8 @@ class TrainingRun:
         self._record(report)
         self.display.line(
             f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
-            f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:4.1f} %  "
-            f"kl {numbers['learn/kl']:.4f}  entropy {numbers['learn/entropy']:.3f}  "
-            f"{sum(report.seconds.values()):.1f} s"
+            f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
+            f"kl {numbers['learn/kl']:.4f}  {sum(report.seconds.values()):.1f} s"
         )
 
     def _validate(self, number: int) -> Evaluation:
@@ -155,7 +157,8 @@ class TrainingRun:
             estimator=_estimator_options(self.config, self.estimator),
             tracking=self.log.tracking,
         )
-        return checkpoint.save(self.output, self.parts.learner, state, keep=self.config.checkpoint.keep)
+        with self.display.doing("checkpoint"):
+            return checkpoint.save(self.output, self.parts.learner, state, keep=self.config.checkpoint.keep)
 
     def _due(self, number: int, every: int) -> bool:
         return number % every == 0 or number == self.config.updates

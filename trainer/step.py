@@ -46,10 +46,17 @@ class UpdateReport:
 
 
 def update(
-    parts: Parts, estimator: Estimator, number: int, on_done: Callable[[Trajectory], None] = lambda _: None
+    parts: Parts,
+    estimator: Estimator,
+    number: int,
+    on_done: Callable[[Trajectory], None] = lambda _: None,
+    watch: Stopwatch | None = None,
 ) -> UpdateReport:
-    """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`."""
-    config, watch, wants = parts.config, Stopwatch(), needs(estimator)
+    """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
+
+    on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
+    """
+    config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
     with watch("collect"):
         collected = _collect(parts, number, on_done)
     revised = None

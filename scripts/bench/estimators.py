@@ -1,13 +1,11 @@
 """Times every estimator, its formula in plain loops and a re-creation of the public GiGPO code, in one run.
 
-python -m scripts.bench.estimators [rows ...]   (default 682 2116 5596 19769; then BiPACE with 6,400 vectors)
+`python -m scripts.bench.estimators [--quick] [rows ...]`: batches of so many rows, then BiPACE with 6,400 vectors.
 
 A loop's time counts only if its result equals the estimator's. An estimator without a loop is timed alone. The last
 line is JSON.
 """
 
-import json
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter
@@ -18,10 +16,12 @@ import numpy as np
 
 from estimators import ESTIMATORS, StepBatch, build
 from estimators.algebra.clusters import cluster
+from scripts.bench.command_line import parser, report
 from scripts.bench.loops import Loops
 
 T = TypeVar("T")
-SIZES = (682, 2116, 5596, 19769)
+SIZES, QUICK_SIZES = (682, 2116, 5596, 19769), (300,)
+VECTORS, QUICK_VECTORS = 6400, 300
 SETTINGS = {"bipace": {"eps": 0.0}}  # on one-hot states eps 0 finds the states
 
 
@@ -175,18 +175,31 @@ def slow_clusters(batch, eps):
     return batch.groups.split(label)
 
 
-def main(sizes):
-    gigpo = {rows: compare(rows) for rows in sizes}
-    batch = make_batch(6400, vectors=hidden)
+def measure_bipace(rows):
+    """(seconds of BiPACE on `rows` hidden states, how many times slower its clusters are row by row)."""
+    batch = make_batch(rows, vectors=hidden)
     bipace = build("bipace", eps=0.05)
     fast_s, _ = best(lambda: bipace(batch), 5)
     slow_s, slow = best(lambda: slow_clusters(batch, 0.05), 0)
     fast = cluster(batch, batch.needed("embedding", "the bench"), 0.05, "mean")
     assert np.array_equal(fast.label, slow.label), "clusters differ from the loop's"
-    print(f"bipace of 6400 x 3584: {1e3 * fast_s:.0f} ms, {len(fast.size)} clusters; row by row {1e3 * slow_s:.0f} ms")
-    report = {"bipace_6400_s": round(fast_s, 4), "bipace_speedup_6400": round(slow_s / fast_s, 1)}
-    print(json.dumps({f"gigpo_speedup_{rows}": round(times, 1) for rows, times in gigpo.items()} | report))
+    print(
+        f"bipace of {rows} x 3584: {1e3 * fast_s:.0f} ms, {len(fast.size)} clusters; row by row {1e3 * slow_s:.0f} ms"
+    )
+    return fast_s, slow_s / fast_s
+
+
+def main():
+    """Measure and print."""
+    command = parser(__doc__)
+    command.add_argument("rows", type=int, nargs="*", help=f"sizes of batches; default {SIZES}")
+    asked = command.parse_args()
+    gigpo = {rows: compare(rows) for rows in asked.rows or (QUICK_SIZES if asked.quick else SIZES)}
+    vectors = QUICK_VECTORS if asked.quick else VECTORS
+    bipace_s, speedup = measure_bipace(vectors)
+    numbers = {f"gigpo_speedup_{rows}": round(times, 1) for rows, times in gigpo.items()}
+    report(numbers | {f"bipace_{vectors}_s": round(bipace_s, 4), f"bipace_speedup_{vectors}": round(speedup, 1)})
 
 
 if __name__ == "__main__":
-    main([int(rows) for rows in sys.argv[1:]] or SIZES)
+    main()

@@ -1,10 +1,8 @@
 """The search at the size of the full catalogue: memory, build and query time over documents of Zipf's words.
 
-`python -m scripts.bench.webshop_index [--documents N] [--quick]`; the last line is a JSON object.
+`python -m scripts.bench.webshop_index [--quick] [--documents N] [--queries N]`; the last line is a JSON object.
 """
 
-import argparse
-import json
 import resource
 import tempfile
 import time
@@ -13,19 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from envs.webshop.index import IndexBuilder, open_index
+from scripts.bench.command_line import parser, report
 
 WORDS, LENGTH, ZIPF = 500_000, 110, 1.07
 CHUNK = 20_000
+DOCUMENTS, QUICK_DOCUMENTS = 1_180_000, 2_000
 
 
 def main() -> None:
     """Build an index of random documents, then ask it queries of instruction length."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--documents", type=int, default=1_180_000)
-    parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args()
-    documents = 50_000 if asked.quick else asked.documents
+    command = parser(__doc__)
+    command.add_argument("--documents", type=int, default=None, help=f"default {DOCUMENTS}")
+    command.add_argument("--queries", type=int, default=200)
+    asked = command.parse_args()
+    documents = asked.documents or (QUICK_DOCUMENTS if asked.quick else DOCUMENTS)
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, WORDS + 1) ** ZIPF
     reach = np.cumsum(share / share.sum())
@@ -57,7 +56,7 @@ def main() -> None:
     }
     for key, value in result.items():
         print(f"{key:18} {value}")
-    print(json.dumps(result))
+    report(result)
 
 
 if __name__ == "__main__":

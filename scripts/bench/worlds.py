@@ -1,13 +1,11 @@
 """The worlds' speed and memory: reset and step in one process; many episodes on few processes against one each.
 
 `python -m scripts.bench.worlds [--quick] [--no-pool] [--pool-sizes 128 256] [--alfworld FOLDER] [--webshop FOLDER]`.
-Without folders the worlds run on generated data; --quick leaves out one actor an episode. Prints a table; the last line
-is a JSON object. A figure that this run did not take is null.
+Without folders the worlds run on generated data; --quick leaves out one actor an episode and most episodes. Prints a
+table; the last line is a JSON object. A figure that this run did not take is null.
 """
 
-import argparse
 import importlib.util
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,9 +15,11 @@ import psutil
 from envs import WORLDS, Env, make
 from rollout import ray_actors
 from rollout.pool import WORKER
+from scripts.bench.command_line import parser, report
 from trainer.data.tasks import spread
 
 EPISODES, QUICK_EPISODES = 400, 60
+POOL_SIZES, QUICK_POOL_SIZES = (128, 256), (8,)
 SUMMED_UP = 256  # episodes of the pool's figures in the last line, which are the worst world's
 TRIPS = 5
 ACTOR = "ray::_Host"  # what Ray calls the process of an actor, see `rollout.ray_actors`
@@ -94,13 +94,12 @@ def _rss(process: psutil.Process) -> int:
 
 def main() -> None:
     """Measure every world there is, then the pool, and print."""
-    parser = argparse.ArgumentParser()
-    for flag in ("--quick", "--no-pool"):
-        parser.add_argument(flag, action="store_true")
+    command = parser(__doc__)
+    command.add_argument("--no-pool", action="store_true", help="leave out the actors")
     for folder in ("--alfworld", "--webshop"):
-        parser.add_argument(folder, default=None)
-    parser.add_argument("--pool-sizes", type=int, nargs="+", default=[128, 256])
-    asked = parser.parse_args()
+        command.add_argument(folder, metavar="FOLDER", default=None, help="official data; default: generated")
+    command.add_argument("--pool-sizes", type=int, nargs="+", default=None, help=f"episodes; default {POOL_SIZES}")
+    asked = command.parse_args()
     options: dict[str, dict[str, Any]] = {
         name: {"data": folder} if (folder := vars(asked).get(name)) is not None else {} for name in WORLDS
     }
@@ -112,8 +111,9 @@ def main() -> None:
     if asked.alfworld is not None and importlib.util.find_spec("textworld") is not None:
         oracle = measure_world("alfworld", options["alfworld"] | {"engine": "textworld"}, 5)
         print(f"{'textworld':12} reset {oracle['reset_ms']:8.3f} ms   {oracle['steps_per_s']:9.0f} steps/s")
-    pool = None if asked.no_pool else _pools(options, asked.pool_sizes, quick=asked.quick)
-    print(json.dumps(_summary(worlds, oracle, pool)))
+    sizes = QUICK_POOL_SIZES if asked.quick else POOL_SIZES
+    pool = None if asked.no_pool else _pools(options, asked.pool_sizes or sizes, quick=asked.quick)
+    report(_summary(worlds, oracle, pool))
 
 
 def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick: bool) -> dict[str, float]:
@@ -145,8 +145,8 @@ def _summary(
         "alfworld_vs_textworld": alfworld["steps_per_s"] / oracle["steps_per_s"] if oracle else None,
         "webshop_steps_per_s": worlds["webshop"]["steps_per_s"],
         "textcraft_steps_per_s": worlds["textcraft"]["steps_per_s"],
-        "pool_rss_gb_256": pool["rss_gb"] if pool else None,
-        "pool_start_s": pool["start_s"] if pool else None,
+        "pool_rss_gb_256": pool.get("rss_gb") if pool else None,
+        "pool_start_s": pool.get("start_s") if pool else None,
     }
 
 

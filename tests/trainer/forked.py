@@ -32,6 +32,7 @@ class ForkedActor:
     """What `rollout.ray_actors.spawn` gives for a rank: `submit` returns at once, `gather` waits."""
 
     def __init__(self, target: str, *args: Any, spec: ActorSpec) -> None:
+        self.name = spec.name
         self.answers, theirs = FORKS.Pipe()
         self._process = FORKS.Process(target=_serve, args=(theirs, target, args, dict(spec.env)), daemon=True)
         self._process.start()
@@ -55,7 +56,7 @@ def gather(actors: Sequence[ForkedActor]) -> list[Any]:
             try:
                 failed, answer = ready.recv()  # pyright: ignore[reportAttributeAccessIssue]
             except (EOFError, ConnectionResetError) as error:
-                raise ActorDied("a forked rank is gone") from error
+                raise ActorDied(f"{actors[pending[ready]].name} died") from error  # pyright: ignore[reportArgumentType]
             if failed:
                 raise answer
             answers[pending[ready]] = answer  # pyright: ignore[reportArgumentType]

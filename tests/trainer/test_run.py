@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,18 @@ class Stack:
             weights_folder=weights,
         )
 
-    def train(self, config: TrainConfig) -> RunResult:
+    def train(self, config: TrainConfig, display: Display | None = None) -> RunResult:
         """`run.train` with these parts in the place of Ray, vLLM and DeepSpeed."""
 
         @contextmanager
-        def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[Parts]:
-            del display
+        def assembled(config: TrainConfig, world: World, _: Display) -> Iterator[Parts]:
             weights = Path(config.output) / "weights"
             weights.mkdir(exist_ok=True)
             yield self.parts(config, world, weights)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
-            return train(plan_training(config), Display(Console(quiet=True)))
+            return train(plan_training(config), display or Display(Console(quiet=True)))
 
 
 @cache
@@ -429,3 +429,42 @@ def test_a_folder_of_another_run_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match=named):
         refused.train(configured(tmp_path, **{"updates": 2, **changes}))
     assert refused.events == []
+
+
+class Impatient(Display):
+    """Finds every look at the clock thirty seconds late, and looks whenever work begins."""
+
+    def __init__(self) -> None:
+        self.out, self.now = StringIO(), 0.0
+        super().__init__(Console(file=self.out, soft_wrap=True), clock=lambda: self.now)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        with super().doing(what):
+            self.now += 30
+            self.beat()
+            yield
+
+
+def test_every_phase_of_a_run_can_say_what_it_does(tmp_path: Path) -> None:
+    display = Impatient()
+    Stack().train(configured(tmp_path, updates=2), display)
+    lines = display.out.getvalue().splitlines()
+    beats = [line.removeprefix("· ").removesuffix(" for 30 s") for line in lines if line.startswith("·")]
+    phases = ("score", "credit", "learn", "publish")
+    assert beats == [
+        "publish",
+        "updates 0/2, rollouts of update 1 0/6, collect",
+        *(f"updates 0/2, {phase}" for phase in phases),
+        "updates 1/2, rollouts of update 2 0/6, collect",
+        *(f"updates 1/2, {phase}" for phase in phases),
+        "updates 1/2, checkpoint",
+    ]
+
+
+def test_the_line_of_an_update_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
+    display = Impatient()
+    Stack().train(configured(tmp_path, updates=2), display)
+    lines = [line for line in display.out.getvalue().splitlines() if line.startswith("update ")]
+    assert [line.split()[:3] for line in lines] == [["update", "1/2", "success"], ["update", "2/2", "success"]]
+    assert max(map(len, lines)) + len("150/150") - len("2/2") + len("999.9") - len("0.0") <= 80

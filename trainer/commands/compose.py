@@ -5,8 +5,10 @@ Groups are looked for in three places: the package's configs, `configs/` in the 
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -22,36 +24,49 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
 from rollout.collect import RolloutsFailed
-from rollout.ray_actors import ActorDied
+from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed, StartFailed
+from rollout.weights import PublishError
 from trainer.commands.defaults import register
+from trainer.commands.interrupt import Interrupted, Interruption
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
-from trainer.config.build import ConfigError, build
+from trainer.config.build import ConfigError, ModelError, build
 from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
-REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)
-FAILED = (RolloutsFailed, ActorDied)
+REFUSED = (ConfigError, ModelError, EnvError, NoCluster, HydraException, OmegaConfBaseException)
+FAILED = (RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, FloatingPointError)
+GO_ON = "trainer.setup.go_on:how_to_go_on"
 
 
-def execute(command: Command) -> None:
-    """Run `command` with the words of sys.argv. Exit code 2 for what is refused, 1 for a run that fails."""
+def execute(command: Command, interruption: Interruption) -> None:
+    """Run `command` with the words of sys.argv. Exit code 2 for what is refused, 1 for a run that fails.
+
+    What fails under an interruption fails because its parts were ended, so the interruption has the last word.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     register()
     Plugins.instance().register(UsersConfigs)
     config_class = named(command.config)
+    composing = True  # until the first job runs
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=command.yaml)
     def body(composed: DictConfig) -> None:
+        nonlocal composing
+        composing = False
         try:
             _check_groups()
             config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
-            plan = named(command.plan)(config)
-            named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
-        except REFUSED as error:
-            leave(2, str(error))
-        except FAILED as error:
-            leave(1, str(error))
+            display = Display()
+            with display.beating():
+                with display.doing("opening the world"):
+                    plan = named(command.plan)(config)
+                interruption.remedy = partial(named(GO_ON), config)
+                named(command.run)(plan, display)  # imported only now: a refusal does not wait for torch
+        except (*REFUSED, *FAILED, StartFailed) as error:
+            if interruption.number is None:
+                _leave_for(error, interruption.remedy)
+            raise Interrupted from error
         finally:
             _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
 
@@ -59,6 +74,10 @@ def execute(command: Command) -> None:
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        if not composing:
+            raise
+        leave(2, refusal(error, config_class))  # Hydra and OmegaConf raise such errors for words they cannot place
 
 
 class UsersConfigs(SearchPathPlugin):
@@ -97,10 +116,20 @@ def _check_groups() -> None:
             check_names(Path(element.path.removeprefix("file://")))
 
 
-def leave(code: int, text: str) -> None:
+def leave(code: int, text: str) -> NoReturn:
     """Write one line to standard error and exit."""
     sys.stderr.write(f"stepcredit: {' '.join(text.split())}\n")
     raise SystemExit(code)
+
+
+def _leave_for(error: Exception, remedy: Callable[[], str]) -> NoReturn:
+    """Leave with the line and the code of an error. remedy: how to go on, after what failed on the way."""
+    if isinstance(error, FAILED):
+        leave(1, f"{error}; {remedy()}")
+    if isinstance(error, StartFailed):
+        refused = {f"{kind.__module__}.{kind.__qualname__}" for kind in REFUSED}
+        leave(2, error.reason) if refused & set(error.kinds) else leave(1, str(error))
+    leave(2, str(error))
 
 
 def _drop_if_empty(folder: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from trainer.commands.interrupt import Interruption
 from trainer.commands.table import COMMANDS, Command, named
 
 EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word that is no command does not wait for them
@@ -26,8 +27,9 @@ def main() -> None:
     words = [command.flags.get(word, word) for word in words[len(name.split()) :]]
     sys.argv = ["stepcredit", *_overrides(command, words)]
     try:
-        named(EXECUTE)(command)
-        sys.stdout.flush()
+        with Interruption() as interruption:
+            named(EXECUTE)(command, interruption)
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -90,11 +90,13 @@ def fetch_alfworld(plan: DataPlan[ReleaseConfig], display: Display) -> None:
 
 def generate_households(plan: DataPlan[HouseholdsConfig], display: Display) -> None:
     """Write generated games, each proven solvable by its expert. Raises EnvError, see `write_households`."""
-    count = write_households(plan.config.households, plan.folder)
+    with display.doing("generating households"):
+        count = write_households(plan.config.households, plan.folder)
     display.line(f"{count} games: play them with env=alfworld_official env.options.data={plan.folder}")
 
 
 def generate_shop(plan: DataPlan[ShopConfig], display: Display) -> None:
     """Write a generated shop. Raises EnvError, see `write_folder`."""
-    write_folder(plan.folder, size=plan.config.size, seed=plan.config.seed)
+    with display.doing("generating the shop"):
+        write_folder(plan.folder, size=plan.config.size, seed=plan.config.seed)
     display.line(f"{plan.config.size} products: play them with env=webshop env.options.data={plan.folder}")

@@ -1,15 +1,16 @@
 """What is wrong with a command line, in one line that names the value and the nearest name that exists."""
 
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import MissingConfigException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from trainer.commands.table import CONFIGS
-from trainer.config.build import ConfigError, nearest_setting
+from trainer.config.build import ConfigError, nearest_setting, value_above
 
 ADVICE = "To append to your config use +"  # Hydra's message ends with this and the override
 
@@ -26,7 +27,13 @@ def refusal(error: Exception, config_class: Any) -> str:
         key = max(override.partition("=")[0], cause.full_key, key=len)
         siblings = _names_in(cause.parent_node) if key == cause.full_key else ()
         return f"unknown setting {override}: {nearest_setting(config_class, key, siblings)}"
-    return str(error)
+    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if value_above(config_class, key):
+            return f"unknown setting {word}: {nearest_setting(config_class, key)}"
+    # A bare error of Hydra or OmegaConf says nothing about where it happened.
+    return str(error) if isinstance(error, HydraException | OmegaConfBaseException) else f"{' '.join(words)}: {error}"
 
 
 def no_such_choice(group: str, choice: str, choices: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
@@ -39,11 +39,11 @@ def write_demos(plan: DemosPlan, display: Display) -> Path:
     """
     config, world = plan.config, plan.world
     path = Path(config.output).absolute()
-    with display.counting("passes", config.passes) as bar:
+    with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
         played: list[Demo] = []
         for number in range(config.passes):
-            played += play(world, config.tasks, seed=config.seed + number, mistakes=config.mistakes)
-            bar.advance()
+            seed = config.seed + number
+            played += play(world, config.tasks, seed=seed, mistakes=config.mistakes, on_played=bar.advance)
     demonstrations.write(played, path)
     lost = config.passes * len(world.train[: config.tasks]) - len(played)
     steps = sum(len(demo.steps) for demo in played)
@@ -51,12 +51,19 @@ def write_demos(plan: DemosPlan, display: Display) -> Path:
     return path
 
 
-def play(world: World, tasks: int | None, *, seed: int, mistakes: float) -> list[Demo]:
+def play(
+    world: World, tasks: int | None, *, seed: int, mistakes: float, on_played: Callable[[], None] = lambda: None
+) -> list[Demo]:
     """The expert's episodes on the first `tasks` training tasks (None: all), without the lost ones.
+
+    on_played: called after each episode.
 
     Raises ConfigError where the expert, without an injected mistake, loses more than `LOST_SHARE` of its tasks.
     """
-    played = list(demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes))
+    played: list[Demo] = []
+    for demo in demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes):
+        played.append(demo)
+        on_played()
     lost = [demo for demo in played if not demo.won and all(step.by_expert for step in demo.steps)]
     if len(lost) > LOST_SHARE * len(played):
         raise ConfigError(
@@ -73,7 +80,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
     """
     config, world = plan.config, plan.world
     output = Path(config.output).absolute()
-    epochs = _epochs(config, world)
+    epochs = _epochs(config, world, display)
     first = next(epochs)  # read or played before any model loads, so that a broken file is refused early
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
@@ -81,7 +88,8 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # Without a KL term no reference model is loaded beside the policy.
-        learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
+        with display.doing("starting the learner"):
+            learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
         losses: list[float] = []
         with closing(learner), display.counting("epochs", config.epochs) as bar:
             for epoch, played in enumerate(chain([first], epochs), start=1):
@@ -90,19 +98,19 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                 losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
                 display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
                 bar.advance()
-            learner.export(output / "model")
+            with display.doing("export"):
+                learner.export(output / "model")
     return WarmstartResult(model=output / "model", losses=tuple(losses))
 
 
-def _epochs(config: WarmstartConfig, world: World) -> Iterator[list[Demo]]:
+def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator[list[Demo]]:
     """The demonstrations of each epoch: the same file every time, or the expert's episodes with new seeds."""
     if config.demos is not None:
         yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
         return
     for epoch in range(config.epochs):
-        first = config.seed + epoch * config.passes
-        passes = (
-            play(world, config.tasks, seed=seed, mistakes=config.mistakes)
-            for seed in range(first, first + config.passes)
-        )
-        yield list(chain.from_iterable(passes))
+        first, played = config.seed + epoch * config.passes, list[Demo]()
+        with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
+            for seed in range(first, first + config.passes):
+                played += play(world, config.tasks, seed=seed, mistakes=config.mistakes, on_played=bar.advance)
+        yield played

@@ -56,6 +56,8 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     """
     if rule := _rule_for(cls, key):
         return _instead(rule)
+    if value := value_above(cls, key):
+        return f"{value} is one value, not a group: write {value}=..."
     group, dot, name = key.rpartition(".")
     names = list(dict.fromkeys([*_setting_names(cls), *(f"{group}{dot}{sibling}" for sibling in siblings)]))
     here = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
@@ -71,6 +73,21 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     while group and group not in names:
         group, dot, _ = group.rpartition(".")
     return f"known: {', '.join(known for known in names if known.rpartition('.')[0] == group)}"
+
+
+def value_above(cls: type, key: str) -> str | None:
+    """The setting that `key` takes for a group although it holds one value; None if there is none.
+
+    >>> value_above(TrainConfig, "updates.x")
+    'updates'
+    """
+    names = list(_setting_names(cls))
+    group = key.rpartition(".")[0]
+    while group and group not in names:
+        group = group.rpartition(".")[0]
+    if not group or _is_open(cls, group) or any(name.startswith(f"{group}.") for name in names):
+        return None
+    return group
 
 
 def convert(kind: Any, value: Any, path: str) -> Any:

@@ -18,10 +18,10 @@ SMALLEST_OBJECT_STORE = 75 * 2**20  # bytes; Ray does not start with less
 class TuningConfig:
     """What suits a model. Learner and estimator take these values unless their own settings say otherwise."""
 
-    learning_rate: float
+    learning_rate: Annotated[float, Gt(0)]
     """Learning rate of reinforcement learning; learner.learning_rate of `train` takes it."""
 
-    warmstart_learning_rate: float
+    warmstart_learning_rate: Annotated[float, Gt(0)]
     """Learning rate on demonstrations; learner.learning_rate of `warmstart` takes it."""
 
     layer: int

@@ -83,7 +83,7 @@ class Learner:
     ) -> Self:
         """Spawn the ranks and load the policy. Without `reference_folder` the reference is the policy at its start.
 
-        Raises ValueError for an unsupported kind of model and ActorDied if a rank does not start.
+        Raises StartFailed if a rank does not start, such as for an unsupported kind of model.
         """
         folders = (str(model_folder), str(reference_folder or model_folder))
         ranks = [spawn(RANK, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)]
@@ -192,14 +192,9 @@ class Learner:
     def _call_each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Call a method on all ranks, each with its own arguments, and wait for all results."""
         if not self._ranks:
-            raise ActorDied(f"{method}: this learner was closed, or ended after an error; start another")
+            raise ActorDied(f"{method}: this learner was closed, or ended after an error")
         try:
             return gather([rank.submit(method, *own) for rank, own in zip(self._ranks, arguments, strict=True)])
-        except ActorDied as error:
-            self.close()
-            raise ActorDied(
-                f"a learner rank died during {method}; resume from the last checkpoint ({error})"
-            ) from error
         except BaseException:
             self.close()  # the other ranks would wait forever in a collective operation
             raise
@@ -275,4 +270,4 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         "HF_HUB_OFFLINE": "1",
         **MALLOC_ENV,
     }
-    return ActorSpec(num_gpus=config.gpus, env=env)
+    return ActorSpec(name=f"learner rank {rank}", num_gpus=config.gpus, env=env, start=("address", "join"))

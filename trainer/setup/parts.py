@@ -1,6 +1,5 @@
 """Start and stop the parts of a run: Ray, engines, the learner, the worlds."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
+from trainer.setup.exchange import weights_folder
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
@@ -75,6 +75,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
+            weights_folder(model, config.learner.dtype, display) as folder,
             closing(start_engines(config.engine, config.model, model, deterministic=config.deterministic)) as engines,
             closing(Learner.start(config.learner, model)) as learner,
             playing(
@@ -84,7 +85,6 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 rollout=config.rollout,
                 workers=config.cluster.env_workers,
             ) as collector,
-            tempfile.TemporaryDirectory(prefix="stepcredit-", dir=_shared_memory()) as folder,
         ):
             engines.wait_ready()
             yield Parts(
@@ -93,7 +93,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 engines=engines,
                 learner=learner,
                 collector=collector,
-                weights_folder=Path(folder),
+                weights_folder=folder,
             )
 
 
@@ -120,7 +120,3 @@ def playing(
     )
     with closing(EnvPool(pool_config)) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout)
-
-
-def _shared_memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -15,6 +15,7 @@ from typing import Any
 
 from estimators import Estimator, needs
 from estimators import build as build_estimator
+from rollout import ray_actors
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
@@ -227,10 +228,14 @@ def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
 def check_machine(config: ClusterConfig, *, serves: bool) -> None:
     """Raises ConfigError where this machine lacks what the cluster settings ask for.
 
-    A cluster that is joined by its address is checked when Ray connects to it. `serves` says whether vLLM will run: its
-    CPU build cannot use a GPU.
+    Of a cluster that is joined by its address only this is checked here, that it answers; its GPUs are counted when Ray
+    has connected to it. `serves` says whether vLLM will run: its CPU build cannot use a GPU.
     """
     if config.address is not None:
+        try:
+            ray_actors.check_cluster(config.address)
+        except ray_actors.NoCluster as error:
+            raise ConfigError(str(error)) from error
         return
     gpus, cpus = gpus_here() if config.gpus else 0, os.cpu_count() or 1
     if gpus < config.gpus:

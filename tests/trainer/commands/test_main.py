@@ -1,6 +1,7 @@
 """Bad input ends with one line that names the value and the remedy, with exit code 2, and leaves no file behind."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import yaml
 
 from rollout import ray_actors
 from rollout.collect import RolloutsFailed
+from rollout.ray_actors import ActorDied, ActorTimeout, RayFailed, StartFailed
 from rollout.record import write_groups
+from rollout.weights import PublishError
 from tests.fakes import group, step
 from tests.trainer.commands.conftest import Stepcredit
 from trainer.commands import compose
@@ -100,6 +103,18 @@ def test_what_the_table_names_exists(command: str) -> None:
         (("train", "--cfg", "job", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
         (("lab", "gama=1"), ("gama=1", "did you mean 'gamma'?")),
         (("train", "+learner.lerning_rate=1"), ("learner.lerning_rate=1", "'learning_rate'")),
+        # A value that is taken for a group, and a group for a value.
+        (("train", "learner.betas.x=1"), ("learner.betas.x=1", "one value, not a group", "learner.betas=...")),
+        (("train", "learner.betas.9=1"), ("learner.betas.9=1", "one value, not a group", "learner.betas=...")),
+        (("train", "+learner.betas.x=1"), ("learner.betas.x=1", "one value, not a group", "learner.betas=...")),
+        (("train", "updates.x=1"), ("updates.x=1", "one value, not a group", "updates=...")),
+        (("train", "estimator=3"), ("estimator=3", "must be a string")),
+        (("train", "learner=3"), ("learner=3", "must be a string")),
+        # A setting is named as it was written, not as the one that takes its value.
+        (("train", "model.tuning.learning_rate=0"), ("model.tuning.learning_rate=0", "above 0")),
+        (("warmstart", "model.tuning.warmstart_learning_rate=0"), ("model.tuning.warmstart_learning_rate=0",)),
+        (("train", "sampling.temperature=0"), ("sampling.temperature=0",)),
+        (("quickstart", "cluster.threads=0"), ("cluster.threads=0", "1 or more")),
         (("train", "updates=many"), ("updates='many'", "int")),
         (("train", "updates=[1"), ("'[1'", "override_grammar")),
         (("train", "learner.learning_rate=-1"), ("learner.learning_rate=-1", "above 0")),
@@ -221,8 +236,18 @@ def test_a_gpu_preset_is_refused_where_vllm_knows_no_gpu(
 
 def test_a_joined_cluster_is_asked_itself(stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "gpus_here", lambda: 0)
-    assert stepcredit("train", "cluster=gpu8", "cluster.address=auto").code == 0
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert stepcredit("train", "cluster=gpu8", f"cluster.address='{address}'").code == 0
     assert len(stepcredit.runs) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "warmstart", "quickstart"])
+def test_a_cluster_that_does_not_answer_is_refused_with_its_address(stepcredit: Stepcredit, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+    line = refused(stepcredit, command, f"cluster.address='{address}'")
+    assert f"cluster.address={address}: no Ray cluster answers there" in line
 
 
 @pytest.mark.parametrize(
@@ -362,7 +387,55 @@ def test_a_run_that_fails_ends_with_one_line_and_code_1(
 
     monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
     ended = stepcredit("train")
-    assert (ended.code, ended.line) == (1, "stepcredit: 5 of 8 groups failed: timeout 5")
+    ended_with = "stepcredit: 5 of 8 groups failed: timeout 5; it has no checkpoint yet: start it again"
+    assert (ended.code, ended.line) == (1, ended_with)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ActorDied("engine 0 died during complete; its log is /tmp/log"),
+        ActorTimeout("no answer of engine 0 within 3 s"),
+        PublishError("publish of version 3: no room"),
+        FloatingPointError("gradient norm nan"),
+        RayFailed("Ray did not start on this machine"),
+    ],
+)
+def test_what_breaks_on_the_way_is_one_line_with_how_to_go_on(
+    stepcredit: Stepcredit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "run" / "checkpoints" / "latest").write_text("update-000002")
+        raise error
+
+    monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
+    ended = stepcredit("train", f"output={tmp_path}/run")
+    going_on = f"go on after update-000002 with the same command and resume=auto output={tmp_path}/run"
+    assert (ended.code, ended.line) == (1, f"stepcredit: {error}; {going_on}")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code", "line"),
+    [
+        (("trainer.config.build.ModelError", "builtins.ValueError"), 2, "stepcredit: the head has a bias"),
+        (("envs.base.EnvError", "builtins.ValueError"), 2, "stepcredit: the head has a bias"),
+        (
+            ("torch.OutOfMemoryError", "builtins.RuntimeError"),
+            1,
+            "stepcredit: engine 0 did not start: OutOfMemoryError: the head has a bias; its log is /tmp/log",
+        ),
+    ],
+)
+def test_a_part_that_does_not_start_is_a_refusal_if_it_refused(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], code: int, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise StartFailed("engine 0", kinds, "the head has a bias", "/tmp/log")
+
+    monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
+    ended = stepcredit("train")
+    assert (ended.code, ended.line) == (code, line)
 
 
 def recorded_run(folder: Path, *, embeddings: bool = True) -> Path:

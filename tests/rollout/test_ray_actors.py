@@ -1,0 +1,153 @@
+"""Ray starts here whatever lies about on the machine, a dead part is named with its log, and nothing stays behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rollout import ray_actors
+from rollout.ray_actors import ActorDied, ActorSpec, NoCluster, StartFailed
+
+ROOT = Path(__file__).parents[2]
+START_AND_STOP = """
+import psutil
+from rollout import ray_actors
+ray_actors.start(num_cpus=3, object_store_bytes=80 * 2**20)
+print(ray_actors.resources()["CPU"])
+family = psutil.Process().children(recursive=True)
+ray_actors.stop()
+print(len(family) > 2, [process.name() for process in family if process.is_running()])
+"""
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False)
+
+
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """A folder for all that Ray writes; short, because sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+# --- where Ray runs -----------------------------------------------------------------------------------------------
+
+
+def test_ray_starts_here_whatever_the_environment_and_a_dead_cluster_say(ray_folder: Path) -> None:
+    (ray_folder / "ray").mkdir()
+    (ray_folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
+    ended = run(START_AND_STOP, RAY_ADDRESS="127.0.0.1:6379", RAY_TMPDIR=str(ray_folder))
+    assert (ended.returncode, ended.stdout) == (0, "3.0\nTrue []\n"), ended.stderr
+
+
+def test_an_address_that_nobody_answers_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for given in (address, f"ray://{address}"):
+            with pytest.raises(NoCluster, match=rf"cluster.address={given}: no Ray cluster answers there .*refused"):
+                ray_actors.start(address=given)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "localhost:many", "localhost:99999999"])
+def test_what_is_no_address_is_refused_as_one(address: str) -> None:
+    with pytest.raises(NoCluster, match=f"cluster.address={address}"):
+        ray_actors.check_cluster(address)
+
+
+# --- parts that do not start, and parts that die ------------------------------------------------------------------
+
+
+class Part:
+    """A part of a run that breaks on demand. trouble: where."""
+
+    def __init__(self, trouble: str) -> None:
+        if trouble == "constructor":
+            raise ImportError("no module named 'moon'\n  at line 3")
+        self.trouble = trouble
+
+    def ready(self) -> bool:
+        if self.trouble == "ready":
+            raise ZeroDivisionError("10 layers over 0 ranks")
+        return True
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail(self) -> None:
+        raise KeyError(7)
+
+
+class AsyncPart(Part):
+    """The same with async methods."""
+
+    async def ready(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().ready()
+
+    async def die(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().die()
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    ray_actors.start(num_cpus=2, object_store_bytes=2**27)
+    yield
+    ray_actors.stop()
+
+
+def spec(number: int, *, concurrency: int = 1) -> ActorSpec:
+    return ActorSpec(name=f"engine {number}", start=("ready",), concurrency=concurrency)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("kind", "concurrency"), [(Part, 1), (AsyncPart, 10)])
+def test_a_part_that_does_not_start_says_why_in_one_line_and_where_its_log_lies(
+    kind: type[Part], concurrency: int
+) -> None:
+    for trouble, why in (
+        ("constructor", "ImportError: no module named 'moon' at line 3"),
+        ("ready", "ZeroDivisionError: 10 layers over 0 ranks"),
+    ):
+        part = ray_actors.spawn(kind, trouble, spec=spec(3, concurrency=concurrency))
+        with pytest.raises(StartFailed) as caught:
+            part.call("ready")
+        line = str(caught.value)
+        assert line.startswith(f"engine 3 did not start: {why}; its log is /")
+        log = Path(re.split("its log is ", line)[1])
+        assert "Traceback" in log.read_text()
+        assert f"builtins.{why.partition(':')[0]}" in caught.value.kinds
+        part.kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("kind", "concurrency"), [(Part, 1), (AsyncPart, 10)])
+def test_a_part_that_dies_is_named_with_its_log(kind: type[Part], concurrency: int) -> None:
+    parts = [ray_actors.spawn(kind, "none", spec=spec(number, concurrency=concurrency)) for number in range(2)]
+    assert ray_actors.gather([part.submit("ready") for part in parts]) == [True, True]
+    with pytest.raises(ActorDied) as caught:
+        ray_actors.gather([parts[0].submit("ready"), parts[1].submit("die")])
+    name, log = str(caught.value).split("; its log is ")
+    assert name == "engine 1 died during die"
+    assert Path(log).is_file()
+    parts[0].kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_after_the_start_stays_what_it_is() -> None:
+    part = ray_actors.spawn(Part, "none", spec=spec(0))
+    with pytest.raises(KeyError, match="7"):
+        part.call("fail")
+    part.kill()

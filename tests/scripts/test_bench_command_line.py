@@ -1,0 +1,39 @@
+"""All benches have one command line: help, a quick run of seconds, and a last line of JSON with their numbers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "scripts" / "bench"
+BENCHES = sorted(path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
+STARTS_RAY = "worlds"
+
+
+def bench(name: str, *words: str) -> str:
+    """What `python -m scripts.bench.NAME WORDS` prints."""
+    command = [sys.executable, "-m", f"scripts.bench.{name}", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_there_are_benches() -> None:
+    assert {"estimators", "webshop_index", "worlds"} <= set(BENCHES)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_explains_itself(name: str) -> None:
+    text = bench(name, "--help")
+    assert "--quick" in text
+    assert f"python -m scripts.bench.{name}" in text
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == STARTS_RAY else ()) for name in BENCHES]
+)
+def test_a_quick_bench_ends_with_a_line_of_json(name: str) -> None:
+    numbers = json.loads(bench(name, "--quick").splitlines()[-1])
+    assert len(numbers) > 1
+    assert [value for value in numbers.values() if not isinstance(value, int | float | None)] == []
