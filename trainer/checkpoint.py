@@ -74,12 +74,18 @@ def read_state(folder: Path) -> RunState:
 
 def check_same_run(state: RunState, settings: dict[str, Any], folder: Path) -> None:
     """Raise ConfigError if a setting differs from the checkpoint's; it names the first that does."""
-    before, now = _flat({RENAMED.get(key, key): value for key, value in state.settings.items()}), _flat(settings)
-    for key in sorted(before.keys() | now.keys()):
-        saved, current = before.get(key), now.get(key)
+    before = {RENAMED.get(key, key): value for key, value in state.settings.items()}
+    check_same_settings(before, settings, f"checkpoint {folder}")
+
+
+def check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+    """Raise ConfigError if a setting differs from those that `what` was made with; it names the first that does."""
+    flat_before, flat_now = _flat(before), _flat(now)
+    for key in sorted(flat_before.keys() | flat_now.keys()):
+        saved, current = flat_before.get(key), flat_now.get(key)
         if saved != current:
             raise ConfigError(
-                f"checkpoint {folder} was made with {key}={saved!r}, this run has {key}={current!r}: "
+                f"{what} was made with {key}={saved!r}, this run has {key}={current!r}: "
                 f"set it back, or start anew in another output folder"
             )
 
