@@ -5,6 +5,9 @@ Groups are looked for in three places: the package's configs, `configs/` in the 
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from envs.base import EnvError
 from rollout.collect import RolloutsFailed
 from rollout.ray_actors import ActorDied
 from trainer.commands.defaults import register
+from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
 from trainer.config.build import ConfigError, build
@@ -31,7 +35,7 @@ from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)
-FAILED = (RolloutsFailed, ActorDied)
+FAILED = (RolloutsFailed, ActorDied, FloatingPointError)  # the last: a gradient that is not finite
 
 
 def execute(command: Command) -> None:
@@ -39,15 +43,19 @@ def execute(command: Command) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     register()
     Plugins.instance().register(UsersConfigs)
+    sweep = SweepFolder()
+    OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("plain_name", plain_name, replace=True)
     config_class = named(command.config)
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=command.yaml)
     def body(composed: DictConfig) -> None:
         try:
             _check_groups()
-            config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
-            plan = named(command.plan)(config)
-            named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
+            values: Any = OmegaConf.to_container(composed, resolve=True)
+            with _place(command, config_class, values) as config:
+                plan = named(command.plan)(config)
+                named(command.run)(plan, Display())  # imported only now: a refusal does not wait for torch
         except REFUSED as error:
             leave(2, str(error))
         except FAILED as error:
@@ -59,6 +67,8 @@ def execute(command: Command) -> None:
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
+    finally:
+        sweep.drop_if_unused()
 
 
 class UsersConfigs(SearchPathPlugin):
@@ -78,6 +88,24 @@ class AfterSweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         named(self._run)(Path(config.hydra.sweep.dir).absolute(), Display())
+
+
+@contextmanager
+def _place(command: Command, config_class: Any, values: Mapping[str, Any]) -> Iterator[Any]:
+    """Build the config and hold the place that it writes to. Yields the config with this place as its `output`."""
+    if command.output is None:
+        yield build(config_class, values)
+        return
+    chosen = values.get("output") or None
+    config = build(config_class, {**values, "output": chosen or command.output.default})
+    hydras = Path(HydraConfig.get().runtime.output_dir)  # the working folder, or a folder for each job of a sweep
+    world = config.env.world if hasattr(config, "env") else ""
+    default = Path.cwd() / command.output.default.format(now=now(), world=world)
+    if hydras != Path.cwd() and command.output.leaves:
+        default = hydras
+    resumes = command.output.resumable and config.resume == "auto"
+    with claimed(Path(chosen or default), command.output, chosen=chosen is not None, resumes=resumes) as place:
+        yield replace(config, output=str(place))
 
 
 def _check_groups() -> None:
