@@ -168,4 +168,6 @@ def read(path: Path) -> list[Demo]:
             demos.append(Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} line {number} is no demonstration ({error!r}): write the file anew") from error
+    if not demos:
+        raise ConfigError(f"{path} holds no demonstration: write the file anew")
     return demos
