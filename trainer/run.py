@@ -48,6 +48,8 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
+        if log.continuation is not None:
+            display.stage(log.continuation)
         try:
             return TrainingRun(plan, output, parts, estimator, log, display).all_updates()
         finally:
