@@ -80,8 +80,9 @@ class EndpointPolicy(Independent):
         """
         async with self._slots:
             reply = await self._reply(messages, parameters(self._options, sampling, seed), seed)
-        choices = getattr(reply, "choices", None) or [None]
-        message = getattr(choices[0], "message", None)
+        choices = getattr(reply, "choices", None)
+        choice = choices[0] if choices else None
+        message = getattr(choice, "message", None)
         if message is None:
             self._fail(NO_ANSWER, f"{self._named} replies without a message: {_short(str(reply))}")
         self._answered_at = time.monotonic()
@@ -90,7 +91,7 @@ class EndpointPolicy(Independent):
             token_ids=np.zeros(0, np.int32),
             logprobs=np.zeros(0, np.float32),
             text=_text(message),
-            finish_reason=choices[0].finish_reason or "",
+            finish_reason=getattr(choice, "finish_reason", None) or "",
             policy_version=0,
         )
 
