@@ -56,6 +56,12 @@ class Collected:
     counts: PlayCounts = field(default_factory=PlayCounts)
     """What went wrong on the way."""
 
+    def checked(self) -> "Collected":
+        """Itself. Raises RolloutsFailed if all groups were dropped: nothing is left to learn from or to measure."""
+        if not self.groups:
+            raise RolloutsFailed(f"all {_dropped_words(self.counts, self.counts.dropped_groups)}: mend it")
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
@@ -80,26 +86,50 @@ class Collector:
     config: RolloutConfig
     """Retries, history and rewards."""
 
-    async def collect(self, tasks: Sequence[Task], *, group_size: int, options: PlayOptions) -> Collected:
+    async def collect(
+        self,
+        tasks: Sequence[Task],
+        *,
+        group_size: int,
+        options: PlayOptions,
+        finished: Sequence[RolloutGroup] = (),
+    ) -> Collected:
         """Roll out each task `group_size` times.
 
-        Raises RolloutsFailed as soon as more than the configured share of the groups is dropped.
+        finished: groups of these tasks from a collection that was cut short; they are taken as they are.
+        Raises RolloutsFailed as soon as more than the configured share of all groups is dropped.
         """
+        places = {(task.task_id, task.seed): place for place, task in enumerate(tasks)}
+        kept = {(group.task_id, group.seed): group for group in finished}
+        left = [task for task in tasks if (task.task_id, task.seed) not in kept]
         jobs = [
             Job(task=task, sibling=sibling, key=(task.number, sibling))
-            for task in tasks
+            for task in left
             for sibling in range(group_size)
         ]
-        played = await self.play(jobs, options, max_failure_share=self.config.max_failure_share)
-        return Collected(groups=_groups(tasks, played.rollouts, group_size), counts=played.counts)
+        share = self.config.max_failure_share
+        played = await self.play(jobs, options, max_failure_share=share, num_groups=len(tasks))
+        groups = (*kept.values(), *_groups(left, played.rollouts, group_size))
+        in_order = sorted(groups, key=lambda group: places[group.task_id, group.seed])
+        return Collected(groups=tuple(in_order), counts=played.counts)
 
-    async def play(self, jobs: Sequence[Job], options: PlayOptions, *, max_failure_share: float = 1.0) -> Played:
+    async def play(
+        self,
+        jobs: Sequence[Job],
+        options: PlayOptions,
+        *,
+        max_failure_share: float = 1.0,
+        num_groups: int | None = None,
+    ) -> Played:
         """Play each job to its end.
 
-        max_failure_share: of the jobs' tasks, the share that may have a rollout that fails for good, in [0, 1].
+        max_failure_share: the share of the groups that may have a rollout that fails for good, in [0, 1].
+        num_groups: of how many groups; None for as many as the jobs have tasks.
         Raises RolloutsFailed above it.
         """
-        collection = Collection(jobs, retries=self.config.retries, max_failure_share=max_failure_share)
+        collection = Collection(
+            jobs, retries=self.config.retries, max_failure_share=max_failure_share, num_groups=num_groups
+        )
         with self.policy.session(len(jobs)) as session:
             player = _Player(collector=self, session=session, options=options, collection=collection)
             running = [asyncio.create_task(player.rollout(job)) for job in jobs]
@@ -140,11 +170,9 @@ class _Player:
     def _drop(self, job: Job) -> None:
         self.collection.drop(job)
         if self.collection.exceeds_failure_share:
-            counts = self.collection.counts()
             raise RolloutsFailed(
-                f"{counts.dropped_groups} of {self.collection.num_groups} groups dropped ({dict(counts.failures)}; the "
-                f"last: {counts.last_failure}), more than rollout.max_failure_share="
-                f"{self.collector.config.max_failure_share}: mend it or raise the share"
+                f"{_dropped_words(self.collection.counts(), self.collection.num_groups)}, more than "
+                f"rollout.max_failure_share={self.collector.config.max_failure_share}: mend it or raise the share"
             )
 
     async def _play(self, episode: Episode, job: Job) -> Trajectory:
@@ -176,7 +204,14 @@ class _Player:
                 continue
             self.collection.count_prompt(cut=prompt.cut, cut_actions=prompt.cut_actions)
             return Exchange(messages=prompt.messages, completion=completion)
-        raise EpisodeFailed(PROMPT_TOO_LONG, str(too_long)) from too_long
+        raise EpisodeFailed(PROMPT_TOO_LONG, str(too_long), final=True) from too_long
+
+
+def _dropped_words(counts: PlayCounts, num_groups: int) -> str:
+    return (
+        f"{counts.dropped_groups} of {num_groups} groups dropped ({dict(counts.failures)}; the last: "
+        f"{counts.last_failure})"
+    )
 
 
 def _groups(tasks: Sequence[Task], rollouts: Sequence[Trajectory | None], group_size: int) -> tuple[RolloutGroup, ...]:

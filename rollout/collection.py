@@ -10,7 +10,7 @@ from rollout.pool import ENV_TIMEOUT, WORKER_DIED, WORKER_LOST, EpisodeFailed
 from rollout.types import Sampling, Task, Trajectory
 
 PROMPT_TOO_LONG = "prompt_too_long"
-"""Why a rollout failed whose prompt did not fit even at its shortest. A second try would ask the same."""
+"""Why a rollout failed whose prompt did not fit even at its shortest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +42,34 @@ class PlayOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedGroup:
+    """The group of a task with a rollout that failed for good."""
+
+    task: Task
+    """What was to be solved."""
+    reason: str
+    """Why the task's latest try failed before its group was dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayCounts:
     """What went wrong in one collection."""
 
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Failed episodes by reason, whether they were played again or given up."""
-    dropped_groups: int = 0
-    """Tasks with a rollout that failed for good. `Collector.collect` leaves their groups out."""
+    dropped: tuple[DroppedGroup, ...] = ()
+    """The groups that `Collector.collect` leaves out, in the order of their tasks."""
     cut_prompts: int = 0
     """Prompts that were shortened to fit."""
     cut_actions: int = 0
     """Those of `cut_prompts` that left out admissible actions."""
     last_failure: str = ""
     """Message of the last failure that was an episode's own; "" if there was none."""
+
+    @property
+    def dropped_groups(self) -> int:
+        """Tasks with a rollout that failed for good."""
+        return len(self.dropped)
 
 
 class Collection:
@@ -66,14 +81,17 @@ class Collection:
     task whose retries are used up is not started again.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, retries: int, max_failure_share: float) -> None:
-        self.num_groups = len({job.task.number for job in jobs})
+    def __init__(
+        self, jobs: Sequence[Job], *, retries: int, max_failure_share: float, num_groups: int | None = None
+    ) -> None:
+        self.num_groups = len({job.task.number for job in jobs}) if num_groups is None else num_groups
         self._retries = retries
         self._max_failure_share = max_failure_share
         self._failures: Counter[str] = Counter()
         self._own_failures: Counter[Key] = Counter()  # by job
         self._workers_lost: Counter[int] = Counter()  # by number of the task whose call killed or hung the worker
-        self._dropped: set[int] = set()  # task numbers
+        self._reasons: dict[int, str] = {}  # of the latest failure of its own, by task number
+        self._dropped: dict[int, DroppedGroup] = {}  # by task number
         self._cut_prompts = 0
         self._cut_actions = 0
         self._last_failure = ""
@@ -88,7 +106,8 @@ class Collection:
         if error.reason == WORKER_LOST:
             return
         self._last_failure = f"{error} (task {job.task.task_id})"
-        self._own_failures[job.key] += 1 + self._retries if error.reason == PROMPT_TOO_LONG else 1
+        self._reasons[job.task.number] = error.reason
+        self._own_failures[job.key] += 1 + self._retries if error.final else 1
         self._workers_lost[job.task.number] += error.reason in (WORKER_DIED, ENV_TIMEOUT)
 
     def count_prompt(self, *, cut: bool, cut_actions: bool) -> None:
@@ -98,7 +117,8 @@ class Collection:
 
     def drop(self, job: Job) -> None:
         """Give up the job, and its group with it."""
-        self._dropped.add(job.task.number)
+        task = job.task
+        self._dropped.setdefault(task.number, DroppedGroup(task=task, reason=self._reasons[task.number]))
 
     @property
     def exceeds_failure_share(self) -> bool:
@@ -109,7 +129,7 @@ class Collection:
         """The account as it stands."""
         return PlayCounts(
             failures=MappingProxyType(dict(self._failures)),
-            dropped_groups=len(self._dropped),
+            dropped=tuple(self._dropped[number] for number in sorted(self._dropped)),
             cut_prompts=self._cut_prompts,
             cut_actions=self._cut_actions,
             last_failure=self._last_failure,

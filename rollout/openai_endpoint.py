@@ -1,56 +1,204 @@
-"""The one file that knows the OpenAI client: any chat-completions endpoint as a policy to evaluate."""
+"""The one file that knows the OpenAI client: any chat-completions endpoint as a policy to evaluate.
+
+What may pass by itself is waited out, what fails one request costs one rollout, and what would fail them all ends the
+collection at once.
+"""
 
 import asyncio
 import logging
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import numpy as np
 import openai
 
 from envs.prompts import Message
 from rollout.collect import RolloutsFailed
-from rollout.policy import Exchange, Independent, Key
+from rollout.endpoint_options import parameters
+from rollout.policy import Exchange, Independent, Key, PromptTooLong
+from rollout.pool import EpisodeFailed
 from rollout.types import Completion, Sampling
+
+# Why a rollout failed, as it is counted and logged.
+REFUSED = "refused"
+"""The endpoint does not take one of its requests."""
+NO_ANSWER = "no_answer"
+"""The endpoint's reply holds no message."""
+NOT_SERVED = "not_served"
+"""The endpoint turned one of its requests away, or lost it, again and again."""
+
+TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2", "openai")  # loggers with a line for each request
+PASSING = frozenset({408, 409, 425, 429})  # of status codes below 500, those that another try may not get
+ONE_REQUEST = frozenset({400, 413, 422})  # those that may be the fault of one request
+MANY = 8  # refusals without one answer: the endpoint refuses all requests
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between two tries; doubled each time
+REASONING = ("reasoning_content", "reasoning")  # fields of a message where servers put the thought
 
 
 class EndpointPolicy(Independent):
-    """A chat-completions endpoint, for evaluation only: it returns text, no token ids and no log-probs."""
+    """A chat-completions endpoint, for evaluation only: it returns text, no token ids and no log-probs.
 
-    def __init__(self, *, url: str, model: str, concurrency: int = 32, api_key: str = "none") -> None:
-        """At most `concurrency` requests are under way at once."""
-        for name in ("httpx", "openai"):  # both log a line for each request
+    Args:
+        concurrency: most requests that are under way at once.
+        options: see `endpoint_options`.
+        patience_s: how long a request that is turned away or lost is sent again.
+        timeout_s: how long an answer may take before the request counts as lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        model: str,
+        concurrency: int = 32,
+        api_key: str = "none",
+        options: Mapping[str, Any] = MappingProxyType({}),
+        patience_s: float = 300.0,
+        timeout_s: float = 600.0,
+    ) -> None:
+        for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = openai.AsyncOpenAI(base_url=url, api_key=api_key)
-        self._model = model
+        self._client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=timeout_s)
+        self._model, self._options, self._patience_s = model, options, patience_s
         self._slots = asyncio.Semaphore(concurrency)
+        self._reached = False  # something has replied, be it with an error
+        self._answered_at = -math.inf  # by the monotonic clock: when the latest usable answer came
+        self._failures = 0  # refusals and replies without a message
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        """Raises RolloutsFailed if the endpoint refuses, or does not answer after the client's own retries."""
+        """Raises EpisodeFailed for a request that fails for good, RolloutsFailed where every request would.
+
+        PromptTooLong if the endpoint says that the prompt is longer than its context.
+        """
         async with self._slots:
-            try:
-                response = await self._client.chat.completions.create(
-                    model=self._model,
-                    messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_completion_tokens=sampling.max_tokens,
-                    seed=seed,
-                )
-            except openai.APIConnectionError as error:
-                raise RolloutsFailed(
-                    f"nothing answers at endpoint={self._client.base_url}: start the server, or correct the address"
-                ) from error
-            except openai.APIStatusError as error:
-                raise RolloutsFailed(
-                    f"endpoint={self._client.base_url} refuses model.source={self._model!r}: {error.message}"
-                ) from error
-        choice = response.choices[0]
+            reply = await self._reply(messages, parameters(self._options, sampling, seed), seed)
+        choices = getattr(reply, "choices", None)
+        choice = choices[0] if choices else None
+        message = getattr(choice, "message", None)
+        if message is None:
+            self._fail(NO_ANSWER, f"{self._named} replies without a message: {_short(str(reply))}")
+        self._answered_at = time.monotonic()
         return Completion(
             prompt_ids=np.zeros(0, np.int32),
             token_ids=np.zeros(0, np.int32),
             logprobs=np.zeros(0, np.float32),
-            text=choice.message.content or "",
-            finish_reason=choice.finish_reason,
+            text=_text(message),
+            finish_reason=getattr(choice, "finish_reason", None) or "",
             policy_version=0,
         )
+
+    async def _reply(self, messages: tuple[Message, ...], body: Mapping[str, Any], seed: int) -> Any:
+        """What the endpoint replies in the end. Waits, and asks again, as long as `patience_s` lasts."""
+        failed_at = math.inf
+        for attempt in count():
+            try:
+                reply = await self._client.chat.completions.create(
+                    model=self._model,
+                    messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore
+                    extra_body=dict(body),
+                )
+            except ValueError as error:  # it is said to be JSON, and is not
+                self._fail(NO_ANSWER, f"{self._named} replies with broken JSON: {error}")
+            except openai.APIError as error:
+                self._check_may_pass(error)
+                failed_at = min(failed_at, time.monotonic())
+                wait_s = _wait_asked(error)
+                if wait_s is None:
+                    spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
+                    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
+                if time.monotonic() + wait_s > failed_at + self._patience_s:
+                    self._give_up(error, failed_at, wait_s)
+                await asyncio.sleep(wait_s)
+            else:
+                self._reached = True
+                return reply
+        raise AssertionError("count() does not end")
+
+    def _check_may_pass(self, error: openai.APIError) -> None:
+        """Return if another try may succeed, else raise what fits."""
+        if isinstance(error, openai.APITimeoutError):
+            return
+        if isinstance(error, openai.APIConnectionError):
+            if not self._reached:
+                raise RolloutsFailed(
+                    f"nothing answers at {self._named}: start the server, or correct the address"
+                ) from error
+            return
+        self._reached = True
+        if not isinstance(error, openai.APIStatusError):
+            self._fail(NO_ANSWER, f"{self._named} replies with what is no answer: {_short(error.message)}")
+        status, what = error.status_code, _short(error.message)
+        if (status in PASSING or status >= 500) and error.code != "insufficient_quota":
+            return
+        if error.code == "context_length_exceeded" or "context length" in error.message:
+            raise PromptTooLong(what) from error
+        if status in ONE_REQUEST:
+            self._fail(REFUSED, f"{self._named} refuses a request for model.source={self._model!r}: {what}")
+        raise RolloutsFailed(
+            f"{self._named} refuses model.source={self._model!r}: {what}: check the address, which often ends in /v1, "
+            "the name, and OPENAI_API_KEY"
+        ) from error
+
+    def _fail(self, reason: str, what: str) -> NoReturn:
+        """Fail one rollout; or all of them, where the endpoint has answered none of the first requests."""
+        self._failures += 1
+        if self._failures >= MANY and self._answered_at == -math.inf:
+            raise RolloutsFailed(f"{what}; so ended each of the first {MANY} requests: see endpoint_options")
+        raise EpisodeFailed(reason, what, final=reason == REFUSED)
+
+    def _give_up(self, error: openai.APIError, failed_at: float, wait_s: float) -> NoReturn:
+        """Fail one rollout; or all of them, where no request was answered while this one waited."""
+        patience = f"endpoint_patience_s={self._patience_s:g}"
+        what = _short(error.message)
+        if wait_s > self._patience_s > 0:
+            raise RolloutsFailed(
+                f"{self._named} asks to wait for {wait_s:.0f} s ({what}), longer than {patience}: raise it, or go on "
+                "later"
+            ) from error
+        if self._answered_at < failed_at:
+            raise RolloutsFailed(
+                f"{self._named} has answered nothing for {patience} (the last: {what}): raise it, or mend the server"
+            ) from error
+        raise EpisodeFailed(NOT_SERVED, f"{self._named} for {patience}: {what}", final=True) from error
+
+    @property
+    def _named(self) -> str:
+        return f"endpoint={self._client.base_url}"
+
+
+def _wait_asked(error: openai.APIError) -> float | None:
+    """Seconds that the endpoint asks to wait, by the header Retry-After; None if it does not say."""
+    header = error.response.headers.get("retry-after") if isinstance(error, openai.APIStatusError) else None
+    if header is None:
+        return None
+    try:
+        wait_s = float(header) if header.strip()[:1].isdigit() else _seconds_until(parsedate_to_datetime(header))
+    except ValueError:
+        return None
+    return max(0.0, wait_s)
+
+
+def _seconds_until(moment: datetime) -> float:
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
+def _text(message: Any) -> str:
+    """The message as a model writes it: a thought that the server returns apart stands in its tags before the rest."""
+    content = message.content or ""
+    thoughts = [getattr(message, name, None) for name in REASONING]
+    thought = next((text for text in thoughts if isinstance(text, str) and text.strip()), None)
+    if thought is None or content.lstrip().startswith("<think>"):
+        return content
+    return f"<think>{thought}</think>{content}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]} ..."

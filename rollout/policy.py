@@ -9,8 +9,12 @@ import numpy as np
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
+from rollout.pool import EpisodeFailed
 from rollout.ray_actors import Remote
 from rollout.types import Completion, Ids, Sampling
+
+BAD_LOGPROBS = "bad_logprobs"
+"""Why a rollout failed in which the engine gave a token a log-prob that is not a finite number."""
 
 Key = tuple[int, ...]
 """(task number, sibling, ..., step). Names a request and orders it among others."""
@@ -52,7 +56,7 @@ class Session(Protocol):
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        """Answer one prompt. Raises PromptTooLong before anything is sent."""
+        """Answer one prompt. Raises PromptTooLong, or EpisodeFailed where no answer can be had."""
         ...
 
     def leave(self) -> None:
@@ -113,11 +117,20 @@ class EnginePolicy(Independent):
         return prompt_ids
 
     def completion(self, prompt_ids: Ids, answer: Answer) -> Completion:
-        """An engine's answer as a record with arrays and text."""
+        """An engine's answer as a record with arrays and text. Raises EpisodeFailed if a log-prob is not finite."""
+        logprobs = np.asarray(answer.logprobs, np.float32)  # [R]
+        finite = np.isfinite(logprobs)
+        if not finite.all():
+            place = int(np.argmin(finite))
+            raise EpisodeFailed(
+                BAD_LOGPROBS,
+                f"token {place} of {len(logprobs)} has log-prob {logprobs[place]} from the engine, which serves policy "
+                f"version {answer.policy_version}: look for overflows, such as with another cluster.dtype",
+            )
         return Completion(
             prompt_ids=prompt_ids,
             token_ids=np.asarray(answer.token_ids, np.int32),
-            logprobs=np.asarray(answer.logprobs, np.float32),
+            logprobs=logprobs,
             text=self.codec.decode(answer.token_ids),
             finish_reason=answer.finish_reason,
             policy_version=answer.policy_version,

@@ -28,12 +28,12 @@ ENV_ERROR = "env_error"
 
 
 class EpisodeFailed(RuntimeError):
-    """An episode could not be played to its end, through no fault of the policy."""
+    """An episode could not be played to its end: what failed was the world or the policy's server."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        """reason: a short name, by which failures are counted."""
+    def __init__(self, reason: str, detail: str, *, final: bool = False) -> None:
+        """reason: a short name, by which failures are counted. final: a second try would ask for the same."""
         super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+        self.reason, self.final = reason, final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,7 @@ from rollout.types import Completion, Revision, RolloutGroup, Step, Trajectory
 def write_groups(path: Path, groups: Sequence[RolloutGroup]) -> None:
     """Write the groups to `path`. A kill leaves the old file: the new one is written beside it, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    lines = "".join(json.dumps(_group(group)) + "\n" for group in groups)
-    partial.write_bytes(zstandard.ZstdCompressor().compress(lines.encode()))
-    partial.rename(path)
+    _write_whole(path, zstandard.ZstdCompressor().compress("".join(map(_line, groups)).encode()))
 
 
 def read_groups(path: Path) -> Iterator[RolloutGroup]:
@@ -29,6 +26,42 @@ def read_groups(path: Path) -> Iterator[RolloutGroup]:
         raise ValueError(f"{path} is no whole recording ({error}): delete it") from error
     for line in text.splitlines():
         yield _as_group(json.loads(line))
+
+
+class GroupLog:
+    """Groups on disk as they finish, one line of JSON each. A kill loses no more than the line that it cuts short."""
+
+    def __init__(self, path: Path, groups: Sequence[RolloutGroup] = ()) -> None:
+        """groups: those that the log begins with. Without any, the file is made with the first group that is added."""
+        self._path = path
+        self.num_groups = len(groups)
+        if groups:
+            _write_whole(path, "".join(map(_line, groups)).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def add(self, group: RolloutGroup) -> None:
+        """Append one group. It is on disk when this returns."""
+        with self._path.open("a") as file:
+            file.write(_line(group))
+        self.num_groups += 1
+
+
+def read_log(path: Path) -> Iterator[RolloutGroup]:
+    """Read what a `GroupLog` wrote, without a last line that a kill cut short."""
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield _as_group(json.loads(line))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.rename(path)
+
+
+def _line(group: RolloutGroup) -> str:
+    return json.dumps(_group(group)) + "\n"
 
 
 def _group(group: RolloutGroup) -> dict[str, Any]:

@@ -356,6 +356,7 @@ class ScriptedEngine:
         self.waves: list[list[str]] = []
         self.asked: list[Request] = []
         self.fail: Exception | None = None
+        self.bad: dict[Key, tuple[float, int]] = {}  # key -> a log-prob that is no number, and for how many tries
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
         del timeout_s
@@ -374,7 +375,11 @@ class ScriptedEngine:
         key = tuple(int(part) for part in request.name.split("-")[:-1])
         text = self._script if isinstance(self._script, str) else self._script(key)
         ids = CharCodec().encode_response(text).tolist()
-        return Answer(ids, [-0.5] * len(ids), "stop", 0)
+        logprobs = [-0.5] * len(ids)
+        if self.bad.get(key, (0.0, 0))[1]:
+            logprobs[-1], tries = self.bad[key]
+            self.bad[key] = logprobs[-1], tries - 1
+        return Answer(ids, logprobs, "stop", 0)
 
 
 # --- a learner ----------------------------------------------------------------------------------------------------

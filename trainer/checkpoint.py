@@ -79,12 +79,21 @@ def check_same_run(
 
     defaults: what a setting was in effect if the checkpoint, made before there was such a setting, does not name it.
     """
-    saved = flat({RENAMED.get(key, key): value for key, value in state.settings.items()})
-    before, now = flat(defaults or {}) | saved, flat(settings)
-    for key in sorted(saved.keys() | now.keys()):
-        if before.get(key) != now.get(key):
+    saved = {RENAMED.get(key, key): value for key, value in state.settings.items()}
+    check_same_settings(saved, settings, f"checkpoint {folder}", defaults=defaults)
+
+
+def check_same_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], what: str, *, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Raise ConfigError if a setting differs from those that `what` was made with; it names the first that does."""
+    flat_now, named = flat(now), flat(before)
+    flat_before = flat(defaults or {}) | named
+    for key in sorted(named.keys() | flat_now.keys()):
+        saved, current = flat_before.get(key), flat_now.get(key)
+        if saved != current:
             raise ConfigError(
-                f"checkpoint {folder} was made with {key}={before.get(key)!r}, this run has {key}={now.get(key)!r}: "
+                f"{what} was made with {key}={saved!r}, this run has {key}={current!r}: "
                 f"set it back, or start anew in another output folder"
             )
 

@@ -141,12 +141,16 @@ METRICS: Mapping[str, Metric] = {
     # --- time; the laps are collect, revise, score, credit, learn and publish
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),
-    # --- validation, one rollout per held-out task
+    # --- validation, one rollout per held-out task; one that could not be played counts as not solved
     "validation/success": _share("Held-out tasks that were solved."),
     "validation/low": _share("Lower end of the 95 % interval of the success share (Wilson)."),
     "validation/high": _share("Upper end of the 95 % interval of the success share (Wilson)."),
-    "validation/score": _metric("Mean score that the world gave to a held-out task.", "score", "0 to 1"),
-    "validation/steps": _metric("Mean number of steps on a held-out task.", "steps", "1 or more"),
+    "validation/not_played": _count("Held-out tasks whose rollout failed in every attempt."),
+    "validation/not_played REASON": _count("Those of them whose last attempt failed for this reason."),
+    "validation/score": _metric(
+        "Mean score that the world gave to a held-out task; 0 for one that could not be played.", "score", "0 to 1"
+    ),
+    "validation/steps": _metric("Mean number of steps on a held-out task that was played.", "steps", "1 or more"),
     "validation/invalid": _share("Steps whose response broke the format or the grammar of actions."),
     "validation/success KIND": _share("Held-out tasks of this kind that were solved, such as KIND = depth 2."),
 }
@@ -224,6 +228,8 @@ def evaluation_numbers(evaluation: Evaluation) -> dict[str, float]:
         "validation/success": evaluation.overall.share,
         "validation/low": low,
         "validation/high": high,
+        "validation/not_played": float(sum(evaluation.not_played.values())),
+        **{f"validation/not_played {reason}": float(count) for reason, count in evaluation.not_played.items()},
         "validation/score": evaluation.mean_score,
         "validation/steps": evaluation.mean_steps,
         "validation/invalid": evaluation.invalid_share,

@@ -1,6 +1,7 @@
 """A training run: validate, update, checkpoint, log; and continue where an earlier run stopped."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
-from trainer.evaluation import Evaluation, evaluation, play_held_out
+from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
@@ -48,6 +49,8 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
+        if log.continuation is not None:
+            display.stage(log.continuation)
         try:
             return TrainingRun(plan, output, parts, estimator, log, display).all_updates()
         finally:
@@ -121,6 +124,8 @@ class TrainingRun:
             numbers |= evaluation_numbers(self._validate(report.number))
         self.log.write(report.number, numbers)
         self._record(report)
+        if lost := Counter(group.reason for group in report.collected.counts.dropped):
+            self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
         self.display.line(
             f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
             f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
@@ -137,9 +142,9 @@ class TrainingRun:
             seed=config.seed,
             display=self.display,
         )
-        result = evaluation(collected.groups, parts.world.kind)
+        result = evaluation(collected, parts.world.kind)
         self.validations.append((number, result))
-        self.display.line(f"[bold]validation after update {number}[/bold]  success {result.overall}")
+        self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result
 
     def _record(self, report: UpdateReport) -> None:

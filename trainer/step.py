@@ -109,7 +109,7 @@ def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -
                 on_done=on_done,
             ),
         )
-    )
+    ).checked()
 
 
 def _revise(parts: Parts, collected: Collected, number: int) -> Revised:

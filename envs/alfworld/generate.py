@@ -2,11 +2,11 @@
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from envs.alfworld.engine import line
@@ -84,23 +84,32 @@ def _unproven(spec: Households, task: Errand, attempt: int) -> dict[str, Any]:
 def write_households(spec: Households, folder: Path) -> int:
     """Write every game into `folder`/json_2.1.1 in the official layout, renamed into place when complete.
 
-    Returns the number of games. Raises EnvError if the folder already has games.
+    Returns the number of games. Raises EnvError if the folder already has games, or gets some meanwhile.
     """
-    root, partial = folder / RELEASE, folder / f"{RELEASE}.partial"
+    root, taken = folder / RELEASE, f"{folder / RELEASE} exists already; remove it, or write into another folder"
     if root.exists():
-        raise EnvError(f"{root} exists already; remove it, or write into another folder")
-    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
+        raise EnvError(taken)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=f"{RELEASE}.") as fresh:
+        whole = Path(fresh) / "whole"
+        _write_games(spec, whole)
+        try:
+            whole.rename(root)
+        except OSError as error:
+            raise EnvError(taken) from error
+    return sum(map(spec.count, SPLITS))
+
+
+def _write_games(spec: Households, root: Path) -> None:
     for split in SPLITS:
         for number in range(spec.count(split)):
             task = errand(spec, split, number)
             record = make_record(spec, task)
-            place = partial / task.task_id(spec.seed)
+            place = root / task.task_id(spec.seed)
             place.mkdir(parents=True)
             details = json.dumps(_details(task, record, seed=spec.seed), indent=1)
             (place / "traj_data.json").write_text(details, encoding="utf-8")
             (place / GAME_FILE).write_text(json.dumps(record), encoding="utf-8")
-    partial.rename(root)
-    return sum(map(spec.count, SPLITS))
 
 
 def _details(task: Errand, record: Mapping[str, Any], *, seed: int) -> dict[str, Any]:

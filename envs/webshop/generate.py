@@ -96,16 +96,20 @@ def shop_files(folder: Path) -> ShopFiles:
 
 
 def write_folder(folder: Path, *, size: int, seed: int) -> None:
-    """Write a shop to a new folder, renamed into place when complete. Raises EnvError if the folder is not empty."""
+    """Write a shop to a new folder, renamed into place when complete. Raises EnvError for one that is not empty."""
     _check(size)
+    taken = f"{folder} is not empty; remove it, or write into another folder"
     if folder.exists() and any(folder.iterdir()):
-        raise EnvError(f"{folder} is not empty; remove it, or write into another folder")
+        raise EnvError(taken)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as fresh:
         whole = Path(fresh) / "whole"
         whole.mkdir()
         write_shop(whole, size=size, seed=seed)
-        whole.rename(folder)
+        try:
+            whole.rename(folder)
+        except OSError as error:
+            raise EnvError(taken) from error
 
 
 def _check(size: int) -> None:

@@ -61,6 +61,21 @@ def test_a_folder_that_has_games_already_is_left_alone(written: Path) -> None:
         write_households(SPEC, written)
 
 
+def test_games_that_another_process_wrote_meanwhile_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, write = Households(train=1, held_out=1), generate._write_games  # pyright: ignore[reportPrivateUsage]
+
+    def overtaken(spec: Households, root: Path) -> None:
+        write(spec, root)
+        write(spec, tmp_path / "json_2.1.1")
+
+    monkeypatch.setattr(generate, "_write_games", overtaken)
+    with pytest.raises(EnvError, match="exists already"):
+        write_households(spec, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["json_2.1.1"]
+
+
 def test_what_a_run_that_was_cut_off_left_behind_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,20 @@ def test_a_shop_is_written_whole_or_not_at_all(tmp_path: Path, written: Path, mo
         write_folder(tmp_path / "new" / "shop", size=40, seed=2)
 
 
+def test_a_shop_that_another_process_wrote_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(folder: Path, *, size: int, seed: int) -> None:
+        write_shop(folder, size=size, seed=seed)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "theirs").touch()
+
+    monkeypatch.setattr(generate, "write_shop", overtaken)
+    with pytest.raises(EnvError, match="is not empty"):
+        write_folder(tmp_path / "shop", size=40, seed=1)
+    assert [path.name for path in (tmp_path / "shop").iterdir()] == ["theirs"]
+
+
 @pytest.mark.parametrize("size", [19, 100_001])
 def test_a_shop_of_a_size_that_cannot_be_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(EnvError, match=f"shop of {size} products; give 20 to 100000"):

@@ -1,19 +1,21 @@
 """Any server that speaks chat completions can be evaluated; the tests start a small one."""
 
 import asyncio
-import json
-import threading
-import time
+import logging
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from envs.prompts import Message
+from rollout import openai_endpoint
 from rollout.collect import RolloutsFailed
 from rollout.openai_endpoint import EndpointPolicy
+from rollout.policy import PromptTooLong
+from rollout.pool import EpisodeFailed
 from rollout.types import Completion, Sampling
+from tests.chat_server import LOST, Answer, ChatServer, refused, said, serving
 from tests.fakes import completion, plain
 
 DIALOGUE = (
@@ -23,57 +25,15 @@ DIALOGUE = (
 )
 
 
-class ChatServer(ThreadingHTTPServer):
-    """Answers each request after `seconds` with `text`, or an error; keeps bodies, keys and the most at once."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.text: str | None = "go"
-        self.seconds, self.status = 0.0, 200
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: ChatServer  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_POST(self) -> None:
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            server.bodies.append({"path": self.path, **body})
-            server.keys.append(self.headers["Authorization"])
-            server.at_once += 1
-            server.most_at_once = max(server.most_at_once, server.at_once)
-        time.sleep(server.seconds)
-        with server.lock:
-            server.at_once -= 1
-        message = {"role": "assistant", "content": server.text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "some", "choices": [choice]}
-        body_out = json.dumps(answer if server.status == 200 else {"error": {"message": "broken"}}).encode()
-        self.send_response(server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body_out)))
-        self.end_headers()
-        self.wfile.write(body_out)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
-
-
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
-    with ChatServer() as started:
-        threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving() as started:
         yield started
-        started.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 0.002)
 
 
 def answers(policy: EndpointPolicy, requests: int = 1) -> list[Completion]:
@@ -109,7 +69,7 @@ def test_a_server_is_asked_for_the_dialogue_and_the_sampling(server: ChatServer)
 
 @pytest.mark.parametrize(("content", "text"), [("stop", "stop"), (None, "")])
 def test_an_answer_is_its_text_and_no_ids_to_train_on(server: ChatServer, content: str | None, text: str) -> None:
-    server.text = content
+    server.replies(said(content))
     (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
     assert plain(answer) == plain(completion(text, prompt=(), tokens=()))
 
@@ -120,14 +80,202 @@ def test_no_more_requests_than_allowed_are_under_way(server: ChatServer) -> None
     assert (len(server.bodies), server.most_at_once) == (9, 3)
 
 
-def test_a_refused_request_names_endpoint_model_and_reason(server: ChatServer) -> None:
-    server.status = 400
-    with pytest.raises(RolloutsFailed, match=rf"endpoint={server.url}/ refuses model.source='some': .*broken"):
-        answers(EndpointPolicy(url=server.url, model="some"))
-
-
 def test_an_address_where_nothing_answers_is_named(server: ChatServer) -> None:
     server.shutdown()
     server.server_close()
     with pytest.raises(RolloutsFailed, match=f"nothing answers at endpoint={server.url}/: start the server"):
         answers(EndpointPolicy(url=server.url, model="some"))
+
+
+# --- what may pass is waited out ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refused(429, "slow down"),
+        refused(429, "slow down", Retry_After="0.01"),
+        refused(429, Retry_After=format_datetime(datetime.now(UTC) - timedelta(seconds=9), usegmt=True)),
+        refused(429, Retry_After="soon"),
+        refused(500),
+        refused(503, "loading"),
+        Answer(status=502, body="<html>bad gateway</html>", headers={"Content-Type": "text/html"}),
+        refused(408),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_asked_again_until_it_has_passed(server: ChatServer, failure: Answer) -> None:
+    server.replies(failure, failure, failure, said("go"))
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
+    assert (answer.text, len(server.bodies)) == ("go", 4)
+    assert server.bodies[0] == server.bodies[3]
+
+
+def test_a_connection_that_is_lost_in_the_middle_is_taken_up_again(server: ChatServer) -> None:
+    server.replies(said("go"), LOST, LOST, said("stop"))
+    policy = EndpointPolicy(url=server.url, model="some")
+    assert [answer.text for _ in range(2) for answer in answers(policy)] == ["go", "stop"]
+
+
+def test_a_request_that_is_not_answered_in_time_is_sent_again(server: ChatServer) -> None:
+    slow = server.reply
+
+    def late_first(body: dict[str, object], number: int) -> Answer:
+        server.seconds = 0.0
+        return slow(body, number)
+
+    server.seconds, server.reply = 0.6, late_first
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some", timeout_s=0.3))
+    assert (answer.text, len(server.bodies) >= 2) == ("go", True)
+
+
+def test_an_endpoint_that_answers_nothing_for_as_long_as_the_patience_lasts_ends_the_evaluation(
+    server: ChatServer,
+) -> None:
+    server.replies(refused(503, "overloaded"))
+    with pytest.raises(RolloutsFailed, match=r"has answered nothing for endpoint_patience_s=0.05 .*overloaded"):
+        answers(EndpointPolicy(url=server.url, model="some", patience_s=0.05))
+    assert len(server.bodies) > 1
+
+
+def test_a_request_that_alone_is_turned_away_again_and_again_costs_its_rollout_and_no_other(server: ChatServer) -> None:
+    policy = EndpointPolicy(url=server.url, model="some", patience_s=0.1)
+
+    async def both() -> list[Completion | BaseException]:
+        sampling = Sampling(temperature=0.5, max_tokens=7)
+        asked = policy.complete(DIALOGUE, None, sampling=sampling, seed=13, key=(0,))
+        unlucky = asyncio.create_task(asked)
+        while not unlucky.done():
+            await policy.complete(DIALOGUE, None, sampling=sampling, seed=1, key=(1,))
+        return await asyncio.gather(unlucky, return_exceptions=True)
+
+    server.reply = lambda body, _: refused(500, "boom") if body["seed"] == 13 else said("go")
+    (failure,) = asyncio.run(both())
+    assert isinstance(failure, EpisodeFailed)
+    assert (failure.reason, failure.final) == ("not_served", True)
+    assert "boom" in str(failure)
+
+
+def test_a_wait_that_is_longer_than_the_patience_is_not_begun(server: ChatServer) -> None:
+    server.replies(refused(429, "daily limit", Retry_After="3600"))
+    with pytest.raises(RolloutsFailed, match=r"asks to wait for 3600 s .*daily limit.*endpoint_patience_s=300: raise"):
+        answers(EndpointPolicy(url=server.url, model="some"))
+    assert len(server.bodies) == 1
+
+
+# --- what does not pass -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_every_request_would_be_refused_for_ends_the_evaluation_at_once(server: ChatServer, status: int) -> None:
+    server.replies(refused(status))
+    with pytest.raises(RolloutsFailed, match=rf"endpoint={server.url}/ refuses model.source='some': .*broken.*/v1"):
+        answers(EndpointPolicy(url=server.url, model="some"))
+    assert len(server.bodies) == 1
+
+
+def test_a_quota_that_is_used_up_is_not_waited_for(server: ChatServer) -> None:
+    server.replies(refused(429, "You exceeded your current quota", code="insufficient_quota"))
+    with pytest.raises(RolloutsFailed, match="exceeded your current quota"):
+        answers(EndpointPolicy(url=server.url, model="some"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason", "final"),
+    [
+        (refused(400, "bad character"), "refused", True),
+        (refused(422, "bad character"), "refused", True),
+        (Answer(body={"id": "1", "choices": None, "error": {"message": "bad character"}}), "no_answer", False),
+        (Answer(body={"id": "1", "choices": [], "note": "bad character"}), "no_answer", False),
+        (Answer(body={"id": "1", "choices": [{"index": 0, "note": "bad character"}]}), "no_answer", False),
+        (Answer(body="bad character"), "no_answer", False),
+        (Answer(body="<p>bad character</p>", headers={"Content-Type": "text/html"}), "no_answer", False),
+    ],
+)
+def test_a_request_that_is_refused_or_not_answered_costs_its_rollout(
+    server: ChatServer, reply: Answer, reason: str, final: bool
+) -> None:
+    server.replies(said("go"), reply)
+    policy = EndpointPolicy(url=server.url, model="some")
+    answers(policy)
+    with pytest.raises(EpisodeFailed) as failure:
+        answers(policy)
+    assert (failure.value.reason, failure.value.final) == (reason, final)
+
+
+@pytest.mark.parametrize("reply", [refused(400, "unknown parameter: seed"), Answer(body={"choices": None})], ids=str)
+def test_an_endpoint_that_takes_none_of_the_first_requests_ends_the_evaluation(
+    server: ChatServer, reply: Answer
+) -> None:
+    server.replies(reply)
+
+    async def many(policy: EndpointPolicy) -> list[BaseException]:
+        asked = (
+            policy.complete(DIALOGUE, None, sampling=Sampling(temperature=0.0, max_tokens=7), seed=0, key=(number,))
+            for number in range(20)
+        )
+        failures = await asyncio.gather(*asked, return_exceptions=True)
+        return [failure for failure in failures if isinstance(failure, RolloutsFailed)]
+
+    failures = asyncio.run(many(EndpointPolicy(url=server.url, model="some")))
+    assert "so ended each of the first 8 requests: see endpoint_options" in str(failures[0])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refused(400, "too many tokens", code="context_length_exceeded"),
+        refused(400, "This model's maximum context length is 4096 tokens. However, you requested 5000."),
+    ],
+    ids=str,
+)
+def test_a_prompt_that_the_endpoint_finds_too_long_is_one_that_can_be_shortened(
+    server: ChatServer, reply: Answer
+) -> None:
+    server.replies(reply)
+    with pytest.raises(PromptTooLong, match="tokens"):
+        answers(EndpointPolicy(url=server.url, model="some"))
+
+
+# --- servers that differ ------------------------------------------------------------------------------------------
+
+
+def test_options_rename_leave_out_and_add_parameters(server: ChatServer) -> None:
+    options = {"max_completion_tokens": "max_tokens", "seed": None, "top_k": 20, "chat_template_kwargs": {"a": 1}}
+    answers(EndpointPolicy(url=server.url, model="some", options=options))
+    (body,) = server.bodies
+    del body["path"], body["model"], body["messages"]
+    expected = {"temperature": 0.5, "top_p": 0.75, "max_tokens": 7, "top_k": 20, "chat_template_kwargs": {"a": 1}}
+    assert body == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"reasoning_content": "Left is far."}, "<think>Left is far.</think><action>go</action>"),
+        ({"reasoning": "Left is far."}, "<think>Left is far.</think><action>go</action>"),
+        ({"reasoning_content": None, "reasoning": "Left."}, "<think>Left.</think><action>go</action>"),
+        ({"reasoning_content": ""}, "<action>go</action>"),
+    ],
+)
+def test_a_thought_that_the_server_returns_apart_stands_before_the_answer(
+    server: ChatServer, fields: dict[str, str | None], text: str
+) -> None:
+    server.replies(said("<action>go</action>", **fields))
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
+    assert answer.text == text
+
+
+def test_a_thought_that_stands_in_the_answer_too_is_not_repeated(server: ChatServer) -> None:
+    server.replies(said("<think>Left.</think><action>go</action>", reasoning="Left."))
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
+    assert answer.text == "<think>Left.</think><action>go</action>"
+
+
+def test_requests_are_not_logged_one_by_one(server: ChatServer, caplog: pytest.LogCaptureFixture) -> None:
+    for name in openai_endpoint.TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    caplog.set_level(logging.INFO)  # as Hydra sets it
+    server.replies(refused(500), said("go"))
+    answers(EndpointPolicy(url=server.url, model="some"))
+    assert caplog.messages == []

@@ -1,6 +1,7 @@
 """An engine gets the prompt's token ids, and its answer is kept token by token."""
 
 import asyncio
+import math
 import pickle
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import pytest
 from envs.prompts import Message
 from rollout.messages import Answer, Request
 from rollout.policy import EnginePolicy, Exchange, PromptTooLong, request
+from rollout.pool import EpisodeFailed
 from rollout.types import Completion, Ids, Sampling
 from tests.fakes import SAMPLING, CharCodec, ScriptedEngine, completion, plain
 
@@ -72,6 +74,14 @@ def test_a_prompt_of_the_limit_is_sent_and_one_token_more_is_refused_before_it_i
     with pytest.raises(PromptTooLong, match="prompt of 5 tokens, the limit is 4"):
         complete(policy(engine, prompt_tokens=4), (0, 0, 1))
     assert [sent.name for sent in engine.asked] == ["0-0-0-9"]
+
+
+@pytest.mark.parametrize("logprob", [math.nan, -math.inf, math.inf])
+def test_an_answer_with_a_logprob_that_is_no_number_fails_its_episode(logprob: float) -> None:
+    engine = ScriptedEngine("go")
+    engine.bad[0, 0, 0] = logprob, 1
+    with pytest.raises(EpisodeFailed, match=rf"bad_logprobs: token 2 of 3 has log-prob {logprob} from the engine"):
+        complete(policy(engine), (0, 0, 0))
 
 
 def test_an_engines_failure_is_a_crash() -> None:

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.record import read_groups, write_groups
+from rollout.record import GroupLog, read_groups, read_log, write_groups
 from rollout.types import Revision, RolloutGroup
 from tests.fakes import completion, group, plain, step, trajectory
 
@@ -114,3 +114,25 @@ def test_a_kill_while_writing_leaves_the_old_recording(
         write_groups(path, recorded)
     assert plain(list(read_groups(path))) == plain(recorded[:1])
     assert list(tmp_path.glob("*.zst")) == [path]
+
+
+def test_a_log_of_groups_has_each_as_soon_as_it_is_added(tmp_path: Path, recorded: list[RolloutGroup]) -> None:
+    log = GroupLog(tmp_path / "log.jsonl", recorded[:1])
+    for number, group_ in enumerate(recorded[1:], start=2):
+        log.add(group_)
+        assert plain(list(read_log(tmp_path / "log.jsonl"))) == plain(recorded[:number])
+        assert log.num_groups == number
+
+
+@pytest.mark.parametrize("written", [1, 40, -1])
+def test_a_line_of_a_log_that_a_kill_cut_short_is_left_out_and_not_built_on(
+    tmp_path: Path, recorded: list[RolloutGroup], written: int
+) -> None:
+    path = tmp_path / "log.jsonl"
+    GroupLog(path, recorded[:2])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1][:written])
+    kept = list(read_log(path))
+    assert plain(kept) == plain(recorded[:1])
+    GroupLog(path, kept).add(recorded[2])
+    assert plain(list(read_log(path))) == plain([recorded[0], recorded[2]])

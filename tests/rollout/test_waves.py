@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import math
 
+import numpy as np
 import pytest
 
 from envs.prompts import Message
-from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import EnginePolicy, Key, Session
 from rollout.waves import WavePolicy
 from tests.fakes import (
@@ -75,12 +77,19 @@ async def test_an_engines_failure_reaches_everyone_in_its_wave() -> None:
     assert [str(error) for error in errors] == ["out of memory"] * 2
 
 
-def collected(engine: ScriptedEngine, pool: LocalPool, *, history: int = 6, prompt_tokens: int = 1000) -> Collected:
+def collected(
+    engine: ScriptedEngine,
+    pool: LocalPool,
+    *,
+    history: int = 6,
+    prompt_tokens: int = 1000,
+    max_failure_share: float = 1.0,
+) -> Collected:
     collector = Collector(
         policy=WavePolicy(engine_policy(engine, prompt_tokens=prompt_tokens)),
         pool=pool,  # pyright: ignore[reportArgumentType]
         prompter=CORRIDOR_PROMPTS,
-        config=RolloutConfig(history=history, max_failure_share=1.0),
+        config=RolloutConfig(history=history, max_failure_share=max_failure_share),
     )
     return asyncio.run(collector.collect(tasks("2", "3"), group_size=2, options=play_options(seed=1)))
 
@@ -115,3 +124,26 @@ def test_a_prompt_that_is_too_long_does_not_hold_the_others() -> None:
     result = collected(ScriptedEngine(), LocalPool(), prompt_tokens=40)
     assert [group.task_id for group in result.groups] == ["2", "3"]
     assert result.counts.cut_prompts > 0
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(("tries", "played"), [(2, ["2", "3"]), (9, ["2"])])
+def test_a_rollout_with_a_bad_logprob_is_played_again_and_dropped_if_that_does_not_help(
+    tries: int, played: list[str]
+) -> None:
+    engine = ScriptedEngine()
+    engine.bad[1, 0, 1] = math.nan, tries
+    result = collected(engine, LocalPool())
+    assert [group.task_id for group in result.groups] == played
+    assert result.counts.failures == {"bad_logprobs": min(tries, 3)}
+    assert [group.reason for group in result.counts.dropped] == ["bad_logprobs"] * (2 - len(played))
+    steps = [step for group in result.groups for rollout in group.trajectories for step in rollout.steps]
+    assert all(np.isfinite(step.completion.logprobs).all() for step in steps)
+
+
+@pytest.mark.timeout(10)
+def test_a_run_whose_engine_gives_too_many_bad_logprobs_stops() -> None:
+    engine = ScriptedEngine()
+    engine.bad[1, 0, 1] = math.nan, 9
+    with pytest.raises(RolloutsFailed, match=r"1 of 2 groups dropped \(\{'bad_logprobs': 3\}.*max_failure_share=0.25"):
+        collected(engine, LocalPool(), max_failure_share=0.25)

@@ -18,7 +18,7 @@ from rich.console import Console
 from envs.base import Ending
 from estimators import ESTIMATORS
 from estimators.bipace import Bipace
-from rollout.collect import Collector, RolloutConfig
+from rollout.collect import Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key, PromptTooLong
 from rollout.record import read_groups
 from rollout.seeds import derive_seed
@@ -306,7 +306,7 @@ def logged_names(tmp_path: Path) -> set[str]:
         options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
         _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
         names |= update_numbers(report).keys()
-    return names | evaluation_numbers(evaluation(report.collected.groups, Corridor().kind)).keys()
+    return names | evaluation_numbers(evaluation(report.collected, Corridor().kind)).keys()
 
 
 def family(name: str) -> str:
@@ -331,6 +331,48 @@ def test_a_run_validates_before_the_first_update_and_as_often_as_told(tmp_path: 
     assert [row["update"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert [row["update"] for row in rows if "validation/success" in row] == [0, 2, 4, 5]
     assert [event for event in stack.events if event.startswith("serve")] == [f"serve {number}" for number in range(6)]
+
+
+def test_a_held_out_task_that_cannot_be_played_counts_as_not_solved_and_is_told_in_the_line_and_the_log(
+    tmp_path: Path,
+) -> None:
+    def say(key: Key) -> str:
+        if not stack.learner.updates and key[0] == 1:  # of the first validation
+            raise PromptTooLong("no room")
+        return "go"
+
+    stack, printed = Stack(), StringIO()
+    stack.policy = ScriptedPolicy(say)
+    lenient = RolloutConfig(history=6, max_failure_share=0.5)
+    display = Display(Console(file=printed, width=200))
+    stack.train(configured(tmp_path, updates=1, rollout=lenient), display)
+    before, after = read_metrics(tmp_path)
+    assert (before["validation/success"], before["validation/not_played"]) == (0.5, 1.0)
+    assert before["validation/not_played prompt_too_long"] == 1.0
+    assert (after["validation/success"], after["validation/not_played"]) == (1.0, 0.0)
+    assert "success 50.0 % [9.5, 90.5] (1/2), 1 not played: prompt_too_long\n" in printed.getvalue()
+
+
+def test_groups_that_an_update_could_not_play_are_told_by_reason(tmp_path: Path) -> None:
+    printed = StringIO()
+    config = configured(tmp_path, updates=1, groups_per_update=4, validation=ValidationConfig(every=9, tasks=1))
+    stack = Stack(script=unplayable_third)
+    stack.train(config, Display(Console(file=printed, width=200)))
+    assert "update 1, 1 not played: prompt_too_long, of 4 groups\n" in printed.getvalue()
+
+
+def unplayable_third(key: Key) -> str:
+    if key[0] == 3:
+        raise PromptTooLong("no room")
+    return stops_at_first(key)
+
+
+def test_an_update_none_of_whose_groups_can_be_played_ends_the_run(tmp_path: Path) -> None:
+    def never(_: Key) -> str:
+        raise PromptTooLong("no room")
+
+    with pytest.raises(RolloutsFailed, match="all 3 of 3 groups dropped"):
+        one_update(tmp_path, 1, never, rollout=RolloutConfig(history=6, max_failure_share=1.0))
 
 
 def test_a_run_leaves_its_newest_checkpoints_and_names_the_last_ones_model(tmp_path: Path) -> None:

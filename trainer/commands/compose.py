@@ -5,7 +5,9 @@ Groups are looked for in three places: the package's configs, `configs/` in the 
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +30,7 @@ from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed, St
 from rollout.weights import PublishError
 from trainer.commands.defaults import register
 from trainer.commands.interrupt import Interrupted, Interruption
+from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
 from trainer.config.build import ConfigError, ModelError, build
@@ -47,6 +50,9 @@ def execute(command: Command, interruption: Interruption) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     register()
     Plugins.instance().register(UsersConfigs)
+    sweep = SweepFolder()
+    OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("plain_name", plain_name, replace=True)
     config_class = named(command.config)
     composing = True  # until the first job runs
 
@@ -56,9 +62,9 @@ def execute(command: Command, interruption: Interruption) -> None:
         composing = False
         try:
             _check_groups()
-            config = build(config_class, OmegaConf.to_container(composed, resolve=True))  # pyright: ignore
+            values: Any = OmegaConf.to_container(composed, resolve=True)
             display = Display()
-            with display.beating():
+            with display.beating(), _place(command, config_class, values) as config:
                 with display.doing("opening the world"):
                     plan = named(command.plan)(config)
                 interruption.remedy = partial(named(GO_ON), config)
@@ -78,6 +84,8 @@ def execute(command: Command, interruption: Interruption) -> None:
         if not composing:
             raise
         leave(2, refusal(error, config_class))  # Hydra and OmegaConf raise such errors for words they cannot place
+    finally:
+        sweep.drop_if_unused()
 
 
 class UsersConfigs(SearchPathPlugin):
@@ -97,6 +105,24 @@ class AfterSweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         named(self._run)(Path(config.hydra.sweep.dir).absolute(), Display())
+
+
+@contextmanager
+def _place(command: Command, config_class: Any, values: Mapping[str, Any]) -> Iterator[Any]:
+    """Build the config and hold the place that it writes to. Yields the config with this place as its `output`."""
+    if command.output is None:
+        yield build(config_class, {**values, "output": values.get("output") or ""} if "output" in values else values)
+        return
+    chosen = values.get("output") or None
+    config = build(config_class, {**values, "output": chosen or command.output.default})
+    hydras = Path(HydraConfig.get().runtime.output_dir)  # the working folder, or a folder for each job of a sweep
+    world = config.env.world if hasattr(config, "env") else ""
+    default = Path.cwd() / command.output.default.format(now=now(), world=world)
+    if hydras != Path.cwd() and command.output.leaves:
+        default = hydras
+    resumes = command.output.resumable and config.resume == "auto"
+    with claimed(Path(chosen or default), command.output, chosen=chosen is not None, resumes=resumes) as place:
+        yield replace(config, output=str(place))
 
 
 def _check_groups() -> None:

@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from rollout.collect import Collected
+from rollout.collect import Collected, Collector, RolloutsFailed
 from rollout.openai_endpoint import EndpointPolicy
 from rollout.policy import Policy
 from rollout.record import write_groups
 from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
+from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
 from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
 from trainer.setup.preflight import EvaluationPlan
 from trainer.setup.resolve import check_prompts, resolve_model
@@ -22,6 +23,7 @@ from trainer.setup.resolve import check_prompts, resolve_model
 def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
     """Play each held-out task once; write `evaluation.json` and the rollouts to `output`.
 
+    Each rollout is on disk as soon as it is finished, and an evaluation with resume=auto plays only what is missing.
     Raises ConfigError before any model loads where a prompt does not fit.
     """
     config, world = plan.config, plan.world
@@ -30,14 +32,39 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
         _policy(plan, display) as policy,
         playing(policy, world, env=config.env, rollout=config.rollout, workers=config.cluster.env_workers) as collector,
     ):
+        result = _measured(plan, collector, display)
+    display.line(f"success {result}   score {result.mean_score:.3f}   steps {result.mean_steps:.1f}")
+    for kind in result.by_kind:
+        display.line(f"  {kind:<16} {result.kind_words(kind)}")
+    return result
+
+
+def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> Evaluation:
+    """Play the rollouts that the output folder lacks, and write the results there."""
+    config, world = plan.config, plan.world
+    folder = HeldOutFolder(config, plan.finished)
+    if plan.finished:
+        display.stage(f"{len(plan.finished)} rollouts are there, the others are played")
+    try:
         collected = play_held_out(
-            collector, world, count=config.tasks, sampling=config.sampling, seed=config.seed, display=display
+            collector,
+            world,
+            count=config.tasks,
+            sampling=config.sampling,
+            seed=config.seed,
+            display=display,
+            finished=plan.finished,
+            on_done=folder.keep,
         )
-    result = evaluation(collected.groups, world.kind)
-    _write(Path(config.output).absolute(), collected, result)
-    display.line(f"success {result.overall}   score {result.mean_score:.3f}   steps {result.mean_steps:.1f}")
-    for kind, rate in result.by_kind.items():
-        display.line(f"  {kind:<16} {rate}")
+    except RolloutsFailed as error:
+        if not folder.num_rollouts:
+            raise
+        raise RolloutsFailed(
+            f"{error}; {folder.num_rollouts} finished rollouts are kept: go on with resume=auto output={config.output}"
+        ) from error
+    result = evaluation(collected, world.kind)
+    _write(folder.path, collected, result)
+    folder.close()
     return result
 
 
@@ -46,8 +73,15 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     config, world = plan.config, plan.world
     if config.endpoint is not None:
         key = os.environ.get("OPENAI_API_KEY", "none")
-        limit = config.endpoint_concurrency
-        yield EndpointPolicy(url=config.endpoint, model=config.model.source, concurrency=limit, api_key=key)
+        yield EndpointPolicy(
+            url=config.endpoint,
+            model=config.model.source,
+            concurrency=config.endpoint_concurrency,
+            api_key=key,
+            options=config.endpoint_options,
+            patience_s=config.endpoint_patience_s,
+            timeout_s=config.endpoint_timeout_s,
+        )
         return
     model = resolve_model(config.model, world, config.env)
     codec = ChatCodec(model)
@@ -59,12 +93,15 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
 
 
 def _write(output: Path, collected: Collected, result: Evaluation) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    write_groups(output / "rollouts.jsonl.zst", collected.groups)
+    write_groups(output / ROLLOUTS, collected.groups)
     numbers = {
         "overall": asdict(result.overall),
         "interval": result.overall.interval,
-        "by_kind": {kind: asdict(rate) for kind, rate in result.by_kind.items()},
+        "not_played": dict(result.not_played),
+        "by_kind": {
+            kind: asdict(rate) | {"not_played": dict(result.not_played_by_kind.get(kind, {}))}
+            for kind, rate in result.by_kind.items()
+        },
         "score": result.mean_score,
         "steps": result.mean_steps,
         "invalid": result.invalid_share,
@@ -72,4 +109,4 @@ def _write(output: Path, collected: Collected, result: Evaluation) -> None:
         "cut_prompts": collected.counts.cut_prompts,
         "cut_actions": collected.counts.cut_actions,
     }
-    (output / "evaluation.json").write_text(json.dumps(numbers, indent=1))
+    (output / RESULT).write_text(json.dumps(numbers, indent=1))

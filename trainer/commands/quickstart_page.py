@@ -9,7 +9,7 @@ import jinja2
 
 from rollout.types import Trajectory
 from trainer.config.commands import TrainConfig
-from trainer.evaluation import Evaluation
+from trainer.evaluation import Evaluation, lost_words
 from trainer.report import charts
 from trainer.report.metric_log import read_metrics
 from trainer.report.pages import templates
@@ -217,6 +217,9 @@ def _table(shown: Validations, rows: Sequence[Row], mean_seconds: Mapping[str, f
     for row in rows:
         change = "" if row.change is None else f"{row.change:+.1f}"
         yield from _lines(row.label, [_cell(rate) for rate in row.rates], change)
+    for number, result in shown:
+        if result.not_played:
+            yield from textwrap.wrap(f"{_when(number)}{lost_words(result.not_played)}; they count as failures", COLUMNS)
     total = sum(mean_seconds.values())
     shares = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in mean_seconds.items())
     yield from textwrap.wrap(f"an update takes {total:.1f} s: {shares}", COLUMNS)
@@ -243,4 +246,5 @@ def _template() -> jinja2.Template:
         *(100 * bound for bound in rate.interval)
     )
     page.filters["when"] = _when
+    page.filters["lost"] = lost_words
     return page.get_template("report.html.j2")

@@ -1,12 +1,13 @@
 """What is wrong with a command line, in one line that names the value and the nearest name that exists."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from trainer.commands.table import CONFIGS
@@ -17,6 +18,8 @@ ADVICE = "To append to your config use +"  # Hydra's message ends with this and 
 
 def refusal(error: Exception, config_class: Any) -> str:
     """The line for an error of Hydra's composition: a choice or a setting that does not exist, else its own message."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
         return no_such_choice(group, choice, error.options)
@@ -34,6 +37,21 @@ def refusal(error: Exception, config_class: Any) -> str:
             return f"unknown setting {word}: {nearest_setting(config_class, key)}"
     # A bare error of Hydra or OmegaConf says nothing about where it happened.
     return str(error) if isinstance(error, HydraException | OmegaConfBaseException) else f"{' '.join(words)}: {error}"
+
+
+def _unreadable(word: str, message: str) -> str:
+    """The line for a word that Hydra's grammar does not know, with the form to type. message: Hydra's own."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        return f"{word!r} is no setting: write NAME=VALUE"
+    if value[:1] in ("[", "{", '"', "'"):
+        return f"cannot read {word!r}: {message}"
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    form = shlex.quote(f'{name}="{quoted}"')
+    return (
+        f"cannot read {word!r}: a text with other characters than letters, digits and /-_.+:@% needs quotes of its "
+        f"own, inside those of the shell: write {form}"
+    )
 
 
 def no_such_choice(group: str, choice: str, choices: Sequence[str]) -> str:

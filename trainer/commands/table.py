@@ -10,6 +10,26 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"  # beside the package,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where a command writes, and what it leaves there."""
+
+    what: str
+    """What a place with results holds, such as "a run"."""
+
+    default: str
+    """The place, where nobody chooses one; {now} is the second at which the command starts, {world} its world."""
+
+    leaves: tuple[str, ...] = ()
+    """The names by which results in a folder are known; empty for a command that writes one file."""
+
+    numbered: bool = True
+    """Whether a default place that is taken is replaced by the next free one; False refuses it."""
+
+    resumable: bool = False
+    """Whether the command can go on with what is there: resume=auto."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One command. Classes and functions are named as "module:name" and imported when the command is called."""
 
@@ -34,6 +54,9 @@ class Command:
     flags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Words that stand for a setting, such as "--json" for "json=true"."""
 
+    output: Output | None = None
+    """What the setting `output` names; None for a command without it."""
+
 
 COMMANDS: Mapping[str, Command] = {
     "train": Command(
@@ -42,6 +65,12 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_training",
         run="trainer.run:train",
         help="train a policy by reinforcement learning",
+        output=Output(
+            what="a run",
+            default="outputs/train/{now}",
+            leaves=("config.json", "metrics.jsonl", "checkpoints", "rollouts"),
+            resumable=True,
+        ),
     ),
     "plan": Command(
         yaml="plan",
@@ -57,6 +86,12 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_evaluation",
         run="trainer.commands.evaluate:evaluate",
         help="measure a model or an endpoint on held-out tasks",
+        output=Output(
+            what="an evaluation",
+            default="outputs/evaluate/{now}",
+            leaves=("evaluation.json", "config.json", "rollouts.jsonl", "rollouts.jsonl.zst"),
+            resumable=True,
+        ),
     ),
     "demos": Command(
         yaml="demos",
@@ -64,6 +99,7 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_demos",
         run="trainer.commands.warmstart:write_demos",
         help="write expert demonstrations",
+        output=Output(what="demonstrations", default="outputs/demos/{world}.jsonl"),
     ),
     "warmstart": Command(
         yaml="warmstart",
@@ -71,6 +107,7 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_warmstart",
         run="trainer.commands.warmstart:warmstart",
         help="fine-tune a policy on demonstrations",
+        output=Output(what="a model", default="outputs/warmstart/{now}", leaves=("model",)),
     ),
     "lab": Command(
         yaml="lab",
@@ -79,6 +116,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.lab.run:lab",
         help="compare estimators: stepcredit lab [RUN_DIR]",
         positional="run",
+        output=Output(what="a lab", default="outputs/lab/{now}", leaves=("lab.json", "lab.html", "lab.md")),
     ),
     "quickstart": Command(
         yaml="quickstart",
@@ -86,6 +124,12 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_quickstart",
         run="trainer.commands.quickstart:quickstart",
         help="warm start, training and report in minutes",
+        output=Output(
+            what="a quickstart",
+            default="outputs/quickstart",
+            leaves=("warmstart", "train", "report.html"),
+            numbered=False,
+        ),
     ),
     "data alfworld": Command(
         yaml="data_alfworld",

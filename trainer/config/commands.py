@@ -1,5 +1,6 @@
 """The config of each command. Settings that do not go together are refused here; `build` checks types and ranges."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from annotated_types import Ge, Gt, Interval, Predicate, doc
 
 from estimators.own import with_name
 from rollout.collect import RolloutConfig
+from rollout.endpoint_options import check_options
 from rollout.engines import EngineConfig
 from rollout.revise import ReviseConfig
 from rollout.types import Sampling
@@ -49,7 +51,7 @@ class TrainConfig:
     )
 
     output: str
-    """Folder of the run: metrics, checkpoints and recorded rollouts."""
+    """Folder of the run: metrics, checkpoints and recorded rollouts; null makes outputs/train/DATE_TIME."""
 
     model: ModelConfig
     """The policy."""
@@ -163,7 +165,7 @@ class EvaluateConfig:
     )
 
     output: str
-    """Folder of the results."""
+    """Folder of the results; null makes outputs/evaluate/DATE_TIME."""
 
     model: ModelConfig
     """The policy."""
@@ -190,14 +192,35 @@ class EvaluateConfig:
     endpoint_concurrency: Count = 32
     """Requests that the endpoint gets at once."""
 
+    endpoint_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Parameters of the requests, for servers that know others than OpenAI. temperature, top_p, max_completion_tokens
+    and seed are sent by themselves: give one of them the server's own name for it, or null to leave it out. All others
+    are sent as they are. Such as {max_completion_tokens: max_tokens, seed: null, top_k: 20}."""
+
+    endpoint_patience_s: Annotated[float, Interval(ge=0, lt=math.inf)] = 300.0
+    """Seconds for which a request that the endpoint turns away (429, 5xx) or loses is sent again. After that its
+    rollout counts as failed; the evaluation stops if the endpoint has answered no other request either."""
+
+    endpoint_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
+    """Seconds after which a request without an answer counts as lost."""
+
     tasks: TaskCount = None
     """Number of different tasks of env.validation_split; null plays all."""
+
+    resume: Literal["never", "auto"] = "never"
+    """Whether to go on with the rollouts in the output folder; "never" refuses a folder that holds an evaluation."""
 
     seed: Seed = 0
     """Seed of the tasks and of sampling."""
 
     def __post_init__(self) -> None:
         _check_response_fits(self.model, self.sampling)
+        if self.endpoint_options and self.endpoint is None:
+            raise ConfigError(
+                f"endpoint_options={dict(self.endpoint_options)} without an endpoint, so nothing reads them: add "
+                "endpoint=URL, or leave them out"
+            )
+        check_options(self.endpoint_options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +228,7 @@ class DemosConfig:
     """Expert demonstrations, written to a file."""
 
     output: str
-    """File of the demonstrations, one JSON object per episode."""
+    """File of the demonstrations, one JSON object per episode; null makes outputs/demos/WORLD.jsonl."""
 
     env: EnvConfig
     """The world that the expert plays."""
@@ -241,7 +264,7 @@ class WarmstartConfig:
     )
 
     output: str
-    """Folder of the result; the model is written to `model/` in it."""
+    """Folder of the result, with the model in `model/`; null makes outputs/warmstart/DATE_TIME."""
 
     model: ModelConfig
     """The policy to start from."""

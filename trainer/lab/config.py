@@ -43,7 +43,7 @@ class LabConfig:
     """A comparison of estimators, on a run's recorded rollouts, on generated worlds, or on both."""
 
     output: str
-    """Folder for the tables, the page and the numbers."""
+    """Folder for the tables, the page and the numbers; null makes outputs/lab/DATE_TIME."""
 
     estimators: tuple[str | Mapping[str, Any], ...]
     """Names of estimators or presets, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}."""

@@ -1,6 +1,7 @@
 """The numbers of a run, written as JSON lines, to TensorBoard and to wandb. No other file imports wandb."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class MetricLog:
         settings: the run's settings, for wandb.
         resumed_at: the update of the checkpoint the run continues from; rows of later updates are deleted first.
             None for a fresh run, which deletes all rows.
-        tracking: the wandb run to continue; None for a new one.
+        tracking: the id of the wandb run to go on with; None for a new one.
     """
 
     def __init__(
@@ -37,11 +38,27 @@ class MetricLog:
         _drop_rows(self._path, first)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first) if config.tensorboard else None
         self._wandb = _start_wandb(output, config, settings, tracking)
+        self._resumed_at = resumed_at
 
     @property
     def tracking(self) -> str | None:
-        """The wandb run's id, by which it can be continued; None without wandb."""
-        return self._wandb.id if self._wandb else None
+        """The id of the first of the run's wandb runs, by which it is gone on with; None without wandb."""
+        return self._wandb.group if self._wandb else None
+
+    @property
+    def continuation(self) -> str | None:
+        """How wandb shows what is logged after a resume, for the user; None for a fresh run, and without wandb."""
+        if self._wandb is None or self._resumed_at is None:
+            return None
+        if self._wandb.id == self._wandb.group:
+            return (
+                f"wandb: run {self._wandb.id} goes on; updates after {self._resumed_at} that it already has stand "
+                "there twice, as wandb deletes nothing"
+            )
+        return (
+            f"wandb: run {self._wandb.id} in group {self._wandb.group} has the updates after {self._resumed_at}, as "
+            "wandb goes on with no offline run"
+        )
 
     def write(self, update: int, numbers: Mapping[str, float]) -> None:
         """Write the row of one update. It is on disk when this returns."""
@@ -52,7 +69,8 @@ class MetricLog:
                 self._board.add_scalar(name, value, update)
             self._board.flush()
         if self._wandb:
-            self._wandb.log(dict(numbers), step=update)
+            # Under wandb's own step, a row is dropped where that step has passed it, as after a resume.
+            self._wandb.log({"update": update, **numbers})
 
     def close(self) -> None:
         """Finish the logs that have an end."""
@@ -76,18 +94,30 @@ def _drop_rows(path: Path, first: int) -> None:
 
 
 def _start_wandb(output: Path, config: LogConfig, settings: Mapping[str, Any], tracking: str | None) -> Any:
+    """A wandb run whose charts are drawn over the updates, in a group named by the id of its first run.
+
+    An online run is gone on with. An offline run cannot be: its files would replace each other when they are synced, so
+    a new run of the same group has what comes after the resume.
+    """
     mode = config.wandb
     if mode == "disabled":
         return None
     if mode == "auto":
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    return wandb.init(
+    was_offline = tracking is not None and any((output / "wandb").glob(f"offline-run-*-{tracking}"))
+    goes_on = tracking is not None and mode == "online" and not was_offline
+    new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
+    run = wandb.init(
         project=config.project,
         dir=str(output),
         name=output.name,
         config=dict(settings),
         mode=mode,
-        id=tracking,
-        resume="allow" if tracking else None,
+        id=tracking if goes_on else new_id,
+        group=tracking or new_id,
+        resume="allow" if goes_on else None,
         settings=wandb.Settings(silent=True, console="off"),
     )
+    run.define_metric("update")
+    run.define_metric("*", step_metric="update")
+    return run

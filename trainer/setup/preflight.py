@@ -16,6 +16,7 @@ from typing import Any
 from estimators import Estimator, needs
 from estimators import build as build_estimator
 from rollout import ray_actors
+from rollout.types import RolloutGroup
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
@@ -29,6 +30,7 @@ from trainer.config.commands import (
 from trainer.config.defaults import defaults_of
 from trainer.config.settings import ClusterConfig
 from trainer.setup.folder import model_folder
+from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.world import World, open_world
 
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
@@ -94,6 +96,9 @@ class EvaluationPlan:
     world: World
     """The driver's copy of the world, open."""
 
+    finished: tuple[RolloutGroup, ...] = ()
+    """Rollouts that lie in the output folder and need not be played."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemosPlan:
@@ -130,8 +135,13 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     check_machine(config.cluster, serves=config.endpoint is None)
     if config.endpoint is None:
         model_folder(config.model, trained=False)
+    finished = finished_rollouts(config)
     # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
-    return EvaluationPlan(config=config, world=open_world(replace(config.env, overlap=True)))
+    world = open_world(replace(config.env, overlap=True))
+    num_tasks = min(config.tasks or len(world.validation), len(world.validation))
+    if (Path(config.output) / RESULT).exists() and len(finished) == num_tasks:
+        raise ConfigError(f"the evaluation in {config.output} has played all its tasks: choose another output folder")
+    return EvaluationPlan(config=config, world=world, finished=finished)
 
 
 def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:

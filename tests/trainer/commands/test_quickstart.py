@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from rollout.collect import Collected
 from tests.fakes import group, step
 from trainer.commands import quickstart as module
 from trainer.commands.defaults import register
@@ -38,7 +39,7 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: list[Any] = []
-        first: Evaluation = evaluation([group([step()], won=[True])], str)
+        first: Evaluation = evaluation(Collected(groups=(group([step()], won=[True]),)), str)
         self.result = RunResult(validations=((0, first),), model=Path("model"))
         for name in ("warmstart", "train", "write_report"):
             monkeypatch.setattr(module, name, getattr(self, name))

@@ -14,8 +14,10 @@ from matplotlib.image import imread
 from matplotlib.patches import StepPatch
 from omegaconf import OmegaConf
 
+from rollout.collect import Collected
+from rollout.collection import DroppedGroup, PlayCounts
 from rollout.types import RolloutGroup
-from tests.fakes import group, step
+from tests.fakes import group, step, tasks
 from trainer.commands.defaults import register
 from trainer.commands.quickstart_page import write_report
 from trainer.config.build import build
@@ -44,7 +46,11 @@ def kind_of(task_id: str) -> str:
 
 def played(wins: dict[str, bool]) -> Evaluation:
     """One rollout of each task: of two turns, the second one valid where it wins."""
-    return evaluation([one(task_id, won=won) for task_id, won in wins.items()], kind_of)
+    return evaluated(*(one(task_id, won=won) for task_id, won in wins.items()))
+
+
+def evaluated(*groups: RolloutGroup, lost: tuple[DroppedGroup, ...] = ()) -> Evaluation:
+    return evaluation(Collected(groups=groups, counts=PlayCounts(dropped=lost)), kind_of)
 
 
 def one(task_id: str, *, won: bool, action: str = "go", state: str = "0") -> RolloutGroup:
@@ -98,6 +104,17 @@ def test_the_page_says_what_the_validations_found(tmp_path: Path) -> None:
     assert "ended at 1.00 nats a token after epoch 2." in seen
 
 
+def test_the_page_and_the_table_say_what_could_not_be_played_and_count_it(tmp_path: Path) -> None:
+    (task,) = tasks("2-b")
+    lossy = evaluated(one("2-a", won=True), lost=(DroppedGroup(task=task, reason="env_error"),))
+    page, lines = report(tmp_path, lossy, AFTER)
+    seen = text(page)
+    assert "50.0 % before the first update 9.5 to 90.5 %, 1 of 2" in seen
+    assert "Before the first update, 1 not played: env_error. A task that could not be played counts as failed." in seen
+    assert "After update 4, " not in seen
+    assert "before the first update, 1 not played: env_error; they count as failures" in lines
+
+
 def test_the_page_says_where_the_time_went(tmp_path: Path) -> None:
     seen = text(report(tmp_path, BEFORE, AFTER)[0])
     assert "collect 5.00 25.0 % learn 15.00 75.0 % all 20.00" in seen  # (2 + 4 + 6 + 8) / 4 seconds, and 15
@@ -119,7 +136,9 @@ def test_the_terminal_gets_the_same_numbers(tmp_path: Path) -> None:
 
 def test_the_table_fits_a_terminal_with_long_kinds_many_tasks_and_all_phases(tmp_path: Path) -> None:
     tasks = [f"pick_clean_then_place_in_recep-{number}" for number in range(200)]
-    solved = evaluation([one(task, won=True) for task in tasks], lambda task: task.partition("-")[0])
+    solved = evaluation(
+        Collected(groups=tuple(one(task, won=True) for task in tasks)), lambda task: task.partition("-")[0]
+    )
     phases = dict.fromkeys(("revise", "score", "credit", "publish"), 100.0)
     lines = report(tmp_path, solved, solved, credit=CREDIT | {f"seconds/{name}": s for name, s in phases.items()})[1]
     assert max(map(len, lines[:-1])) <= 80
@@ -147,8 +166,8 @@ def test_the_example_is_the_first_of_the_deepest_tasks_that_were_newly_solved(
 
 
 def test_each_action_of_the_example_stands_with_what_the_world_answered(tmp_path: Path) -> None:
-    before = evaluation([group((step("go", state="A"), step("", state="B", valid=False)), task_id="2-a")], kind_of)
-    after = evaluation([group((step("run", state="A"), step("jump", state="C")), task_id="2-a", won=[True])], kind_of)
+    before = evaluated(group((step("go", state="A"), step("", state="B", valid=False)), task_id="2-a"))
+    after = evaluated(group((step("run", state="A"), step("jump", state="C")), task_id="2-a", won=[True]))
     seen = text(report(tmp_path, before, after)[0])
     assert "not solved in 2 turns go at B (nothing) not valid The step limit came first." in seen
     assert "After update 4 : solved in 2 turns run at C jump The task is solved." in seen
@@ -157,8 +176,8 @@ def test_each_action_of_the_example_stands_with_what_the_world_answered(tmp_path
 def test_no_text_of_world_or_policy_is_markup(tmp_path: Path) -> None:
     evil = "</b><script>alert('x')</script>&amp;"
     task = f"2-{evil}"
-    before = evaluation([one(task, won=False, action=evil, state=evil)], kind_of)
-    after = evaluation([one(task, won=True, action=evil, state=evil)], kind_of)
+    before = evaluated(one(task, won=False, action=evil, state=evil))
+    after = evaluated(one(task, won=True, action=evil, state=evil))
     page, _ = report(tmp_path, before, after)
     assert "<script" not in page
     assert unescape(page).count(evil) == 4  # the task's name, its first observation and two actions

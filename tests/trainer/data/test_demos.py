@@ -181,3 +181,9 @@ def test_a_line_that_is_no_demonstration_is_refused_by_its_number(
     path.write_text(f"{first}\n{BROKEN[broken](json.loads(second))}\n{first}\n")
     with pytest.raises(ConfigError, match=rf"{path} line 2 is no demonstration .*: write the file anew"):
         read(path)
+
+
+def test_a_file_of_no_demonstrations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "demos.jsonl").touch()  # as a killed `stepcredit demos` leaves it
+    with pytest.raises(ConfigError, match=r"demos.jsonl holds no demonstration: write the file anew"):
+        read(tmp_path / "demos.jsonl")

@@ -82,7 +82,7 @@ def test_every_run_and_every_choice_of_updates_has_its_own_tables(tmp_path: Path
 @pytest.mark.parametrize("jobs", [1, 11])
 def test_a_sweeps_tables_follow_the_order_of_its_jobs(tmp_path: Path, jobs: int) -> None:
     for job in range(jobs):
-        numbers_of(tmp_path / f"{job},seed={job}", "grpo", truth=ONE_SIZE, seed=job)
+        numbers_of(tmp_path / f"{job}_seed-{job}", "grpo", truth=ONE_SIZE, seed=job)
     console = Console(file=StringIO(), width=100)
     join(tmp_path, Display(console))
     assert (tmp_path / "sweep.md").is_file() == (jobs > 1)  # a single lab has its tables already

@@ -1,9 +1,16 @@
 """The numbers of a run: each update once, written immediately, readable by the tools, only in the run's folder."""
 
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto.wandb_internal_pb2 import Record
 
 from trainer.config.settings import LogConfig
 from trainer.report.metric_log import METRICS, MetricLog, read_metrics
@@ -12,8 +19,10 @@ FRESH = None
 QUIET = LogConfig(tensorboard=False, wandb="disabled")
 
 
-def log(output: Path, config: LogConfig = QUIET, *, resumed_at: int | None = FRESH) -> MetricLog:
-    return MetricLog(output, config, settings={"seed": 0}, resumed_at=resumed_at, tracking=None)
+def log(
+    output: Path, config: LogConfig = QUIET, *, resumed_at: int | None = FRESH, tracking: str | None = None
+) -> MetricLog:
+    return MetricLog(output, config, settings={"seed": 0}, resumed_at=resumed_at, tracking=tracking)
 
 
 def write(
@@ -99,3 +108,122 @@ def test_wandb_without_a_login_stays_in_the_runs_own_folder(tmp_path: Path, monk
     started.close()
     assert list(working.iterdir()) == []
     assert list((output / "wandb").glob(f"offline-run-*-{started.tracking}/run-{started.tracking}.wandb"))
+
+
+# --- wandb after a resume -----------------------------------------------------------------------------------------
+
+OFFLINE = LogConfig(tensorboard=False, wandb="offline")
+
+
+def records(file: Path) -> Iterator[Record]:
+    """What a .wandb file holds: LevelDB's log format after seven bytes; a record may go on in the next block."""
+    data, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def tracked(output: Path) -> dict[str, tuple[str, list[tuple[int, float]]]]:
+    """(group, rows) of every wandb run in the output folder, by its id."""
+    runs: dict[str, tuple[str, list[tuple[int, float]]]] = {}
+    for file in sorted(output.glob("wandb/offline-run-*/run-*.wandb")):
+        kept = list(records(file))
+        (run,) = [record.run for record in kept if record.HasField("run")][:1]
+        history = [
+            {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            for record in kept
+            if record.HasField("history")
+        ]
+        runs[run.run_id] = run.run_group, [(row["update"], row["learn/loss"]) for row in history]
+    return runs
+
+
+def test_a_resumed_run_loses_no_row_in_wandb(tmp_path: Path) -> None:
+    first = log(tmp_path, OFFLINE)
+    for update in (0, 1, 2, 3):
+        first.write(update, {"learn/loss": float(update)})
+    first.close()
+    second = log(tmp_path, OFFLINE, resumed_at=2, tracking=first.tracking)
+    for update in (3, 4):
+        second.write(update, {"learn/loss": update + 0.5})
+    second.close()
+    assert second.tracking == first.tracking
+    assert first.tracking is not None
+    (own, resumed) = sorted(tracked(tmp_path).items(), key=lambda entry: entry[0] != first.tracking)
+    assert own == (first.tracking, (first.tracking, [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]))
+    assert resumed[1] == (first.tracking, [(3, 3.5), (4, 4.5)])
+    assert first.continuation is None
+    assert second.continuation == (
+        f"wandb: run {resumed[0]} in group {first.tracking} has the updates after 2, as wandb goes on with no offline "
+        "run"
+    )
+
+
+def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:
+    started = log(tmp_path, OFFLINE)
+    started.write(5, {"learn/loss": 1.0})
+    started.close()
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    axes = {record.metric.glob_name: record.metric.step_metric for record in records(file) if record.HasField("metric")}
+    assert axes["*"] == "update"
+
+
+@dataclass
+class OnlineRun:
+    """What `wandb.init` gives for an online run that went to step 7; wandb drops rows of an earlier step."""
+
+    id: str
+    group: str
+    resume: str | None
+    rows: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        del name, step_metric
+
+    def log(self, row: dict[str, float], step: int = 8) -> None:
+        if step > 7:
+            self.rows.append(row)
+
+    def finish(self) -> None:
+        pass
+
+
+def test_an_online_run_is_gone_on_with_and_keeps_the_rows_that_wandbs_step_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[OnlineRun] = []
+
+    def init(*, id: str, group: str, resume: str | None, **_: Any) -> OnlineRun:
+        runs.append(OnlineRun(id=id, group=group, resume=resume))
+        return runs[-1]
+
+    monkeypatch.setattr(wandb, "init", init)
+    resumed = log(tmp_path, LogConfig(tensorboard=False, wandb="online"), resumed_at=2, tracking="first")
+    resumed.write(3, {"learn/loss": 0.5})
+    assert [(run.id, run.resume, run.rows) for run in runs] == [
+        ("first", "allow", [{"update": 3, "learn/loss": 0.5}]),
+    ]
+    assert resumed.tracking == "first"
+    assert "run first goes on; updates after 2 that it already has stand there twice" in (resumed.continuation or "")
+
+
+def test_a_run_that_was_tracked_offline_is_not_gone_on_with_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = log(tmp_path, OFFLINE)
+    first.close()
+    monkeypatch.setattr(wandb, "init", lambda *, id, group, resume, **_: OnlineRun(id=id, group=group, resume=resume))
+    online = LogConfig(tensorboard=False, wandb="online")
+    resumed = log(tmp_path, online, resumed_at=2, tracking=first.tracking)
+    assert resumed.tracking == first.tracking
+    assert f"in group {first.tracking} has the updates after 2" in (resumed.continuation or "")

@@ -1,5 +1,6 @@
 """The labs of a sweep in one set of tables, whose rows name the settings that were swept."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,10 +65,10 @@ def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
 
 
 def _number(path: Path) -> tuple[int, str]:
-    """Sorts jobs in the order of their start: "10,eps=0.1" comes after "9,eps=0.1"."""
+    """Sorts jobs in the order of their start: "10_eps-0.1" comes after "9_eps-0.1"."""
     job = path.parent.name
-    first = job.partition(",")[0]
-    return (int(first) if first.isdecimal() else 0, job)
+    first = re.match(r"\d+", job)
+    return (int(first[0]) if first else 0, job)
 
 
 def _labels(labs: Sequence[Numbers], kind: str) -> list[dict[str, str]]:

@@ -1,0 +1,184 @@
+"""`stepcredit evaluate` against a server on this machine: what is lost is counted, what is finished is kept."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from rollout import openai_endpoint
+from rollout.collect import Collector, RolloutConfig, RolloutsFailed
+from rollout.policy import Policy
+from rollout.record import read_groups
+from tests.chat_server import Answer, Body, ChatServer, refused, said, serving
+from tests.fakes import LocalPool, plain
+from trainer.commands import evaluate as command
+from trainer.commands.defaults import register
+from trainer.config.build import ConfigError, build
+from trainer.config.commands import EvaluateConfig
+from trainer.config.settings import EnvConfig
+from trainer.evaluation import Evaluation
+from trainer.report.progress import Display
+from trainer.setup.preflight import plan_evaluation
+from trainer.setup.world import World
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Ray, the worlds in this process, no long waits."""
+
+    @contextmanager
+    def playing(policy: Policy, world: World, *, rollout: RolloutConfig, **_: object) -> Iterator[Collector]:
+        yield Collector(policy=policy, pool=LocalPool(), prompter=world.prompter, config=rollout)  # pyright: ignore
+
+    monkeypatch.setattr(command, "ray_running", lambda _: nullcontext())
+    monkeypatch.setattr(command, "playing", playing)
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 0.002)
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with serving() as started:
+        yield started
+
+
+@cache
+def defaults() -> EvaluateConfig:
+    register()
+    with initialize_config_dir(str(Path(__file__).parents[3] / "configs"), version_base="1.3"):
+        values = compose("evaluate", overrides=["output=out", "endpoint=http://localhost:1"])
+    return build(EvaluateConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
+
+
+def evaluated(output: Path, server: ChatServer, **changes: Any) -> tuple[Evaluation, str]:
+    """Four tasks, corridors of the lengths 1 to 4. The result and what was printed."""
+    settings = {
+        "output": str(output),
+        "endpoint": server.url,
+        "endpoint_concurrency": 1,
+        "env": EnvConfig(
+            world="corridor",
+            _target_="tests.fakes:CORRIDOR",
+            style="bare",
+            history=6,
+            train_split="test",
+            validation_split="train",
+        ),
+        "rollout": RolloutConfig(history=6),
+    }
+    config = replace(defaults(), **(settings | changes))
+    printed = StringIO()
+    result = command.evaluate(plan_evaluation(config), Display(Console(file=printed, width=200)))
+    return result, printed.getvalue()
+
+
+def length(body: Body) -> int:
+    """How long the corridor is that a request asks about."""
+    return int(body["messages"][0]["content"].split(" of length ")[1].split()[0])
+
+
+def refusing(*lengths: int, answer: Answer | None = None) -> Any:
+    """Says go, but refuses the requests about corridors of these lengths."""
+    reply = answer or refused(400, "bad character")
+    return lambda body, _: reply if length(body) in lengths else said("go")
+
+
+def test_a_bad_request_costs_its_task_and_no_other_and_is_told_beside_the_rate(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    server.reply = refusing(3)
+    result, printed = evaluated(tmp_path / "out", server)
+    assert "success 75.0 % [30.1, 95.4] (3/4), 1 not played: refused   score 0.750   steps 2.3\n" in printed
+    assert "odd              50.0 % [9.5, 90.5] (1/2), 1 not played: refused\n" in printed
+    assert "even             100.0 % [34.2, 100.0] (2/2)\n" in printed
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert written["overall"] == {"wins": 3, "total": 4}
+    assert written["not_played"] == {"refused": 1}
+    assert written["by_kind"]["odd"] == {"wins": 1, "total": 2, "not_played": {"refused": 1}}
+    assert written["by_kind"]["even"]["not_played"] == {}
+    kept = [group.trajectories[0] for group in read_groups(tmp_path / "out" / "rollouts.jsonl.zst")]
+    assert plain(kept) == plain(result.trajectories)
+
+
+def test_an_evaluation_that_stopped_goes_on_where_it_stopped(tmp_path: Path, server: ChatServer) -> None:
+    whole, _ = evaluated(tmp_path / "whole", server)
+    asked, server.bodies[:] = list(server.bodies), []
+    output = tmp_path / "parts"
+    revoked = refused(401, "key revoked")
+    server.reply = lambda body, _: revoked if "at 3" in body["messages"][-1]["content"] else said("go")
+    with pytest.raises(RolloutsFailed, match=rf"key revoked.*; 3 finished .* are kept: .*resume=auto output={output}"):
+        evaluated(output, server)
+    assert not (output / "evaluation.json").exists()
+    server.reply = refusing()
+    server.bodies.clear()
+    result, printed = evaluated(output, server, resume="auto")
+    assert "3 rollouts are there, the others are played" in printed
+    assert server.bodies == [body for body in asked if length(body) == 4]  # with the same seeds
+    assert plain(result.trajectories) == plain(whole.trajectories)
+    assert {path.name for path in output.iterdir()} == {"config.json", "evaluation.json", "rollouts.jsonl.zst"}
+    assert (output / "evaluation.json").read_text() == (tmp_path / "whole" / "evaluation.json").read_text()
+
+
+def test_tasks_that_could_not_be_played_can_be_played_later(tmp_path: Path, server: ChatServer) -> None:
+    server.reply = refusing(3)
+    evaluated(tmp_path, server)
+    server.reply = refusing()
+    result, _ = evaluated(tmp_path, server, resume="auto")
+    assert str(result) == "100.0 % [51.0, 100.0] (4/4)"
+    with pytest.raises(ConfigError, match="has played all its tasks: choose another output folder"):
+        evaluated(tmp_path, server, resume="auto")
+
+
+def test_an_evaluation_goes_on_with_its_own_settings_only(tmp_path: Path, server: ChatServer) -> None:
+    server.reply = refusing(3)
+    evaluated(tmp_path, server)
+    with pytest.raises(ConfigError, match=r"evaluation in .* was made with seed=0, this run has seed=1: set it back"):
+        evaluated(tmp_path, server, resume="auto", seed=1)
+    evaluated(tmp_path, server, resume="auto", endpoint_patience_s=1.0)
+
+
+def test_an_evaluation_of_which_nothing_is_finished_leaves_nothing(tmp_path: Path, server: ChatServer) -> None:
+    server.reply = refusing(1, 2, 3, 4, answer=refused(404, "no such model"))
+    with pytest.raises(RolloutsFailed, match="no such model") as failure:
+        evaluated(tmp_path / "out", server)
+    assert "are kept" not in str(failure.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_endpoint_that_refuses_every_request_is_told_in_one_line(tmp_path: Path, server: ChatServer) -> None:
+    server.reply = refusing(1, 2, 3, 4)
+    with pytest.raises(RolloutsFailed, match=r"2 of 4 groups dropped \(\{'refused': 2\}; .*bad character"):
+        evaluated(tmp_path, server)
+
+
+def test_rate_limits_change_nothing_but_the_time(tmp_path: Path, server: ChatServer) -> None:
+    whole, _ = evaluated(tmp_path / "whole", server)
+    server.bodies.clear()
+    server.reply = lambda _, number: refused(429, Retry_After="0") if number % 2 else said("go")
+    limited, _ = evaluated(tmp_path / "limited", server)
+    assert plain(limited.trajectories) == plain(whole.trajectories)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"seed": 3}, "endpoint_options.seed=3: write the name under which the server knows it, or null"),
+        ({"n": 2}, "endpoint_options.n=2: every request sets it itself"),
+    ],
+)
+def test_options_that_would_change_what_is_asked_are_refused(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        replace(defaults(), endpoint_options=options)
+
+
+def test_options_without_an_endpoint_are_refused() -> None:
+    with pytest.raises(ConfigError, match="without an endpoint"):
+        replace(defaults(), endpoint=None, endpoint_options={"top_k": 2})

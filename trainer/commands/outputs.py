@@ -1,0 +1,187 @@
+"""Every run of a command writes to a place of its own: claimed before anything is planned, given back if left empty.
+
+A claim is a marker in the folder, made by the one call that only one process can win. It is removed at the end; the
+marker of a process that was killed names the process, and the next one takes it over.
+"""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from trainer.commands.table import Output
+from trainer.config.build import ConfigError
+
+MARKER = ".stepcredit"
+SWEEP_CONFIG = "multirun.yaml"  # Hydra writes it into a sweep's folder before it checks the sweep
+_UNSAFE = re.compile(r"[^\w.+-]+", re.ASCII)
+
+
+class Taken(ConfigError):
+    """A place that is in use, or that holds results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The process that has claimed a folder."""
+
+    host: str
+    """Name of its machine."""
+    pid: int
+    """Its process id there."""
+    started: str
+    """When it started, in clock ticks of its machine: ids are used again."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is another process of this machine that still runs."""
+        return self.host == socket.gethostname() and self.pid != os.getpid() and _start_of(self.pid) == self.started
+
+
+class SweepFolder:
+    """The folder of a sweep, made when Hydra first asks for its name."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def __call__(self) -> str:
+        """A new folder, the same one each time."""
+        if self.path is None:
+            self.path = _first_free(Path.cwd() / "outputs" / "sweeps" / now(), _make)
+        return str(self.path)
+
+    def drop_if_unused(self) -> None:
+        """Remove the folder if no job has left anything in it."""
+        if (
+            self.path is not None
+            and self.path.is_dir()
+            and {file.name for file in self.path.iterdir()} <= {SWEEP_CONFIG}
+        ):
+            (self.path / SWEEP_CONFIG).unlink(missing_ok=True)
+            _remove_empty([self.path, *self.path.parents][:3])
+
+
+def now() -> str:
+    """This second as a part of a path."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def plain_name(text: str) -> str:
+    """`text` as a name that neither a shell nor Hydra reads anything into.
+
+    >>> plain_name("estimator=gigpo_seed=1"), plain_name("learner.betas=[0.9,0.95]")
+    ('estimator-gigpo_seed-1', 'learner.betas-0.9-0.95')
+    """
+    return _UNSAFE.sub("-", text).strip("-")
+
+
+@contextmanager
+def claimed(place: Path, output: Output, *, chosen: bool, resumes: bool) -> Iterator[Path]:
+    """Hold the place of a command's results while the block runs. Yields the place.
+
+    chosen: somebody chose the place. Where nobody did and it is taken, the next name is held: "-2", "-3" and so on.
+    resumes: the command goes on with what is there.
+    Raises ConfigError for a place that is in use or that holds results.
+    """
+
+    def claim(path: Path) -> Path:
+        try:
+            return _claim_folder(path, output, resumes=resumes) if output.leaves else _claim_file(path)
+        except OSError as error:
+            raise ConfigError(f"output={path} cannot be written ({error.strerror}): choose another place") from error
+
+    was_there, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
+    path = claim(place) if chosen or not output.numbered else _first_free(place, claim)
+    try:
+        yield path
+    finally:
+        if output.leaves:
+            (path / MARKER).unlink(missing_ok=True)
+        elif path.is_file() and not path.stat().st_size:
+            path.unlink()
+        own = [] if path == place and was_there else [path]
+        _remove_empty([*(own if output.leaves else ()), *missing])
+
+
+def _first_free(place: Path, claim: Callable[[Path], Path]) -> Path:
+    """`place`, or the first of place-2, place-3 ... that can be claimed."""
+    ending = ".jsonl" if place.suffix == ".jsonl" else ""
+    for number in count(1):
+        path = place if number == 1 else place.with_name(f"{place.name.removesuffix(ending)}-{number}{ending}")
+        with suppress(Taken):
+            return claim(path)
+    raise AssertionError("count() does not end")
+
+
+def _make(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise Taken(f"{folder} is there already: choose another") from None
+    return folder
+
+
+def _claim_folder(folder: Path, output: Output, *, resumes: bool) -> Path:
+    """Make the folder, if it is not there, and its marker. Returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker, elsewhere = folder / MARKER, "choose another output folder"
+    if (holder := _holder(marker)) is not None:
+        user = f"process {holder.pid} on {holder.host}"
+        if holder.is_alive:
+            raise Taken(f"output={folder} is in use by {user}: {elsewhere}, or wait until it has ended")
+        if holder.host != socket.gethostname() and not resumes:
+            raise Taken(f"output={folder} is in use by {user}: {elsewhere}, or remove {marker} if it has ended")
+        marker.unlink(missing_ok=True)
+    mine = Holder(host=socket.gethostname(), pid=os.getpid(), started=_start_of(os.getpid()) or "")
+    try:
+        with marker.open("x") as file:
+            file.write(json.dumps(asdict(mine)))
+    except FileExistsError:
+        raise Taken(f"output={folder} was taken by another process just now: {elsewhere}") from None
+    if not resumes and any((folder / name).exists() for name in output.leaves):
+        marker.unlink()
+        remedy = "go on with resume=auto" if output.resumable else "remove it"
+        raise Taken(f"{folder} already holds {output.what}: {remedy}, or {elsewhere}")
+    return folder
+
+
+def _claim_file(path: Path) -> Path:
+    """Make an empty file, in whose place the command puts its results. Returns it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.open("x").close()
+    except FileExistsError:
+        raise Taken(f"output={path} is there already: remove it, or choose another file") from None
+    return path
+
+
+def _holder(marker: Path) -> Holder | None:
+    """Who made the marker; None without one. One that was cut short is nobody's."""
+    try:
+        return Holder(**json.loads(marker.read_text()))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, TypeError):
+        return Holder(host=socket.gethostname(), pid=0, started="")
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process of this machine started, in clock ticks; None if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove each folder in turn, up to the first that is not empty or not there."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

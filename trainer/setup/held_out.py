@@ -1,0 +1,76 @@
+"""What an evaluation leaves in its folder while it plays, and how another one goes on with it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rollout.record import GroupLog, read_groups, read_log
+from rollout.types import RolloutGroup, Trajectory
+from trainer.checkpoint import check_same_settings
+from trainer.config.build import ConfigError
+from trainer.config.commands import EvaluateConfig
+
+RESULT = "evaluation.json"
+ROLLOUTS = "rollouts.jsonl.zst"
+"""The rollouts of an evaluation that has come to its end."""
+FINISHED = "rollouts.jsonl"
+"""The rollouts that are finished so far."""
+SETTINGS = "config.json"
+# Settings that may differ between an evaluation and its continuation: none changes what is measured.
+FREE_SETTINGS = (
+    *("output", "resume", "cluster", "engine", "rollout"),
+    *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
+)
+
+
+class HeldOutFolder:
+    """Keeps each rollout of an evaluation as it finishes, with the settings that it was played with."""
+
+    def __init__(self, config: EvaluateConfig, finished: tuple[RolloutGroup, ...]) -> None:
+        """finished: the rollouts that an earlier evaluation left in the folder."""
+        self.path = Path(config.output).absolute()
+        self._config = config
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._log = GroupLog(self.path / FINISHED, finished)
+
+    @property
+    def num_rollouts(self) -> int:
+        """Rollouts that are kept."""
+        return self._log.num_groups
+
+    def keep(self, rollout: Trajectory) -> None:
+        """Write one finished rollout. It is on disk when this returns."""
+        if not (self.path / SETTINGS).exists():
+            plain = asdict(self._config)
+            (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
+        group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
+        self._log.add(group)
+
+    def close(self) -> None:
+        """Drop the log of finished rollouts: the evaluation has written its own file of them."""
+        (self.path / FINISHED).unlink(missing_ok=True)
+
+
+def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
+    """The rollouts in the output folder, if the evaluation is to go on with them.
+
+    Raises ConfigError for rollouts that were played with other settings.
+    """
+    output = Path(config.output).absolute()
+    if config.resume == "never" or not (output / SETTINGS).is_file():
+        return ()
+    try:
+        before = json.loads((output / SETTINGS).read_text())
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{output / SETTINGS} is broken ({error}): choose another output folder") from error
+    now = json.loads(json.dumps(asdict(config), default=str))
+    check_same_settings(_fixed(before), _fixed(now), f"the evaluation in {output}")
+    if (output / FINISHED).is_file():
+        return tuple(read_log(output / FINISHED))
+    return tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
