@@ -18,6 +18,7 @@ from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets
 from trainer.learner.driver import LearnReport, Scores
+from trainer.learner.first_ratio import check_first_ratio
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts
 
@@ -47,7 +48,10 @@ class UpdateReport:
 def update(
     parts: Parts, estimator: Estimator, number: int, on_done: Callable[[Trajectory], None] = lambda _: None
 ) -> UpdateReport:
-    """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`."""
+    """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
+
+    Raises RatioNotOne, before anything is published, if the policy that learned is not the one that was scored.
+    """
     config, watch, wants = parts.config, Stopwatch(), needs(estimator)
     with watch("collect"):
         collected = _collect(parts, number, on_done)
@@ -73,6 +77,7 @@ def update(
     with watch("learn"):
         targets = _targets(table, scores, advantages)
         learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
+        check_first_ratio(learned.first_ratio_error, config.learner.dtype)
     with watch("publish"):
         publish(parts, number)
     return UpdateReport(

@@ -26,12 +26,13 @@ from rollout.ray_actors import ActorDied
 from trainer.commands.defaults import register
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
-from trainer.config.build import ConfigError, build
+from trainer.config.build import ConfigError, ModelError, build
+from trainer.learner.first_ratio import RatioNotOne
 from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
-REFUSED = (ConfigError, EnvError, HydraException, OmegaConfBaseException)
-FAILED = (RolloutsFailed, ActorDied)
+REFUSED = (ConfigError, ModelError, EnvError, HydraException, OmegaConfBaseException)
+FAILED = (RolloutsFailed, ActorDied, RatioNotOne)
 
 
 def execute(command: Command) -> None:
