@@ -23,10 +23,12 @@ class Request:
     """The longest response, in tokens."""
     seed: int | None
     """Of this request's sampling; None for greedy sampling, which draws nothing."""
+    stop_ids: tuple[int, ...]
+    """Tokens that end the response, beside the engine's own. The one that is sampled stays in the answer."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = (self.name, self.prompt_ids, self.temperature, self.top_p, self.max_tokens, self.seed)
-        return Request, values
+        sampling = (self.temperature, self.top_p, self.max_tokens, self.seed, self.stop_ids)
+        return Request, (self.name, self.prompt_ids, *sampling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ class Exchange:
 class Codec(Protocol):
     """The tokenizer as rollouts need it: messages to prompt ids, response ids to text."""
 
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens that end a response."""
+        ...
+
     def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids:
         """Token ids of a prompt. int32 [P]
 
@@ -46,7 +51,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a response, without special tokens."""
+        """The text of a response, without special tokens; it begins with the thought that the prompt opened, if any."""
         ...
 
 
@@ -102,8 +107,20 @@ class EnginePolicy(Independent):
     ) -> Completion:
         prompt_ids = self.encode(messages, before)
         engine = self.engines[self.engine_number(key)]
-        answer: Answer = await engine.acall("complete", request(prompt_ids, sampling, seed, key))
+        answer: Answer = await engine.acall("complete", self.request(prompt_ids, sampling, seed, key))
         return self.completion(prompt_ids, answer)
+
+    def request(self, prompt_ids: Ids, sampling: Sampling, seed: int, key: Key) -> Request:
+        """The request for an engine. A greedy one carries no seed."""
+        return Request(
+            name="-".join(str(part) for part in (*key, seed)),
+            prompt_ids=prompt_ids.tolist(),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=seed if sampling.temperature > 0 else None,
+            stop_ids=self.codec.stop_ids,
+        )
 
     def engine_number(self, key: Key) -> int:
         """Which engine answers the requests of this key's task."""
@@ -135,15 +152,3 @@ class EnginePolicy(Independent):
             finish_reason=answer.finish_reason,
             policy_version=answer.policy_version,
         )
-
-
-def request(prompt_ids: Ids, sampling: Sampling, seed: int, key: Key) -> Request:
-    """The request for an engine. A greedy one carries no seed."""
-    return Request(
-        name="-".join(str(part) for part in (*key, seed)),
-        prompt_ids=prompt_ids.tolist(),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=seed if sampling.temperature > 0 else None,
-    )

@@ -64,11 +64,11 @@ class Completion:
     prompt_ids: Ids
     """int32 [P]. The prompt exactly as it went through the engine; never re-tokenised."""
     token_ids: Ids
-    """int32 [R]. The sampled tokens; the last is the end-of-turn token unless `finish_reason` is "length"."""
+    """int32 [R]. The sampled tokens; the last is one that ends the turn unless `finish_reason` is "length"."""
     logprobs: Floats
     """float32 [R], nats. The engine's own, under the distribution that was sampled from (after temperature)."""
     text: str
-    """The response decoded, without special tokens."""
+    """The response decoded, without special tokens; it begins with the thought that the prompt opened, if any."""
     finish_reason: str
     """As the engine names it: "stop" or "length"."""
     policy_version: int

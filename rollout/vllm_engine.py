@@ -131,6 +131,7 @@ class Engine:
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             seed=request.seed,
+            stop_token_ids=list(request.stop_ids),
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=False,

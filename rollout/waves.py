@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
-from rollout.policy import EnginePolicy, Exchange, Key, request
+from rollout.policy import EnginePolicy, Exchange, Key
 from rollout.types import Completion, Sampling
 
 
@@ -46,7 +46,7 @@ class WaveSession:
     ) -> Completion:
         prompt_ids = self._policy.encode(messages, before)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = request(prompt_ids, sampling, seed, key), answer
+        self._waiting[key] = self._policy.request(prompt_ids, sampling, seed, key), answer
         self._send_if_full()
         return self._policy.completion(prompt_ids, await answer)
 

@@ -284,6 +284,8 @@ def failing(reason: str, *, task_id: str, times: int = 1, turn: int = 0) -> Hook
 class CharCodec:
     """One token a character. What the world says ends with a new line, what the policy says with token 0."""
 
+    stop_ids = (0,)
+
     def encode(self, messages: Sequence[Message], before: Exchange | None = None) -> np.ndarray:
         del before  # characters are cut one way only, so a longer dialogue begins with the shorter one's ids anyway
         text = "".join(message.content + ("\0" if message.role == "assistant" else "\n") for message in messages)
@@ -291,6 +293,9 @@ class CharCodec:
 
     def encode_response(self, text: str) -> np.ndarray:
         return np.array([*map(ord, text), 0], np.int32)
+
+    def as_sampled(self, text: str) -> str:
+        return text
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(token) for token in ids if token)

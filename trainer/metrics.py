@@ -90,6 +90,11 @@ METRICS: Mapping[str, Metric] = {
         "ratio",
         "0 or more",
     ),
+    "learn/first_ratio_error": _metric(
+        "Mean |log probability ratio| at the first optimizer step, where only rounding may differ from 0.",
+        "nats",
+        "0 or more",
+    ),
     "learn/tokens": _metric("Tokens that went through the model in the optimizer steps.", "tokens", "1 or more"),
     "learn/padded_ratio": _metric("Cells of the micro-batches, padding included, per token.", "ratio", "1 or more"),
     "learn/chain_saving": _metric(
@@ -185,6 +190,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "learn/grad_norm": learned.grad_norm,
         "learn/learning_rate": learned.learning_rate,
         "learn/ratio_max": learned.ratio_max,
+        "learn/first_ratio_error": learned.first_ratio_error,
         "learn/tokens": float(learned.tokens),
         "learn/padded_ratio": learned.padded_ratio,
         "learn/chain_saving": learned.row_tokens / learned.tokens,

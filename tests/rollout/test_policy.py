@@ -9,7 +9,7 @@ import pytest
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
-from rollout.policy import EnginePolicy, Exchange, PromptTooLong, request
+from rollout.policy import EnginePolicy, Exchange, PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Completion, Ids, Sampling
 from tests.fakes import SAMPLING, CharCodec, ScriptedEngine, completion, plain
@@ -34,16 +34,17 @@ def test_an_answer_keeps_prompt_ids_sampled_ids_and_their_logprobs() -> None:
 def test_an_engine_is_asked_with_the_prompts_own_ids() -> None:
     engine = ScriptedEngine()
     complete(policy(engine), (4, 5, 6))
-    assert engine.asked == [Request("4-5-6-9", [*b"walk\n"], 1.0, 1.0, 8, 9)]
+    assert engine.asked == [Request("4-5-6-9", [*b"walk\n"], 1.0, 1.0, 8, 9, (0,))]
 
 
 def test_a_greedy_request_carries_no_seed() -> None:
     greedy = Sampling(temperature=0.0, max_tokens=3, top_p=0.5)
-    assert request(CharCodec().encode(ASKED), greedy, 9, (1,)) == Request("1-9", [*b"walk\n"], 0.0, 0.5, 3, None)
+    sent = policy().request(CharCodec().encode(ASKED), greedy, 9, (1,))
+    assert sent == Request("1-9", [*b"walk\n"], 0.0, 0.5, 3, None, (0,))
 
 
 @pytest.mark.parametrize(
-    "message", [Request("1-9", [4, 5], 0.5, 0.25, 3, 9), Answer([7, 8], [-0.5, -0.25], "length", 2)]
+    "message", [Request("1-9", [4, 5], 0.5, 0.25, 3, 9, (0, 7)), Answer([7, 8], [-0.5, -0.25], "length", 2)]
 )
 def test_what_crosses_a_process_comes_out_as_it_went_in(message: Request | Answer) -> None:
     assert pickle.loads(pickle.dumps(message)) == message

@@ -33,6 +33,7 @@ from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import evaluation
 from trainer.learner.driver import LearnReport, Scores
+from trainer.learner.first_ratio import RatioNotOne
 from trainer.learner.messages import Published
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
@@ -54,6 +55,7 @@ class HashLearner(FolderLearner):
         self.events = events
         self.dies_at: int | None = None
         self.updates = 0
+        self.first_ratio_error = 0.0
         self.targets: Targets | None = None
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
@@ -71,7 +73,8 @@ class HashLearner(FolderLearner):
             raise KeyboardInterrupt
         targets.check_fits(batch)
         self.word = str(derive_seed(self.word, seed, str(targets.advantage.tolist()), str(batch.tokens.tolist())))
-        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0) | {"optimizer_steps": 1, "tokens": 1}
+        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0)
+        means |= {"optimizer_steps": 1, "tokens": 1, "first_ratio_error": self.first_ratio_error}
         return LearnReport(**means)  # pyright: ignore[reportArgumentType]
 
     def publish(self, folder: Path, version: int) -> Published:
@@ -202,6 +205,14 @@ def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp
     _, report = one_update(tmp_path, 1, estimator={"name": "bipace", "eps": "auto", "layer": -1})
     assert isinstance(report.estimator, Bipace)
     assert report.advantages.diagnostics["eps"] == report.estimator.eps != "auto"
+
+
+def test_an_update_that_did_not_begin_at_the_scored_policy_stops_the_run_and_publishes_nothing(tmp_path: Path) -> None:
+    stack = Stack()
+    stack.learner.first_ratio_error = 0.25
+    with pytest.raises(RatioNotOne, match=r"mean \|log ratio\| 0.25 nats, at most 0.001 in float32"):
+        stack.train(configured(tmp_path))
+    assert [event for event in stack.events if event.startswith("publish")] == ["publish 0"]
 
 
 # --- an update with revisions -------------------------------------------------------------------------------------

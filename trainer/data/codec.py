@@ -1,8 +1,9 @@
 """Text to token ids through the tokenizer's chat template, and token ids back to text."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -11,12 +12,16 @@ from envs.prompts import Message
 from rollout.policy import Exchange
 from rollout.types import Ids
 from trainer.config.build import ModelError
+from trainer.data.spelling import Speller
+from trainer.data.template import END_OF_THINK, THINK, added_tokens, render, stop_ids, turn_marks
 
 
 class ChatCodec:
     """A tokenizer with a chat template, from a Hugging Face folder or id.
 
-    Raises ModelError for a tokenizer without a chat template or without an end-of-turn token.
+    What the template writes around the policy's turns is found by rendering: the token that ends a turn, which need not
+    be the tokenizer's eos, and a thought that the prompt opens. Raises ModelError for a tokenizer without a chat
+    template, and for a template that ends the policy's turn with no token.
     """
 
     def __init__(self, model: Path | str) -> None:
@@ -25,43 +30,82 @@ class ChatCodec:
             raise ModelError(
                 f"{model} has no chat template: take an instruct model, or add chat_template to its tokenizer"
             )
-        if self.tokenizer.eos_token_id is None:
-            raise ModelError(f"{model} has no end-of-turn token: set eos_token in its tokenizer")
+        self.marks = turn_marks(str(model), self.tokenizer)
+        self.stop_ids: tuple[int, ...] = stop_ids(str(model), self.tokenizer, self.marks)
+        self._speller = Speller(self.tokenizer, _control_names(self.tokenizer, self.marks.end_id))
 
     def encode(self, messages: tuple[Message, ...], before: Exchange | None = None) -> Ids:
         """Ids of a prompt, including the opening of the policy's turn. int32 [P]
 
         If the messages continue the exchange `before`, its prompt and response ids are kept and only what follows is
-        tokenised: tokenising the text of a sampled response again seldom gives the sampled ids.
+        tokenised: tokenising the text of a sampled response again seldom gives the sampled ids. A name of a control
+        token inside a message is encoded as text.
         """
         text = self._text(messages)
         if before is not None and (rest := self._rest(text, messages, before)) is not None:
             completion = before.completion
-            return np.concatenate([completion.prompt_ids, completion.token_ids, self._ids(rest)])
+            return np.concatenate([completion.prompt_ids, completion.token_ids, rest])
         return self._ids(text)
 
     def encode_response(self, text: str) -> Ids:
-        """Ids of the response `text` and the end of the turn, as a policy would sample them. int32 [R]"""
-        return np.append(self._ids(text), np.int32(cast(int, self.tokenizer.eos_token_id)))
+        """Ids of the response `text` and the end of the turn, as a policy would sample them. int32 [R]
+
+        Where the prompt opens a thought, the response goes on inside it.
+        """
+        inner = self.as_sampled(text).removeprefix(self.marks.thought)
+        return np.concatenate([self._ids(self._speller.marked(inner)), self._ids(self.marks.end)])
+
+    def as_sampled(self, text: str) -> str:
+        """A written response as `decode` would give it: where the prompt opens a thought, begun with that thought.
+
+        A response without a thought closes the opened one at once.
+        """
+        thought = self.marks.thought
+        if not thought or text.startswith(thought):
+            return text
+        if text.startswith(THINK):
+            return thought + text.removeprefix(THINK).removeprefix(thought.removeprefix(THINK))
+        return f"{thought}\n{END_OF_THINK}\n\n{text}"
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids, without special tokens."""
-        return str(self.tokenizer.decode(cast(list[int], ids), skip_special_tokens=True))
+        """The text of the ids, without special tokens; begun with the thought that the prompt opened, if it did."""
+        spoken = ids[:-1] if len(ids) and ids[-1] in self.stop_ids else ids
+        return self.marks.thought + str(self.tokenizer.decode(cast(list[int], spoken), skip_special_tokens=True))
 
-    def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> str | None:
+    def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> Ids | None:
         """What follows the response of `before` in the rendered text; None if the messages do not continue it."""
-        if messages[: len(before.messages)] != before.messages:
+        completion, past = before.completion, len(before.messages)
+        if messages[: past + 1] != (*before.messages, Message(role="assistant", content=completion.text)):
             return None
-        start = self._text(before.messages) + before.completion.text
-        if not text.startswith(start):
+        rest = self._after_answer(text, self._text(before.messages), completion.text)
+        if rest is None or completion.token_ids[-1] not in self.stop_ids:
+            return None if rest is None else self._ids(rest)
+        if not rest.lstrip().startswith(self.marks.end.lstrip()):
+            return self._ids(rest)
+        # The end is encoded with what follows it, because some of these tokens swallow the white space behind them.
+        ended = self._ids(rest)
+        return ended[ended.tolist().index(self.marks.end_id) + 1 :]
+
+    def _after_answer(self, text: str, prompt: str, answer: str) -> str | None:
+        """What is rendered behind prompt and answer; None without them. Templates may change outer spaces."""
+        if not text.startswith(prompt):
             return None
-        ended = before.completion.token_ids[-1] == self.tokenizer.eos_token_id
-        rest = text[len(start) :]
-        return rest.removeprefix(str(self.tokenizer.eos_token)) if ended else rest
+        said, behind = self._speller.marked(answer.removeprefix(self.marks.thought)), text[len(prompt) :]
+        for answered, start in ((behind, said), (behind.lstrip(), said.strip())):
+            if answered.startswith(start):
+                return answered[len(start) :]
+        return None
 
     def _text(self, messages: Sequence[Message]) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+        marked = [replace(message, content=self._speller.marked(message.content)) for message in messages]
+        return render(self.tokenizer, marked, prompt=True)
 
     def _ids(self, text: str) -> Ids:
-        return np.asarray(self.tokenizer.encode(text, add_special_tokens=False, verbose=False), np.int32)
+        return np.asarray(self._speller.encode(text), np.int32)
+
+
+def _control_names(tokenizer: PreTrainedTokenizerBase, end_id: int) -> set[str]:
+    """The texts that the tokenizer reads as control tokens. The tags of a thought are none: a prompt may name them."""
+    special = {token.content for token in cast(Any, tokenizer).added_tokens_decoder.values() if token.special}
+    end = {name for name, number in added_tokens(tokenizer).items() if number == end_id}
+    return (special | set(tokenizer.all_special_tokens) | end) - {THINK, END_OF_THINK}

@@ -3,14 +3,17 @@
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from envs.base import Env, EnvStep
 from envs.prompts import Message, Prompter, Turn
+from rollout.policy import Exchange
 from rollout.seeds import derive_seed
-from rollout.types import Ids
+from rollout.types import Completion, Ids
 from trainer.config.build import ConfigError
 from trainer.data.codec import ChatCodec
 from trainer.data.tokens import TokenBatch
@@ -78,12 +81,17 @@ def _mistaken(action: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def rendered_turns(demo: Demo, prompter: Prompter, *, history: int) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """The prompt and the response of every step, rendered exactly as in a rollout."""
+def rendered_turns(
+    demo: Demo, prompter: Prompter, *, history: int, as_sampled: Callable[[str], str] = str
+) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """The prompt and the response of every step, rendered exactly as in a rollout.
+
+    as_sampled: a written response as a policy's would be decoded (`ChatCodec.as_sampled`); by default as it is.
+    """
     turns: list[Turn] = []
     shown = [EnvStep(observation=step.observation, state_key="", admissible=step.admissible) for step in demo.steps]
     for now, step in zip(shown, demo.steps, strict=True):
-        response = prompter.respond(step.action)
+        response = as_sampled(prompter.respond(step.action))
         yield prompter.render(first=shown[0], turns=turns, now=now, history=history), response
         listed = prompter.listed(now)
         turns.append(Turn(observation=step.observation, response=response, action=step.action, listed=listed))
@@ -125,14 +133,29 @@ def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, h
     prompts, responses = list[Ids](), list[Ids]()
     trajectory, time = list[int](), list[int]()
     for number, demo in enumerate(demos):
-        turns = rendered_turns(demo, prompter, history=history)
-        for at, (step, (messages, response)) in enumerate(zip(demo.steps, turns, strict=True)):
+        turns = rendered_turns(demo, prompter, history=history, as_sampled=codec.as_sampled)
+        before: Exchange | None = None
+        for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
+            prompt, response = codec.encode(messages, before), codec.encode_response(text)
+            before = Exchange(messages=messages, completion=_completion(prompt, response, text))
             if step.by_expert:
-                prompts.append(codec.encode(messages))
-                responses.append(codec.encode_response(response))
+                prompts.append(prompt)
+                responses.append(response)
                 trajectory.append(number)
                 time.append(at)
     return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
+
+
+def _completion(prompt: Ids, response: Ids, text: str) -> Completion:
+    """A demonstrated response, as if a policy had been certain of it."""
+    return Completion(
+        prompt_ids=prompt,
+        token_ids=response,
+        logprobs=np.zeros(len(response), np.float32),
+        text=text,
+        finish_reason="stop",
+        policy_version=0,
+    )
 
 
 def write(demos: Iterable[Demo], path: Path) -> int:

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from rollout.weights import checksum
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
+from trainer.learner.check import check_forward
+from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
 from trainer.learner.messages import MicroBatches, Published, RankScores, StepStats, TokenColumns
 from trainer.learner.packing import MicroBatch, collate
@@ -48,8 +50,11 @@ class LearnerRank:
             listener.bind(("", 0))
             return socket.gethostbyname(socket.gethostname()), listener.getsockname()[1]
 
-    def join(self, host: str, port: int) -> None:
-        """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference."""
+    def join(self, host: str, port: int, layer: int | None) -> None:
+        """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference.
+
+        Raises ModelError for a model whose own forward the learner does not compute, and for a layer it does not have.
+        """
         os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
         torch.set_num_threads(self.config.threads)
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
@@ -59,6 +64,7 @@ class LearnerRank:
         policy = PolicyModule(
             self._load(self.model_folder), gradient_checkpointing=self.config.gradient_checkpointing
         ).to(self.device)
+        check_forward(policy, temperature=self.config.temperature, layer=layer)
         self.model: PreTrainedModel = policy.model
         self.parameters = dict(policy.model.named_parameters())
         optimizer = torch.optim.AdamW(
@@ -155,8 +161,7 @@ class LearnerRank:
         self.model.save_pretrained(folder, state_dict=weights)
 
     def _load(self, folder: str) -> PreTrainedModel:
-        dtype = getattr(torch, self.config.dtype)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        return load_model(folder, getattr(torch, self.config.dtype))
 
     def _reference(self) -> nn.Module:
         """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks."""

@@ -54,6 +54,8 @@ class LearnReport:
     """Mean share of the tokens in the loss at which the clipped branch was active, in [0, 1]."""
     ratio_max: float
     """Largest probability ratio of the policy against the policy before the update."""
+    first_ratio_error: float
+    """Mean |log ratio| of the tokens in the loss at the first optimizer step, in nats (`first_ratio`); 0 for `sft`."""
     grad_norm: float
     """Norm of the gradient before clipping, averaged over the optimizer steps."""
     learning_rate: float
@@ -79,17 +81,23 @@ class Learner:
 
     @classmethod
     def start(
-        cls, config: LearnerConfig, model_folder: str | Path, *, reference_folder: str | Path | None = None
+        cls,
+        config: LearnerConfig,
+        model_folder: str | Path,
+        *,
+        reference_folder: str | Path | None = None,
+        layer: int | None = None,
     ) -> Self:
         """Spawn the ranks and load the policy. Without `reference_folder` the reference is the policy at its start.
 
-        Raises StartFailed if a rank does not start, such as for an unsupported kind of model.
+        layer: whose hidden states will be asked for. Raises StartFailed if a rank does not start, such as for an
+        unsupported kind of model or for a layer that it does not have.
         """
         folders = (str(model_folder), str(reference_folder or model_folder))
         ranks = [spawn(RANK, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)]
         learner = cls(config, ranks)
         meeting = learner._call("address")[0]
-        learner._call("join", *meeting)
+        learner._call("join", *meeting, layer)
         return learner
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
@@ -238,6 +246,7 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         kl=total("kl"),
         clip_share=total("clip_share"),
         ratio_max=max(step.ratio_max for rank in parts for step in rank),
+        first_ratio_error=_mean_log_ratio([rank[0] for rank in parts]),
         grad_norm=sum(step.grad_norm for step in parts[0]) / len(packings),
         learning_rate=parts[0][-1].learning_rate,
         optimizer_steps=len(packings),
@@ -246,6 +255,11 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         row_tokens=sum(packing.row_tokens for packing in packings),
         engine_mismatch=None,
     )
+
+
+def _mean_log_ratio(ranks: Sequence[StepStats]) -> float:
+    """Mean |log ratio| of one optimizer step over the tokens of all ranks, in nats; 0 if none is in the loss."""
+    return sum(step.log_ratio for step in ranks) / max(1.0, sum(step.live_tokens for step in ranks))
 
 
 def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:

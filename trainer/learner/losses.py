@@ -42,7 +42,7 @@ class LossInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """Scalars of one micro-batch. All but `ratio_max` are weighted sums that add up over micro-batches and ranks."""
+    """Scalars of one micro-batch. All but `ratio_max` are sums that add up over micro-batches and ranks."""
 
     loss: Tensor
     """What is differentiated: policy + kl_coef * kl - entropy_coef * entropy."""
@@ -54,6 +54,10 @@ class LossTerms:
     """The weight of the tokens at which the clipped branch was the smaller one."""
     ratio_max: Tensor
     """The largest probability ratio of a token in the loss."""
+    log_ratio: Tensor
+    """The sum of |log ratio| over the tokens in the loss, in nats; each counts alike, whatever its weight."""
+    live_tokens: Tensor
+    """How many tokens are in the loss."""
 
 
 def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
@@ -63,6 +67,7 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
     """
     log_ratio = inputs.logprobs - inputs.old_logprobs  # [S]
     live = inputs.weight > 0
+    drift = (log_ratio.detach().abs() * live).sum()
     if config.ratio == "sequence":
         log_ratio = sequence_log_ratio(log_ratio, live, inputs.segment, inputs.num_rows)
     ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
@@ -81,6 +86,8 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
         kl=kl.detach(),
         clip_share=(inputs.weight * clipped).sum(),
         ratio_max=(ratio.detach() * live).amax(),
+        log_ratio=drift,
+        live_tokens=live.sum().to(drift.dtype),
     )
 
 
@@ -94,6 +101,8 @@ def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
         kl=zero,
         clip_share=zero,
         ratio_max=zero,
+        log_ratio=zero,
+        live_tokens=zero,
     )
 
 

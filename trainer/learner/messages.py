@@ -58,6 +58,10 @@ class StepStats:
     """Sum of the weights of the clipped tokens, as `loss`."""
     ratio_max: float
     """Largest probability ratio of the rank's tokens."""
+    log_ratio: float
+    """Sum of |log ratio| over the rank's tokens in the loss, in nats."""
+    live_tokens: float
+    """How many tokens these are."""
     grad_norm: float
     """Norm of the gradient over all ranks, before clipping."""
     learning_rate: float

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-LOGITS_PER_CHUNK = 2**23
-"""Logits per chunk: 32 MiB in float32, which is 55 tokens of a vocabulary of 151,936."""
+from trainer.config.build import ModelError
+from trainer.learner.head import ResponseHead
 
 
 class PolicyOutput(NamedTuple):
@@ -25,15 +24,16 @@ class PolicyOutput(NamedTuple):
 
 
 class PolicyModule(nn.Module):
-    """A Hugging Face causal LM with a body of `layers` and `norm` and a linear head, such as Qwen2 or Llama.
+    """A Hugging Face causal LM: a body with one list of blocks, and a linear head, see `LogitsMaths`.
 
-    Raises ValueError for a model whose head does more than a matrix product.
+    Raises ModelError for a model that is built otherwise.
     """
 
     def __init__(self, model: PreTrainedModel, *, gradient_checkpointing: bool = False) -> None:
         super().__init__()
         self.model = model
         self.head = ResponseHead(model)
+        self._path = _path_of_blocks(model)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -41,6 +41,11 @@ class PolicyModule(nn.Module):
     def body(self) -> PreTrainedModel:
         """The model below its head. A property, because a module registered twice gets DeepSpeed's hooks twice."""
         return cast(PreTrainedModel, self.model.base_model)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The body's blocks, in the order that they run."""
+        return cast(nn.ModuleList, self.body.get_submodule(self._path))
 
     def forward(
         self,
@@ -54,120 +59,71 @@ class PolicyModule(nn.Module):
     ) -> PolicyOutput:
         """Log-probs of `targets` given the cells before them, and the hidden state of `layer` at `embed_at`.
 
-        layer: index into Hugging Face's `hidden_states`. 0 is the embeddings, i the output of block i, the last (or -1)
-            the output of the final norm.
+        layer: index into Hugging Face's `hidden_states`. 0 is the input of the first block, i the output of block i,
+            the last (or -1) the output of the body, which is that of its final norm.
         No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
-        with self._kept(layer, embed_at) as kept:
+        index = None if layer is None or embed_at is None else self.index_of(layer)
+        with self._kept(index) as kept:
             states = self.body(input_ids=input_ids, use_cache=False).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
         logprobs, entropy = self.head(chosen, targets, temperature)
-        return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=kept[0] if kept else None)
+        if index is None or embed_at is None:
+            return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=None)
+        (layers_states,) = kept or [states]
+        hidden = layers_states.flatten(0, 1).index_select(0, embed_at)
+        return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=hidden)
+
+    def index_of(self, layer: int) -> int:
+        """`layer` counted from 0. Raises ModelError for a layer that the model does not have."""
+        count = len(self.blocks) + 1
+        if not -count <= layer < count:
+            raise ModelError(f"layer {layer} does not exist: this model has hidden states {-count} to {count - 1}")
+        return layer % count
 
     @contextmanager
-    def _kept(self, layer: int | None, embed_at: Tensor | None) -> Iterator[list[Tensor]]:
-        """A list that receives the layer's output at the cells `embed_at` while the body runs. [K, D]"""
+    def _kept(self, index: int | None) -> Iterator[list[Tensor]]:
+        """A list that receives the hidden states of `index` while the body runs; the last ones are the body's output.
+
+        They are what Hugging Face records as `hidden_states`: the first block's input and each block's output.
+        """
         kept: list[Tensor] = []
-        if layer is None or embed_at is None:
+        if index is None or index == len(self.blocks):
             yield kept
             return
-
-        def keep(module: nn.Module, arguments: Any, output: Any) -> None:
-            states = output[0] if isinstance(output, tuple) else output
-            kept.append(states.flatten(0, 1).index_select(0, embed_at))
-
-        handle = self._module_of(layer).register_forward_hook(keep)
+        handle = self._keep_input(kept) if index == 0 else self._keep_output(kept, self.blocks[index - 1])
         try:
             yield kept
         finally:
             handle.remove()
 
-    def _module_of(self, layer: int) -> nn.Module:
-        """The submodule whose output is `hidden_states[layer]`. Raises ValueError outside the model's range."""
-        blocks = cast(nn.ModuleList, self.body.layers)
-        count = len(blocks) + 1
-        if not -count <= layer < count:
-            raise ValueError(f"layer {layer} does not exist: this model has hidden states {-count} to {count - 1}")
-        index = layer % count
-        if index == 0:
-            return self.model.get_input_embeddings()
-        return blocks[index - 1] if index < len(blocks) else cast(nn.Module, self.body.norm)
+    def _keep_input(self, kept: list[Tensor]) -> RemovableHandle:
+        def keep(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            kept.append(arguments[0] if arguments else named["hidden_states"])
+
+        return self.blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+
+    def _keep_output(self, kept: list[Tensor], block: nn.Module) -> RemovableHandle:
+        def keep(block: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            kept.append(output[0] if isinstance(output, tuple) else output)
+
+        return block.register_forward_hook(keep)
 
 
-class ResponseHead(nn.Module):
-    """The model's output matrix as a module of its own.
+def _path_of_blocks(model: PreTrainedModel) -> str:
+    """The path, below the body, of its one list of blocks: the outermost ModuleList of `num_hidden_layers` modules.
 
-    Under ZeRO-3 one call gathers the matrix once, however many chunks the tokens need. Calling `lm_head` per chunk
-    would force the same number of chunks on every rank.
+    Raises ModelError where there is no such list, or more than one.
     """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        head = model.get_output_embeddings()
-        scaling = [name for name in ("final_logit_softcapping", "logit_scale") if getattr(model.config, name, None)]
-        if not isinstance(head, nn.Linear) or head.bias is not None or scaling:
-            raise ValueError(
-                f"{type(model).__name__} has a head other than one matrix ({scaling or head}): unsupported"
-            )
-        self.weight = head.weight  # [V, D]
-
-    def forward(self, hidden: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """Log-probs of the targets and entropies, in nats. [S, D], int64 [S] -> float32 [S], float32 [S]"""
-        return ChunkedLogprobs.apply(hidden, self.weight, targets, temperature)  # type: ignore[return-value]
-
-
-class ChunkedLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets and entropy H of z = hidden @ weight.T / temperature, one chunk of tokens at a time.
-
-    The whole [S, V] table of logits never exists. The backward pass computes each chunk's logits again, from the saved
-    log-normaliser. With p = softmax(z):
-
-        d logp_t / dz = onehot_t - p
-        d H      / dz = -p * (log p + H)
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        normaliser = hidden.new_empty(len(hidden), dtype=torch.float32)  # [S]
-        logprobs, entropy = torch.empty_like(normaliser), torch.empty_like(normaliser)
-        for part in _chunks(len(hidden), len(weight)):
-            logits = _logits(hidden[part], weight, temperature)  # [C, V]
-            normaliser[part] = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
-            probability = (logits - normaliser[part, None]).exp_()
-            # H = log Z - sum p z
-            entropy[part] = normaliser[part] - torch.linalg.vecdot(probability, logits)
-        ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
-        ctx.temperature = temperature
-        ctx.set_materialize_grads(False)
-        return logprobs, entropy
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad_logprobs, grad_entropy = grad_outputs
-        hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        for part in _chunks(len(hidden), len(weight)):
-            logp = _logits(hidden[part], weight, ctx.temperature).sub_(normaliser[part, None])  # [C, V]
-            pull = torch.zeros_like(normaliser[part]) if grad_logprobs is None else grad_logprobs[part]  # [C]
-            factor = pull[:, None]
-            if grad_entropy is not None:
-                factor = factor + grad_entropy[part, None] * (logp + entropy[part, None])
-            grad = logp.exp_().mul_(factor).neg_()
-            grad.scatter_add_(1, targets[part, None], pull[:, None])
-            grad = grad.div_(ctx.temperature).to(weight.dtype)
-            torch.mm(grad, weight, out=grad_hidden[part])
-            grad_weight.addmm_(grad.T, hidden[part])
-        return grad_hidden, grad_weight, None, None
-
-
-def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """The logits of a chunk, after temperature, in a new tensor. float32 [C, V]"""
-    logits = F.linear(hidden, weight).float()
-    return logits if temperature == 1.0 else logits.div_(temperature)
-
-
-def _chunks(num_tokens: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, LOGITS_PER_CHUNK // vocabulary)
-    for first in range(0, num_tokens, size):
-        yield slice(first, min(first + size, num_tokens))
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    paths: list[str] = []
+    for path, module in model.base_model.named_modules():
+        is_inner = any(path.startswith(f"{outer}.") for outer in paths)
+        if isinstance(module, nn.ModuleList) and len(module) == count and not is_inner:
+            paths.append(path)
+    if len(paths) != 1:
+        raise ModelError(
+            f"the body of {type(model).__name__} has {len(paths)} lists of its {count} blocks ({', '.join(paths)}), "
+            "not one: hidden states cannot be read, train another model"
+        )
+    return paths[0]

@@ -71,13 +71,14 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
-        if needs(estimator_of(config)).revisions:
+        wants = needs(estimator_of(config))
+        if wants.revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
             weights_folder(model, config.learner.dtype, display) as folder,
             closing(start_engines(config.engine, config.model, model, deterministic=config.deterministic)) as engines,
-            closing(Learner.start(config.learner, model)) as learner,
+            closing(Learner.start(config.learner, model, layer=wants.layer)) as learner,
             playing(
                 engine_policy(engines, codec, config.model, deterministic=config.deterministic),
                 world,

@@ -20,8 +20,10 @@ from tests.trainer.commands.conftest import Stepcredit
 from trainer.commands import compose
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
 from trainer.commands.table import COMMANDS, CONFIGS, named
+from trainer.config.build import ModelError
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
 from trainer.lab.config import LabConfig
+from trainer.learner.first_ratio import RatioNotOne
 from trainer.setup import preflight
 
 SOUND = {
@@ -379,16 +381,25 @@ def test_an_endpoint_is_asked_for_whatever_model_it_serves(stepcredit: Stepcredi
     assert stepcredit("evaluate", "endpoint=http://localhost:1/v1", "model.source=./any/name").code == 0
 
 
-def test_a_run_that_fails_ends_with_one_line_and_code_1(
-    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RolloutsFailed("5 of 8:\n timeout 5"), 1),
+        (RatioNotOne("5 of 8:\n timeout 5"), 1),
+        (ModelError("5 of 8:\n timeout 5"), 2),  # such as what a rank finds out about the model
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_run_that_fails_or_is_refused_late_ends_with_one_line(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     def fail(*_: object) -> None:
-        raise RolloutsFailed("5 of 8 groups failed:\n timeout 5")
+        raise error
 
     monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
     ended = stepcredit("train")
-    ended_with = "stepcredit: 5 of 8 groups failed: timeout 5; it has no checkpoint yet: start it again"
-    assert (ended.code, ended.line) == (1, ended_with)
+    going_on = "; it has no checkpoint yet: start it again" if code == 1 else ""
+    assert (ended.code, ended.line) == (code, f"stepcredit: 5 of 8: timeout 5{going_on}")
 
 
 @pytest.mark.parametrize(

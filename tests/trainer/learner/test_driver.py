@@ -10,13 +10,16 @@ import torch
 import xxhash
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from rollout.ray_actors import ActorDied
+from tests.trainer.conftest import SHAPE
 from tests.trainer.forked import fork_ranks
+from trainer.config.build import ModelError
 from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import Learner
+from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
 
@@ -38,8 +41,8 @@ def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
     fork_ranks(monkeypatch)
     started: list[Learner] = []
 
-    def build(config: LearnerConfig = CONFIG, folder: Path = model_folder) -> Learner:
-        started.append(Learner.start(config, folder))
+    def build(config: LearnerConfig = CONFIG, folder: Path = model_folder, layer: int | None = None) -> Learner:
+        started.append(Learner.start(config, folder, layer=layer))
         return started[-1]
 
     yield build
@@ -261,6 +264,53 @@ def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenB
     assert set(published) == {name for name, _ in exported.named_parameters()}
     for name, parameter in exported.named_parameters():
         assert torch.equal(parameter, published[name]), name
+
+
+def on_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
+    random = np.random.default_rng(0)
+    advantage, mask = random.standard_normal(batch.num_rows), np.ones(batch.num_rows, dtype=np.bool_)
+    return Targets(advantage=advantage, row_mask=mask, old_logprobs=logprobs, ref_logprobs=logprobs)
+
+
+@pytest.mark.parametrize("optimizer_steps", [1, 3])
+def test_the_first_ratio_of_an_update_is_1_and_later_ones_do_not_count(
+    start: Starter, batch: TokenBatch, optimizer_steps: int
+) -> None:
+    learner = start(replace(CONFIG, world_size=2, optimizer_steps=optimizer_steps))
+    report = learner.learn(batch, on_policy(batch, learner.score(batch).logprobs), seed=0)
+    assert report.first_ratio_error < 1e-5
+    check_first_ratio(report.first_ratio_error, "float32")
+
+
+def test_the_first_ratio_tells_of_another_temperature(start: Starter, batch: TokenBatch) -> None:
+    warmer, learner = start(replace(CONFIG, temperature=0.8)).score(batch).logprobs, start()
+    difference = np.abs(learner.score(batch).logprobs - warmer).mean()
+    report = learner.learn(batch, on_policy(batch, warmer), seed=0)
+    assert report.first_ratio_error == pytest.approx(float(difference), rel=1e-3)
+    with pytest.raises(RatioNotOne):
+        check_first_ratio(report.first_ratio_error, "float32")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_policy_whose_config_asks_for_dropout_learns_what_was_scored(
+    start: Starter, batch: TokenBatch, tmp_path: Path, checkpointing: bool
+) -> None:
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(**SHAPE, attention_dropout=0.5)).save_pretrained(tmp_path)
+    learner = start(replace(CONFIG, gradient_checkpointing=checkpointing), tmp_path)
+    report = learner.learn(batch, on_policy(batch, learner.score(batch).logprobs), seed=0)
+    assert report.first_ratio_error < 1e-5
+
+
+def test_rounding_of_bfloat16_passes_as_a_first_ratio_of_1(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, dtype="bfloat16", world_size=2, optimizer_steps=3))
+    report = learner.learn(batch, on_policy(batch, learner.score(batch).logprobs), seed=0)
+    check_first_ratio(report.first_ratio_error, "bfloat16")
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused_at_the_start(start: Starter, model_folder: Path) -> None:
+    with pytest.raises(ModelError, match="layer 99 does not exist: this model has hidden states -4 to 3"):
+        start(replace(CONFIG, world_size=2), model_folder, layer=99)
 
 
 def test_the_policy_goes_where_the_advantages_point(start: Starter, batch: TokenBatch) -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedModel
 
-from trainer.learner import policy as policy_module
-from trainer.learner.policy import ChunkedLogprobs, PolicyModule
+from trainer.config.build import ModelError
+from trainer.learner import head
+from trainer.learner.head import ChunkedLogprobs
+from trainer.learner.policy import PolicyModule
 
 LINES, WIDTH, LAYERS = 3, 11, 3
 INPUT_IDS = torch.randint(1, 61, (LINES, WIDTH), generator=torch.Generator().manual_seed(0))  # [B, L]
@@ -33,7 +35,7 @@ def plain(model: PreTrainedModel, temperature: float) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two tokens of the 61-word vocabulary: 7 tokens take four chunks, the last with one token."""
-    monkeypatch.setattr(policy_module, "LOGITS_PER_CHUNK", 2 * 61)
+    monkeypatch.setattr(head, "LOGITS_PER_CHUNK", 2 * 61)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -99,15 +101,8 @@ def test_right_padding_changes_nothing(model: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize("layer", [LAYERS + 1, -LAYERS - 2])
 def test_a_layer_the_model_does_not_have_is_refused(tied_qwen: PreTrainedModel, layer: int) -> None:
-    with pytest.raises(ValueError, match=f"layer {layer} does not exist: this model has hidden states -4 to 3"):
+    with pytest.raises(ModelError, match=f"layer {layer} does not exist: this model has hidden states -4 to 3"):
         PolicyModule(tied_qwen)(INPUT_IDS, PREDICT_AT, TARGETS, layer=layer, embed_at=EMBED_AT)
-
-
-def test_a_head_with_a_bias_is_refused(tied_qwen: PreTrainedModel) -> None:
-    model = Qwen2ForCausalLM(Qwen2Config.from_dict(tied_qwen.config.to_dict() | {"tie_word_embeddings": False}))
-    model.lm_head = nn.Linear(32, 61, bias=True)
-    with pytest.raises(ValueError, match="Qwen2ForCausalLM has a head other than one matrix"):
-        PolicyModule(model)
 
 
 def test_attention_takes_the_causal_path_without_a_mask(

@@ -1,0 +1,25 @@
+"""At the first optimizer step of an update the policy is still the one that was scored: measured, not assumed."""
+
+from rollout.types import Precision
+
+TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
+"""Largest mean |log ratio| that rounding explains, in nats. Scoring and learning pack the same tokens differently, so
+that the same sums are rounded differently."""
+
+
+class RatioNotOne(RuntimeError):
+    """The policy that learns is not the policy that was scored."""
+
+
+def check_first_ratio(error: float, precision: Precision) -> None:
+    """Raise RatioNotOne for a mean |log ratio| of the first optimizer step that rounding does not explain.
+
+    error: mean over the tokens in the loss, in nats (`LearnReport.first_ratio_error`).
+    """
+    tolerance = TOLERANCE[precision]
+    if not error <= tolerance:  # what is no number is no agreement
+        raise RatioNotOne(
+            f"the probability ratio of the first optimizer step is not 1: mean |log ratio| {error:.3g} nats, at most "
+            f"{tolerance:g} in {precision}. Scoring and learning differ: look for dropout or other randomness in "
+            "training mode, another temperature, or a broken kernel"
+        )
