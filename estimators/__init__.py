@@ -76,7 +76,10 @@ def build(name: str, **options: Any) -> Estimator:
     parameters = {key: p for key, p in inspect.signature(make).parameters.items() if p.kind not in _UNNAMED}
     for option in options:
         if option not in parameters:
-            raise ValueError(f"{name} has no option {option!r}: {suggestion(option, parameters)}")
+            remedy = ""
+            if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
+                remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
+            raise ValueError(f"{name} has no option {option!r}: {suggestion(option, parameters)}{remedy}")
     for option, parameter in parameters.items():
         if option not in options and parameter.default is parameter.empty:
             raise ValueError(f"{name}: option {option!r} is not set and has no default: add {option}=...")

@@ -12,21 +12,22 @@ ENTRY_POINTS = "stepcredit.estimators"
 def with_name(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options; if they have a `_target_` and no name, with the last part of the target for a name."""
     target = options.get("_target_")
-    return dict(options) if target is None else {"name": str(target).rpartition(".")[2], **options}
+    return dict(options) if target is None else {"name": _split(str(target))[1], **options}
 
 
 def loaded(target: str) -> Callable[..., Any]:
-    """The maker of the estimator at "package.module.Name": its class, or a call without options that gives a function.
+    """The maker of the estimator at "package.module.Name" or "package.module:Name".
 
-    Raises ValueError where nothing can be loaded from there.
+    Of a class it is the class; of a function it is a call without options that gives the function. Raises ValueError
+    where nothing can be loaded from there.
     """
-    module, _, name = target.rpartition(".")
+    module, name = _split(target)
     try:
         entry = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a user's module: its import may raise anything
         raise ValueError(
-            f"_target_={target!r} cannot be loaded ({error}): give package.module.Name of a class or function that "
-            "this Python can import, in the working folder or on PYTHONPATH"
+            f"_target_={target!r} cannot be loaded ({type(error).__name__}: {error}): give package.module.Name of a "
+            "class or function that this Python can import, in the working folder or on PYTHONPATH"
         ) from error
     return _maker(entry, f"_target_={target!r}")
 
@@ -47,6 +48,12 @@ def installed(name: str) -> Callable[..., Any] | None:
             "reinstall the package that declares it, or name the class with `_target_`"
         ) from error
     return _maker(entry, f"estimator {name!r}, the entry point {point.value!r},")
+
+
+def _split(target: str) -> tuple[str, str]:
+    """The module and the name in it: "package.module:Name", as of a world, or "package.module.Name"."""
+    module, _, name = target.partition(":") if ":" in target else target.rpartition(".")
+    return module, name
 
 
 def _maker(entry: Any, who: str) -> Callable[..., Any]:

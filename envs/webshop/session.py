@@ -63,9 +63,9 @@ class Session:
 
 
 def address(session: Session, shop: Shop) -> str:
-    """The original's address of the open page. It contains the whole session except what was visited.
+    """The URL that the original WebShop gives to the open page.
 
-    The options in it are in the order of choosing.
+    It says everything about the session but the visited products. Options stand in the order in which they were chosen.
     """
     if session.page is Page.SEARCH:
         return f"{_ADDRESS}/{session.goal}"

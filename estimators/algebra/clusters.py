@@ -20,15 +20,16 @@ SINGLETON_BAR = 0.2
 
 
 def cluster(batch: StepBatch, embedding: NDArray[np.float32], eps: float, centroid: Centroid) -> Sets:
-    """The groups cut into clusters of `embedding` [N, D] by cosine distance (BiGPO, 2606.25556).
+    """The groups cut into clusters of `embedding` [N, D] by cosine distance (BiGPO, arXiv 2606.25556).
 
         d(u, v) = 1 - u.v, for u and v of unit length
 
-    One greedy pass per group, ordered by (trajectory, time). A row joins the cluster with the nearest centroid if
-    d <= eps, the lowest such cluster in a tie; otherwise it starts a new cluster. The centroid is the mean of the
-    members, re-normalised, or with centroid="first" the first member. The order of rows matters through this pass only.
+    One greedy pass goes over the rows of each group, ordered by (trajectory, time). A row joins the cluster with the
+    nearest centroid if d <= eps. In a tie it joins the cluster that was made first. With no centroid within eps it
+    starts a cluster. With centroid="mean" the centroid is the mean of the members, scaled to unit length; with
+    centroid="first" it is the first member. The result depends on that order, and on no other.
 
-    Reading: the paper says "centroid" only.
+    The paper says "centroid" without a definition; the two choices are our readings of it.
     """
     label = np.empty(len(batch), dtype=np.int64)
     for rows, gram in _grams(batch, embedding):

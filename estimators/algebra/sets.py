@@ -20,7 +20,7 @@ NO_SPREAD = 1e-6
 class Sets:
     """N rows cut into S disjoint sets.
 
-    Sums run along `order`, so they do not depend on the order in which the rows came, to the last bit.
+    Sums run along `order`. So the order in which the rows came changes no bit of them.
     """
 
     order: NDArray[np.int64]

@@ -60,6 +60,7 @@ def own(tmp_path, monkeypatch):
     """A folder on the path with one module of a user's, declared as an installed package's entry points."""
     (tmp_path / "own_credit.py").write_text(MODULE)
     (tmp_path / "raises_on_import.py").write_text("import a_module_that_is_not_there")
+    (tmp_path / "syntax_error.py").write_text("X = = 1")
     info = tmp_path / "own_credit-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-credit\nVersion: 1.0\n")
@@ -100,10 +101,15 @@ def test_a_method_of_this_package_is_preferred_to_an_entry_point_of_its_name(own
 
 BAD = [
     ({"_target_": "own_credit.Scald"}, r"_target_='own_credit.Scald' cannot be loaded \(.*'Scald'"),
-    ({"_target_": "own_creditt.Scaled"}, r"_target_='own_creditt.Scaled' cannot be loaded \(No module named"),
+    (
+        {"_target_": "own_creditt.Scaled"},
+        r"_target_='own_creditt.Scaled' cannot be loaded \(ModuleNotFoundError: No module named",
+    ),
     ({"_target_": "raises_on_import.X"}, r"a_module_that_is_not_there.*in the working folder or on PYTHONPATH"),
     ({"_target_": "Scaled"}, r"_target_='Scaled' cannot be loaded .*give package.module.Name"),
     ({"_target_": "own_credit.Scaled", "scael": 1.0}, r"mine has no option 'scael': did you mean 'scale'\?"),
+    ({"_target_": ":Scaled"}, r"_target_=':Scaled' cannot be loaded .*give package.module.Name"),
+    ({"_target_": "syntax_error.X"}, r"_target_='syntax_error.X' cannot be loaded \(.*invalid syntax"),
     ({"_target_": "own_credit.Scaled", "scale": 0.0}, r"mine: scale=0 gives no credit"),
     (
         {"_target_": "own_credit.Scaled", "scale": 5},
@@ -172,3 +178,14 @@ def test_an_estimator_without_a_name_is_named_by_the_last_part_of_its_target():
     assert with_name({"_target_": "mine.credit.Mine"}) == {"name": "Mine", "_target_": "mine.credit.Mine"}
     assert with_name({"_target_": "mine.credit.Mine", "name": "m"})["name"] == "m"
     assert with_name({"name": "gigpo"}) == {"name": "gigpo"}
+
+
+def test_a_target_may_be_written_with_a_colon_as_a_worlds_is(own):
+    assert build("mine", _target_="own_credit:Scaled", scale=2.0) == build(
+        "mine", _target_="own_credit.Scaled", scale=2.0
+    )
+
+
+def test_a_target_beside_the_options_of_another_method_says_to_leave_those_out(own):
+    with pytest.raises(ValueError, match=r"_target_='own_credit.Scaled' stands beside .*'bipace'.*~estimator"):
+        build("bipace", _target_="own_credit.Scaled", omega=1.0)

@@ -278,6 +278,14 @@ def _as_tuple(kind: Any, value: Any, path: str) -> tuple[Any, ...]:
     return tuple(convert(k, item, f"{path}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
 
 
+_REMEDIES: Mapping[Any, str] = {
+    int: "give a whole number, such as 4",
+    float: "give a number, such as 0.5",
+    bool: "give true or false",
+}
+"""What to give where a value is not of the type."""
+
+
 def _scalar(kind: Any, value: Any, path: str) -> Any:
     if kind is type(None):
         if value is None:
@@ -286,4 +294,5 @@ def _scalar(kind: Any, value: Any, path: str) -> Any:
         return float(value)
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{path}={value!r} is not of type {getattr(kind, '__name__', kind)}")
+    remedy = f": {_REMEDIES[kind]}" if kind in _REMEDIES else ""
+    raise ConfigError(f"{path}={value!r} is not of type {getattr(kind, '__name__', kind)}{remedy}")

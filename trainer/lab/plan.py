@@ -79,7 +79,7 @@ def _recordings(run: Path, config: LabConfig) -> tuple[Recording, ...]:
     if not files:
         raise ConfigError(
             f"run={config.run} holds no recorded rollouts ({folder}/{PATTERN}): keep them with "
-            "stepcredit train record=embeddings"
+            "stepcredit train record=embeddings, or record=rollouts without hidden states"
         )
     updates = files if config.updates is None else config.updates
     for update in updates:

@@ -34,7 +34,7 @@ class Numbers:
 
 
 def options_of(estimators: Mapping[str, Estimator]) -> dict[str, dict[str, Any]]:
-    """The options of each estimator, by label; none for a plain function."""
+    """The options of each estimator, by its label. An estimator that is no dataclass has none."""
     return {
         label: asdict(estimator) if is_dataclass(estimator) and not isinstance(estimator, type) else {}
         for label, estimator in estimators.items()
@@ -53,7 +53,7 @@ def write_numbers(folder: Path, numbers: Numbers) -> None:
 
 
 def read_numbers(folder: Path) -> Numbers:
-    """Read what `write_numbers` wrote, but for the agreement of pairs, which stays out."""
+    """Read the lab.json that `write_numbers` wrote. The `pairs` of each update are not read and come back empty."""
     values = json.loads((folder / FILE).read_text())
     return Numbers(
         config=values["config"],

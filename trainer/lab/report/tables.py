@@ -50,9 +50,11 @@ def recorded_grids(updates: Sequence[UpdateCredit]) -> Iterator[Grid]:
 
 
 def truth_grids(comparisons: Sequence[TruthComparison]) -> Iterator[Grid]:
-    """Estimators as rows. Columns are the group sizes, in one table for each world.
+    """Tables of the distance from the truth, with a row for each estimator.
 
-    With one group size they are the worlds, in one table; with one world too they are error, bias, variance, cosine.
+    - Several group sizes: a table for each world, with a column for each group size.
+    - One group size, several worlds: one table, with a column for each world.
+    - One group size, one world: one table, with the columns error, bias, variance and cosine.
     """
     worlds = list(dict.fromkeys(comparison.world for comparison in comparisons))
     sizes = list(dict.fromkeys(comparison.size for comparison in comparisons))
