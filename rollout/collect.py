@@ -96,11 +96,11 @@ class Collector:
     ) -> Collected:
         """Roll out each task `group_size` times.
 
-        finished: groups of these tasks from a collection that was cut short; they are taken as they are.
+        finished: groups from a collection that was cut short; those of these tasks are taken as they are.
         Raises RolloutsFailed as soon as more than the configured share of all groups is dropped.
         """
         places = {(task.task_id, task.seed): place for place, task in enumerate(tasks)}
-        kept = {(group.task_id, group.seed): group for group in finished}
+        kept = {(group.task_id, group.seed): group for group in finished if (group.task_id, group.seed) in places}
         left = [task for task in tasks if (task.task_id, task.seed) not in kept]
         jobs = [
             Job(task=task, sibling=sibling, key=(task.number, sibling))

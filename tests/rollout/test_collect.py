@@ -364,6 +364,10 @@ def test_a_collection_that_goes_on_plays_what_is_missing_as_the_whole_one_would_
     assert {asked.key[0] for asked in policy.asked} == {1}
 
 
+def test_finished_groups_of_other_tasks_are_left_out() -> None:
+    assert names(gone_on_with(collected("3", "4"), ScriptedPolicy(), "3")) == [("3", [0, 1])]
+
+
 def test_what_is_finished_counts_in_the_share_of_groups_that_may_fail() -> None:
     whole = collected("2", "3", "4", "5")
     kept = replace(whole, groups=whole.groups[:3])

@@ -2,11 +2,15 @@
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from trainer.commands.interrupt import Interruption
 from trainer.commands.table import COMMANDS, Command, named
 
+TAKE_A_VALUE = frozenset(  # options of Hydra's parser whose value is the next word
+    ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+)
 EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word that is no command does not wait for them
 
 
@@ -64,13 +68,20 @@ def _explain(words: list[str]) -> None:
 
 
 def _overrides(command: Command, words: list[str]) -> list[str]:
-    """The words for Hydra: a first word that is a folder, or cannot be an override, becomes the positional setting."""
-    if command.positional is None or not words or words[0].startswith("-"):
-        return words
-    if "=" in words[0] and not Path(words[0]).exists():  # a sweep's folders have "=" in their names
-        return words
-    quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
-    rest = words[1:]
-    # argparse takes all overrides in one piece only, before or after the options: place this one beside the others.
-    place = next((at for at, word in enumerate(rest) if "=" in word and not word.startswith("-")), len(rest))
-    return [*rest[:place], f"{command.positional}='{quoted}'", *rest[place:]]
+    """The words for Hydra: a first word that is a folder, or cannot be an override, becomes the positional setting.
+
+    Hydra's parser takes the overrides in one piece only, so they are gathered behind the options.
+    """
+    options, overrides = list[str](), list[str]()
+    if command.positional is not None and _is_positional(words):
+        quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"{command.positional}='{quoted}'")
+        words = words[1:]
+    for before, word in pairwise(["", *words]):
+        (options if word.startswith("-") or before in TAKE_A_VALUE else overrides).append(word)
+    return [*options, *overrides]
+
+
+def _is_positional(words: list[str]) -> bool:
+    """Whether the first word is no option and no override; a folder may have "=" in its name."""
+    return bool(words) and not words[0].startswith("-") and ("=" not in words[0] or Path(words[0]).exists())

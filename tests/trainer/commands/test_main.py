@@ -576,6 +576,20 @@ def test_a_sweep_runs_once_for_each_combination_in_a_folder_of_its_own(stepcredi
     assert len({config.output for config in configs}) == 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "updates=3", "--multirun", "seed=1,2"),
+        ("train", "--multirun", "updates=3", "--config-dir", "mine", "seed=1,2"),
+        ("train", "seed=1,2", "--config-dir=mine", "updates=3", "-m"),
+    ],
+)
+def test_options_may_stand_between_the_settings(stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "mine").mkdir()
+    assert stepcredit(*words).code == 0
+    assert [(config.updates, config.seed) for _, config in stepcredit.runs] == [(3, 1), (3, 2)]
+
+
 def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None:
     ended = stepcredit("train", "--shell-completion", "install=bash")
     assert ended.code == 0
