@@ -31,11 +31,12 @@ from trainer.commands.interrupt import Interrupted, Interruption
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
 from trainer.config.build import ConfigError, ModelError, build
+from trainer.learner.driver import OutOfMemory
 from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, ModelError, EnvError, NoCluster, HydraException, OmegaConfBaseException)
-FAILED = (RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, FloatingPointError)
+FAILED = (RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, OutOfMemory, FloatingPointError)
 GO_ON = "trainer.setup.go_on:how_to_go_on"
 
 
