@@ -33,6 +33,7 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from rollout.engine_log import HIDDEN_CAUSE, root_cause
 from rollout.messages import Answer, Request
 from rollout.weights import verify
 
@@ -103,17 +104,25 @@ class Engine:
     """vLLM's async engine in an actor: token ids in, sampled ids and their log-probs out."""
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
-        """options: more AsyncEngineArgs; those that this framework depends on are set here and cannot be overridden."""
-        self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(
-                model=model,
-                logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
-                weight_transfer_config=WeightTransferConfig(backend=BACKEND),
-                worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
-                disable_log_stats=True,
-                **options,
-            )
+        """options: more AsyncEngineArgs; those that this framework depends on are set here and cannot be overridden.
+
+        Raises what vLLM raises, but a RuntimeError with the cause where vLLM only points to its log.
+        """
+        arguments = AsyncEngineArgs(
+            model=model,
+            logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
+            weight_transfer_config=WeightTransferConfig(backend=BACKEND),
+            worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
+            disable_log_stats=True,
+            **options,
         )
+        try:
+            self._llm = AsyncLLM.from_engine_args(arguments)
+        except RuntimeError as error:
+            if HIDDEN_CAUSE not in str(error):
+                raise
+            with open("/proc/self/fd/1", errors="replace") as log:  # where vLLM's processes write theirs
+                raise RuntimeError(root_cause(log) or str(error)) from error
         self._ready = False
         self._version = 0
 

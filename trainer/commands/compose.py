@@ -34,12 +34,15 @@ from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
 from trainer.commands.refusals import check_names, no_such_choice, refusal
 from trainer.commands.table import CONFIGS, Command, named
 from trainer.config.build import ConfigError, ModelError, build
+from trainer.learner.driver import OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne
 from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, ModelError, EnvError, NoCluster, HydraException, OmegaConfBaseException)
-FAILED = (RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, RatioNotOne, FloatingPointError)
+FAILED = (
+    *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, OutOfMemory, RatioNotOne, FloatingPointError),
+)
 GO_ON = "trainer.setup.go_on:how_to_go_on"
 
 

@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rollout.weights import checksum
+from rollout.weights import PublishError, checksum
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.check import check_forward
@@ -117,15 +118,23 @@ class LearnerRank:
         return [self._optimizer_step(batch, micros, loss_of, 1.0) for micros in steps]
 
     def publish(self, folder: str, version: int) -> Published | None:
-        """Write the weights for the engines and drop the last publish; the manifest on rank 0, None elsewhere."""
+        """Write the weights for the engines and drop the last publish; the manifest on rank 0, None elsewhere.
+
+        Raises PublishError where the folder cannot take them.
+        """
         weights = self._gathered_weights()
         if self.rank != 0:
             return None
         path = Path(folder) / f"weights-{version:08d}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        save_file(weights, partial, metadata={"format": "pt", "version": str(version)})
-        partial.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(weights, partial, metadata={"format": "pt", "version": str(version)})
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise PublishError(
+                f"publish of version {version}: {path.parent} cannot take the weights ({error}): free space there"
+            ) from error
         if self.published is not None and self.published != path:
             self.published.unlink(missing_ok=True)
         self.published = path

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from rollout.ray_actors import ActorDied, ActorSpec, Remote, gather, share, spawn
+from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
 from trainer.learner.messages import Published, RankScores, StepStats, TokenColumns
@@ -70,6 +71,10 @@ class LearnReport:
     """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
     engine_mismatch: float | None
     """Mean of |rollout - old log-prob| over the tokens in the loss, in nats; None without rollout log-probs."""
+
+
+class OutOfMemory(RuntimeError):
+    """A rank's device has no room for a micro-batch."""
 
 
 class Learner:
@@ -159,8 +164,11 @@ class Learner:
         self._call("save", str(folder))
 
     def load(self, folder: str | Path) -> None:
-        """Continue from `save`; call it right after `start`. Raises ValueError for a checkpoint of another layout."""
-        self._call("load", str(folder))
+        """Continue from `save`; call it right after `start`. Raises ConfigError for a checkpoint of another layout."""
+        try:
+            self._call("load", str(folder))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def export(self, folder: str | Path) -> None:
         """Write the policy, with its tokenizer, as a Hugging Face folder."""
@@ -203,8 +211,13 @@ class Learner:
             raise ActorDied(f"{method}: this learner was closed, or ended after an error")
         try:
             return gather([rank.submit(method, *own) for rank, own in zip(self._ranks, arguments, strict=True)])
-        except BaseException:
+        except BaseException as error:
             self.close()  # the other ranks would wait forever in a collective operation
+            if type(error).__name__ == "OutOfMemoryError":  # torch's, which this room does not import
+                raise OutOfMemory(
+                    f"a learner rank ran out of memory during {method} ({error}): lower learner.token_budget, or set "
+                    "learner.gradient_checkpointing=true"
+                ) from error
             raise
 
 

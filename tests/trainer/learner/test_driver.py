@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from rollout.ray_actors import ActorDied
+from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE
 from tests.trainer.forked import fork_ranks
-from trainer.config.build import ModelError
+from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.learner.driver import Learner
+from trainer.learner.driver import Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
@@ -246,7 +247,7 @@ def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
 
 def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
     start().save(tmp_path)
-    with pytest.raises(ValueError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
+    with pytest.raises(ConfigError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
         start(replace(CONFIG, zero_stage=2)).load(tmp_path)
 
 
@@ -385,3 +386,27 @@ def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, t
     with pytest.raises(FloatingPointError, match="resume from the last checkpoint"):  # noqa: PT012 at one of the steps
         for _ in range(4):
             learner.sft(batch)
+
+
+def test_weights_that_find_no_room_are_a_failed_publish_in_one_line(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("no folder")
+    with pytest.raises(PublishError, match=r"publish of version 7: .*/full cannot take the weights \(.*\): free space"):
+        start().publish(tmp_path / "full", 7)
+
+
+def test_a_rank_without_memory_names_the_settings_that_save_some(
+    batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rank:
+        """Has a small GPU."""
+
+        def submit(self, *_: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr("trainer.learner.driver.share", lambda value: value)
+    learner = Learner(CONFIG, [Rank()])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OutOfMemory, match=r"during score \(CUDA out of memory.*lower learner\.token_budget"):
+        learner.score(batch)
