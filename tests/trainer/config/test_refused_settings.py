@@ -17,7 +17,7 @@ from trainer.setup.preflight import estimator_of
         ("groups_per_update", 0, "groups_per_update=0 is out of range: choose 1 or more"),
         ("group_size", 0, "group_size=0 is out of range: choose 1 or more"),
         ("max_idle_turns", 0, "max_idle_turns=0 is out of range: choose 1 or more, or null for no limit"),
-        ("group_size", 2.5, "group_size=2.5 is not of type int"),
+        ("group_size", 2.5, "group_size=2.5 is not of type int: give a whole number, such as 4"),
         ("resume", "maybe", "resume='maybe': choose one of 'never', 'auto'"),
         ("record", "all", "record='all': choose one of 'none', 'rollouts', 'embeddings'"),
         ("model.prompt_tokens", 0, "model.prompt_tokens=0 is out of range: choose 1 or more"),
