@@ -219,7 +219,7 @@ def _own_log() -> str:
 
 def _logs() -> str:
     """The folder of the logs of all actors."""
-    node = ray._private.worker.global_worker.node  # pyright: ignore
+    node = cast(Any, ray)._private.worker.global_worker.node
     return "gone with Ray" if node is None else str(node.get_logs_dir_path())
 
 
