@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from envs.prompts import Message
 from rollout.engines import EngineConfig, Engines, PublishError
+from rollout.messages import Answer, Request
 from rollout.record import read_groups
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from trainer.config.learner import LearnerConfig
@@ -137,6 +139,19 @@ def logprobs_agree(engines: Engines, folder: Path, work: Path) -> None:
         with pytest.raises(PublishError, match=rf"publish of version 2: .*the learner wrote {checksum}"):
             engines.publish(path, 2, checksum)
         np.testing.assert_array_equal(both()[0], served)
+
+
+def test_an_engine_ends_a_response_at_a_stop_id_and_keeps_it(stack: Stack) -> None:
+    prompt = ChatCodec(stack.policy).encode((Message(role="user", content=TEXT),)).tolist()
+
+    def greedy(*stop_ids: int) -> Answer:
+        request = Request("stop-" + "-".join(map(str, stop_ids)), prompt, 0.0, 1.0, 8, None, stop_ids)
+        return stack.engines.remotes[0].call("complete", request)
+
+    ids = greedy().token_ids
+    stop = ids[1]
+    assert greedy(stop).token_ids == ids[: ids.index(stop) + 1]
+    assert greedy(stop).finish_reason == "stop"
 
 
 def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path) -> None:
