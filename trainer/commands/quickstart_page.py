@@ -221,7 +221,7 @@ def _table(shown: Validations, rows: Sequence[Row], mean_seconds: Mapping[str, f
         if result.not_played:
             yield from textwrap.wrap(f"{_when(number)}{lost_words(result.not_played)}; they count as failures", COLUMNS)
     total = sum(mean_seconds.values())
-    shares = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in mean_seconds.items())
+    shares = ", ".join(f"{name} {100 * seconds / total:.1f}%" for name, seconds in mean_seconds.items())
     yield from textwrap.wrap(f"an update takes {total:.1f} s: {shares}", COLUMNS)
 
 

@@ -205,7 +205,8 @@ class LearnerRank:
         norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
         if not np.isfinite(norm):
             raise FloatingPointError(
-                f"gradient norm {norm}: resume from the last checkpoint, with a lower learning rate"
+                f"gradient norm {norm}: if it comes again after resume=auto, start a new run with a lower "
+                "learner.learning_rate from the last checkpoint's model (model.source)"
             )
         return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate)
 

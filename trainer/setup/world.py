@@ -11,6 +11,8 @@ from envs.prompts import Prompter
 from trainer.config.build import ConfigError, convert
 from trainer.config.settings import EnvConfig
 
+OWN = "own"  # the world that configs/env/own.yaml names, until a target says which
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -39,8 +41,10 @@ class World:
 def world_reference(config: EnvConfig) -> str:
     """What `envs.find` takes, in the driver and in the workers: the target if there is one, else the world's name.
 
-    Raises ConfigError for a target that names no module.
+    Raises ConfigError for a target that names no module, and for env=own without a target.
     """
+    if config._target_ is None and config.world == OWN:
+        raise ConfigError("env=own names no world yet: set env._target_=package.module:SPEC")
     if config._target_ is None:
         return config.world
     if not is_target(config._target_):

@@ -8,12 +8,35 @@ from typing import Any
 
 import pytest
 
+from rollout import ray_actors
 from trainer.commands import compose
 from trainer.commands.main import main
+from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
 from trainer.commands.table import COMMANDS, named
+from trainer.config.commands import (
+    DemosConfig,
+    EvaluateConfig,
+    PlanConfig,
+    QuickstartConfig,
+    TrainConfig,
+    WarmstartConfig,
+)
+from trainer.lab.config import LabConfig
 
 RUNS = {command.run for command in COMMANDS.values()}
 JOIN = "trainer.lab.report.sweep:join"
+SOUND = {
+    "train": ("trainer.run:train", TrainConfig),
+    "plan": ("trainer.commands.plan:show_plan", PlanConfig),
+    "evaluate": ("trainer.commands.evaluate:evaluate", EvaluateConfig),
+    "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
+    "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
+    "lab": ("trainer.lab.run:lab", LabConfig),
+    "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),
+    "data alfworld": ("trainer.commands.make_data:fetch_alfworld", ReleaseConfig),
+    "data alfworld-generate": ("trainer.commands.make_data:generate_households", HouseholdsConfig),
+    "data webshop-generate": ("trainer.commands.make_data:generate_shop", ShopConfig),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +97,26 @@ def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     command = Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
     monkeypatch.setattr(compose, "named", command.named)
     return command
+
+
+def tree(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray_actors, "start", refuse)
+
+
+def refused(stepcredit: Stepcredit, *words: str) -> str:
+    """The line that `stepcredit WORDS` is refused with, everything else about a refusal checked."""
+    before = tree(Path.cwd())
+    ended = stepcredit(*words)
+    assert ended.code == 2
+    assert ended.line.startswith("stepcredit: ")
+    assert stepcredit.runs == []
+    assert tree(Path.cwd()) == before
+    return ended.line

@@ -127,7 +127,7 @@ def test_the_terminal_gets_the_same_numbers(tmp_path: Path) -> None:
         "all 50.0 [15.0, 85.0] 2/4 75.0 [30.1, 95.4] 3/4 +25.0",
         "depth 2 66.7 [20.8, 93.9] 2/3 66.7 [20.8, 93.9] 2/3 +0.0",
         "depth 10 0.0 [0.0, 79.3] 0/1 100.0 [20.7, 100.0] 1/1 +100.0",
-        "an update takes 20.0 s: collect 25.0 %, learn 75.0 %",
+        "an update takes 20.0 s: collect 25.0%, learn 75.0%",
         f"report: {tmp_path / 'report.html'}",
     ]
     assert len({len(line) for line in lines[:4]}) == 1

@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
@@ -18,8 +21,13 @@ ROOT = Path(__file__).parents[3]
 ENGINE = "ray::_AsyncHost"  # what Ray calls its process
 
 
+def take_signals() -> None:
+    """A test run in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
-    """`stepcredit COMMAND` in a process of its own, and what it starts."""
+    """`stepcredit COMMAND` in a process of its own, and what it starts. At the end of the block all of it is killed."""
 
     def __init__(self, folder: Path, command: str, *words: str) -> None:
         sweep(SHARED_MEMORY)
@@ -30,8 +38,20 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=take_signals,
         )
         self.family: set[psutil.Process] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def wait_for(self, text: str) -> None:
         """Read standard output up to the line that has `text`."""
@@ -51,21 +71,22 @@ class Run:
         return self.process.returncode, err
 
 
-def training(folder: Path) -> Run:
+@contextmanager
+def training(folder: Path) -> Iterator[Run]:
     """A run that has finished its first update."""
-    run = Run(folder, "train", *RUN, "updates=50", f"output={folder}/run")
-    run.wait_for("update 1/50")
-    return run
+    with Run(folder, "train", *RUN, "updates=50", f"output={folder}/run") as run:
+        run.wait_for("update 1/50")
+        yield run
 
 
 GOING_ON = "go on after update-00000{} with the same command and resume=auto output={}/run\n"
 
 
 def test_a_run_that_is_terminated_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
-    run = training(tmp_path)
-    run.wait_for("update 2/50")
-    run.process.send_signal(signal.SIGTERM)
-    code, err = run.ended()
+    with training(tmp_path) as run:
+        run.wait_for("update 2/50")
+        run.process.send_signal(signal.SIGTERM)
+        code, err = run.ended()
     possible = [f"stepcredit: ended by SIGTERM; {GOING_ON.format(number, tmp_path)}" for number in (1, 2, 3)]
     assert code == 143
     assert err in possible
@@ -73,20 +94,20 @@ def test_a_run_that_is_terminated_says_how_to_go_on_and_leaves_no_process(tmp_pa
 
 @pytest.mark.parametrize("command", ["train", "quickstart"])
 def test_a_command_that_is_interrupted_while_its_parts_start_leaves_no_process(tmp_path: Path, command: str) -> None:
-    run = Run(tmp_path, command, "env=textcraft", "model=tiny", "cluster=cpu", f"output={tmp_path}/run")
-    run.wait_for("starting the engine" if command == "train" else "warm start:")
-    run.process.send_signal(signal.SIGINT)
-    code, err = run.ended()
+    with Run(tmp_path, command, "env=textcraft", "model=tiny", "cluster=cpu", f"output={tmp_path}/run") as run:
+        run.wait_for("starting the engine" if command == "train" else "warm start:")
+        run.process.send_signal(signal.SIGINT)
+        code, err = run.ended()
     assert code == 130
     assert err.startswith("stepcredit: ended by Ctrl-C; ")
     assert len(err.splitlines()) == 1
 
 
 def test_an_engine_that_is_killed_is_named_with_its_log_and_how_to_go_on(tmp_path: Path) -> None:
-    run = training(tmp_path)
-    (engine,) = [process for process in run.family if ENGINE in " ".join(process.cmdline())]
-    engine.kill()
-    code, err = run.ended()
+    with training(tmp_path) as run:
+        (engine,) = [process for process in run.family if ENGINE in " ".join(process.cmdline())]
+        engine.kill()
+        code, err = run.ended()
     assert code == 1
     assert len(err.splitlines()) == 1
     line, log, going_on = err.split("; ", 2)

@@ -31,6 +31,11 @@ def test_a_world_of_the_users_own_is_opened_by_its_target_and_its_options_are_ty
         open_world(replace(own, options={"limit": 3}))
 
 
+def test_a_world_of_the_users_own_needs_a_target() -> None:
+    with pytest.raises(ConfigError, match=r"env=own names no world yet: set env\._target_=package\.module:SPEC"):
+        open_world(EnvConfig(world="own"))
+
+
 @pytest.mark.parametrize("target", ["???", "corridor"])
 def test_a_target_without_a_module_is_refused_with_the_form_it_needs(target: str) -> None:
     message = f"env._target_={target!r} names no module: set env._target_=package.module:SPEC"

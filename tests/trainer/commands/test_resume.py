@@ -1,0 +1,71 @@
+"""A run is gone on with where its settings agree, and refused by the setting that differs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.commands.conftest import Stepcredit, refused
+from trainer.setup import preflight
+
+pytestmark = pytest.mark.usefixtures("no_ray")
+
+
+def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A checkpoint as `stepcredit train` leaves it, its settings changed."""
+    stepcredit("train", f"output={output}")
+    _, config = stepcredit.runs.pop()
+    settings = preflight.settings_of(config)
+    change(settings)
+    folder = output / "checkpoints" / "update-000025"
+    folder.mkdir(parents=True)
+    state = {"update": 25, "settings": settings, "estimator": dict(config.estimator), "tracking": None}
+    (folder / "state.json").write_text(json.dumps(state))
+    (output / "checkpoints" / "latest").write_text("update-000025")
+
+
+def test_a_run_is_gone_on_with_where_the_settings_agree(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", "updates=30").code == 0
+    assert len(stepcredit.runs) == 1
+
+
+def test_a_checkpoint_of_before_a_setting_existed_and_with_another_cache_is_gone_on_with(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    def age(settings: dict[str, Any]) -> None:
+        del settings["rollout"]["truncated"]
+        settings["model"]["cache"] = ".cache/models"
+
+    checkpoint_of(stepcredit, tmp_path / "run", age)
+    assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", "updates=30").code == 0
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_both_models(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: settings["model"].update(source="smollm2_135m"))
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto")
+    assert "model.source='smollm2_135m', this run has model.source='tiny': set it back" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("resume=never",), "already holds a run: go on with resume=auto"),
+        (("resume=auto", "updates=25"), "raise updates to go on"),
+    ],
+)
+def test_a_run_that_is_there_is_not_written_over(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], part: str
+) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    assert part in refused(stepcredit, "train", f"output={tmp_path}/run", *words)
+
+
+def test_a_broken_checkpoint_is_refused_with_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    (tmp_path / "run/checkpoints/update-000025/state.json").write_text('{"update": 25')
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto")
+    assert "state.json is broken" in line
+    assert "resume from another checkpoint" in line

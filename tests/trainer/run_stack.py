@@ -1,0 +1,176 @@
+"""A run's stack in this process: fakes of engines, learner and workers under the real loop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from rollout.collect import Collector, RolloutConfig
+from rollout.policy import Key
+from rollout.seeds import derive_seed
+from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy
+from trainer import run
+from trainer.commands.defaults import register
+from trainer.config.build import build
+from trainer.config.commands import TrainConfig
+from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
+from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner.driver import LearnReport, Scores
+from trainer.learner.messages import Published
+from trainer.report.progress import Display
+from trainer.run import RunResult, train
+from trainer.setup.parts import Parts
+from trainer.setup.preflight import estimator_of, plan_training
+from trainer.setup.world import World
+from trainer.step import UpdateReport, update
+
+TIMED = ("seconds/", "share/")
+
+
+class HashLearner(FolderLearner):
+    """Its weights are a word that every update hashes together with what it was taught."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__("0")
+        self.events = events
+        self.dies_at: int | None = None
+        self.updates = 0
+        self.first_ratio_error = 0.0
+        self.targets: Targets | None = None
+
+    def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
+        self.events.append("score")
+        direction = np.random.default_rng(0).standard_normal((batch.num_rows, 4)).astype(np.float32)
+        logprobs = np.full(batch.num_response_tokens, -0.5, np.float32)
+        embedding = None if layer is None else direction
+        return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5)
+
+    def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
+        self.events.append("learn")
+        self.updates += 1
+        self.targets = targets
+        if self.updates == self.dies_at:
+            raise KeyboardInterrupt
+        targets.check_fits(batch)
+        self.word = str(derive_seed(self.word, seed, str(targets.advantage.tolist()), str(batch.tokens.tolist())))
+        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0)
+        means |= {"optimizer_steps": 1, "tokens": 1, "first_ratio_error": self.first_ratio_error}
+        return LearnReport(**means)  # pyright: ignore[reportArgumentType]
+
+    def publish(self, folder: Path, version: int) -> Published:
+        self.events.append(f"publish {version}")
+        path = folder / f"{version}.txt"
+        path.write_text(self.word)
+        return Published(path=str(path), version=version, checksum=self.word)
+
+
+@dataclass(slots=True)
+class WordEngines:
+    """Serve the learner's word: what the policy says depends on it."""
+
+    events: list[str]
+    word: str = ""
+
+    def sleep(self) -> None:
+        self.events.append("sleep")
+
+    def publish(self, weights: Path, version: int, checksum: str) -> None:
+        self.events.append(f"serve {version}")
+        self.word = weights.read_text()
+        assert self.word == checksum
+
+    def say(self, key: Key) -> str:
+        if self.events[-1:] != ["ask"]:
+            self.events.append("ask")
+        return "go" if derive_seed(self.word, *key) % 3 else "wait"
+
+
+@dataclass(slots=True)
+class Stack:
+    """One process of a run: its parts, and what they did in which order."""
+
+    events: list[str] = field(default_factory=list)
+    learner: HashLearner = field(init=False)
+    script: Callable[[Key], str] | None = None  # None: what the policy says depends on what it was taught
+    policy: ScriptedPolicy = field(init=False)
+    engines: WordEngines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learner, self.engines = HashLearner(self.events), WordEngines(self.events)
+        self.policy = ScriptedPolicy(self.script or self.engines.say)
+
+    def parts(self, config: TrainConfig, world: World, weights: Path) -> Parts:
+        collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
+        return Parts(
+            config=config,
+            world=world,
+            engines=self.engines,  # pyright: ignore[reportArgumentType]
+            learner=self.learner,  # pyright: ignore[reportArgumentType]
+            collector=collector,
+            weights_folder=weights,
+        )
+
+    def train(self, config: TrainConfig, display: Display | None = None) -> RunResult:
+        """`run.train` with these parts in the place of Ray, vLLM and DeepSpeed."""
+
+        @contextmanager
+        def assembled(config: TrainConfig, world: World, _: Display) -> Iterator[Parts]:
+            weights = Path(config.output) / "weights"
+            weights.mkdir(exist_ok=True)
+            yield self.parts(config, world, weights)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, "assembled", assembled)
+            return train(plan_training(config), display or Display(Console(quiet=True)))
+
+
+@cache
+def defaults() -> TrainConfig:
+    register()
+    with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
+        values = compose("train", overrides=["output=out"])
+    return build(TrainConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
+
+
+def configured(output: Path, **changes: Any) -> TrainConfig:
+    """Three groups of two rollouts, four updates; a checkpoint and a validation every two."""
+    plain_run = {
+        "learner": replace(defaults().learner, optimizer_steps=2),
+        "env": EnvConfig(world="corridor", _target_="tests.fakes:CORRIDOR", style="bare", history=6),
+        "rollout": RolloutConfig(history=6),
+        "estimator": {"name": "gigpo"},
+        "validation": ValidationConfig(every=2, tasks=2),
+        "checkpoint": CheckpointConfig(every=2, keep=2),
+        "log": LogConfig(tensorboard=False, wandb="disabled"),
+        "updates": 4,
+        "groups_per_update": 3,
+        "group_size": 2,
+    }
+    return replace(defaults(), output=str(output), **{**plain_run, **changes})
+
+
+def one_update(
+    tmp_path: Path, number: int, script: Callable[[Key], str] | None = None, **changes: Any
+) -> tuple[Stack, UpdateReport]:
+    stack, config = Stack(script=script), configured(tmp_path, **changes)
+    corridor = Corridor()
+    world = World(
+        env=corridor,
+        prompter=CORRIDOR_PROMPTS,
+        train=tuple(corridor.tasks("train")),
+        validation=tuple(corridor.tasks("test")),
+    )
+    return stack, update(stack.parts(config, world, tmp_path), estimator_of(config), number)
+
+
+def stops_at_first(key: Key) -> str:
+    """The first rollout of a group gives up at once; its revision, whose keys have a part more, walks to the end."""
+    return "stop" if key[1] == 0 and len(key) == 3 else "go"

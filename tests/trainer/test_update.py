@@ -1,0 +1,158 @@
+"""One update on fakes: its order, its revisions, and the numbers that it logs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from envs.base import Ending
+from estimators import ESTIMATORS
+from estimators.bipace import Bipace
+from rollout.policy import Key, PromptTooLong
+from tests.fakes import Corridor
+from tests.trainer.run_stack import Stack, configured, one_update, stops_at_first
+from trainer.data.tasks import training_tasks
+from trainer.evaluation import evaluation
+from trainer.learner.first_ratio import RatioNotOne
+from trainer.metrics import METRICS, evaluation_numbers, update_numbers
+
+# --- one update ---------------------------------------------------------------------------------------------------
+
+
+def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 3)
+    assert stack.events == ["ask", "sleep", "score", "learn", "publish 3", "serve 3"]
+    assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
+    assert stack.engines.word == stack.learner.word != "0"
+
+
+def test_an_update_plays_its_own_tasks_each_as_often_as_the_group_is_large(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 3)
+    tasks = training_tasks(("1", "2", "3", "4"), seed=0, update=2, groups=3)
+    assert [(group.task_id, group.seed, len(group.trajectories)) for group in report.collected.groups] == [
+        (task.task_id, task.seed, 2) for task in tasks
+    ]
+
+
+def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 1, estimator={"name": "bipace", "eps": "auto", "layer": -1})
+    assert isinstance(report.estimator, Bipace)
+    assert report.advantages.diagnostics["eps"] == report.estimator.eps != "auto"
+
+
+def test_an_update_that_did_not_begin_at_the_scored_policy_stops_the_run_and_publishes_nothing(tmp_path: Path) -> None:
+    stack = Stack()
+    stack.learner.first_ratio_error = 0.25
+    with pytest.raises(RatioNotOne, match=r"mean \|log ratio\| 0.25 nats, at most 0.001 in float32"):
+        stack.train(configured(tmp_path))
+    assert [event for event in stack.events if event.startswith("publish")] == ["publish 0"]
+
+
+# --- an update with revisions -------------------------------------------------------------------------------------
+
+
+def test_failures_are_revised_where_the_estimator_asks_for_it_and_nowhere_else(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "ibpo"})
+    assert list(report.seconds) == ["collect", "revise", "score", "credit", "learn", "publish"]
+    assert {one.key[:3] for one in stack.policy.asked if len(one.key) == 4} == {(0, 0, 1), (1, 0, 1), (2, 0, 1)}
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "grpo"})
+    assert (report.revised, {len(one.key) for one in stack.policy.asked}) == (None, {3})
+    assert {group.revisions for group in report.collected.groups} == {None}
+    assert not [name for name in update_numbers(report) if name.startswith("revise/")]
+
+
+def test_a_repaired_failure_is_worth_more_and_learns_from_what_was_changed(tmp_path: Path) -> None:
+    ibpo = {"name": "ibpo", "norm": "mean"}
+    stack, report = one_update(tmp_path, 1, stops_at_first, groups_per_update=4, estimator=ibpo)
+    # s = 0.5 of one revision: R' = 0 + 0.6 x 10 x 0.5 = 3 against 10, so 6.5 is the mean.
+    walks = [len(group.trajectories[1].steps) for group in report.collected.groups]
+    assert 1 in walks
+    expected = [value for steps in walks for value in (-3.5, *[3.5] * steps)]
+    assert report.advantages.value.tolist() == expected
+    targets = stack.learner.targets
+    assert targets is not None
+    assert targets.row_mask.all()
+    # Task "1" has one turn: "stop" becomes "go", and the o and the end stay. Elsewhere the whole of "stop" was wrong.
+    stop = {1: [True, True, False, True, False]}
+    learned = [mark for steps in walks for mark in (*stop.get(steps, [True] * 5), *[True] * 3 * steps)]
+    assert targets.token_mask is not None
+    assert targets.token_mask.tolist() == learned
+
+
+def test_the_cost_of_revisions_is_counted(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1, stops_at_first, estimator={"name": "ibpo"})
+    numbers = update_numbers(report)
+    walks = [len(group.trajectories[1].steps) for group in report.collected.groups]
+    prompts = [one for one in stack.policy.asked if len(one.key) == 4]
+    letters = sum(len(message.content) + 1 for one in prompts for message in one.messages)  # each with its end
+    assert {name: value for name, value in numbers.items() if name.startswith("revise/")} == {
+        "revise/rollouts": 3.0,
+        "revise/repaired": 3.0,
+        "revise/revisions": 3.0,
+        "revise/succeeded": 3.0,
+        "revise/prompt_tokens": float(letters),
+        "revise/response_tokens": 3.0 * sum(walks),  # "go" and its end
+        "revise/cut_prompts": 0.0,
+    }
+    assert 0.0 < numbers["seconds/revise"] == report.seconds["revise"]
+    # The rollouts' own numbers are of rollouts alone.
+    assert (numbers["rollout/success"], numbers["rollout/steps"]) == (0.5, (3 + sum(walks)) / 6)
+
+
+def test_a_revision_is_given_up_when_a_rollout_would_be(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 1, lambda _: "wait", estimator={"name": "ibpo"}, max_idle_turns=2)
+    assert report.revised is not None
+    assert report.revised.requested == 6
+    revisions = [one.trajectory for group in report.collected.groups for one in group.revisions or ()]
+    assert [(len(one.steps), one.ending) for one in revisions] == [(2, Ending.STUCK)] * 6
+
+
+def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path: Path) -> None:
+    def cramped(key: Key) -> str:
+        if len(key) == 4:
+            raise PromptTooLong("no room for two attempts")
+        return stops_at_first(key)
+
+    stack, report = one_update(tmp_path, 1, cramped, estimator={"name": "ibpo", "norm": "mean"})
+    numbers = update_numbers(report)
+    assert (numbers["revise/revisions"], numbers["revise/failure/prompt_too_long"]) == (3.0, 3.0)
+    assert (numbers["revise/succeeded"], numbers["revise/response_tokens"], numbers["credit/repaired_share"]) == (
+        0,
+        0,
+        0,
+    )
+    assert set(report.advantages.value) == {-5.0, 5.0}
+    targets = stack.learner.targets
+    assert targets is not None
+    assert targets.token_mask is not None
+    assert targets.token_mask.all()
+
+
+# --- the logged numbers -------------------------------------------------------------------------------------------
+
+
+def too_long_now_and_then(key: Key) -> str:
+    """As `stops_at_first`, but group 0 cannot be played and the revision in group 1 cannot."""
+    if key[0] == 0 or (key[0] == 1 and len(key) == 4):
+        raise PromptTooLong("no room")
+    return stops_at_first(key)
+
+
+def logged_names(tmp_path: Path) -> set[str]:
+    """Every name that an update logs, over all estimators of the repository, and that a validation logs."""
+    names: set[str] = set()
+    for estimator in ESTIMATORS:
+        options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
+        _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
+        names |= update_numbers(report).keys()
+    return names | evaluation_numbers(evaluation(report.collected, Corridor().kind)).keys()
+
+
+def family(name: str) -> str:
+    """The key of `METRICS` that a logged name belongs to; a word in capitals in a key stands for any text."""
+    patterns = {key: re.sub("[A-Z]{3,}", ".+", key) for key in METRICS}
+    return next((key for key, pattern in patterns.items() if re.fullmatch(pattern, name)), f"{name} has no entry")
+
+
+def test_every_logged_name_has_a_meaning_and_every_meaning_is_logged(tmp_path: Path) -> None:
+    assert {family(name) for name in logged_names(tmp_path)} == METRICS.keys()
