@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.signals import take_signals
 from trainer.config.commands import TrainConfig
 from trainer.setup.go_on import how_to_go_on
 
@@ -68,6 +69,7 @@ class Started:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            preexec_fn=take_signals,
         )
         assert self.next_line() == "waiting"
         self.children = psutil.Process(self.process.pid).children(recursive=True)

@@ -13,17 +13,14 @@ import psutil
 import pytest
 
 from rollout.weights import SHARED_MEMORY, sweep
+from tests.signals import take_signals
 from tests.trainer.real.conftest import RUN
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
+SHORT = ("updates=50", "groups_per_update=1", "validation.tasks=1", "validation.every=50", "learner.optimizer_steps=1")
 ENGINE = "ray::_AsyncHost"  # what Ray calls its process
-
-
-def take_signals() -> None:
-    """A test run in the background of a shell ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Run:
@@ -74,7 +71,7 @@ class Run:
 @contextmanager
 def training(folder: Path) -> Iterator[Run]:
     """A run that has finished its first update."""
-    with Run(folder, "train", *RUN, "updates=50", f"output={folder}/run") as run:
+    with Run(folder, "train", *RUN, *SHORT, f"output={folder}/run") as run:
         run.wait_for("update 1/50")
         yield run
 
