@@ -144,7 +144,7 @@ def test_the_table_fits_a_terminal_with_long_kinds_many_tasks_and_all_phases(tmp
     assert max(map(len, lines[:-1])) <= 80
     row = "100.0 [98.1, 100.0] 200/200 100.0 [98.1, 100.0] 200/200 +0.0"
     assert [" ".join(line.split()) for line in lines[1:4]] == [f"all {row}", "pick_clean_then_place_in_recep", row]
-    assert "publish 23.8 %" in " ".join(lines[4:-1])
+    assert "publish 23.8%" in " ".join(lines[4:-1])
 
 
 @pytest.mark.parametrize(
