@@ -90,8 +90,8 @@ class ChatCodec:
         """What is rendered behind prompt and answer; None without them. Templates may change outer spaces."""
         if not text.startswith(prompt):
             return None
-        said, behind = self._speller.marked(answer.removeprefix(self.marks.thought)), text[len(prompt) :]
-        for answered, start in ((behind, said), (behind.lstrip(), said.strip())):
+        sampled, behind = self._speller.marked(answer.removeprefix(self.marks.thought)), text[len(prompt) :]
+        for answered, start in ((behind, sampled), (behind.lstrip(), sampled.strip())):
             if answered.startswith(start):
                 return answered[len(start) :]
         return None

@@ -91,8 +91,8 @@ def _check_head(policy: PolicyModule, probe: Probe, temperature: float) -> None:
     difference = (output.logprobs - own).abs().mean().item()
     tolerance = logprob_tolerance(policy.head.weight.dtype, probe.logits.abs().max().item() / temperature)
     if not difference <= tolerance:
-        found = f"gives log-probs that are off by {difference:.3g} nats on average (tolerance {tolerance:.2g})"
-        raise _differs(policy.model, "head", found)
+        wrong = f"gives log-probs that are off by {difference:.3g} nats on average (tolerance {tolerance:.2g})"
+        raise _differs(policy.model, "head", wrong)
 
 
 def logprob_tolerance(dtype: torch.dtype, largest: float) -> float:
@@ -107,8 +107,8 @@ def logprob_tolerance(dtype: torch.dtype, largest: float) -> float:
     return roundings * torch.finfo(dtype).eps * (1.0 + largest) if math.isfinite(largest) else 0.0
 
 
-def _differs(model: PreTrainedModel, part: str, found: str) -> ModelError:
+def _differs(model: PreTrainedModel, part: str, wrong: str) -> ModelError:
     name = type(model).__name__
     return ModelError(
-        f"the {part} as the learner computes it {found} against {name}'s own forward: train another model"
+        f"the {part} as the learner computes it {wrong} against {name}'s own forward: train another model"
     )

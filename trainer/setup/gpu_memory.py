@@ -36,6 +36,11 @@ class Training:
     reference: bool
     """A frozen reference policy for the KL term stands beside the policy."""
 
+    @property
+    def shards(self) -> int:
+        """Parts that the optimizer's states are split into."""
+        return self.ranks if self.zero_stage else 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -54,16 +59,12 @@ def learner_idle(shape: ModelShape, training: Training) -> int:
     stage 2           2P + 12P/W + 2P
     stage 3           16P/W with a reference, 14P/W without
     """
-    weights = 2 * shape.parameters
-    reference = weights if training.reference else 0
+    weights = 2 * shape.parameters * (2 if training.reference else 1)
     states = 12 * shape.parameters
-    if training.zero_stage == 0:
-        return CONTEXT_BYTES + weights + reference + 2 * weights + states
-    if training.zero_stage == 1:
-        return CONTEXT_BYTES + weights + reference + 2 * weights + states // training.ranks
-    if training.zero_stage == 2:
-        return CONTEXT_BYTES + weights + reference + states // training.ranks
-    return CONTEXT_BYTES + (weights + reference + states) // training.ranks
+    if training.zero_stage == 3:
+        return CONTEXT_BYTES + (weights + states) // training.ranks
+    gradients = 4 * shape.parameters if training.zero_stage <= 1 else 0
+    return CONTEXT_BYTES + weights + gradients + states // training.shards
 
 
 def learner_peak(shape: ModelShape, training: Training) -> int:
@@ -73,8 +74,7 @@ def learner_peak(shape: ModelShape, training: Training) -> int:
     stages 0 and 1 (bfloat16), 4P/W at stages 2 and 3 with two buckets, and at stage 3 the gathered weights.
     """
     gradients = 2 * shape.parameters if training.zero_stage <= 1 else 4 * shape.parameters // training.ranks
-    shards = training.ranks if training.zero_stage else 1
-    temporary = 4 * shape.parameters // shards
+    temporary = 4 * shape.parameters // training.shards
     buckets = 2 * BUCKET_BYTES if training.zero_stage >= 2 else 0
     live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
     return learner_idle(shape, training) + gradients + temporary + buckets + live + activations(shape, training)

@@ -20,7 +20,7 @@ class GpuRequest:
     shape: ModelShape
     """The model."""
     training: Training
-    """How it would be trained, if any ZeRO stage will do; `zero_stage` is then the lowest that is tried."""
+    """How it would be trained; each of `stages` is tried in place of its `zero_stage`."""
     serving: Serving
     """How it would be served."""
     gpu_bytes: int

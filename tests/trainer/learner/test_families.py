@@ -9,24 +9,13 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tests.trainer.conftest import SHAPE
 from trainer.config.build import ModelError
 from trainer.learner import head
 from trainer.learner.check import check_forward
 from trainer.learner.policy import PolicyModule
 
-SIZE = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SIZE = {**SHAPE, "bos_token_id": 1, "eos_token_id": 2}
 OLD = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 256}
 LATENT = {
     "num_key_value_heads": 4,
