@@ -112,14 +112,17 @@ class Engines:
         self._call("ready")
 
     def publish(self, weights: Path, version: int, checksum: str) -> None:
-        """Wake the engines and load new weights; every engine serves `version` when this returns.
+        """Load new weights; every engine serves `version` when this returns. Engines that sleep are woken.
 
-        checksum: of the file, as its writer computed it (`weights.checksum`). Raises PublishError if the file differs,
-        or if an engine serves another version afterwards.
+        The KV cache wakes last: weights, old ones and new, are never on a GPU beside it. checksum: of the file, as its
+        writer computed it (`weights.checksum`). Raises PublishError if the file differs, or if an engine serves
+        another version afterwards.
         """
         if self._can_sleep:
-            self._call("wake")
+            self._call("wake_weights")
         served = self._call("publish", str(weights), version, checksum)
+        if self._can_sleep:
+            self._call("wake_cache")
         if set(served) != {version}:
             raise PublishError(f"published version {version}, but the engines serve {served}: stale weights")
 

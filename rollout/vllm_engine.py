@@ -124,6 +124,7 @@ class Engine:
             with open("/proc/self/fd/1", errors="replace") as log:  # where vLLM's processes write theirs
                 raise RuntimeError(root_cause(log) or str(error)) from error
         self._ready = False
+        self._asleep = False
         self._version = 0
 
     async def ready(self) -> bool:
@@ -176,15 +177,17 @@ class Engine:
     async def publish(self, path: str, version: int, checksum: str) -> int:
         """Load the weights of a safetensors file in place; requests in flight wait. Returns the version now served.
 
-        Raises PublishError, with the old weights still in place, if the file is missing or has another checksum.
+        A sleeping engine takes them after `wake_weights`, and serves after `wake_cache`. Raises PublishError, with the
+        old weights still in place, if the file is missing or has another checksum.
         """
         await asyncio.to_thread(verify, Path(path), version, checksum)
-        await self._llm.pause_generation(mode="keep", clear_cache=False)
+        # The cache holds keys and values of the old weights, so whatever is in flight computes its own again.
+        await self._llm.pause_generation(mode="keep", clear_cache=True)
         await self._llm.start_weight_update()
         await self._llm.update_weights(WeightTransferUpdateRequest(update_info={"path": path}))
         await self._llm.finish_weight_update(weight_version=str(version))
-        await self._llm.reset_prefix_cache()  # it holds keys and values of the old weights
-        await self._llm.resume_generation()
+        if not self._asleep:
+            await self._llm.resume_generation()
         self._version = version
         return int(await self._llm.get_weight_version())
 
@@ -202,12 +205,19 @@ class Engine:
         return [entry[token].logprob for entry, token in entries if entry is not None]
 
     async def sleep(self) -> None:
-        """Free the GPU's memory. `wake` and a publish must precede the next request."""
-        await self._llm.sleep(level=1)
+        """Free the GPU's memory, weights included: `wake_weights`, `publish` and `wake_cache` must follow, in turn."""
+        await self._llm.sleep(level=2)  # level 1 would copy weights to the host that the next publish replaces
+        self._asleep = True
 
-    async def wake(self) -> None:
-        """Take the GPU's memory back."""
-        await self._llm.wake_up()
+    async def wake_weights(self) -> None:
+        """Take back the memory of the weights, for `publish` to fill. The engine serves nothing yet."""
+        await self._llm.wake_up(tags=["weights"])
+
+    async def wake_cache(self) -> None:
+        """Take back the memory of the KV cache and serve. Raises RuntimeError if something is still asleep."""
+        if not await self._llm.wake_up(tags=["kv_cache"]):
+            raise RuntimeError("vLLM is still asleep after its weights and its KV cache were woken")
+        self._asleep = False
 
     async def shutdown(self) -> None:
         self._llm.shutdown()

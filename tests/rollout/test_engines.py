@@ -29,9 +29,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
     return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
 
 
-def test_a_publish_wakes_every_engine_and_carries_the_files_checksum(started: Engines) -> None:
+def test_a_publish_wakes_weights_then_loads_then_wakes_the_cache_and_carries_the_files_checksum(
+    started: Engines,
+) -> None:
     started.publish(Path("weights"), 3, "abc")
-    calls = [("wake",), ("publish", "weights", 3, "abc")]
+    calls = [("wake_weights",), ("publish", "weights", 3, "abc"), ("wake_cache",)]
     assert [engine.calls for engine in started.remotes] == [calls] * 2  # pyright: ignore
 
 
@@ -47,7 +49,8 @@ def test_only_engines_that_share_a_gpu_sleep_and_wake(started: Engines) -> None:
         engines_of_a_run.sleep()
         engines_of_a_run.publish(Path("weights"), 3, "abc")
     names = [[name for name, *_ in engine.calls] for engine in (*started.remotes, *resident.remotes)]  # pyright: ignore
-    assert names == [["sleep", "wake", "publish"], ["sleep", "wake", "publish"], ["publish"]]
+    turn = ["sleep", "wake_weights", "publish", "wake_cache"]
+    assert names == [turn, turn, ["publish"]]
 
 
 def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:

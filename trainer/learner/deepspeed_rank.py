@@ -120,9 +120,12 @@ class LearnerRank:
     def publish(self, folder: str, version: int) -> Published | None:
         """Write the weights for the engines and drop the last publish; the manifest on rank 0, None elsewhere.
 
-        Raises PublishError where the folder cannot take them.
+        Memory of the GPU that the rank holds but does not use goes back first: the engines that wake need it. Raises
+        PublishError where the folder cannot take the weights.
         """
         weights = self._gathered_weights()
+        if self.config.device == "cuda":
+            torch.cuda.empty_cache()
         if self.rank != 0:
             return None
         path = Path(folder) / f"weights-{version:08d}.safetensors"

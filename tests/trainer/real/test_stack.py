@@ -15,7 +15,9 @@ import torch
 from envs.prompts import Message
 from rollout.engines import EngineConfig, Engines, PublishError
 from rollout.messages import Answer, Request
+from rollout.ray_actors import ActorTimeout, gather
 from rollout.record import read_groups
+from rollout.weights import checksum
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from trainer.config.learner import LearnerConfig
 from trainer.data.codec import ChatCodec
@@ -152,6 +154,19 @@ def test_an_engine_ends_a_response_at_a_stop_id_and_keeps_it(stack: Stack) -> No
     stop = ids[1]
     assert greedy(stop).token_ids == ids[: ids.index(stop) + 1]
     assert greedy(stop).finish_reason == "stop"
+
+
+def test_an_engine_that_slept_takes_weights_but_serves_only_after_its_cache_woke(stack: Stack) -> None:
+    engine, weights = stack.engines.remotes[0], stack.policy / "model.safetensors"
+    prompt = ChatCodec(stack.policy).encode((Message(role="user", content=TEXT),)).tolist()
+    for method in ("sleep", "wake_weights"):
+        engine.call(method)
+    assert engine.call("publish", str(weights), 3, checksum(weights)) == 3
+    asked = engine.submit("complete", Request("asleep", prompt, 1.0, 1.0, 8, 0, ()))
+    with pytest.raises(ActorTimeout):
+        gather([asked], timeout_s=1)
+    engine.call("wake_cache")
+    assert gather([asked])[0].policy_version == 3
 
 
 def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path) -> None:
