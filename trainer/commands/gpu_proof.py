@@ -1,0 +1,343 @@
+"""The proof that a GPU runs all of this: an engine and a learner side by side on one card, and whole updates.
+
+The parts run in order, each prints one line at once, and one that fails does not end the rest. On a CPU the same parts
+run with a tiny model, without the figures that only a GPU has.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rollout.engines import EngineConfig, Engines
+from rollout.messages import Answer, Request
+from rollout.ray_actors import gather
+from rollout.types import Device, Precision
+from trainer.commands.proof_kernels import kernels
+from trainer.commands.proof_model import write_model
+from trainer.config.learner import LearnerConfig, LossConfig
+from trainer.config.shape import ModelShape
+from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner.driver import Learner, Scores
+from trainer.report.metric_log import read_metrics
+from trainer.report.progress import Display
+from trainer.setup import gpu_memory
+from trainer.setup.gpu_memory import GIB, Training
+from trainer.setup.gpu_watch import GpuMemory
+
+PEAK_FLOPS = 989e12
+"""Dense bfloat16 operations a second of an H100."""
+LOGPROB_LIMIT = 0.02
+"""Mean |engine - learner| in nats that bfloat16 may cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofSpec:
+    """The size of a proof."""
+
+    device: Device
+    """Where it runs."""
+    shape: ModelShape
+    """The model, with random weights."""
+    rows: int = 64
+    """Rows of the learner's batch."""
+    prompt: int = 900
+    """Prompt tokens of a row."""
+    response: int = 100
+    """Response tokens of a row."""
+    requests: int = 64
+    """Requests that the engine answers at once."""
+    sampled: int = 150
+    """Tokens that it samples for each."""
+
+    @property
+    def dtype(self) -> Precision:
+        return "bfloat16" if self.device == "cuda" else "float32"
+
+    @property
+    def context(self) -> int:
+        return max(self.prompt + self.response, self.prompt + self.sampled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a part shows."""
+
+    numbers: Mapping[str, float]
+    """Its figures by name, with the unit at the end of the name."""
+    holds: bool = True
+    """Whether what must hold does."""
+    must: str = ""
+    """What must hold, in words; empty where the part only measures."""
+
+
+class Proof:
+    """What the parts share: a folder, a model, an engine, a learner, the policy's version."""
+
+    def __init__(self, spec: ProofSpec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.model = folder / "model"
+        self.version = 0
+        self.memory = GpuMemory(spec.device)
+        self.training = Training(ranks=1, zero_stage=1, token_budget=16384, checkpointing=True, reference=True)
+        self.engines: Engines
+        self.learner: Learner
+        self.scores: Scores
+
+    def parts(self) -> Iterator[tuple[str, Callable[[], Shown]]]:
+        """The parts in order, by name."""
+        yield "model with random weights", self.make_model
+        yield "engine starts", self.start_engine
+        yield "engine samples", self.sample
+        yield "engine sleeps", self.sleep
+        yield "learner starts beside it", self.start_learner
+        yield "engine takes weights", self.publish
+        yield "engine and learner agree", self.agree
+        yield "learner scores", self.score
+        yield "learner learns", self.learn
+        yield "engine takes new weights", self.publish
+        yield "engine and learner agree again", self.agree
+        yield "engine samples again", self.sample
+
+    def make_model(self) -> Shown:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # whose GPU memory ends with it
+            pool.submit(write_model, self.spec.shape, self.model, self.spec.device).result()
+        size = sum(file.stat().st_size for file in self.model.iterdir())
+        return Shown(numbers={"parameters": self.spec.shape.parameters, "gib": size / GIB})
+
+    def start_engine(self) -> Shown:
+        on_gpu = self.spec.device == "cuda"
+        config = LearnerConfig(
+            device=self.spec.device,
+            dtype=self.spec.dtype,
+            threads=8 if on_gpu else 2,
+            learning_rate=1e-4,
+            optimizer_steps=1,
+            zero_stage=self.training.zero_stage,
+            token_budget=self.training.token_budget,
+            gradient_checkpointing=self.training.checkpointing,
+            loss=LossConfig(kl_coef=0.01),
+        )
+        self.learner = Learner.reserve(config, self.model, timeout_s=120)
+        cache = gpu_memory.kv_cache_bytes(self.spec.shape, requests=self.spec.requests, context=self.spec.context)
+        engine = EngineConfig(
+            device=self.spec.device,
+            dtype=self.spec.dtype,
+            sleep=on_gpu,
+            threads=config.threads,
+            kv_cache_bytes=cache,
+        )
+        self.engines = Engines(self.model, engine, context=self.spec.context, places=self.learner.places)
+        self.engines.wait_ready(600)
+        predicted = gpu_memory.engine_awake(self.spec.shape, gpu_memory.Serving(tensor_parallel=1, kv_cache_bytes=cache))
+        return self._held(predicted)
+
+    def sample(self) -> Shown:
+        prompts = [self._rows(1).prompt(number % self.spec.rows).tolist() for number in range(self.spec.requests)]
+        self._complete("warm", prompts[:4])
+        began = time.perf_counter()
+        first = self._complete("first", prompts)
+        seconds = time.perf_counter() - began
+        second = self._complete("second", prompts)
+        alike = sum(one.token_ids == other.token_ids for one, other in zip(first, second, strict=True))
+        tokens = sum(len(answer.token_ids) for answer in first)
+        return Shown(
+            numbers={"sampled_tokens_per_s": tokens / seconds, "alike_share": alike / self.spec.requests},
+            holds=tokens == self.spec.requests * self.spec.sampled,
+            must="every response has its length",
+        )
+
+    def sleep(self) -> Shown:
+        before, began = self.memory.used_gib(), time.perf_counter()
+        self.engines.sleep()
+        seconds, left = time.perf_counter() - began, self.memory.used_gib()
+        return Shown(
+            numbers={"before_gib": before, "asleep_gib": left, "sleep_s": seconds},
+            holds=left <= gpu_memory.ASLEEP_BYTES / GIB,
+            must=f"at most {gpu_memory.ASLEEP_BYTES / GIB:.1f} GiB stay",
+        )
+
+    def start_learner(self) -> Shown:
+        before = self.memory.used_gib()
+        self.learner.join(layer=-1, timeout_s=600)
+        return self._held(gpu_memory.learner_idle(self.spec.shape, self.training), before)
+
+    def publish(self) -> Shown:
+        began = time.perf_counter()
+        published = self.learner.publish(self.folder / "weights", self.version)
+        wrote = time.perf_counter()
+        self.engines.publish(Path(published.path), self.version, published.checksum)
+        self.version += 1
+        loaded = time.perf_counter()
+        size = Path(published.path).stat().st_size / GIB
+        return Shown(
+            numbers={
+                "weights_gib": size,
+                "write_s": wrote - began,
+                "load_s": loaded - wrote,
+                "used_gib": self.memory.used_gib(),
+            }
+        )
+
+    def agree(self) -> Shown:
+        batch = self._rows(4)
+        ours = self.learner.score(batch).logprobs.reshape(self.spec.rows, self.spec.response)[:8]
+        served = [
+            self.engines.remotes[0].call("prompt_logprobs", batch.row(number).tolist())[-self.spec.response :]
+            for number in range(8)
+        ]
+        difference = np.abs(ours - np.array(served))
+        return Shown(
+            numbers={"mean_nats": float(difference.mean()), "most_nats": float(difference.max())},
+            holds=float(difference.mean()) < LOGPROB_LIMIT,
+            must=f"mean below {LOGPROB_LIMIT} nats",
+        )
+
+    def score(self) -> Shown:
+        self.engines.sleep()
+        batch = self._rows(2)
+        self.learner.score(batch)  # the first call plans kernels
+        began = time.perf_counter()
+        self.scores = self.learner.score(batch, layer=-1)
+        return Shown(numbers=self._speed(2, time.perf_counter() - began))  # the policy's pass and the reference's
+
+    def learn(self) -> Shown:
+        batch = self._rows(2)
+        targets = Targets(
+            advantage=np.random.default_rng(3).standard_normal(self.spec.rows).astype(np.float32),
+            row_mask=np.ones(self.spec.rows, np.bool_),
+            old_logprobs=self.scores.logprobs,
+            ref_logprobs=self.scores.ref_logprobs,
+        )
+        report, seconds = None, 0.0
+        with self.memory.watched() as peak:
+            for _ in range(2):  # the first call makes the optimizer's states
+                began = time.perf_counter()
+                report = self.learner.learn(batch, targets, seed=0)
+                seconds = time.perf_counter() - began
+        assert report is not None
+        asleep = gpu_memory.ASLEEP_BYTES if self.spec.device == "cuda" else 0
+        predicted = (gpu_memory.learner_peak(self.spec.shape, self.training) + asleep) / GIB
+        return Shown(
+            numbers={
+                **self._speed(4, seconds),  # forward, once more for the checkpoints, backward
+                "first_ratio_error": report.first_ratio_error,
+                "grad_norm": report.grad_norm,
+                "peak_gib": peak.gib,
+                "predicted_gib": predicted,
+            },
+            holds=bool(np.isfinite(report.grad_norm)) and peak.gib <= 1.1 * predicted,
+            must="at most 10 % above the plan",
+        )
+
+    def close(self) -> None:
+        """End the engine and the learner, whichever was started."""
+        for name in ("engines", "learner"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+
+    def _held(self, predicted: int, before: float = 0.0) -> Shown:
+        used = self.memory.used_gib()
+        return Shown(
+            numbers={"used_gib": used - before, "predicted_gib": predicted / GIB},
+            holds=used - before <= 1.1 * predicted / GIB,
+            must="at most 10 % above the plan",
+        )
+
+    def _complete(self, name: str, prompts: list[list[int]]) -> list[Answer]:
+        engine = self.engines.remotes[0]
+        requests = [
+            Request(f"{name}-{number}", prompt, 1.0, 1.0, self.spec.sampled, number, ())
+            for number, prompt in enumerate(prompts)
+        ]
+        return gather([engine.submit("complete", request) for request in requests])
+
+    def _rows(self, seed: int) -> TokenBatch:
+        rows, length = self.spec.rows, self.spec.prompt + self.spec.response
+        high = min(40_000, self.spec.shape.vocabulary)
+        return TokenBatch(
+            tokens=np.random.default_rng(seed).integers(10, high, rows * length, dtype=np.int32),
+            prompt_lens=np.full(rows, self.spec.prompt, np.int32),
+            response_lens=np.full(rows, self.spec.response, np.int32),
+            trajectory=np.arange(rows, dtype=np.int64),
+            time=np.zeros(rows, np.int64),
+        )
+
+    def _speed(self, passes: int, seconds: float) -> dict[str, float]:
+        """passes: forward passes that the work is worth."""
+        tokens, shape = self.spec.rows * (self.spec.prompt + self.spec.response), self.spec.shape
+        attention = 2 * (self.spec.prompt + self.spec.response) * shape.hidden * shape.layers
+        flops = tokens * passes * (2 * (shape.parameters - shape.hidden * shape.vocabulary) + attention)
+        speed = {"seconds": seconds, "tokens_per_s": tokens / seconds}
+        return speed | ({"mfu": flops / seconds / PEAK_FLOPS} if self.spec.device == "cuda" else {})
+
+
+def prove(spec: ProofSpec, folder: Path, display: Display, report: Path) -> bool:
+    """Run all parts, print a line for each, and write them to `report` as JSON lines. Returns whether all hold."""
+    proof, results = Proof(spec, folder), list[bool]()
+    try:
+        results += [_run(name, part, display, report) for name, part in proof.parts()]
+    finally:
+        proof.close()
+    if spec.device == "cuda":
+        results.append(_run("kernels equal their slow twins", lambda: _in_a_process(kernels), display, report))
+    for name, words in _updates(spec, proof.model):
+        results.append(_run(name, lambda words=words: _update(words, folder), display, report))
+    return all(results)
+
+
+def _run(name: str, part: Callable[[], Shown], display: Display, report: Path) -> bool:
+    began, failure, shown = time.perf_counter(), None, Shown(numbers={}, holds=False)
+    try:
+        with display.doing(name):
+            shown = part()
+    except Exception as error:  # noqa: BLE001  one part that fails does not end the rest
+        failure = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    seconds = time.perf_counter() - began
+    verdict = "ok" if shown.holds else f"FAILED {failure or shown.must}"
+    figures = "  ".join(f"{key} {value:.4g}" for key, value in shown.numbers.items())
+    display.line(f"{name:<32}{seconds:6.1f} s  {verdict}  {figures}")
+    entry = {"part": name, "wall_s": seconds, "holds": shown.holds, "must": shown.must, "failure": failure}
+    with report.open("a") as file:
+        file.write(json.dumps(entry | {"numbers": dict(shown.numbers)}) + "\n")
+    return shown.holds
+
+
+def _in_a_process(function: Callable[[], dict[str, float]]) -> Shown:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        numbers = pool.submit(function).result()
+    errors = [value for name, value in numbers.items() if name.endswith("_error")]
+    return Shown(numbers=numbers, holds=max(errors) < LOGPROB_LIMIT, must=f"errors below {LOGPROB_LIMIT}")
+
+
+def _updates(spec: ProofSpec, model: Path) -> Iterator[tuple[str, list[str]]]:
+    """Whole updates of `stepcredit train`, by name."""
+    short = ["groups_per_update=4", "group_size=4", "updates=2", "validation.tasks=8", "learner.optimizer_steps=1"]
+    where = "cluster=gpu1" if spec.device == "cuda" else "cluster=cpu"
+    yield "updates of a tiny policy", [where, "model=tiny", "estimator=gigpo", *short]
+    random = [f"model.source={model}", "model.prompt_tokens=1536", "model.response_tokens=64", "sampling.max_tokens=64"]
+    if spec.device == "cuda":
+        yield "updates of the large policy", [where, "estimator=bipace", "model=qwen2.5_1.5b", *random, *short]
+
+
+def _update(words: list[str], folder: Path) -> Shown:
+    output = folder / f"run-{time.time_ns()}"
+    code = "from trainer.commands.main import main; main()"
+    command = [sys.executable, "-c", code, "train", *words, f"output={output}"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    if finished.returncode != 0:
+        raise RuntimeError(f"exit code {finished.returncode}: {(finished.stderr or finished.stdout)[-350:]}")
+    last: dict[str, Any] = list(read_metrics(output))[-1]
+    kept = ("learn/engine_mismatch", "learn/first_ratio_error", "learn/kl", "rollout/success")
+    times = {name: value for name, value in last.items() if name.startswith("seconds/")}
+    return Shown(numbers={name: float(last[name]) for name in kept if last.get(name) is not None} | times)
+

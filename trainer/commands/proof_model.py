@@ -1,0 +1,37 @@
+"""A model with random weights, of any shape, for the proof that a GPU runs all of this."""
+
+from pathlib import Path
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from trainer.config.shape import ModelShape
+from trainer.config.tiny import TinySpec
+from trainer.setup.models import train_tokenizer
+from rollout.types import Device
+
+CORPUS = tuple(f"craft {number} planks using {number} logs\nGoal: craft planks." for number in range(50))
+CONTEXT = 4096
+
+
+def write_model(shape: ModelShape, folder: Path, device: Device) -> None:
+    """Write a Qwen2 of this shape as a Hugging Face folder, in bfloat16. Its tokenizer knows a few hundred words."""
+    tokenizer = train_tokenizer(CORPUS, TinySpec())
+    config = Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=shape.tied,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
