@@ -29,8 +29,10 @@ SETTINGS: Mapping[str, str] = {
     "enable_sleep_mode": "cluster.sleep",
 }
 """Arguments that have a setting of their own."""
-OURS = frozenset({"weight_transfer_config", "worker_extension_cls", "disable_log_stats"})
-"""Arguments without which weights would not reach the engine."""
+OURS = frozenset(
+    {"weight_transfer_config", "worker_extension_cls", "disable_log_stats", "distributed_executor_backend"}
+)
+"""Arguments without which weights would not reach the engine, or an engine not the GPUs that it shares."""
 
 
 def check_extra(names: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """The engines of one run, as the driver sees them: start, publish, sleep, close."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from annotated_types import Ge, Interval, doc
 
 from rollout.engine_arguments import check_extra
-from rollout.ray_actors import ActorSpec, Remote, gather, spawn
+from rollout.placement import Place, engine_places
+from rollout.ray_actors import ActorSpec, Remote, check_room, gather, spawn
 from rollout.types import Device, Precision
 from rollout.weights import PublishError
 
+ENGINE = "rollout.vllm_engine:Engine"  # by name: the driver needs no vLLM
 # Without these, OpenMP threads spin and slow the other processes of a small machine, and vLLM starts three processes
 # instead of two and keeps one core to itself.
 CPU_ENV = {
@@ -49,9 +51,6 @@ class EngineConfig:
     gpu_memory: Annotated[float, Interval(gt=0, le=1), doc("a share of the memory in (0, 1]")] = 0.85
     """Share of a GPU's memory that an engine takes, weights included. Read on a GPU only."""
 
-    gpus: Annotated[float, Ge(0)] = 0.0
-    """Share of a GPU that Ray reserves for each engine. Follows cluster.engine_gpus."""
-
     threads: Annotated[int, Ge(1)] = 2
     """CPU threads of each engine. Follows cluster.threads."""
 
@@ -73,6 +72,10 @@ class EngineConfig:
             "tensor_parallel_size": self.tensor_parallel,
             "enable_prefix_caching": prefix_caching,
         }
+        if self.tensor_parallel > 1:
+            options["distributed_executor_backend"] = (
+                "mp"  # with "ray", its workers would ask Ray for GPUs of their own
+            )
         if self.device == "cpu":
             options |= {
                 "enforce_eager": True,  # compiling takes a minute and gains nothing
@@ -87,9 +90,17 @@ class EngineConfig:
             options |= {"gpu_memory_utilization": self.gpu_memory, "enable_sleep_mode": self.sleep}
         return options | dict(self.extra)
 
-    def spec(self, number: int) -> ActorSpec:
+    def spec(self, number: int, place: Place | None = None) -> ActorSpec:
+        """place: the GPUs that the engine shares; without one, Ray reserves GPUs for it where there are some."""
         env = COMMON_ENV | {"OMP_NUM_THREADS": str(self.threads)} | (CPU_ENV if self.device == "cpu" else {})
-        return ActorSpec(name=f"engine {number}", num_gpus=self.gpus, concurrency=1000, env=env, start=("ready",))
+        return ActorSpec(
+            name=f"engine {number}",
+            num_gpus=self.tensor_parallel if self.device == "cuda" and place is None else 0,
+            place=place,
+            concurrency=1000,
+            env=env,
+            start=("ready",),
+        )
 
 
 class Engines:
@@ -98,18 +109,30 @@ class Engines:
     Weights reach them as a file: all engines of a host read the same shared memory.
     """
 
-    def __init__(self, model: Path | str, config: EngineConfig, *, context: int, prefix_caching: bool = True) -> None:
-        """Start the engines; returns at once. context: prompt and response together, in tokens."""
+    def __init__(
+        self,
+        model: Path | str,
+        config: EngineConfig,
+        *,
+        context: int,
+        prefix_caching: bool = True,
+        places: Sequence[Place] = (),
+    ) -> None:
+        """Start the engines; returns at once.
+
+        context: prompt and response together, in tokens. places: the GPUs of the learner's ranks, which the engines
+        share; empty for engines that have GPUs of their own, or none. Raises NoPlace where the GPUs are too few.
+        """
         options = config.options(context=context, prefix_caching=prefix_caching)
-        self.remotes: tuple[Remote, ...] = tuple(
-            spawn("rollout.vllm_engine:Engine", str(model), options, spec=config.spec(number))
-            for number in range(config.count)
-        )
+        shared = engine_places(places, engines=config.count, tensor_parallel=config.tensor_parallel) if places else ()
+        specs = [config.spec(number, shared[number] if shared else None) for number in range(config.count)]
+        check_room(specs)
+        self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
         self._can_sleep = config.sleep
 
-    def wait_ready(self) -> None:
-        """Return once every engine can serve requests."""
-        self._call("ready")
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
+        gather([engine.submit("ready") for engine in self.remotes], timeout_s)
 
     def publish(self, weights: Path, version: int, checksum: str) -> None:
         """Load new weights; every engine serves `version` when this returns. Engines that sleep are woken.

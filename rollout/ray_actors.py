@@ -18,9 +18,12 @@ from typing import Any, cast
 
 import psutil
 import ray
-from ray._private import services
+from ray._private import services, state
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rollout.placement import NoPlace, Place
 
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
 _ANSWER_S = 5.0  # for a cluster to take a connection
@@ -68,8 +71,10 @@ class ActorSpec:
     """What messages call it, such as "engine 0"."""
     num_cpus: float = 0.01
     """Ray's share of CPU cores."""
-    num_gpus: float = 0.0
-    """Ray's share of GPUs."""
+    num_gpus: int = 0
+    """GPUs that Ray reserves for this actor alone. Its process sees these and no others."""
+    place: Place | None = None
+    """GPUs that another actor has reserved and that this one shares, on their node; None lets Ray choose a node."""
     concurrency: int = 1
     """Calls that may be under way at once; above 1 the methods must be async."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -93,11 +98,16 @@ class Call:
 class Remote:
     """A handle of an object that lives in an actor."""
 
-    def __init__(self, handle: ActorHandle[Any], name: str, log: "ray.ObjectRef[Any] | None" = None) -> None:
-        """name: what messages call the actor. log: the reference to the path of its log."""
+    def __init__(self, handle: ActorHandle[Any], spec: ActorSpec, log: "ray.ObjectRef[Any] | None" = None) -> None:
+        """log: the reference to the path of its log."""
         self._handle = handle
-        self.name = name
+        self.spec = spec
         self._log = log
+
+    @property
+    def name(self) -> str:
+        """What messages call the actor."""
+        return self.spec.name
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> Call:
         """Start a call; `gather` and `answer` wait for it."""
@@ -113,6 +123,15 @@ class Remote:
 
     def kill(self) -> None:
         ray.kill(self._handle)
+
+    def ask_place(self) -> Call:
+        """Start to ask where Ray has put the actor; the answer is a Place with the GPUs that it has reserved."""
+        return Call(actor=self, method="place", reference=self._handle.place.remote())
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether Ray has found a node with room for the actor."""
+        return bool(cast(Mapping[str, Any], state.actors(self._handle._actor_id.hex())).get("Pid"))
 
     @property
     def log(self) -> str:
@@ -165,6 +184,9 @@ class _Host:
     def log(self) -> str:
         return _own_log()
 
+    def place(self) -> Place:
+        return _own_place()
+
 
 class _AsyncHost:
     """The actor of a class with async methods, whose calls interleave."""
@@ -179,23 +201,30 @@ class _AsyncHost:
     async def log(self) -> str:
         return _own_log()
 
+    async def place(self) -> Place:
+        return _own_place()
+
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
     """Start an actor that holds `target(*args, **kwargs)`. Returns at once; every call raises the start's error.
 
     target: the class, or "module:Class" to spare this process the import.
     """
+    env = dict(spec.env)
     options: dict[str, Any] = {
         "num_cpus": spec.num_cpus,
         "num_gpus": spec.num_gpus,
-        "runtime_env": {"env_vars": dict(spec.env)},
+        "runtime_env": {"env_vars": env},
         "max_concurrency": spec.concurrency,
     }
+    if spec.place is not None:  # Ray leaves this variable alone in an actor that reserves no GPU
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(spec.place.devices)
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.place.node, soft=False)
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     host = _AsyncHost if spec.concurrency > 1 else _Host
     actor = cast(Any, ray.remote(host).options(**options)).remote(spec, target, *args, **kwargs)
-    return Remote(actor, spec.name, actor.log.remote())
+    return Remote(actor, spec, actor.log.remote())
 
 
 def _resolve(target: str) -> type:
@@ -215,6 +244,12 @@ def _start_failed(spec: ActorSpec, error: Exception) -> StartFailed:
 def _own_log() -> str:
     """The file that this process writes its standard error to."""
     return os.readlink("/proc/self/fd/2")
+
+
+def _own_place() -> Place:
+    """The node of this process and the GPUs that Ray has reserved for it."""
+    context = ray.get_runtime_context()
+    return Place(node=context.get_node_id(), devices=tuple(context.get_accelerator_ids()["GPU"]))
 
 
 def _logs() -> str:
@@ -240,12 +275,45 @@ def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     try:
         return ray.get([call.reference for call in calls], timeout=timeout_s)
     except GetTimeoutError as error:
-        names = ", ".join(dict.fromkeys(call.actor.name for call in calls))
-        raise ActorTimeout(f"no answer of {names} within {timeout_s} s") from error
+        raise ActorTimeout(_lateness(calls, timeout_s)) from error
     except _DEATHS as error:
         raise _death(_first_dead(calls), error) from error
     except RayTaskError as error:
         raise _cause(error) from error
+
+
+def _lateness(calls: Sequence[Call], timeout_s: float | None) -> str:
+    """The line for calls that were not answered in time: which actors Ray never placed and why, or else their logs."""
+    _, late = ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=0)
+    actors = [call.actor for call in calls if call.reference in late]
+    unplaced = [actor for actor in actors if not actor.is_placed]
+    if not unplaced:
+        names = ", ".join(dict.fromkeys(actor.name for actor in actors))
+        return f"no answer of {names} within {timeout_s:g} s; the log of {actors[0].name} is {actors[0].log}"
+    asked = sum(actor.spec.num_gpus for actor in unplaced)
+    names = ", ".join(dict.fromkeys(actor.name for actor in unplaced))
+    free = ray.available_resources().get("GPU", 0.0)
+    return (
+        f"Ray found no place for {names} within {timeout_s:g} s: asked for {asked} GPUs, and the cluster has "
+        f"{resources().get('GPU', 0.0):g}, {free:g} of them free: stop what holds them, or lower cluster.gpus"
+    )
+
+
+def check_room(specs: Sequence[ActorSpec]) -> None:
+    """Raise NoPlace where the cluster could not hold all these actors, which ask for the same, even if it were empty.
+
+    Ray itself would wait for ever.
+    """
+    each = max((spec.num_gpus for spec in specs), default=0)
+    if each == 0:
+        return
+    gpus = [int(node["Resources"].get("GPU", 0)) for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
+    if (rooms := sum(count // each for count in gpus)) < len(specs):
+        raise NoPlace(
+            f"{specs[0].name} to {specs[-1].name} ask for {each} GPUs each on one node, and the cluster has room for "
+            f"{rooms} of these {len(specs)} ({', '.join(map(str, gpus))} GPUs on its nodes): lower cluster.gpus, or "
+            "join a larger cluster with cluster.address=..."
+        )
 
 
 def _first_dead(calls: Sequence[Call]) -> Call:
@@ -288,22 +356,28 @@ def check_cluster(address: str) -> None:
         ) from error
 
 
-def start(*, num_cpus: int | None = None, address: str | None = None, object_store_bytes: int = 2**30) -> None:
+def start(
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    address: str | None = None,
+    object_store_bytes: int = 2**30,
+) -> None:
     """Start Ray on this machine, whatever else runs on it, or join the cluster at `address`.
 
-    num_cpus: cores that Ray counts with; None: those of the machine. Raises NoCluster where none can be joined, and
+    num_cpus, num_gpus: what Ray counts with; None: those of the machine. Raises NoCluster where none can be joined, and
     RayFailed where none starts.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
     with _signals_kept():
         if address is None:
-            _start_here(num_cpus, object_store_bytes)
+            _start_here(num_cpus, num_gpus, object_store_bytes)
         else:
             _join(address)
 
 
-def _start_here(num_cpus: int | None, object_store_bytes: int) -> None:
+def _start_here(num_cpus: int | None, num_gpus: int | None, object_store_bytes: int) -> None:
     others = set(psutil.Process().children())
     started = False
     try:
@@ -311,6 +385,7 @@ def _start_here(num_cpus: int | None, object_store_bytes: int) -> None:
             # Without an address, Ray would join what RAY_ADDRESS or the file of an earlier cluster names.
             address="local",
             num_cpus=num_cpus,
+            num_gpus=num_gpus,
             include_dashboard=False,
             object_store_memory=object_store_bytes,
             log_to_driver=False,

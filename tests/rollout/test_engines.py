@@ -26,6 +26,7 @@ class Recorder:
 def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
     monkeypatch.setattr(engines, "spawn", Recorder)
     monkeypatch.setattr(engines, "gather", list)
+    monkeypatch.setattr(engines, "check_room", list)
     return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
 
 
@@ -60,6 +61,14 @@ def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:
     assert options["max_num_batched_tokens"] >= 9000
 
 
+def test_only_an_engine_that_spans_gpus_has_processes_of_vllms_own() -> None:
+    single, double = (
+        EngineConfig(device="cuda", tensor_parallel=gpus).options(context=512, prefix_caching=True) for gpus in (1, 2)
+    )
+    assert "distributed_executor_backend" not in single
+    assert double["distributed_executor_backend"] == "mp"
+
+
 def test_extra_options_come_last() -> None:
     options = EngineConfig(extra={"block_size": 16}).options(context=512, prefix_caching=False)
     assert (options["block_size"], options["enable_prefix_caching"]) == (16, False)
@@ -74,6 +83,7 @@ def test_extra_options_come_last() -> None:
         ("logits_processors", "engine.extra.logits_processors changes the distribution"),
         ("dtype", "engine.extra.dtype has a setting of its own: set cluster.dtype instead"),
         ("worker_extension_cls", "engine.extra.worker_extension_cls is set by the framework"),
+        ("distributed_executor_backend", "engine.extra.distributed_executor_backend is set by the framework"),
         ("kv_cache_memry_bytes", "no argument of vLLM's AsyncEngineArgs: did you mean 'kv_cache_memory_bytes'?"),
         ("zzzz", "engine.extra.zzzz is no argument of vLLM's AsyncEngineArgs"),
     ],

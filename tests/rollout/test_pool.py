@@ -386,7 +386,7 @@ async def test_a_worker_killed_by_the_memory_monitor_has_died_like_any_other(mon
             return Reference()
 
     monkeypatch.setattr("ray.get", get)
-    worker: Any = Remote(Handle(), "env worker 0")  # pyright: ignore[reportArgumentType]
+    worker: Any = Remote(Handle(), ActorSpec(name="env worker 0"))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ActorDied):
         await worker.acall("step")
     with pytest.raises(ActorDied):

@@ -48,8 +48,12 @@ class ForkedActor:
         self._process.join()
 
 
-def gather(actors: Sequence[ForkedActor]) -> list[Any]:
-    """The answers in order. Raises the first error, without waiting for ranks that would wait for the failed one."""
+def gather(actors: Sequence[ForkedActor], timeout_s: float | None = None) -> list[Any]:
+    """The answers in order. Raises the first error, without waiting for ranks that would wait for the failed one.
+
+    timeout_s: not kept; pytest has a limit of its own.
+    """
+    del timeout_s
     answers: dict[int, Any] = {}
     while pending := {actor.answers: number for number, actor in enumerate(actors) if number not in answers}:
         for ready in connection.wait(list(pending)):

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
 from rollout.collect import RolloutsFailed
+from rollout.placement import NoPlace
 from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed, StartFailed
 from rollout.weights import PublishError
 from trainer.commands.defaults import register
@@ -39,7 +40,7 @@ from trainer.learner.first_ratio import RatioNotOne
 from trainer.report.progress import Display
 
 USERS_FOLDER = "configs"  # in the working folder
-REFUSED = (ConfigError, ModelError, EnvError, NoCluster, HydraException, OmegaConfBaseException)
+REFUSED = (ConfigError, ModelError, EnvError, NoCluster, NoPlace, HydraException, OmegaConfBaseException)
 FAILED = (
     *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, OutOfMemory, RatioNotOne, FloatingPointError),
 )

@@ -88,7 +88,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     check_prompts(config.model, config.env, world, codec)
     display.stage(f"starting the engine for {config.model.source}")
     with closing(start_engines(config.engine, config.model, model)) as engines:
-        engines.wait_ready()
+        engines.wait_ready(config.cluster.start_timeout_s)
         yield engine_policy(engines, codec, config.model)
 
 

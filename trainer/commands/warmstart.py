@@ -89,7 +89,8 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # Without a KL term no reference model is loaded beside the policy.
         with display.doing("starting the learner"):
-            learner = Learner.start(replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0)), model)
+            alone = replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0))
+            learner = Learner.start(alone, model, timeout_s=config.cluster.start_timeout_s)
         losses: list[float] = []
         with closing(learner), display.counting("epochs", config.epochs) as bar:
             for epoch, played in enumerate(chain([first], epochs), start=1):

@@ -138,7 +138,9 @@ def _derived(cls: type, values: Mapping[str, Any], path: str, rule: Rule) -> Any
     if isinstance(rule, Unused):
         return rule.value
     source = _value_of(cls, values, rule.source)
-    return convert(_hint_of(cls, path), source, rule.source) if rule.by is None else rule.by(source)
+    if rule.by is None:
+        return convert(_hint_of(cls, path), source, rule.source)
+    return rule.by(source) if rule.also is None else rule.by(source, _value_of(cls, values, rule.also))
 
 
 def _instead(rule: Rule) -> str:

@@ -119,6 +119,7 @@ class TrainConfig:
         if "name" not in self.estimator:
             raise ConfigError("estimator.name is not set: choose one with estimator=gigpo")
         _check_response_fits(self.model, self.sampling)
+        _check_gpus(self.cluster, engines=self.engine, ranks=self.learner.world_size)
         self._check_distribution()
         self._check_optimizer_steps()
 
@@ -215,6 +216,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _check_response_fits(self.model, self.sampling)
+        if self.endpoint is None:
+            _check_gpus(self.cluster, engines=self.engine)
         if self.endpoint_options and self.endpoint is None:
             raise ConfigError(
                 f"endpoint_options={dict(self.endpoint_options)} without an endpoint, so nothing reads them: add "
@@ -301,6 +304,7 @@ class WarmstartConfig:
     """Seed of the episodes, of the mistakes and of the order of rows."""
 
     def __post_init__(self) -> None:
+        _check_gpus(self.cluster, ranks=self.learner.world_size)
         if self.demos is not None and (self.tasks, self.passes, self.mistakes) != (None, 1, 0.0):
             raise ConfigError(
                 f"demos={self.demos} is trained on as it is, so tasks={self.tasks}, passes={self.passes} and "
@@ -349,4 +353,30 @@ def _check_response_fits(model: ModelConfig, sampling: Sampling) -> None:
         raise ConfigError(
             f"sampling.max_tokens={sampling.max_tokens} is more than model.response_tokens={model.response_tokens}, "
             "the room that a prompt leaves: lower the one or raise the other"
+        )
+
+
+def _check_gpus(cluster: ClusterConfig, *, engines: EngineConfig | None = None, ranks: int = 0) -> None:
+    """Raise ConfigError where engines and ranks ask for more GPUs than there are."""
+    if cluster.device == "cpu":
+        return
+    if ranks > cluster.gpus:
+        raise ConfigError(
+            f"cluster.ranks={ranks} with cluster.gpus={cluster.gpus}: each rank has a GPU of its own; lower "
+            "cluster.ranks, or raise cluster.gpus"
+        )
+    if engines is None:
+        return
+    wanted = f"cluster.engines={engines.count} x engine.tensor_parallel={engines.tensor_parallel}"
+    served = engines.count * engines.tensor_parallel
+    if cluster.placement == "split" and served + ranks > cluster.gpus:
+        raise ConfigError(
+            f"cluster.placement='split' with {wanted} and cluster.ranks={ranks} takes {served + ranks} GPUs, and "
+            f"cluster.gpus={cluster.gpus}: lower cluster.engines and cluster.ranks until they fit"
+        )
+    if cluster.placement == "colocated" and served > (shared := ranks or cluster.gpus):
+        owner = f"cluster.ranks={ranks}, whose GPUs they share" if ranks else f"cluster.gpus={shared}"
+        raise ConfigError(
+            f"{wanted} takes {served} GPUs, with {owner}: lower cluster.engines or engine.tensor_parallel"
+            + (", or take cluster.placement=split" if ranks else "")
         )

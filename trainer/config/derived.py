@@ -18,8 +18,11 @@ class Follows:
     source: str
     """The dotted name of the other setting."""
 
-    by: Callable[[Any], Any] | None = None
+    by: Callable[..., Any] | None = None
     """Computes the value from the source's; None copies it."""
+
+    also: str | None = None
+    """The dotted name of one more setting, whose value `by` takes after the source's."""
 
     free: bool = False
     """True: only null follows the source, any other value stays. False: nobody may set it by hand."""
@@ -40,8 +43,13 @@ Rule = Follows | Unused
 
 
 def one_per_gpu(gpus: int) -> int:
-    """Engines or ranks: one for each GPU, one on a machine without GPU."""
+    """Ranks: one for each GPU, one on a machine without GPU."""
     return max(gpus, 1)
+
+
+def engines_on(gpus: int, tensor_parallel: int) -> int:
+    """Engines that fit on the GPUs, each spanning `tensor_parallel` of them; one on a machine without GPU."""
+    return max(gpus // tensor_parallel, 1)
 
 
 def env_workers(gpus: int) -> int:
@@ -57,8 +65,8 @@ CLUSTER: Mapping[str, Rule] = {
 ENGINE: Mapping[str, Rule] = {
     "engine.device": Follows(source="cluster.device"),
     "engine.dtype": Follows(source="cluster.dtype"),
+    "cluster.engines": Follows(source="cluster.gpus", also="engine.tensor_parallel", by=engines_on, free=True),
     "engine.count": Follows(source="cluster.engines"),
-    "engine.gpus": Follows(source="cluster.engine_gpus"),
     "engine.threads": Follows(source="cluster.threads"),
     "engine.sleep": Follows(source="cluster.sleep"),
 }
@@ -66,7 +74,6 @@ LEARNER: Mapping[str, Rule] = {
     "learner.device": Follows(source="cluster.device"),
     "learner.dtype": Follows(source="cluster.dtype"),
     "learner.world_size": Follows(source="cluster.ranks"),
-    "learner.gpus": Follows(source="cluster.rank_gpus"),
     "learner.threads": Follows(source="cluster.threads"),
 }
 PLAY: Mapping[str, Rule] = {

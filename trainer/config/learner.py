@@ -95,9 +95,6 @@ class LearnerConfig:
     threads: Annotated[int, Ge(1)] = 1
     """CPU threads of each rank. Follows cluster.threads."""
 
-    gpus: Annotated[float, Ge(0)] = 0.0
-    """Share of a GPU that Ray reserves for each rank. Follows cluster.rank_gpus."""
-
     temperature: Annotated[float, Ge(LOWEST_TEMPERATURE)] = 1.0
     """Temperature of the distribution whose log-probs are taken. Follows sampling.temperature."""
 

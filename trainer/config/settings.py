@@ -1,10 +1,11 @@
 """The groups of settings that several commands share: model, environment, cluster, validation, checkpoints, logs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, doc
+from annotated_types import Ge, Gt, Interval, doc
 
 from rollout.types import Device, Precision, Temperature
 from trainer.config.build import ConfigError
@@ -123,16 +124,14 @@ class ClusterConfig:
     """GPUs of the whole cluster; 0 for a run on CPUs. cluster=gpu cluster.gpus=N takes N of one machine."""
 
     engines: Annotated[int, Ge(1)] = 1
-    """vLLM engines; null starts one for each GPU. Lower it if an engine spans several GPUs."""
+    """vLLM engines; null starts as many as the GPUs hold, each spanning engine.tensor_parallel of them."""
 
     ranks: Annotated[int, Ge(1)] = 1
-    """Learner ranks, one process each; null starts one for each GPU."""
+    """Learner ranks, one process each, with a GPU of its own; null starts one for each GPU."""
 
-    engine_gpus: Annotated[float, Ge(0)] = 0.0
-    """Share of a GPU that Ray reserves for each engine. Above 0.5, no two engines share a GPU."""
-
-    rank_gpus: Annotated[float, Ge(0)] = 0.0
-    """Share of a GPU that Ray reserves for each learner rank."""
+    placement: Literal["colocated", "split"] = "colocated"
+    """Whose GPUs the engines use: "colocated" those of the learner's ranks, each rank having one; "split" GPUs of their
+    own, engines x engine.tensor_parallel of them beside one for each rank."""
 
     gpu_memory_gib: Annotated[float, Gt(0)] = 79.6
     """Memory of one GPU in GiB, for `stepcredit plan`. 79.6 is what a card of 80 GB shows."""
@@ -148,6 +147,9 @@ class ClusterConfig:
 
     env_workers: Annotated[int, Ge(1)] = 2
     """Processes that run environments; null starts two for each GPU, at least 2 and at most 8."""
+
+    start_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 900.0
+    """Seconds that engines and learner ranks each have to find a GPU, and then to start and load their models."""
 
     address: str | None = None
     """Address of a running Ray cluster, or "auto"; null starts Ray on this machine."""
@@ -165,6 +167,21 @@ class ClusterConfig:
             raise ConfigError(
                 "cluster.sleep=True with cluster.device='cpu', where nothing can sleep: set cluster.sleep=false"
             )
+        if self.placement == "split" and self.device == "cpu":
+            raise ConfigError(
+                "cluster.placement='split' with cluster.device='cpu', where there are no GPUs to split: take "
+                "cluster=gpu cluster.gpus=N"
+            )
+        if self.placement == "split" and self.sleep:
+            raise ConfigError(
+                "cluster.sleep=True with cluster.placement='split', where engines share no GPU with the learner: set "
+                "cluster.sleep=false"
+            )
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether engines use the GPUs of the learner's ranks."""
+        return self.device == "cuda" and self.placement == "colocated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from rollout.ray_actors import ActorDied, ActorSpec, Remote, gather, share, spawn
+from rollout.placement import Place
+from rollout.ray_actors import ActorDied, ActorSpec, Remote, check_room, gather, share, spawn
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
@@ -78,11 +80,17 @@ class OutOfMemory(RuntimeError):
 
 
 class Learner:
-    """Ranks in Ray actors that train one policy together. If one rank fails, all of them are ended."""
+    """Ranks in Ray actors that train one policy together. If one rank fails, all of them are ended.
 
-    def __init__(self, config: LearnerConfig, ranks: Sequence[Remote]) -> None:
+    It starts in two parts: `reserve` gives each rank a GPU of its own, `join` loads the models. In between the engines
+    that share these GPUs can start and go to sleep.
+    """
+
+    def __init__(self, config: LearnerConfig, ranks: Sequence[Remote], places: Sequence[Place] = ()) -> None:
+        """places: the GPU of each rank; empty on CPUs."""
         self.config = config
-        self._ranks = list(ranks)
+        self.ranks = list(ranks)
+        self.places = tuple(places)
 
     @classmethod
     def start(
@@ -92,18 +100,44 @@ class Learner:
         *,
         reference_folder: str | Path | None = None,
         layer: int | None = None,
+        timeout_s: float | None = None,
     ) -> Self:
-        """Spawn the ranks and load the policy. Without `reference_folder` the reference is the policy at its start.
-
-        layer: whose hidden states will be asked for. Raises StartFailed if a rank does not start, such as for an
-        unsupported kind of model or for a layer that it does not have.
-        """
-        folders = (str(model_folder), str(reference_folder or model_folder))
-        ranks = [spawn(RANK, config, rank, *folders, spec=_actor(config, rank)) for rank in range(config.world_size)]
-        learner = cls(config, ranks)
-        meeting = learner._call("address")[0]
-        learner._call("join", *meeting, layer)
+        """`reserve` and `join` at once, for a learner that shares its GPUs with nobody."""
+        learner = cls.reserve(config, model_folder, reference_folder=reference_folder, timeout_s=timeout_s)
+        learner.join(layer=layer, timeout_s=timeout_s)
         return learner
+
+    @classmethod
+    def reserve(
+        cls,
+        config: LearnerConfig,
+        model_folder: str | Path,
+        *,
+        reference_folder: str | Path | None = None,
+        timeout_s: float | None = None,
+    ) -> Self:
+        """Spawn the ranks; on GPUs, wait until each has one. Nothing is put on a GPU yet.
+
+        Without `reference_folder` the reference is the policy at its start. Raises NoPlace where the cluster has fewer
+        GPUs than ranks, StartFailed where a rank does not start, and ActorTimeout where one has no GPU in time.
+        """
+        specs = [_actor(config, rank) for rank in range(config.world_size)]
+        check_room(specs)
+        folders = (str(model_folder), str(reference_folder or model_folder))
+        learner = cls(config, [spawn(RANK, config, rank, *folders, spec=spec) for rank, spec in enumerate(specs)])
+        if config.device == "cuda":
+            with learner._ended_on_error("start"):
+                learner.places = tuple(gather([rank.ask_place() for rank in learner.ranks], timeout_s))
+        return learner
+
+    def join(self, *, layer: int | None = None, timeout_s: float | None = None) -> None:
+        """Connect the ranks and load the models. layer: whose hidden states will be asked for.
+
+        timeout_s: for the ranks to answer, and again for them to load. Raises StartFailed if a rank does not start,
+        such as for an unsupported kind of model or for a layer that it does not have, and ActorTimeout.
+        """
+        meeting = self._call("address", timeout_s=timeout_s)[0]
+        self._call("join", *meeting, layer, timeout_s=timeout_s)
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
         """Log-probs of every response token and, if a layer is given, hidden states, in one pass over the chains."""
@@ -176,9 +210,9 @@ class Learner:
 
     def close(self) -> None:
         """End the ranks. A second call does nothing."""
-        for rank in self._ranks:
+        for rank in self.ranks:
             rank.kill()
-        self._ranks = []
+        self.ranks = []
 
     @property
     def _uses_reference(self) -> bool:
@@ -202,17 +236,26 @@ class Learner:
         )
         return _merged(parts, packings)
 
-    def _call(self, method: str, *arguments: Any) -> list[Any]:
-        return self._call_each(method, [arguments] * self.config.world_size)
+    def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:
+        return self._call_each(method, [arguments] * self.config.world_size, timeout_s)
 
-    def _call_each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _call_each(
+        self, method: str, arguments: Sequence[tuple[Any, ...]], timeout_s: float | None = None
+    ) -> list[Any]:
         """Call a method on all ranks, each with its own arguments, and wait for all results."""
-        if not self._ranks:
+        if not self.ranks:
             raise ActorDied(f"{method}: this learner was closed, or ended after an error")
+        with self._ended_on_error(method):
+            calls = [rank.submit(method, *own) for rank, own in zip(self.ranks, arguments, strict=True)]
+            return gather(calls, timeout_s)
+
+    @contextmanager
+    def _ended_on_error(self, method: str) -> Generator[None]:
+        """End all ranks if one fails: the others would wait forever in a collective operation."""
         try:
-            return gather([rank.submit(method, *own) for rank, own in zip(self._ranks, arguments, strict=True)])
+            yield
         except BaseException as error:
-            self.close()  # the other ranks would wait forever in a collective operation
+            self.close()
             if type(error).__name__ == "OutOfMemoryError":  # torch's, which this room does not import
                 raise OutOfMemory(
                     f"a learner rank ran out of memory during {method} ({error}): lower learner.token_budget, or set "
@@ -284,7 +327,10 @@ def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
 
 
 def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
-    """Resources and environment of a rank's process. Ray shows a GPU rank only its own device, as number 0."""
+    """What a rank takes of the cluster, a whole GPU where there are some, and the environment of its process.
+
+    Ray shows it only its own GPU, as number 0.
+    """
     env = {
         "RANK": str(rank),
         "LOCAL_RANK": "0",
@@ -297,4 +343,5 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         "HF_HUB_OFFLINE": "1",
         **MALLOC_ENV,
     }
-    return ActorSpec(name=f"learner rank {rank}", num_gpus=config.gpus, env=env, start=("address", "join"))
+    gpus = 1 if config.device == "cuda" else 0
+    return ActorSpec(name=f"learner rank {rank}", num_gpus=gpus, env=env, start=("address", "join"))

@@ -1,6 +1,6 @@
 """Start and stop the parts of a run: Ray, engines, the learner, the worlds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from estimators import needs
 from rollout import ray_actors
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
+from rollout.placement import Place
 from rollout.policy import EnginePolicy, Policy
 from rollout.pool import EnvPool, PoolConfig
 from rollout.waves import WavePolicy
@@ -65,7 +66,7 @@ def ray_running(config: ClusterConfig) -> Iterator[None]:
 
 @contextmanager
 def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[Parts]:
-    """Start engines, learner and env workers at the same time; close them at the end, also after an error."""
+    """Start engines, learner and env workers; close them at the end, also after an error."""
     with ray_running(config.cluster):
         display.stage(f"model {config.model.source}")
         model = resolve_model(config.model, world, config.env)
@@ -77,8 +78,16 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         display.stage("starting the engine, the learner and the worlds")
         with (
             weights_folder(model, config.learner.dtype, display) as folder,
-            closing(start_engines(config.engine, config.model, model, deterministic=config.deterministic)) as engines,
-            closing(Learner.start(config.learner, model, layer=wants.layer)) as learner,
+            closing(Learner.reserve(config.learner, model, timeout_s=config.cluster.start_timeout_s)) as learner,
+            closing(
+                start_engines(
+                    config.engine,
+                    config.model,
+                    model,
+                    deterministic=config.deterministic,
+                    places=learner.places if config.cluster.shares_gpus else (),
+                )
+            ) as engines,
             playing(
                 engine_policy(engines, codec, config.model, deterministic=config.deterministic),
                 world,
@@ -87,7 +96,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 workers=config.cluster.env_workers,
             ) as collector,
         ):
-            engines.wait_ready()
+            start_models(engines, learner, config.cluster, layer=wants.layer)
             yield Parts(
                 config=config,
                 world=world,
@@ -98,9 +107,33 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             )
 
 
-def start_engines(config: EngineConfig, limits: ModelConfig, model: str, *, deterministic: bool = False) -> Engines:
+def start_models(engines: Engines, learner: Learner, cluster: ClusterConfig, *, layer: int | None) -> None:
+    """Return once the engines can serve and the learner has its models.
+
+    On GPUs that both share they start in turns, since each measures the memory that is free: the engines first, which
+    then go to sleep if they sleep at all. The first publish wakes them.
+    """
+    limit = cluster.start_timeout_s
+    if cluster.shares_gpus:
+        engines.wait_ready(limit)
+        engines.sleep()
+        learner.join(layer=layer, timeout_s=limit)
+    else:
+        learner.join(layer=layer, timeout_s=limit)
+        engines.wait_ready(limit)
+
+
+def start_engines(
+    config: EngineConfig,
+    limits: ModelConfig,
+    model: str,
+    *,
+    deterministic: bool = False,
+    places: Sequence[Place] = (),
+) -> Engines:
+    """Start the engines; returns at once. places: the GPUs of the learner's ranks, if the engines share them."""
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
-    return Engines(model, config, context=limits.context, prefix_caching=not deterministic)
+    return Engines(model, config, context=limits.context, prefix_caching=not deterministic, places=places)
 
 
 def engine_policy(

@@ -37,6 +37,7 @@ MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # option
 # Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 FREE_OF_MODEL = ("cache", "shape")
+FREE_OF_LEARNER = ("gpus",)  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +233,8 @@ def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that a continuation may change."""
     kept = {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
     model = {key: value for key, value in kept.get("model", {}).items() if key not in FREE_OF_MODEL}
-    return kept | {"model": model}
+    learner = {key: value for key, value in kept.get("learner", {}).items() if key not in FREE_OF_LEARNER}
+    return kept | {"model": model, "learner": learner}
 
 
 def check_machine(config: ClusterConfig, *, serves: bool) -> None:

@@ -92,6 +92,9 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("demos", "env.options.recipes=."), ("no recipe files", "give textcraft the folder")),
         (("train", "env=arithmetic", "env.options.questions=no.jsonl"), ("no.jsonl: there is no such file", "JSONL")),
         (("demos", "env=arithmetic", "env.options.depths=[9]"), ("depth 9", "1 to 8")),
+        # Settings of the time when engine and rank had shares of a GPU.
+        (("train", "cluster.engine_gpus=0.6"), ("cluster.engine_gpus=0.6", "did you mean 'cluster.engines'?")),
+        (("train", "cluster.rank_gpus=0.4"), ("cluster.rank_gpus=0.4", "did you mean 'cluster.")),
         # No such machine.
         (("train", "cluster=gpu3"), ("cluster=gpu3", "gpu, gpu1, gpu2, gpu4, gpu8")),
         (("train", "cluster.cpus=100000"), ("cluster.cpus=100000", "lower it")),

@@ -128,12 +128,10 @@ def test_yaml_and_dataclass_agree_where_both_hold_a_default(
         ("train", "learner.device", "cluster.device"),
         ("train", "learner.dtype", "cluster.dtype"),
         ("train", "learner.world_size", "cluster.ranks"),
-        ("train", "learner.gpus", "cluster.rank_gpus"),
         ("warmstart", "learner.threads", "cluster.threads"),
         ("train", "engine.device", "cluster.device"),
         ("train", "engine.dtype", "cluster.dtype"),
         ("evaluate", "engine.count", "cluster.engines"),
-        ("train", "engine.gpus", "cluster.engine_gpus"),
         ("train", "engine.threads", "cluster.threads"),
         ("train", "engine.sleep", "cluster.sleep"),
     ],
@@ -181,8 +179,8 @@ def test_a_numbered_gpu_preset_is_the_gpu_preset_with_that_many(gpus: int) -> No
     assert composed("train", f"cluster=gpu{gpus}") == composed("train", "cluster=gpu", f"cluster.gpus={gpus}")
 
 
-def test_an_engine_may_span_two_gpus() -> None:
-    overrides = ("cluster=gpu4", "cluster.engines=2", "engine.tensor_parallel=2", "cluster.env_workers=5")
+def test_engines_that_span_two_gpus_are_half_as_many() -> None:
+    overrides = ("cluster=gpu4", "engine.tensor_parallel=2", "cluster.env_workers=5")
     config = build(TrainConfig, composed("train", *overrides))
     assert (config.engine.count, config.learner.world_size, config.cluster.env_workers) == (2, 4, 5)
 
@@ -191,21 +189,15 @@ def test_an_engine_may_span_two_gpus() -> None:
 def test_a_cluster_preset_reaches_engine_and_learner(preset: str) -> None:
     config = build(TrainConfig, composed("train", f"cluster={preset}"))
     told = config.cluster
-    assert (config.engine.device, config.engine.dtype, config.engine.count, config.engine.gpus) == (
-        told.device,
-        told.dtype,
-        told.engines,
-        told.engine_gpus,
-    )
-    assert (config.learner.device, config.learner.dtype, config.learner.world_size, config.learner.gpus) == (
+    assert (config.engine.device, config.engine.dtype, config.engine.count) == (told.device, told.dtype, told.engines)
+    assert (config.learner.device, config.learner.dtype, config.learner.world_size) == (
         told.device,
         told.dtype,
         told.ranks,
-        told.rank_gpus,
     )
-    # An engine and a rank share each GPU, and no GPU is promised twice.
-    assert told.engine_gpus + told.rank_gpus == (1.0 if told.gpus else 0.0)
-    assert told.gpus in (0, told.engines)
+    # An engine and a rank share each GPU.
+    assert told.shares_gpus == (told.gpus > 0)
+    assert (told.engines, told.ranks) == (max(told.gpus, 1), max(told.gpus, 1))
 
 
 @pytest.mark.parametrize("preset", PRESETS["estimator"])

@@ -9,6 +9,8 @@ from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
 from trainer.setup.preflight import estimator_of
 
+GPU4: dict[str, Any] = {"cluster.device": "cuda", "cluster.gpus": 4}
+
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
@@ -85,8 +87,8 @@ def test_a_setting_out_of_range_is_refused(plain_train: dict[str, Any], path: st
         ("learner.decay_steps", 0),
         ("learner.grad_clip", 0.0),
         ("cluster.gpus", -1),
-        ("cluster.engine_gpus", -0.1),
-        ("cluster.rank_gpus", -0.1),
+        ("cluster.placement", "together"),
+        ("cluster.start_timeout_s", 0.0),
         ("cluster.cpus", 0),
         ("cluster.object_store_bytes", 1024),
         ("seed", -1),
@@ -171,6 +173,36 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
         ("train", {"cluster.sleep": True}, ("cluster.sleep=True", "cluster.device='cpu'")),
         ("train", {"cluster.gpus": 1}, ("cluster.gpus=1", "cluster.device='cpu'")),
         ("train", {"cluster.device": "cuda"}, ("cluster.gpus=0", "cluster.device='cuda'")),
+        # Engines and ranks that the GPUs do not hold.
+        (
+            "train",
+            GPU4 | {"cluster.sleep": True, "cluster.placement": "split"},
+            ("cluster.sleep=True", "cluster.placement='split'", "cluster.sleep=false"),
+        ),
+        ("train", {"cluster.placement": "split"}, ("cluster.placement='split'", "cluster.device='cpu'")),
+        ("train", GPU4 | {"cluster.ranks": 5}, ("cluster.ranks=5", "cluster.gpus=4", "lower cluster.ranks")),
+        ("warmstart", GPU4 | {"cluster.ranks": 5}, ("cluster.ranks=5", "cluster.gpus=4")),
+        (
+            "train",
+            GPU4 | {"cluster.engines": 4, "cluster.ranks": 2},
+            ("cluster.engines=4 x engine.tensor_parallel=1", "cluster.ranks=2", "cluster.placement=split"),
+        ),
+        (
+            "train",
+            GPU4 | {"cluster.engines": 4, "engine.tensor_parallel": 2},
+            ("cluster.engines=4 x engine.tensor_parallel=2 takes 8 GPUs", "cluster.ranks=4"),
+        ),
+        (
+            "train",
+            GPU4 | {"cluster.placement": "split", "cluster.engines": 1, "engine.tensor_parallel": 2},
+            ("cluster.placement='split'", "takes 6 GPUs", "cluster.gpus=4"),
+        ),
+        (
+            "evaluate",
+            GPU4 | {"cluster.engines": 2, "engine.tensor_parallel": 4},
+            ("cluster.engines=2 x engine.tensor_parallel=4 takes 8 GPUs", "cluster.gpus=4"),
+        ),
+        ("evaluate", GPU4 | {"engine.tensor_parallel": 8}, ("engine.tensor_parallel=8", "cluster.gpus=4")),
         # A response longer than the model has room for after its prompt.
         ("train", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=20")),
         ("evaluate", {"sampling.max_tokens": 64}, ("sampling.max_tokens=64", "model.response_tokens=20")),

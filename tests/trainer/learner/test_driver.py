@@ -356,7 +356,7 @@ def test_bfloat16_follows_float32(
 
 def test_a_dead_rank_is_named_and_ends_the_learner(start: Starter, batch: TokenBatch) -> None:
     learner = start(replace(CONFIG, world_size=2))
-    learner._ranks[1].kill()
+    learner.ranks[1].kill()
     with pytest.raises(ActorDied, match="learner rank 1 died"):
         learner.score(batch)
     with pytest.raises(ActorDied, match="was closed, or ended after an error"):

@@ -1,0 +1,40 @@
+"""Engines and learner start in turns where they share GPUs, and side by side where they do not."""
+
+import pytest
+
+from trainer.config.settings import ClusterConfig
+from trainer.setup.parts import start_models
+
+
+class Recorded:
+    """Engines and a learner that write down what they are asked for, with the limit."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, float | None]] = []
+
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        self.events.append(("ready", timeout_s))
+
+    def sleep(self) -> None:
+        self.events.append(("sleep", None))
+
+    def join(self, *, layer: int | None, timeout_s: float | None) -> None:
+        assert layer == -3
+        self.events.append(("join", timeout_s))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "events"),
+    [
+        (ClusterConfig(device="cuda", gpus=2, sleep=True), [("ready", 900.0), ("sleep", None), ("join", 900.0)]),
+        (ClusterConfig(device="cuda", gpus=2, placement="split"), [("join", 900.0), ("ready", 900.0)]),
+        (ClusterConfig(start_timeout_s=60.0), [("join", 60.0), ("ready", 60.0)]),
+    ],
+    ids=["shared GPUs", "split GPUs", "CPU"],
+)
+def test_a_learner_loads_its_models_on_shared_gpus_once_the_engines_sleep(
+    cluster: ClusterConfig, events: list[tuple[str, float | None]]
+) -> None:
+    parts = Recorded()
+    start_models(parts, parts, cluster, layer=-3)  # pyright: ignore[reportArgumentType]
+    assert parts.events == events
