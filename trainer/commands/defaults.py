@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from hydra.core.config_store import ConfigStore
 
-from trainer.config.commands import DemosConfig, EvaluateConfig, TrainConfig, WarmstartConfig
+from trainer.config.commands import DemosConfig, DoctorConfig, EvaluateConfig, TrainConfig, WarmstartConfig
 from trainer.config.defaults import defaults_of
 
 COMMANDS: Mapping[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "demos": DemosConfig,
+    "doctor": DoctorConfig,
     "warmstart": WarmstartConfig,
 }
 

@@ -64,7 +64,8 @@ class ProofSpec:
 
     @property
     def context(self) -> int:
-        return max(self.prompt + self.response, self.prompt + self.sampled)
+        """The longest sequence that the engine sees, and one token more, which it samples after a text it scores."""
+        return self.prompt + max(self.response, self.sampled) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,9 @@ class Proof:
         )
         self.engines = Engines(self.model, engine, context=self.spec.context, places=self.learner.places)
         self.engines.wait_ready(600)
-        predicted = gpu_memory.engine_awake(self.spec.shape, gpu_memory.Serving(tensor_parallel=1, kv_cache_bytes=cache))
+        predicted = gpu_memory.engine_awake(
+            self.spec.shape, gpu_memory.Serving(tensor_parallel=1, kv_cache_bytes=cache)
+        )
         return self._held(predicted)
 
     def sample(self) -> Shown:
@@ -218,19 +221,17 @@ class Proof:
             old_logprobs=self.scores.logprobs,
             ref_logprobs=self.scores.ref_logprobs,
         )
-        report, seconds = None, 0.0
         with self.memory.watched() as peak:
-            for _ in range(2):  # the first call makes the optimizer's states
-                began = time.perf_counter()
-                report = self.learner.learn(batch, targets, seed=0)
-                seconds = time.perf_counter() - began
-        assert report is not None
+            first = self.learner.learn(batch, targets, seed=0)  # which makes the optimizer's states
+            began = time.perf_counter()
+            report = self.learner.learn(batch, targets, seed=0)
+            seconds = time.perf_counter() - began
         asleep = gpu_memory.ASLEEP_BYTES if self.spec.device == "cuda" else 0
         predicted = (gpu_memory.learner_peak(self.spec.shape, self.training) + asleep) / GIB
         return Shown(
             numbers={
                 **self._speed(4, seconds),  # forward, once more for the checkpoints, backward
-                "first_ratio_error": report.first_ratio_error,
+                "first_ratio_error": first.first_ratio_error,
                 "grad_norm": report.grad_norm,
                 "peak_gib": peak.gib,
                 "predicted_gib": predicted,
@@ -340,4 +341,3 @@ def _update(words: list[str], folder: Path) -> Shown:
     kept = ("learn/engine_mismatch", "learn/first_ratio_error", "learn/kl", "rollout/success")
     times = {name: value for name, value in last.items() if name.startswith("seconds/")}
     return Shown(numbers={name: float(last[name]) for name in kept if last.get(name) is not None} | times)
-

@@ -73,10 +73,7 @@ def _attention() -> dict[str, float]:
 
     def packed() -> Tensor:
         longest = max(LENGTHS)
-        out = varlen_attn(
-            query, key, value, starts, starts, longest, longest, window_size=(-1, 0), enable_gqa=True
-        )
-        return out  # pyright: ignore[reportReturnType]
+        return varlen_attn(query, key, value, starts, starts, longest, longest, window_size=(-1, 0), enable_gqa=True)
 
     def one_by_one() -> Tensor:
         outputs: list[Tensor] = []

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from rollout.types import Device
 from trainer.config.shape import ModelShape
 from trainer.config.tiny import TinySpec
 from trainer.setup.models import train_tokenizer
-from rollout.types import Device
 
 CORPUS = tuple(f"craft {number} planks using {number} logs\nGoal: craft planks." for number in range(50))
 CONTEXT = 4096

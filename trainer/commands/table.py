@@ -80,6 +80,14 @@ COMMANDS: Mapping[str, Command] = {
         help="say what a run would take of its GPUs",
         flags={"--json": "json=true"},
     ),
+    "doctor": Command(
+        yaml="doctor",
+        config="trainer.config.commands:DoctorConfig",
+        plan="trainer.commands.doctor:plan_doctor",
+        run="trainer.commands.doctor:show_doctor",
+        help="say what this machine is and what would run on it",
+        flags={"--json": "json=true", "--gpu": "gpu=true"},
+    ),
     "evaluate": Command(
         yaml="evaluate",
         config="trainer.config.commands:EvaluateConfig",

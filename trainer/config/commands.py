@@ -348,6 +348,20 @@ class PlanConfig(TrainConfig):
     """Whether the plan is printed as one line of JSON instead of a table; `--json` is the same."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorConfig:
+    """An examination of this machine."""
+
+    gpu: bool = False
+    """Whether everything that only a GPU can show is run on one card, in some ten minutes; `--gpu` is the same."""
+
+    json: bool = False
+    """Whether the findings are printed as one line of JSON instead of a table; `--json` is the same."""
+
+    report: str = "outputs/doctor.jsonl"
+    """File of the proof's figures, one JSON object for each of its parts."""
+
+
 def _check_response_fits(model: ModelConfig, sampling: Sampling) -> None:
     if sampling.max_tokens > model.response_tokens:
         raise ConfigError(
