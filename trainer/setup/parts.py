@@ -19,6 +19,7 @@ from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.exchange import weights_folder
+from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
@@ -100,7 +101,8 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
 
 def start_engines(config: EngineConfig, limits: ModelConfig, model: str, *, deterministic: bool = False) -> Engines:
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
-    return Engines(model, config, context=limits.context, prefix_caching=not deterministic)
+    sized = with_kv_cache(config, model, context=limits.context)
+    return Engines(model, sized, context=limits.context, prefix_caching=not deterministic)
 
 
 def engine_policy(
