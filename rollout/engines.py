@@ -22,6 +22,8 @@ CPU_ENV = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "GOMP_SPINCOUNT": "1000",
 }
+CPU_CACHE_BYTES = 2**28
+GPU_BATCHED_TOKENS = 8192
 SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -45,11 +47,12 @@ class EngineConfig:
     max_num_seqs: Annotated[int, Ge(1)] = 128
     """Requests that one engine serves at once."""
 
-    kv_cache_bytes: Annotated[int, Ge(1)] = 2**28
-    """Memory of the KV cache in bytes. Read on a CPU only."""
+    kv_cache_bytes: Annotated[int | None, Ge(1), doc("1 or more, or null")] = None
+    """Memory of the KV cache in bytes, on each GPU of the engine. null takes 2**28 on a CPU, and on GPUs the room of
+    `max_num_seqs` requests of the longest context."""
 
     gpu_memory: Annotated[float, Interval(gt=0, le=1), doc("a share of the memory in (0, 1]")] = 0.85
-    """Share of a GPU's memory that an engine takes, weights included. Read on a GPU only."""
+    """Share of a GPU's memory that must be free when an engine starts. Read on a GPU only."""
 
     threads: Annotated[int, Ge(1)] = 2
     """CPU threads of each engine. Follows cluster.threads."""
@@ -80,14 +83,23 @@ class EngineConfig:
             options |= {
                 "enforce_eager": True,  # compiling takes a minute and gains nothing
                 "block_size": 32,  # the default 128 gives short prompts no prefix hits
-                "kv_cache_memory_bytes": self.kv_cache_bytes,
+                "kv_cache_memory_bytes": self.kv_cache_bytes or CPU_CACHE_BYTES,
                 # A seeded request whose prompt is prefilled in pieces kills the engine on a CPU ("CPU Generator does
                 # not use offset"), so prompts go in whole.
                 "enable_chunked_prefill": False,
                 "max_num_batched_tokens": max(4096, context),
             }
         else:
-            options |= {"gpu_memory_utilization": self.gpu_memory, "enable_sleep_mode": self.sleep}
+            options |= {
+                "gpu_memory_utilization": self.gpu_memory,
+                "enable_sleep_mode": self.sleep,
+                # In bytes vLLM need not measure the memory that is free, which a learner beside it changes.
+                "kv_cache_memory_bytes": self.kv_cache_bytes,
+                # vLLM's default here is 2,048: one prompt would fill a step, and every response beside it would wait.
+                "max_num_batched_tokens": GPU_BATCHED_TOKENS,
+                # The learner's logits are float32 as well. bfloat16 ones of size 20 to 30 lie 0.125 apart.
+                "hf_overrides": {"head_dtype": "float32"},
+            }
         return options | dict(self.extra)
 
     def spec(self, number: int, place: Place | None = None) -> ActorSpec:

@@ -19,7 +19,7 @@ from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.data.tokens import Targets
 from trainer.learner.driver import LearnReport, Scores
-from trainer.learner.first_ratio import check_first_ratio
+from trainer.learner.first_ratio import check_learned
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts
 
@@ -56,7 +56,8 @@ def update(
     """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
-    Raises RatioNotOne, before anything is published, if the policy that learned is not the one that was scored.
+    Raises RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
+    EngineMismatch if it is not the one that the engines sampled from.
     """
     config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
     with watch("collect"):
@@ -83,7 +84,7 @@ def update(
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
         learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
-        check_first_ratio(learned.first_ratio_error, config.learner.dtype)
+        check_learned(learned, config.learner)
     with watch("publish"):
         publish(parts, number)
     return UpdateReport(

@@ -69,6 +69,18 @@ def test_only_an_engine_that_spans_gpus_has_processes_of_vllms_own() -> None:
     assert double["distributed_executor_backend"] == "mp"
 
 
+def test_a_gpu_engine_takes_long_batches_a_float32_head_and_its_cache_in_bytes() -> None:
+    options = EngineConfig(device="cuda", kv_cache_bytes=2**33).options(context=512, prefix_caching=True)
+    assert options["max_num_batched_tokens"] == 8192
+    assert options["hf_overrides"] == {"head_dtype": "float32"}
+    assert options["kv_cache_memory_bytes"] == 2**33
+
+
+def test_a_cpu_engine_keeps_its_own_precision_and_a_small_cache() -> None:
+    options = EngineConfig(device="cpu").options(context=512, prefix_caching=True)
+    assert (options["kv_cache_memory_bytes"], "hf_overrides" in options) == (2**28, False)
+
+
 def test_extra_options_come_last() -> None:
     options = EngineConfig(extra={"block_size": 16}).options(context=512, prefix_caching=False)
     assert (options["block_size"], options["enable_prefix_caching"]) == (16, False)

@@ -44,6 +44,7 @@ class HashLearner(FolderLearner):
         self.dies_at: int | None = None
         self.updates = 0
         self.first_ratio_error = 0.0
+        self.engine_mismatch = 0.01
         self.targets: Targets | None = None
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
@@ -63,6 +64,7 @@ class HashLearner(FolderLearner):
         self.word = str(derive_seed(self.word, seed, str(targets.advantage.tolist()), str(batch.tokens.tolist())))
         means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0)
         means |= {"optimizer_steps": 1, "tokens": 1, "first_ratio_error": self.first_ratio_error}
+        means |= {"engine_mismatch": self.engine_mismatch}
         return LearnReport(**means)  # pyright: ignore[reportArgumentType]
 
     def publish(self, folder: Path, version: int) -> Published:

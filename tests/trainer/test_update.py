@@ -1,6 +1,7 @@
 """One update on fakes: its order, its revisions, and the numbers that it logs."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.fakes import Corridor
 from tests.trainer.run_stack import Stack, configured, one_update, stops_at_first
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
-from trainer.learner.first_ratio import RatioNotOne
+from trainer.learner.first_ratio import EngineMismatch, RatioNotOne
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 
 # --- one update ---------------------------------------------------------------------------------------------------
@@ -45,6 +46,19 @@ def test_an_update_that_did_not_begin_at_the_scored_policy_stops_the_run_and_pub
     stack.learner.first_ratio_error = 0.25
     with pytest.raises(RatioNotOne, match=r"mean \|log ratio\| 0.25 nats, at most 0.001 in float32"):
         stack.train(configured(tmp_path))
+    assert [event for event in stack.events if event.startswith("publish")] == ["publish 0"]
+
+
+@pytest.mark.parametrize(("mismatch", "limit"), [(0.11, 0.1), (float("nan"), 0.1), (0.02, 0.01)])
+def test_an_engine_that_samples_from_another_policy_stops_the_run_and_nothing_is_published(
+    tmp_path: Path, mismatch: float, limit: float
+) -> None:
+    stack, config = Stack(), configured(tmp_path)
+    stack.learner.engine_mismatch = mismatch
+    config = replace(config, learner=replace(config.learner, max_engine_mismatch=limit))
+    message = rf"mean \|rollout - old log-prob\| {mismatch:.3g} nats, at most {limit:g} .*resume=auto"
+    with pytest.raises(EngineMismatch, match=message):
+        stack.train(config)
     assert [event for event in stack.events if event.startswith("publish")] == ["publish 0"]
 
 

@@ -1,8 +1,10 @@
 """The defaults of each command for Hydra."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
 
 from trainer.config.commands import DemosConfig, DoctorConfig, EvaluateConfig, TrainConfig, WarmstartConfig
 from trainer.config.defaults import defaults_of
@@ -21,5 +23,11 @@ def register() -> None:
 
     A command's YAML names its defaults first, so that every setting is there and can be overridden without `+`.
     """
+    OmegaConf.register_new_resolver("on_gpus", on_gpus, replace=True)
     for name, config in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_defaults", node=defaults_of(config), provider="stepcredit")
+
+
+def on_gpus(value: Any, *, _root_: DictConfig) -> Any:
+    """In YAML, ${on_gpus:VALUE}: the value where cluster.device is cuda, null on a CPU."""
+    return value if _root_.cluster.device == "cuda" else None

@@ -42,7 +42,8 @@ class LossConfig:
     """How tokens are averaged: with "token" all of an optimizer step count alike, with "sequence" all rows do."""
 
     importance_cap: Annotated[float | None, Ge(1), doc("1 or more, or null")] = None
-    """Largest weight exp(old - rollout log-prob) of a token; null leaves the weight out."""
+    """Largest weight exp(old - rollout log-prob) of a token; null leaves the weight out. 2
+    on GPUs, whose engines round otherwise than the learner, null on a CPU."""
 
     negative_weight: Annotated[float, Ge(0)] = 1.0
     """Factor of advantages below 0. With 0 the policy learns from what went better than its siblings alone
@@ -97,6 +98,10 @@ class LearnerConfig:
 
     temperature: Annotated[float, Ge(LOWEST_TEMPERATURE)] = 1.0
     """Temperature of the distribution whose log-probs are taken. Follows sampling.temperature."""
+
+    max_engine_mismatch: Annotated[float, Gt(0)] = 0.1
+    """Largest mean |rollout - old log-prob| of an update, in nats. Above it the run stops: stale weights differ by more
+    than rounding does, which is 0.001 in float32 and expected to be 0.01 to 0.02 in bfloat16."""
 
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss of reinforcement learning."""

@@ -1,6 +1,9 @@
-"""At the first optimizer step of an update the policy is still the one that was scored: measured, not assumed."""
+"""Engine, scores and first optimizer step of an update are of one policy: measured, not assumed."""
 
 from rollout.types import Precision
+from rollout.weights import PublishError
+from trainer.config.learner import LearnerConfig
+from trainer.learner.driver import LearnReport
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
 """Largest mean |log ratio| that rounding explains, in nats. Scoring and learning pack the same tokens differently, so
@@ -11,6 +14,22 @@ that."""
 
 class RatioNotOne(RuntimeError):
     """The policy that learns is not the policy that was scored."""
+
+
+class EngineMismatch(PublishError):
+    """The engines sample from another distribution than the learner's policy."""
+
+
+def check_learned(report: LearnReport, config: LearnerConfig) -> None:
+    """Raise RatioNotOne or EngineMismatch where an update was not learned from the policy's own rollouts."""
+    check_first_ratio(report.first_ratio_error, config.dtype)
+    mismatch = report.engine_mismatch
+    if mismatch is not None and not mismatch <= config.max_engine_mismatch:  # what is no number is no agreement
+        raise EngineMismatch(
+            f"the engines sample from another policy than the learner's: mean |rollout - old log-prob| {mismatch:.3g} "
+            f"nats, at most {config.max_engine_mismatch:g} (learner.max_engine_mismatch): resume=auto "
+            "publishes the last checkpoint; if it comes again, raise the limit or set cluster.dtype=float32"
+        )
 
 
 def check_first_ratio(error: float, precision: Precision) -> None:

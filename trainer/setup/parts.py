@@ -20,6 +20,7 @@ from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.exchange import weights_folder
+from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
@@ -133,7 +134,8 @@ def start_engines(
 ) -> Engines:
     """Start the engines; returns at once. places: the GPUs of the learner's ranks, if the engines share them."""
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
-    return Engines(model, config, context=limits.context, prefix_caching=not deterministic, places=places)
+    sized = with_kv_cache(config, model, context=limits.context)
+    return Engines(model, sized, context=limits.context, prefix_caching=not deterministic, places=places)
 
 
 def engine_policy(

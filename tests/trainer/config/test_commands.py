@@ -287,3 +287,16 @@ def test_a_world_model_preset_changes_one_world_for_one_model(preset: str) -> No
     assert fitted != plain
     assert fitted.keys() == plain.keys()
     assert fitted["options"].keys() == plain["options"].keys()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cap"),
+    [
+        ((), None),
+        (("cluster=gpu4",), 2.0),
+        (("cluster=gpu4", "learner.loss.importance_cap=null"), None),
+        (("learner.loss.importance_cap=3.0",), 3.0),
+    ],
+)
+def test_importance_weights_correct_the_engines_rounding_on_gpus(overrides: tuple[str, ...], cap: float | None) -> None:
+    assert composed("train", *overrides)["learner"]["loss"]["importance_cap"] == cap
