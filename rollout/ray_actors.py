@@ -131,7 +131,8 @@ class Remote:
     @property
     def is_placed(self) -> bool:
         """Whether Ray has found a node with room for the actor."""
-        return bool(cast(Mapping[str, Any], state.actors(self._handle._actor_id.hex())).get("Pid"))
+        number = self._handle._actor_id.hex()  # pyright: ignore[reportPrivateUsage]  no public way to ask
+        return bool(cast(Mapping[str, Any], state.actors(number)).get("Pid"))
 
     @property
     def log(self) -> str:
@@ -275,17 +276,17 @@ def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     try:
         return ray.get([call.reference for call in calls], timeout=timeout_s)
     except GetTimeoutError as error:
-        raise ActorTimeout(_lateness(calls, timeout_s)) from error
+        raise ActorTimeout(_lateness(calls, timeout_s or 0.0)) from error
     except _DEATHS as error:
         raise _death(_first_dead(calls), error) from error
     except RayTaskError as error:
         raise _cause(error) from error
 
 
-def _lateness(calls: Sequence[Call], timeout_s: float | None) -> str:
+def _lateness(calls: Sequence[Call], timeout_s: float) -> str:
     """The line for calls that were not answered in time: which actors Ray never placed and why, or else their logs."""
-    _, late = ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=0)
-    actors = [call.actor for call in calls if call.reference in late]
+    done = cast(Any, ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=0))[0]
+    actors = [call.actor for call in calls if call.reference not in done] or [calls[-1].actor]
     unplaced = [actor for actor in actors if not actor.is_placed]
     if not unplaced:
         names = ", ".join(dict.fromkeys(actor.name for actor in actors))
