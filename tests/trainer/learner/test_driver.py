@@ -255,8 +255,8 @@ def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenB
 def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
     start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
 ) -> None:
-    schedule = {"warmup_steps": 2, "decay_steps": 10, "optimizer_steps": 2}
-    config = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage, **schedule)
+    layout = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage)
+    config = replace(layout, warmup_steps=2, decay_steps=10, optimizer_steps=2)
     targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
     uninterrupted = start(config)
     uninterrupted.learn(batch, targets, seed=0)
