@@ -1,7 +1,7 @@
 """What a learner rank and an engine take of a GPU, in bytes: arithmetic from a model's shape, no measurement.
 
-P = parameters, W = learner ranks, T = tokens of a micro-batch, D = width, M = width of the MLP, L = blocks. Weights are
-bfloat16, optimizer states float32, as DeepSpeed keeps them.
+P = parameters, W = learner ranks, T = tokens of a micro-batch, D = width, M = width of the MLP, L = blocks, V = words
+of the vocabulary. Weights are bfloat16, optimizer states float32, as DeepSpeed keeps them.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ BUCKET_BYTES = 2 * 500_000_000
 """One communication bucket of DeepSpeed, in bfloat16; stages 2 and 3 hold two."""
 LIVE_BYTES = 2 * 1_000_000_000
 """Gathered weights that ZeRO-3 keeps alive at most, in bfloat16."""
+LOGITS_BYTES = 3 * 4 * 2**28
+"""Three tables of a chunk of the head's logits, in float32: see `trainer.learner.head`."""
 CONTEXT_BYTES = GIB
 """CUDA's context and NCCL's buffers in a rank's process."""
 ENGINE_BYTES = int(3.5 * GIB)
@@ -70,14 +72,16 @@ def learner_idle(shape: ModelShape, training: Training) -> int:
 def learner_peak(shape: ModelShape, training: Training) -> int:
     """The most that a rank holds: at the optimizer step or in the backward pass, taken together.
 
-    On top of `learner_idle` come the activations, the optimizer's temporary of 4P/W, and the gradients: 2P more at
-    stages 0 and 1 (bfloat16), 4P/W at stages 2 and 3 with two buckets, and at stage 3 the gathered weights.
+    On top of `learner_idle` come the activations and the head. Stages 2 and 3 add the gradients of 4P/W, a flat copy of
+    them for the optimizer, and two buckets; stage 3 also the gathered weights. At stages 0 and 1 each bfloat16 gradient
+    is freed as it joins the float32 sum.
     """
-    gradients = 2 * shape.parameters if training.zero_stage <= 1 else 4 * shape.parameters // training.ranks
-    temporary = 4 * shape.parameters // training.shards
-    buckets = 2 * BUCKET_BYTES if training.zero_stage >= 2 else 0
+    sharded = training.zero_stage >= 2
+    gradients = 2 * 4 * shape.parameters // training.ranks if sharded else 0
+    buckets = 2 * BUCKET_BYTES if sharded else 0
     live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
-    return learner_idle(shape, training) + gradients + temporary + buckets + live + activations(shape, training)
+    step = gradients + buckets + live
+    return learner_idle(shape, training) + step + activations(shape, training) + head(shape)
 
 
 def activations(shape: ModelShape, training: Training) -> int:
@@ -90,6 +94,11 @@ def activations(shape: ModelShape, training: Training) -> int:
     if not training.checkpointing:
         return shape.layers * block
     return shape.layers * training.token_budget * 2 * shape.hidden + block
+
+
+def head(shape: ModelShape) -> int:
+    """Logits of one chunk, and 10 V D of the head's gradient: its float32 sum, a chunk's part of it, its bfloat16."""
+    return LOGITS_BYTES + 10 * shape.vocabulary * shape.hidden
 
 
 def engine_awake(shape: ModelShape, serving: Serving) -> int:

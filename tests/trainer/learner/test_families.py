@@ -95,7 +95,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=FAMILIES)
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
-    monkeypatch.setattr(head, "LOGITS_PER_CHUNK", 2 * 61)  # several chunks
+    monkeypatch.setitem(head.LOGITS_PER_CHUNK, "cpu", 2 * 61)  # several chunks
     return build(request.param)
 
 
@@ -264,7 +264,7 @@ MATHS = {
 def test_the_gradients_of_the_chunked_head_are_those_of_finite_differences(
     maths: str, biased: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head, "LOGITS_PER_CHUNK", 2 * 7)
+    monkeypatch.setitem(head.LOGITS_PER_CHUNK, "cpu", 2 * 7)
     random = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=random, dtype=torch.float64).requires_grad_()  # noqa: E731
     hidden, weight, targets = draw(5, 3), draw(7, 3), torch.tensor([0, 6, 3, 3, 1])

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from trainer.config.build import ModelError
 from trainer.learner import head
-from trainer.learner.head import ChunkedLogprobs
+from trainer.learner.head import ChunkedLogprobs, float32_product
 from trainer.learner.policy import PolicyModule
 
 LINES, WIDTH, LAYERS = 3, 11, 3
@@ -18,6 +18,7 @@ INPUT_IDS = torch.randint(1, 61, (LINES, WIDTH), generator=torch.Generator().man
 PREDICT_AT = torch.tensor([2, 3, 4, 13, 17, 18, 29])  # [S]
 TARGETS = INPUT_IDS.flatten()[PREDICT_AT + 1]
 EMBED_AT = torch.tensor([2, 13, 17, 29])  # [K]
+VOCABULARY_SMALL = 1000
 
 
 @pytest.fixture(params=["tied_qwen", "untied_llama"])
@@ -35,7 +36,7 @@ def plain(model: PreTrainedModel, temperature: float) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two tokens of the 61-word vocabulary: 7 tokens take four chunks, the last with one token."""
-    monkeypatch.setattr(head, "LOGITS_PER_CHUNK", 2 * 61)
+    monkeypatch.setitem(head.LOGITS_PER_CHUNK, "cpu", 2 * 61)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -128,6 +129,61 @@ def test_bfloat16_logits_are_normalised_in_float32() -> None:
     logprobs, _ = ChunkedLogprobs.apply(hidden, weight, targets, 1.0)
     exact = (hidden @ weight.T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
     torch.testing.assert_close(logprobs, exact, rtol=0, atol=1e-5)
+
+
+def bfloat16_head(chunks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(log-probs, gradient of the hidden states, gradient of the weight, logits in float64) of 64 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(64, 32, generator=generator).bfloat16().requires_grad_()
+    weight = (4 * torch.randn(VOCABULARY_SMALL, 32, generator=generator)).bfloat16().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(head.LOGITS_PER_CHUNK, "cpu", 64 // chunks * VOCABULARY_SMALL)
+        logprobs, _ = ChunkedLogprobs.apply(hidden, weight, torch.arange(64), 1.0)
+        logprobs.sum().backward()
+    assert hidden.grad is not None
+    assert weight.grad is not None
+    return logprobs.detach(), hidden.grad, weight.grad, (hidden.double() @ weight.double().T).detach()
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head takes the products that it takes on CUDA, by their twin for the CPU."""
+    monkeypatch.setattr(head, "_keeps_float32", lambda matrix: matrix.dtype == torch.bfloat16)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_a_head_in_float32_rounds_no_logit_of_bfloat16_operands() -> None:
+    logprobs, grad_hidden, grad_weight, logits = bfloat16_head(chunks=4)
+    exact = logits.requires_grad_()
+    expected = exact.log_softmax(-1).diagonal()
+    torch.testing.assert_close(logprobs, expected.detach().float(), rtol=0, atol=1e-4)
+    (pull,) = torch.autograd.grad(expected.sum(), exact)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(64, 32, generator=generator).bfloat16().double()
+    weight = (4 * torch.randn(VOCABULARY_SMALL, 32, generator=generator)).bfloat16().double()
+    for ours, theirs in ((grad_hidden, pull @ weight), (grad_weight, pull.T @ hidden)):
+        assert (ours.double() - theirs).norm() < 4e-3 * theirs.norm()  # bfloat16 rounds by 2e-3
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_the_gradient_of_a_bfloat16_head_is_the_same_in_any_number_of_chunks() -> None:
+    """Sums in float32 that are rounded to bfloat16 once: in 64 chunks a sum in bfloat16 is rounded 64 times."""
+    one, many = bfloat16_head(chunks=1)[2].double(), bfloat16_head(chunks=64)[2].double()
+    assert (one - many).norm() < 1e-4 * one.norm()
+
+
+def test_a_head_on_the_cpu_adds_the_chunks_of_its_gradient_up_in_float32() -> None:
+    one, many = bfloat16_head(chunks=1)[2].double(), bfloat16_head(chunks=64)[2].double()
+    assert (one - many).norm() < 4e-3 * one.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_float32_product_on_cuda_equals_its_twin() -> None:
+    left, right = torch.randn(64, 256).bfloat16(), torch.randn(256, 512).bfloat16()
+    ours = float32_product(left.cuda(), right.cuda()).cpu()
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, float32_product(left, right), rtol=1e-4, atol=1e-4)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------

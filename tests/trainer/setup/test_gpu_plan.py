@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GraniteConfig, LlamaConfig, Mixtr
 
 from trainer.config.build import ModelError
 from trainer.config.shape import ModelShape
+from trainer.learner.head import LOGITS_PER_CHUNK
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import CONTEXT_BYTES, GIB, Serving, Training
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
@@ -85,6 +86,21 @@ def test_the_bytes_of_a_rank_are_those_of_the_formulas() -> None:
         assert saved == (p if stage == 3 else 2 * p)
 
 
+def test_a_step_adds_no_gradients_to_the_float32_sums_of_stage_1_and_two_copies_at_stage_2() -> None:
+    shape, p = QWEN_15B, QWEN_15B.parameters
+    one = Training(ranks=2, zero_stage=1, token_budget=1, checkpointing=True, reference=True)
+    fixed = gpu_memory.activations(shape, one) + gpu_memory.head(shape)
+    assert gpu_memory.learner_peak(shape, one) == gpu_memory.learner_idle(shape, one) + fixed
+    two = replace(one, zero_stage=2)
+    added = 2 * 2 * p + 2 * gpu_memory.BUCKET_BYTES  # 4P/W for two ranks, twice
+    assert gpu_memory.learner_peak(shape, two) == gpu_memory.learner_idle(shape, two) + added + fixed
+
+
+def test_a_plans_logits_are_those_of_the_head_on_a_gpu() -> None:
+    assert 3 * 4 * LOGITS_PER_CHUNK["cuda"] == gpu_memory.LOGITS_BYTES
+    assert gpu_memory.head(QWEN_7B) - gpu_memory.LOGITS_BYTES == 10 * 152_064 * 3584
+
+
 def test_checkpointing_keeps_one_input_a_block_and_the_activations_of_one_block() -> None:
     plain = Training(ranks=1, zero_stage=1, token_budget=1000, checkpointing=False, reference=True)
     block = 1000 * (31 * 1536 + 8 * 8960)
@@ -101,7 +117,7 @@ def test_small_models_stand_side_by_side_with_their_engines(shape: ModelShape, c
 
 @pytest.mark.parametrize(
     ("gpus", "fits", "placement", "zero_stage"),
-    [(1, False, "sleeping", 2), (2, False, "sleeping", 3), (4, True, "sleeping", 3), (8, True, "side by side", 3)],
+    [(1, False, "sleeping", 1), (2, False, "sleeping", 3), (4, True, "sleeping", 3), (8, True, "side by side", 3)],
 )
 def test_seven_billion_parameters_need_four_gpus_and_sleep_there(
     gpus: int, fits: bool, placement: str, zero_stage: int
