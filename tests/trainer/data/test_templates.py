@@ -190,6 +190,22 @@ def test_a_response_holds_the_thought_that_its_prompt_opened(codec_of: CodecOf) 
     assert codec_of(ENDS["chatml"][0]).decode(ids) == "I walk.</think><action>go</action>"
 
 
+@pytest.mark.parametrize("tags", [("<think>", "</think>"), ("<think>", "</think>", "<action>", "</action>")])
+@pytest.mark.parametrize("template", [ENDS["chatml"][0], OPENED])
+def test_tags_that_a_tokenizer_marks_as_special_stay_in_the_text(
+    codec_of: CodecOf, template: str, tags: tuple[str, ...]
+) -> None:
+    codec = codec_of(template, special=(*MARKERS, *tags))
+    answer = "<think>I walk.</think><action>go</action>"
+    response = codec.encode_response(answer).tolist()
+    assert id_of(codec, "</think>") in response
+    assert codec.decode([id_of(codec, "<pad>"), *response]) == codec.as_sampled(answer)
+    first = sampled(codec, (WALK,), response)
+    prompt = codec.encode(continued(first, "at 1"), first).tolist()
+    assert prompt[: len(codec.encode((WALK,))) + len(response)] == [*codec.encode((WALK,)).tolist(), *response]
+    assert prompt.count(id_of(codec, "</think>")) == 1
+
+
 @pytest.mark.parametrize("written", ["<think>I walk.</think>go", "<think>\nI walk.</think>go"])
 def test_a_demonstration_goes_on_inside_the_opened_thought(codec_of: CodecOf, written: str) -> None:
     codec = codec_of(OPENED)
