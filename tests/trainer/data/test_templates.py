@@ -79,7 +79,7 @@ def codec_of(tmp_path: Path) -> CodecOf:
             tokenizer_object=bpe, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", chat_template=template
         )
         tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
-        tokenizer.add_tokens(["<think>", "</think>", *plain])
+        tokenizer.add_tokens([name for name in ("<think>", "</think>", *plain) if name not in special])
         tokenizer.save_pretrained(tmp_path)
         if config is not None:
             (tmp_path / "generation_config.json").write_text(json.dumps(config))
