@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from envs.prompts import Message
 from rollout.policy import Exchange
@@ -14,6 +14,7 @@ from tests.fakes import CORRIDOR_PROMPTS, Corridor, completion
 from trainer.config.build import ModelError
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import demonstrate, supervised
+from trainer.learner.export import write_stop_ids
 
 TEXTS = [
     "You are in a corridor. What do you do? go stop look",
@@ -128,6 +129,26 @@ def test_the_ends_that_the_models_config_names_stop_a_response_too(codec_of: Cod
     codec = codec_of(GEMMA, config={"eos_token_id": eos})
     named = {7} if eos == 7 else {7, 9}
     assert set(codec.stop_ids) == named | {id_of(codec, "<end_of_turn>"), id_of(codec, "<eos>")}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("config", [None, {"eos_token_id": 2, "top_k": 20}, {"eos_token_id": [2, 7]}])
+def test_an_exported_model_names_every_token_that_ends_a_turn(
+    codec_of: CodecOf, tmp_path: Path, name: str, config: dict[str, object] | None
+) -> None:
+    template, end = ENDS[name]
+    codec = codec_of(template, config=config)
+    write_stop_ids(tmp_path)
+    written = GenerationConfig.from_pretrained(tmp_path)
+    ids = written.eos_token_id if isinstance(written.eos_token_id, list) else [written.eos_token_id]
+    assert {id_of(codec, end), id_of(codec, "<eos>")} <= set(ids)
+    assert ids == list(codec.stop_ids)
+    assert written.top_k == (config or {}).get("top_k", GenerationConfig().top_k)
+
+
+def test_an_exported_model_without_a_tokenizer_stays_as_it_is(tmp_path: Path) -> None:
+    write_stop_ids(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("stop", ["the template's", "<eos>"])
