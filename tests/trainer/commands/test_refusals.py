@@ -83,6 +83,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
             (("train", f"estimator={name}", "group_size=1"), ("group_size=1", repr(name), "2 or more"))
             for name in ("bipace", "gigpo", "grpo", "ibpo", "rloo")
         ),
+        (("quickstart", "validation.every=null"), ("validation.every=None", "give it a number")),
         (("quickstart", "group_size=1"), ("group_size=1", "2 or more")),
         # A prompt longer than the context.
         (("train", "model.prompt_tokens=5000"), ("model.prompt_tokens=5000", "1024", "model.tiny.context=...")),
