@@ -82,7 +82,8 @@ def check_options(command: Command, words: Sequence[str]) -> None:
 def _no_such_option(word: str, command: Command, known: Sequence[str]) -> str:
     """The line for an option that nobody knows: the nearest one, or the setting that was meant."""
     option, _, value = word.partition("=")
-    setting, config_class = option.lstrip("-"), named(command.config)
+    setting = option.lstrip("-")
+    config_class: Any = named(command.config)
     if near := get_close_matches(option, [*known, *command.flags], n=1, cutoff=0.8):
         remedy = f"did you mean {near[0]!r}?"
     elif has_setting(config_class, setting):
