@@ -39,7 +39,8 @@ def refusal(error: Exception, config_class: Any) -> str:
         if value_above(config_class, key):
             return f"unknown setting {word}: {nearest_setting(config_class, key)}"
     # A bare error of Hydra or OmegaConf says nothing about where it happened.
-    return str(error) if isinstance(error, HydraException | OmegaConfBaseException) else f"{' '.join(words)}: {error}"
+    own = isinstance(error, HydraException | OmegaConfBaseException | ConfigError)
+    return str(error) if own else f"{' '.join(words)}: {error}"
 
 
 def _unreadable(word: str, message: str) -> str:
