@@ -38,6 +38,18 @@ def hint(wrong: str, names: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
 
 
+def no_split(world: str, split: str, splits: Iterable[str]) -> EnvError:
+    """The refusal of a split that a world does not have: the nearest one that it has, then all of them.
+
+    >>> str(no_split("textcraft", "tset", ["train", "test"]))
+    "textcraft has no split 'tset': did you mean 'test'? choose one of train, test"
+    """
+    splits = list(splits)
+    near = get_close_matches(split, splits, n=1)
+    question = f" did you mean {near[0]!r}?" if near else ""
+    return EnvError(f"{world} has no split {split!r}:{question} choose one of {', '.join(splits)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvStep:
     """What `reset` and `step` return.

@@ -94,10 +94,10 @@ class TrainingRun:
         self.validations: list[tuple[int, Evaluation]] = []
 
     def all_updates(self) -> RunResult:
-        """Publish the weights, then run every update that is left, with a validation before the first of all."""
+        """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
         with self.display.doing("publish"):
             publish(self.parts, self.finished)
-        if self.finished == 0:
+        if self.finished == 0 and self.config.validation.every is not None:
             self.log.write(0, evaluation_numbers(self._validate(0)))
         model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
@@ -120,7 +120,8 @@ class TrainingRun:
 
     def _log(self, report: UpdateReport) -> None:
         numbers = update_numbers(report)
-        if self._due(report.number, self.config.validation.every):
+        every = self.config.validation.every
+        if every is not None and self._due(report.number, every):
             numbers |= evaluation_numbers(self._validate(report.number))
         self.log.write(report.number, numbers)
         self._record(report)

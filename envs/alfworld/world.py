@@ -13,7 +13,7 @@ from envs.alfworld.generate import Generated
 from envs.alfworld.household import Households
 from envs.alfworld.index import SPLITS
 from envs.alfworld.library import Library, open_folder
-from envs.base import Ending, EnvError, EnvStep, hint
+from envs.base import Ending, EnvError, EnvStep, hint, no_split
 
 Guide = Literal["search", "plan"]
 
@@ -71,7 +71,7 @@ class ALFWorld:
     def tasks(self, split: str) -> Sequence[str]:
         """Task ids "split/task folder/trial folder" of train, valid_seen or valid_unseen, sorted."""
         if split not in SPLITS:
-            raise EnvError(f"alfworld has no split {split!r}; choose one of {', '.join(SPLITS)}")
+            raise no_split("alfworld", split, SPLITS)
         return self._library.tasks(split)
 
     def kind(self, task_id: str) -> str:

@@ -8,7 +8,7 @@ from envs.arithmetic.answer import is_answer
 from envs.arithmetic.generate import Spec, generated
 from envs.arithmetic.library import Library
 from envs.arithmetic.questions import read_library
-from envs.base import Ending, EnvError, EnvStep
+from envs.base import Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 
 _ANSWERS = {True: "Right.", False: "Wrong.", None: "This is no answer."}
@@ -70,7 +70,7 @@ class Arithmetic(Episode[Snapshot]):
         """Task ids of train, validation, train_depthN or validation_depthN, in a fixed order."""
         splits = self._library.splits
         if split not in splits:
-            raise EnvError(f"arithmetic has no split {split!r}; choose one of {', '.join(splits)}")
+            raise no_split("arithmetic", split, splits)
         return splits[split]
 
     def kind(self, task_id: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envs.base import Ending, EnvError, EnvStep
+from envs.base import Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
 from envs.textcraft.commands import Inventory, execute, state_text
@@ -68,7 +68,7 @@ class TextCraft(Episode[Snapshot]):
     def tasks(self, split: str) -> Sequence[str]:
         """Goal ids of train, test, depthN, train_depthN, test_depthN or agentgym, in a fixed order."""
         if split not in self._splits:
-            raise EnvError(f"textcraft has no split {split!r}; choose one of {', '.join(self._splits)}")
+            raise no_split("textcraft", split, self._splits)
         return self._splits[split]
 
     def depth(self, task_id: str) -> int:

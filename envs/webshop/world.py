@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envs.base import Ending, EnvError, EnvStep
+from envs.base import Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 from envs.webshop import pages
 from envs.webshop.expert import next_action
@@ -99,7 +99,7 @@ class WebShop(Episode[Snapshot]):
     def tasks(self, split: str) -> Sequence[str]:
         """Goal ids of `train` or `validation`, in a fixed order."""
         if split not in self._splits:
-            raise EnvError(f"webshop has no split {split!r}; choose one of {', '.join(self._splits)}")
+            raise no_split("webshop", split, self._splits)
         return self._splits[split]
 
     def kind(self, task_id: str) -> str:

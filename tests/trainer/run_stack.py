@@ -38,6 +38,11 @@ TIMED = ("seconds/", "share/")
 class HashLearner(FolderLearner):
     """Its weights are a word that every update hashes together with what it was taught."""
 
+    logprob = -0.5
+    """What it says about every token."""
+    scale = 1.0
+    """What its hidden states are multiplied with."""
+
     def __init__(self, events: list[str]) -> None:
         super().__init__("0")
         self.events = events
@@ -50,8 +55,8 @@ class HashLearner(FolderLearner):
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
         self.events.append("score")
         direction = np.random.default_rng(0).standard_normal((batch.num_rows, 4)).astype(np.float32)
-        logprobs = np.full(batch.num_response_tokens, -0.5, np.float32)
-        embedding = None if layer is None else direction
+        logprobs = np.full(batch.num_response_tokens, self.logprob, np.float32)
+        embedding = None if layer is None else np.float32(self.scale) * direction
         return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5)
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:

@@ -37,6 +37,14 @@ def test_a_run_validates_before_the_first_update_and_as_often_as_told(tmp_path: 
     assert [event for event in stack.events if event.startswith("serve")] == [f"serve {number}" for number in range(6)]
 
 
+def test_a_run_without_validations_never_plays_a_held_out_task(tmp_path: Path) -> None:
+    result = Stack().train(configured(tmp_path, updates=3, validation=ValidationConfig(every=None)))
+    assert result.validations == ()
+    rows = read_metrics(tmp_path)
+    assert [row["update"] for row in rows] == [1, 2, 3]
+    assert not any(name.startswith("validation/") for row in rows for name in row)
+
+
 def test_a_held_out_task_that_cannot_be_played_counts_as_not_solved_and_is_told_in_the_line_and_the_log(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from envs.base import Ending
@@ -11,7 +12,7 @@ from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.policy import Key, PromptTooLong
 from tests.fakes import Corridor
-from tests.trainer.run_stack import Stack, configured, one_update, stops_at_first
+from tests.trainer.run_stack import HashLearner, Stack, configured, one_update, stops_at_first
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
 from trainer.learner.first_ratio import EngineMismatch, RatioNotOne
@@ -140,6 +141,15 @@ def test_revisions_that_cannot_be_played_are_counted_and_change_nothing(tmp_path
     assert targets is not None
     assert targets.token_mask is not None
     assert targets.token_mask.all()
+
+
+@pytest.mark.parametrize(("wrong", "named"), [("logprob", "of logprobs"), ("scale", "of embedding")])
+def test_broken_weights_end_an_update_with_the_cause_and_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, named: str
+) -> None:
+    monkeypatch.setattr(HashLearner, wrong, np.nan)
+    with pytest.raises(FloatingPointError, match=rf"values {named} are not finite.*lower learner.learning_rate"):
+        one_update(tmp_path, 1, estimator={"name": "bipace", "layer": -1})
 
 
 # --- the logged numbers -------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ from rollout.weights import PublishError
 from trainer.commands.defaults import register
 from trainer.commands.interrupt import Interrupted, Interruption
 from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
-from trainer.commands.refusals import check_names, no_such_choice, refusal
-from trainer.commands.table import CONFIGS, Command, named
+from trainer.commands.refusals import check_names, check_options, no_such_choice, refusal
+from trainer.commands.table import CONFIGS, Command, name_of, named
 from trainer.config.build import ConfigError, ModelError, build
 from trainer.learner.driver import OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne
@@ -58,6 +58,8 @@ def execute(command: Command, interruption: Interruption) -> None:
     sweep = SweepFolder()
     OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("plain_name", plain_name, replace=True)
+    OmegaConf.register_new_resolver("command", partial(getattr, command), replace=True)
+    OmegaConf.register_new_resolver("command_name", partial(name_of, command), replace=True)
     config_class = named(command.config)
     composing = True  # until the first job runs
 
@@ -82,6 +84,7 @@ def execute(command: Command, interruption: Interruption) -> None:
             _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
 
     try:
+        check_options(command, sys.argv[1:])
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from trainer.commands.table import Output
 from trainer.config.build import ConfigError
+from trainer.setup.go_on import training_of_quickstart
 
 MARKER = ".stepcredit"
 SWEEP_CONFIG = "multirun.yaml"  # Hydra writes it into a sweep's folder before it checks the sweep
@@ -147,7 +148,7 @@ def _claim_folder(folder: Path, output: Output, *, resumes: bool) -> Path:
         raise Taken(f"output={folder} was taken by another process just now: {elsewhere}") from None
     if not resumes and any((folder / name).exists() for name in output.leaves):
         marker.unlink()
-        remedy = "go on with resume=auto" if output.resumable else "remove it"
+        remedy = "go on with resume=auto" if output.resumable else training_of_quickstart(folder) or "remove it"
         raise Taken(f"{folder} already holds {output.what}: {remedy}, or {elsewhere}")
     return folder
 

@@ -3,15 +3,18 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from trainer.commands.table import CONFIGS
-from trainer.config.build import ConfigError, nearest_setting, value_above
+from trainer.commands.table import CONFIGS, Command, name_of, named
+from trainer.config.build import ConfigError, has_setting, nearest_setting, value_above
 
 ADVICE = "To append to your config use +"  # Hydra's message ends with this and the override
 
@@ -36,7 +39,8 @@ def refusal(error: Exception, config_class: Any) -> str:
         if value_above(config_class, key):
             return f"unknown setting {word}: {nearest_setting(config_class, key)}"
     # A bare error of Hydra or OmegaConf says nothing about where it happened.
-    return str(error) if isinstance(error, HydraException | OmegaConfBaseException) else f"{' '.join(words)}: {error}"
+    own = isinstance(error, HydraException | OmegaConfBaseException | ConfigError)
+    return str(error) if own else f"{' '.join(words)}: {error}"
 
 
 def _unreadable(word: str, message: str) -> str:
@@ -52,6 +56,44 @@ def _unreadable(word: str, message: str) -> str:
         f"cannot read {word!r}: a text with other characters than letters, digits and /-_.+:@% needs quotes of its "
         f"own, inside those of the shell: write {form}"
     )
+
+
+def check_options(command: Command, words: Sequence[str]) -> None:
+    """Raises ConfigError for an option that Hydra's parser does not take: it would print a page of its own.
+
+    Options that print and leave, such as --version, do so here.
+    """
+    parser, printed = get_args_parser(), StringIO()
+    try:
+        with redirect_stderr(printed):
+            parser.parse_args(words)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        _, _, wrong = printed.getvalue().strip().rpartition("error: ")
+        _, unknown, options = wrong.partition("unrecognized arguments: ")
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise ConfigError(
+            _no_such_option(options.split(" ")[0], command, known)
+            if unknown
+            else f"{wrong.removeprefix('argument ')}: see stepcredit {name_of(command)} --help"
+        ) from None
+
+
+def _no_such_option(word: str, command: Command, known: Sequence[str]) -> str:
+    """The line for an option that nobody knows: the nearest one, or the setting that was meant."""
+    option, _, value = word.partition("=")
+    setting = option.lstrip("-")
+    config_class: Any = named(command.config)
+    if near := get_close_matches(option, [*known, *command.flags], n=1, cutoff=0.8):
+        remedy = f"did you mean {near[0]!r}?"
+    elif has_setting(config_class, setting):
+        remedy = f"settings are written without dashes: {setting}={value or '...'}"
+    elif "did you mean" in (nearest := nearest_setting(config_class, setting)):
+        remedy = f"settings are written without dashes, {nearest}"
+    else:
+        remedy = f"see stepcredit {name_of(command)} --help"
+    return f"there is no option {word}: {remedy}"
 
 
 def no_such_choice(group: str, choice: str, choices: Sequence[str]) -> str:

@@ -163,6 +163,11 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
+def name_of(command: Command) -> str:
+    """The words by which a command of the table is called."""
+    return next(name for name, entry in COMMANDS.items() if entry is command)
+
+
 def named(path: str) -> Callable[..., Any]:
     """The class or function of "module:name"."""
     module, _, name = path.partition(":")

@@ -2,7 +2,7 @@
 
 import difflib
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
@@ -13,6 +13,8 @@ from trainer.config.ranges import in_range, range_words
 
 T = TypeVar("T")
 NOT_SET = "???"  # how OmegaConf writes a setting that has no value yet
+LIKE_A_SLIP = 0.8  # likeness of two names above which the one is the other, mistyped
+MOST_TO_CHOOSE_FROM = 3  # settings that a refusal asks about
 
 
 class ConfigError(ValueError):
@@ -61,8 +63,12 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     group, dot, name = key.rpartition(".")
     names = list(dict.fromkeys([*_setting_names(cls), *(f"{group}{dot}{sibling}" for sibling in siblings)]))
     here = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
+    similar = [here[match] for match in difflib.get_close_matches(name, here)]
+    is_slip = bool(similar) and _likeness(key, similar[0]) > LIKE_A_SLIP
+    if not is_slip and not _is_open(cls, group) and (several := _with_word(name, group, names)):
+        return f"did you mean {' or '.join(map(repr, several))}?"
     near = (
-        [here[match] for match in difflib.get_close_matches(name, here)]
+        similar
         or [known for known in names if known.rpartition(".")[2] == name]
         or ([] if group in names else difflib.get_close_matches(key, names))
     )
@@ -73,6 +79,11 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     while group and group not in names:
         group, dot, _ = group.rpartition(".")
     return f"known: {', '.join(known for known in names if known.rpartition('.')[0] == group)}"
+
+
+def has_setting(cls: type, key: str) -> bool:
+    """Whether a user may set `key`, such as "learner.learning_rate"."""
+    return key in _setting_names(cls)
 
 
 def value_above(cls: type, key: str) -> str | None:
@@ -225,6 +236,13 @@ def _is_open(cls: type, group: str) -> bool:
         hint = _hints(hint)[name]
     origin = get_origin(hint)
     return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _with_word(name: str, group: str, names: Sequence[str]) -> list[str]:
+    """The settings with the word `name` in their last part, of the group if it has any; none if they are many."""
+    having = [known for known in names if name in known.rpartition(".")[2].split("_")]
+    chosen = [known for known in having if known.rpartition(".")[0] == group] or having
+    return chosen if len(chosen) <= MOST_TO_CHOOSE_FROM else []
 
 
 def _closest(name: str, known: Iterable[str]) -> str:

@@ -188,8 +188,9 @@ class ClusterConfig:
 class ValidationConfig:
     """How often and on what the policy is measured during training."""
 
-    every: Annotated[int, Ge(1)] = 5
-    """Updates between two validations."""
+    every: Annotated[int | None, Ge(1), doc("1 or more, or null for never")] = 5
+    """Updates between two validations; there is one before the first update and after the last too. null never
+    validates."""
 
     tasks: Annotated[int, Ge(1)] = 128
     """Number of different tasks of env.validation_split; the whole split if it has fewer."""

@@ -13,7 +13,7 @@ from rollout.policy import Exchange
 from rollout.types import Ids
 from trainer.config.build import ModelError
 from trainer.data.spelling import Speller
-from trainer.data.template import END_OF_THINK, THINK, added_tokens, render, stop_ids, turn_marks
+from trainer.data.template import END_OF_THINK, TAGS, THINK, added_tokens, render, stop_ids, turn_marks
 
 
 class ChatCodec:
@@ -33,6 +33,9 @@ class ChatCodec:
         self.marks = turn_marks(str(model), self.tokenizer)
         self.stop_ids: tuple[int, ...] = stop_ids(str(model), self.tokenizer, self.marks)
         self._speller = Speller(self.tokenizer, _control_names(self.tokenizer, self.marks.end_id))
+        special = _special_tokens(self.tokenizer)
+        self._special_tags = frozenset(number for number, name in special.items() if name in TAGS)
+        self._silent = frozenset(special) - self._special_tags
 
     def encode(self, messages: tuple[Message, ...], before: Exchange | None = None) -> Ids:
         """Ids of a prompt, including the opening of the policy's turn. int32 [P]
@@ -68,9 +71,17 @@ class ChatCodec:
         return f"{thought}\n{END_OF_THINK}\n\n{text}"
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids, without special tokens; begun with the thought that the prompt opened, if it did."""
+        """The text of the ids, without special tokens; begun with the thought that the prompt opened, if it did.
+
+        The tags that an answer is read by stay, also where the tokenizer marks them as special.
+        """
         spoken = ids[:-1] if len(ids) and ids[-1] in self.stop_ids else ids
-        return self.marks.thought + str(self.tokenizer.decode(cast(list[int], spoken), skip_special_tokens=True))
+        has_tags = not self._special_tags.isdisjoint(spoken)
+        if has_tags:
+            spoken = [number for number in spoken if number not in self._silent]
+        return self.marks.thought + str(
+            self.tokenizer.decode(cast(list[int], spoken), skip_special_tokens=not has_tags)
+        )
 
     def _rest(self, text: str, messages: tuple[Message, ...], before: Exchange) -> Ids | None:
         """What follows the response of `before` in the rendered text; None if the messages do not continue it."""
@@ -105,7 +116,13 @@ class ChatCodec:
 
 
 def _control_names(tokenizer: PreTrainedTokenizerBase, end_id: int) -> set[str]:
-    """The texts that the tokenizer reads as control tokens. The tags of a thought are none: a prompt may name them."""
-    special = {token.content for token in cast(Any, tokenizer).added_tokens_decoder.values() if token.special}
+    """The texts that the tokenizer reads as control tokens. The tags of an answer are none: a prompt may name them."""
+    special = set(_special_tokens(tokenizer).values())
     end = {name for name, number in added_tokens(tokenizer).items() if number == end_id}
-    return (special | set(tokenizer.all_special_tokens) | end) - {THINK, END_OF_THINK}
+    return (special | set(tokenizer.all_special_tokens) | end) - TAGS
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """The names of the added tokens that the tokenizer marks as special, by id: `decode` leaves them out."""
+    added = cast(Any, tokenizer).added_tokens_decoder
+    return {number: token.content for number, token in added.items() if token.special}

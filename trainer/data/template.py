@@ -16,6 +16,8 @@ from trainer.config.build import ModelError
 
 QUESTION, ANSWER = "a question of stepcredit", "an answer of stepcredit"  # no template changes these
 THINK, END_OF_THINK = "<think>", "</think>"
+TAGS = frozenset({THINK, END_OF_THINK, "<action>", "</action>"})
+"""What an answer is read by: text, also where a tokenizer marks them as special."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

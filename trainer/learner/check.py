@@ -1,6 +1,8 @@
 """The learner's forward against the model's own, before anything is trained: same hidden states, same log-probs."""
 
 import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainer.config.build import ModelError
-from trainer.learner.policy import PolicyModule
+from trainer.learner.policy import PolicyModule, PolicyOutput
 
 LINES, WIDTH = 2, 12  # of random tokens
 ORDER_OF_SUMS = 64
@@ -38,13 +40,34 @@ def check_forward(policy: PolicyModule, *, temperature: float, layer: int | None
     model's own precision. Leaves the policy in evaluation mode.
     """
     policy.eval()
+    count = len(policy.blocks)
+    asked = () if layer is None else (policy.index_of(layer),)
+    inner = [index for index in dict.fromkeys((0, count // 2, *asked)) if index != count]
     with torch.no_grad():
         probe = _probe(policy.model)
-        count = len(policy.blocks)
-        asked = () if layer is None else (policy.index_of(layer),)
-        for index in dict.fromkeys((0, count // 2, *asked, count)):
-            _check_hidden(policy, probe, index, of="body" if index == count else f"hidden state of layer {index}")
-        _check_head(policy, probe, temperature)
+        if len(probe.hidden) != count + 1:
+            raise ModelError(
+                f"{type(policy.model).__name__} returns {len(probe.hidden)} hidden states for {count} blocks, "
+                f"not {count + 1}: train another model"
+            )
+        states, output = _ours(policy, probe, inner, temperature)
+    for index, state in states.items():
+        _check_hidden(policy.model, probe, index, state)
+    _check_head(policy, probe, temperature, output.logprobs)
+
+
+def _ours(
+    policy: PolicyModule, probe: Probe, inner: Sequence[int], temperature: float
+) -> tuple[dict[int, Tensor], PolicyOutput]:
+    """One forward of the policy: the hidden states of the layers `inner` and of the last one, and the log-probs."""
+    cells = torch.arange(probe.input_ids.numel(), device=probe.input_ids.device)
+    with ExitStack() as stack:
+        kept = {index: stack.enter_context(policy.keeping(index)) for index in inner}
+        output = policy(
+            probe.input_ids, probe.predict_at, probe.targets, temperature=temperature, layer=-1, embed_at=cells
+        )
+    states = {index: state.flatten(0, 1) for index, (state,) in kept.items()}  # [B * L, D]
+    return {**states, len(policy.blocks): output.hidden}, output
 
 
 def _probe(model: PreTrainedModel) -> Probe:
@@ -54,6 +77,11 @@ def _probe(model: PreTrainedModel) -> Probe:
     own = model(input_ids=input_ids, use_cache=False, output_hidden_states=True)
     if not own.hidden_states:
         raise ModelError(f"{type(model).__name__} returns no hidden states: train another model")
+    if not bool(own.logits.isfinite().all()):
+        raise ModelError(
+            f"the forward of {type(model).__name__} gives logits that are not finite: its weights hold such values, or "
+            f"{model.dtype} is too narrow for them; take another model, or cluster.dtype=float32"
+        )
     cells = torch.arange(LINES * WIDTH, device=device).view(LINES, WIDTH)[:, :-1].flatten()
     return Probe(
         input_ids=input_ids,
@@ -64,31 +92,24 @@ def _probe(model: PreTrainedModel) -> Probe:
     )
 
 
-def _check_hidden(policy: PolicyModule, probe: Probe, index: int, *, of: str) -> None:
+def _check_hidden(model: PreTrainedModel, probe: Probe, index: int, ours: Tensor) -> None:
     """Both forwards do the same operations on the same tokens: only atomic additions on a GPU may round differently."""
-    if len(probe.hidden) != len(policy.blocks) + 1:
-        raise ModelError(
-            f"{type(policy.model).__name__} returns {len(probe.hidden)} hidden states for {len(policy.blocks)} blocks, "
-            f"not {len(policy.blocks) + 1}: train another model"
-        )
-    cells = torch.arange(probe.input_ids.numel(), device=probe.input_ids.device)
-    ours = policy(probe.input_ids, probe.predict_at, probe.targets, layer=index, embed_at=cells).hidden
+    of = "body" if index == len(probe.hidden) - 1 else f"hidden state of layer {index}"
     own = probe.hidden[index].flatten(0, 1)  # [B * L, D]
     if ours.shape != own.shape:
-        raise _differs(policy.model, of, f"has shape {tuple(ours.shape)}, not {tuple(own.shape)},")
+        raise _differs(model, of, f"has shape {tuple(ours.shape)}, not {tuple(own.shape)},")
     difference = (ours.float() - own.float()).abs().max().item()
     largest = own.float().abs().max().item()
     roundings = ORDER_OF_SUMS if own.dtype == torch.float32 else 4
     tolerance = roundings * torch.finfo(own.dtype).eps * largest
     if not difference <= tolerance:  # a difference that is no number is no agreement
-        raise _differs(policy.model, of, f"is off by {difference:.3g} (tolerance {tolerance:.2g})")
+        raise _differs(model, of, f"is off by {difference:.3g} (tolerance {tolerance:.2g})")
 
 
-def _check_head(policy: PolicyModule, probe: Probe, temperature: float) -> None:
-    output = policy(probe.input_ids, probe.predict_at, probe.targets, temperature=temperature)
+def _check_head(policy: PolicyModule, probe: Probe, temperature: float, ours: Tensor) -> None:
     table = (probe.logits / temperature).log_softmax(-1)  # [S, V]
     own = table.gather(1, probe.targets[:, None])[:, 0]
-    difference = (output.logprobs - own).abs().mean().item()
+    difference = (ours - own).abs().mean().item()
     tolerance = logprob_tolerance(policy.head.weight.dtype, probe.logits.abs().max().item() / temperature)
     if not difference <= tolerance:
         wrong = f"gives log-probs that are off by {difference:.3g} nats on average (tolerance {tolerance:.2g})"

@@ -21,6 +21,7 @@ from rollout.weights import PublishError, checksum
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.check import check_forward
+from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
 from trainer.learner.messages import MicroBatches, Published, RankScores, StepStats, TokenColumns
@@ -169,6 +170,7 @@ class LearnerRank:
         skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.pt")
         shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
         self.model.save_pretrained(folder, state_dict=weights)
+        write_stop_ids(Path(folder))
 
     def _load(self, folder: str) -> PreTrainedModel:
         return load_model(folder, getattr(torch, self.config.dtype))

@@ -13,7 +13,7 @@ from rollout.ray_actors import ActorDied, ActorSpec, Remote, check_room, gather,
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
-from trainer.learner.messages import Published, RankScores, StepStats, TokenColumns
+from trainer.learner.messages import Published, RankScores, StepStats, TokenColumns, check_finite
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.token_weights import token_weights
 
@@ -28,7 +28,10 @@ MALLOC_ENV = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """What the policy says about the N rows and R response tokens of a batch, at the sampling temperature."""
+    """What the policy says about the N rows and R response tokens of a batch, at the sampling temperature.
+
+    Raises FloatingPointError for values that are not finite, which weights that are broken give.
+    """
 
     logprobs: Float32
     """float32 [R], nats. Log-probs of the response tokens, in the batch's order."""
@@ -38,6 +41,9 @@ class Scores:
     """float32 [N, D]. Hidden state at each row's last prompt token; None if no layer was asked for."""
     entropy: float
     """Mean over the R tokens of the entropy of the next-token distribution, in nats."""
+
+    def __post_init__(self) -> None:
+        check_finite(logprobs=self.logprobs, ref_logprobs=self.ref_logprobs, embedding=self.embedding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from trainer.data.tokens import Float32, Int64
 from trainer.learner.packing import Chain
 
@@ -78,3 +80,14 @@ class Published:
     """Number of the publish; the engines report it with each answer."""
     checksum: str
     """Of the file's bytes, see `rollout.weights.checksum`; the engines verify it before they load the file."""
+
+
+def check_finite(**columns: Float32 | None) -> None:
+    """Raise FloatingPointError where what a model says about the rows is not finite; it names the first column."""
+    for name, column in columns.items():
+        if column is not None and not (finite := np.isfinite(column)).all():
+            raise FloatingPointError(
+                f"{int((~finite).sum())} of the learner's {column.size} values of {name} are not finite, so its "
+                "weights are broken: if it comes again after resume=auto, start a new run with a lower "
+                "learner.learning_rate from the last checkpoint's model (model.source)"
+            )

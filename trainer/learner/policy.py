@@ -64,7 +64,7 @@ class PolicyModule(nn.Module):
         No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
         index = None if layer is None or embed_at is None else self.index_of(layer)
-        with self._kept(index) as kept:
+        with self.keeping(index) as kept:
             states = self.body(input_ids=input_ids, use_cache=False).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
         logprobs, entropy = self.head(chosen, targets, temperature)
@@ -82,7 +82,7 @@ class PolicyModule(nn.Module):
         return layer % count
 
     @contextmanager
-    def _kept(self, index: int | None) -> Iterator[list[Tensor]]:
+    def keeping(self, index: int | None) -> Iterator[list[Tensor]]:
         """A list that receives the hidden states of `index` while the body runs; the last ones are the body's output.
 
         They are what Hugging Face records as `hidden_states`: the first block's input and each block's output.

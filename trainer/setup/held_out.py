@@ -18,11 +18,16 @@ ROLLOUTS = "rollouts.jsonl.zst"
 FINISHED = "rollouts.jsonl"
 """The rollouts that are finished so far."""
 SETTINGS = "config.json"
-# Settings that may differ between an evaluation and its continuation: none changes what is measured.
-FREE_SETTINGS = (
-    *("output", "resume", "cluster", "engine", "rollout"),
-    *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
+FREE_SETTINGS = frozenset(
+    {
+        *("output", "resume", "model.cache", "model.shape", "model.tuning"),
+        *("rollout.retries", "rollout.max_failure_share", "rollout.env_timeout_s", "rollout.success_reward"),
+        *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
+    }
 )
+"""Settings and groups that may differ between an evaluation and its continuation: none changes what is measured."""
+MACHINE_SETTINGS = {"cluster": ("dtype",), "engine": ("extra",)}
+"""Groups that say where the policy is served, and which of their settings change what it answers: only those bind."""
 
 
 class HeldOutFolder:
@@ -66,11 +71,23 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{output / SETTINGS} is broken ({error}): choose another output folder") from error
     now = json.loads(json.dumps(asdict(config), default=str))
-    check_same_settings(_fixed(before), _fixed(now), f"the evaluation in {output}")
+    served_here = before["endpoint"] is None and now["endpoint"] is None  # else the endpoint's own precision counts
+    fixed_before, fixed_now = (_fixed(settings, served_here=served_here) for settings in (before, now))
+    check_same_settings(fixed_before, fixed_now, f"the evaluation in {output}")
     if (output / FINISHED).is_file():
         return tuple(read_log(output / FINISHED))
     return tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
 
 
-def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
+def _fixed(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
+    """The settings in which an evaluation and its continuation must agree."""
+    machine = {group: {name: settings[group][name] for name in names} for group, names in MACHINE_SETTINGS.items()}
+    return _without_free({**settings, **(machine if served_here else {group: {} for group in machine})})
+
+
+def _without_free(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    return {
+        name: _without_free(value, f"{group}{name}.") if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if f"{group}{name}" not in FREE_SETTINGS
+    }

@@ -124,6 +124,8 @@ def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
     output = Path(config.output).absolute()
     if (output / "train").exists() or (output / "warmstart").exists():
         raise ConfigError(f"{output} already holds a quickstart: remove it, or choose another with output=...")
+    if config.validation.every is None:
+        raise ConfigError("validation.every=None, but the report of a quickstart shows validations: give it a number")
     training = plan_training(_training_of(config, output / "train"))
     warmstart = WarmstartPlan(config=_warmstart_of(config, output / "warmstart"), world=training.world)
     return QuickstartPlan(config=config, warmstart=warmstart, training=training)

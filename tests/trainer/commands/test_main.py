@@ -79,6 +79,13 @@ def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
     assert [command for command in COMMANDS if f"  {command} " not in ended.out] == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_opens_with_what_the_command_does(stepcredit: Stepcredit, command: str) -> None:
+    ended = stepcredit(*command.split(), "--help")
+    assert ended.code == 0
+    assert ended.out.splitlines()[0] == f"stepcredit {command}: {COMMANDS[command].help}"
+
+
 def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
     ended = stepcredit("train", "--help")
     assert ended.code == 0

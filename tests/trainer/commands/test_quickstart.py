@@ -22,7 +22,8 @@ from trainer.evaluation import Evaluation, evaluation
 from trainer.report.progress import Display
 from trainer.run import RunResult
 from trainer.setup import preflight
-from trainer.setup.preflight import TrainingPlan, WarmstartPlan, plan_quickstart
+from trainer.setup.go_on import how_to_go_on, training_of_quickstart
+from trainer.setup.preflight import TrainingPlan, WarmstartPlan, plan_quickstart, settings_of
 from trainer.setup.world import World, open_world
 
 
@@ -117,3 +118,24 @@ def test_a_folder_that_holds_a_quickstart_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match=f"{tmp_path} already holds a quickstart"):
         run(tmp_path)
     assert steps.given == []
+
+
+def test_the_training_of_an_interrupted_quickstart_goes_on_by_the_command_that_is_told(tmp_path: Path) -> None:
+    assert training_of_quickstart(tmp_path) is None
+    model = tmp_path / "warmstart" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    told = training_of_quickstart(tmp_path)
+    assert told is not None
+    words = told.partition("stepcredit train ")[2].partition(",")[0].split()
+    with initialize_config_dir(str(Path(__file__).parents[3] / "configs"), version_base="1.3"):
+        values = compose("train", overrides=words)
+    config = build(TrainConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
+    names = TrainConfig.__dataclass_fields__
+    before = TrainConfig(**{name: getattr(defaults(), name) for name in names})
+    before = replace(before, model=replace(before.model, source=str(model)))
+    assert settings_of(config) == settings_of(before)
+    assert (config.resume, config.output) == ("auto", str(tmp_path / "train"))
+    assert how_to_go_on(replace(defaults(), output=str(tmp_path))) == told
+    (tmp_path / "report.html").touch()
+    assert training_of_quickstart(tmp_path) is None

@@ -32,6 +32,20 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("train", "--cfg", "job", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
         (("lab", "gama=1"), ("gama=1", "did you mean 'gamma'?")),
         (("train", "+learner.lerning_rate=1"), ("learner.lerning_rate=1", "'learning_rate'")),
+        (("evaluate", "split=tset"), ("split=tset", "did you mean 'env.train_split' or 'env.validation_split'?")),
+        # An option that Hydra's parser does not know, or whose value it cannot take.
+        (("train", "--foo"), ("there is no option --foo", "stepcredit train --help")),
+        (("train", "--updates=3"), ("no option --updates=3", "without dashes", "updates=3")),
+        (("train", "--updates", "3"), ("no option --updates", "without dashes", "updates=...")),
+        (("train", "--learner.learning_rate=1"), ("without dashes", "learner.learning_rate=1")),
+        (("train", "--updtes=3"), ("no option --updtes=3", "without dashes", "did you mean 'updates'?")),
+        (("train", "--multi-run", "seed=1,2"), ("no option --multi-run", "did you mean '--multirun'?")),
+        (("train", "-x"), ("no option -x", "stepcredit train --help")),
+        (("data", "alfworld", "--foo"), ("there is no option --foo", "stepcredit data alfworld --help")),
+        (("plan", "--jsn"), ("no option --jsn", "did you mean '--json'?")),
+        (("train", "--cfg"), ("--cfg/-c: expected one argument", "stepcredit train --help")),
+        (("train", "--cfg", "jobs"), ("--cfg/-c: invalid choice: 'jobs'", "'job'", "stepcredit train --help")),
+        (("train", "--config=mine"), ("--config", "--config-dir", "stepcredit train --help")),
         # A value that is taken for a group, and a group for a value.
         (("train", "learner.betas.x=1"), ("learner.betas.x=1", "one value, not a group", "learner.betas=...")),
         (("train", "learner.betas.9=1"), ("learner.betas.9=1", "one value, not a group", "learner.betas=...")),
@@ -72,6 +86,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
             (("train", f"estimator={name}", "group_size=1"), ("group_size=1", repr(name), "2 or more"))
             for name in ("bipace", "gigpo", "grpo", "ibpo", "rloo")
         ),
+        (("quickstart", "validation.every=null"), ("validation.every=None", "give it a number")),
         (("quickstart", "group_size=1"), ("group_size=1", "2 or more")),
         # A prompt longer than the context.
         (("train", "model.prompt_tokens=5000"), ("model.prompt_tokens=5000", "1024", "model.tiny.context=...")),
@@ -84,6 +99,15 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("demos", "env.options.max_steps=0"), ("max_steps=0", "1 or more")),
         (("train", "env.options.protocol=adept"), ("'adept'", "'adapt'")),
         (("train", "env.validation_split=depth9"), ("'depth9'", "choose one of")),
+        *(
+            (("evaluate", f"env={world}", "env.validation_split=tset"), (f"{world} has no split 'tset'", meant))
+            for world, meant in (
+                ("textcraft", "did you mean 'test'? choose one of train, test, "),
+                ("webshop", "choose one of train, validation"),
+                ("arithmetic", "choose one of train, validation, "),
+                ("alfworld", "choose one of train, "),
+            )
+        ),
         (("train", "env.validation_split=depth2"), ("'depth2'", "disjoint")),
         (("train", "env.style=plain"), ("'plain'", "bare")),
         (("train", "experiment=textcraft_7b"), ("TEXTCRAFT_RECIPES", "env.options.recipes")),

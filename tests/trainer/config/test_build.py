@@ -259,6 +259,10 @@ def test_a_derived_setting_is_refused_under_the_name_that_the_user_can_set(
         (TrainConfig, "learner.kl_coef", (), "did you mean 'learner.loss.kl_coef'?"),
         (TrainConfig, "kl_coef", (), "did you mean 'learner.loss.kl_coef'?"),
         (TrainConfig, "model.learning_rate", (), "did you mean 'model.tuning.learning_rate'?"),
+        # A word of the name, anywhere or in the group that was written.
+        (EvaluateConfig, "split", (), "did you mean 'env.train_split' or 'env.validation_split'?"),
+        (TrainConfig, "env.split", (), "did you mean 'env.train_split' or 'env.validation_split'?"),
+        (EvaluateConfig, "concurrency", (), "did you mean 'endpoint_concurrency'?"),
         (QuickstartConfig, "warmstart.epoch", (), "did you mean 'warmstart.epochs'?"),
         (DemosConfig, "mistake", (), "did you mean 'mistakes'?"),
         (LabConfig, "estimatr", (), "did you mean 'estimators'?"),

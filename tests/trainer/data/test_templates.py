@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from envs.prompts import Message
 from rollout.policy import Exchange
@@ -14,6 +14,7 @@ from tests.fakes import CORRIDOR_PROMPTS, Corridor, completion
 from trainer.config.build import ModelError
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import demonstrate, supervised
+from trainer.learner.export import write_stop_ids
 
 TEXTS = [
     "You are in a corridor. What do you do? go stop look",
@@ -79,7 +80,7 @@ def codec_of(tmp_path: Path) -> CodecOf:
             tokenizer_object=bpe, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", chat_template=template
         )
         tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
-        tokenizer.add_tokens(["<think>", "</think>", *plain])
+        tokenizer.add_tokens([name for name in ("<think>", "</think>", *plain) if name not in special])
         tokenizer.save_pretrained(tmp_path)
         if config is not None:
             (tmp_path / "generation_config.json").write_text(json.dumps(config))
@@ -128,6 +129,26 @@ def test_the_ends_that_the_models_config_names_stop_a_response_too(codec_of: Cod
     codec = codec_of(GEMMA, config={"eos_token_id": eos})
     named = {7} if eos == 7 else {7, 9}
     assert set(codec.stop_ids) == named | {id_of(codec, "<end_of_turn>"), id_of(codec, "<eos>")}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("config", [None, {"eos_token_id": 2, "top_k": 20}, {"eos_token_id": [2, 7]}])
+def test_an_exported_model_names_every_token_that_ends_a_turn(
+    codec_of: CodecOf, tmp_path: Path, name: str, config: dict[str, object] | None
+) -> None:
+    template, end = ENDS[name]
+    codec = codec_of(template, config=config)
+    write_stop_ids(tmp_path)
+    written = GenerationConfig.from_pretrained(tmp_path)
+    ids = written.eos_token_id if isinstance(written.eos_token_id, list) else [written.eos_token_id]
+    assert {id_of(codec, end), id_of(codec, "<eos>")} <= set(ids)
+    assert ids == list(codec.stop_ids)
+    assert written.top_k == (config or {}).get("top_k", GenerationConfig().top_k)
+
+
+def test_an_exported_model_without_a_tokenizer_stays_as_it_is(tmp_path: Path) -> None:
+    write_stop_ids(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("stop", ["the template's", "<eos>"])
@@ -188,6 +209,22 @@ def test_a_response_holds_the_thought_that_its_prompt_opened(codec_of: CodecOf) 
     ids = [*letters(codec, "I walk.</think><action>go</action>"), id_of(codec, "<|im_end|>")]
     assert codec.decode(ids) == "<think>\nI walk.</think><action>go</action>"
     assert codec_of(ENDS["chatml"][0]).decode(ids) == "I walk.</think><action>go</action>"
+
+
+@pytest.mark.parametrize("tags", [("<think>", "</think>"), ("<think>", "</think>", "<action>", "</action>")])
+@pytest.mark.parametrize("template", [ENDS["chatml"][0], OPENED])
+def test_tags_that_a_tokenizer_marks_as_special_stay_in_the_text(
+    codec_of: CodecOf, template: str, tags: tuple[str, ...]
+) -> None:
+    codec = codec_of(template, special=(*MARKERS, *tags))
+    answer = "<think>I walk.</think><action>go</action>"
+    response = codec.encode_response(answer).tolist()
+    assert id_of(codec, "</think>") in response
+    assert codec.decode([id_of(codec, "<pad>"), *response]) == codec.as_sampled(answer)
+    first = sampled(codec, (WALK,), response)
+    prompt = codec.encode(continued(first, "at 1"), first).tolist()
+    assert prompt[: len(codec.encode((WALK,))) + len(response)] == [*codec.encode((WALK,)).tolist(), *response]
+    assert prompt.count(id_of(codec, "</think>")) == 1
 
 
 @pytest.mark.parametrize("written", ["<think>I walk.</think>go", "<think>\nI walk.</think>go"])

@@ -240,12 +240,25 @@ def test_a_head_that_is_no_linear_layer_is_refused() -> None:
         PolicyModule(model)
 
 
-def test_a_models_own_number_that_is_none_is_no_agreement() -> None:
+def test_weights_that_are_not_finite_are_refused_with_the_cause() -> None:
     model = build("Qwen2")
     with torch.no_grad():
         model.lm_head.weight[5] = torch.nan
-    with pytest.raises(ModelError, match="off by nan"):
+    with pytest.raises(ModelError, match="the forward of Qwen2ForCausalLM gives logits that are not finite: its wei"):
         check_forward(PolicyModule(model), temperature=1.0)
+
+
+def test_a_state_that_is_not_finite_is_no_agreement() -> None:
+    policy = own_forward(build("Qwen2"), lambda output: output.hidden_states[1].fill_(torch.nan))
+    with pytest.raises(ModelError, match=r"the hidden state of layer 1 .* is off by nan"):
+        check_forward(policy, temperature=1.0)
+
+
+def test_the_check_runs_the_models_own_forward_once_and_the_policys_once() -> None:
+    policy, calls = PolicyModule(build("Qwen2")), list[None]()
+    policy.body.register_forward_pre_hook(lambda *_: calls.append(None))
+    check_forward(policy, temperature=1.0, layer=2)
+    assert len(calls) == 2
 
 
 # --- the chunked head, to the last digits -------------------------------------------------------------------------
