@@ -8,7 +8,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from rollout.types import Device
 from trainer.config.shape import ModelShape
 from trainer.config.tiny import TinySpec
-from trainer.setup.models import train_tokenizer
+from trainer.setup.models import SPECIAL_TOKENS, train_tokenizer
 
 CORPUS = tuple(f"craft {number} planks using {number} logs\nGoal: craft planks." for number in range(50))
 CONTEXT = 4096
@@ -26,12 +26,13 @@ def write_model(shape: ModelShape, folder: Path, device: Device) -> None:
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=shape.tied,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=SPECIAL_TOKENS.index("<|end|>"),
+        pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),
         bos_token_id=None,
     )
     torch.manual_seed(0)
     with torch.device(device):
-        model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+        model = Qwen2ForCausalLM(config)
+    model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType]  transformers hides nn.Module.to
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command(
         yaml="doctor",
         config="trainer.config.commands:DoctorConfig",
-        plan="trainer.commands.doctor:plan_doctor",
+        plan="trainer.commands.examination:plan_doctor",
         run="trainer.commands.doctor:show_doctor",
         help="say what this machine is and what would run on it",
         flags={"--json": "json=true", "--gpu": "gpu=true"},

@@ -1,0 +1,65 @@
+"""Look at this machine: what it is, what would stop a run on it, and which models fit."""
+
+from dataclasses import dataclass
+
+import yaml
+
+from trainer.commands.table import CONFIGS
+from trainer.config.build import ConfigError, build
+from trainer.config.commands import DoctorConfig
+from trainer.config.shape import ModelShape
+from trainer.setup.findings import Finding, Gpu, findings, gpus
+from trainer.setup.gpu_memory import Serving, Training, kv_cache_bytes
+from trainer.setup.gpu_plan import GpuRequest, plan_gpus
+
+CONTEXT, REQUESTS = 2560, 128
+"""Of the runs that are planned: tokens of the papers' ALFWorld, and rollouts of an update."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """A machine that was looked at."""
+
+    config: DoctorConfig
+    """What was asked for."""
+
+    findings: tuple[Finding, ...]
+    """What was found."""
+
+    gpus: tuple[Gpu, ...]
+    """The GPUs of this machine."""
+
+
+def plan_doctor(config: DoctorConfig) -> Examination:
+    """Look at the machine. Raises ConfigError for a proof without a GPU."""
+    found = gpus()
+    if config.gpu and not found:
+        raise ConfigError("gpu=True, but nvidia-smi shows no GPU on this machine: run it where there is one")
+    return Examination(config=config, findings=(*findings(found), *_fitting(found)), gpus=found)
+
+
+def _fitting(found: tuple[Gpu, ...]) -> list[Finding]:
+    """What of the presets this machine's GPUs hold, by the planner."""
+    if not found:
+        return [Finding(what="fits here", value="cluster=cpu: model=tiny, model=smollm2_135m")]
+    smallest = min(gpu.memory_bytes for gpu in found)
+    lines: list[Finding] = []
+    for name, shape in preset_shapes().items():
+        request = GpuRequest(
+            shape=shape,
+            training=Training(ranks=len(found), zero_stage=1, token_budget=16384, checkpointing=True, reference=True),
+            serving=Serving(
+                tensor_parallel=1,
+                kv_cache_bytes=kv_cache_bytes(shape, requests=-(-REQUESTS // len(found)), context=CONTEXT),
+            ),
+            gpu_bytes=smallest,
+        )
+        plan = plan_gpus(request)
+        lines.append(Finding(what=f"model={name}", value=plan.why if plan.fits else f"no: {plan.why}"))
+    return lines
+
+
+def preset_shapes() -> dict[str, ModelShape]:
+    """The shapes in configs/model, by the preset's name."""
+    presets = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONFIGS / "model").glob("*.yaml"))}
+    return {name: build(ModelShape, preset["shape"]) for name, preset in presets.items() if "shape" in (preset or {})}
