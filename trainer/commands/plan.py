@@ -11,11 +11,10 @@ from trainer.config.commands import PlanConfig
 from trainer.config.shape import ModelShape
 from trainer.report.progress import Display
 from trainer.setup import gpu_memory
-from trainer.setup.gpu_memory import GIB, Serving, Training
-from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+from trainer.setup.gpu_memory import GIB
+from trainer.setup.gpu_plan import GpuPlan, plan_gpus
+from trainer.setup.planned import remedy, request_of
 from trainer.setup.shapes import check_heads, shape_of
-
-TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,39 +49,20 @@ def show_plan(plan: ShapedRun, display: Display) -> None:
         display.console.print(_table(config, numbers))
         display.line(chosen.why)
     if not chosen.fits:
-        raise ConfigError(f"model.source={config.model.source!r} {chosen.why}: {_remedy(config, shape)}")
-
-
-def request_of(config: PlanConfig, shape: ModelShape, gpus: int) -> GpuRequest:
-    """What `gpus` GPUs would have to hold, one rank on each and the engines spread over them."""
-    engines = max(1, gpus // config.engine.tensor_parallel)
-    requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
-    return GpuRequest(
-        shape=shape,
-        training=Training(
-            ranks=gpus,
-            zero_stage=config.learner.zero_stage,
-            token_budget=config.learner.token_budget,
-            checkpointing=config.learner.gradient_checkpointing,
-            reference=config.learner.loss.kl_coef > 0,
-        ),
-        serving=Serving(
-            tensor_parallel=config.engine.tensor_parallel,
-            kv_cache_bytes=gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context),
-        ),
-        gpu_bytes=int(config.cluster.gpu_memory_gib * GIB),
-    )
+        raise ConfigError(f"model.source={config.model.source!r} {chosen.why}: {remedy(config, shape)}")
 
 
 def numbers_of(config: PlanConfig, shape: ModelShape, plan: GpuPlan) -> dict[str, Any]:
     """The plan as plain values; sizes in GiB unless the name says bytes."""
     gpus, reference = config.cluster.gpus, config.learner.loss.kl_coef > 0
+    serving = request_of(config, shape, gpus).serving
+    kv_cache = 0 if serving is None else serving.kv_cache_bytes
     return {
         "fits": plan.fits,
         "placement": plan.placement,
         "zero_stage": plan.zero_stage,
         "sleep": plan.placement == "sleeping",
-        "kv_cache_bytes": request_of(config, shape, gpus).serving.kv_cache_bytes,
+        "kv_cache_bytes": kv_cache,
         "per_gpu_gib": {
             name: _gib(getattr(plan, name))
             for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
@@ -106,14 +86,6 @@ def _table(config: PlanConfig, numbers: dict[str, Any]) -> Table:
     for name, what in (("host", "host memory at the start"), ("shm", "shared memory"), ("checkpoint", "checkpoint")):
         table.add_row(what, f"{numbers[f'{name}_gib']:.1f}")
     return table
-
-
-def _remedy(config: PlanConfig, shape: ModelShape) -> str:
-    more = (gpus for gpus in TRIED_GPUS if gpus > config.cluster.gpus)
-    enough = next((gpus for gpus in more if plan_gpus(request_of(config, shape, gpus)).fits), None)
-    if enough is None:
-        return "lower learner.token_budget, or take a smaller model"
-    return f"take cluster.gpus={enough}, where it fits, or a smaller model"
 
 
 def _gib(size: int) -> float:

@@ -68,7 +68,7 @@ ENGINE: Mapping[str, Rule] = {
     "cluster.engines": Follows(source="cluster.gpus", also="engine.tensor_parallel", by=engines_on, free=True),
     "engine.count": Follows(source="cluster.engines"),
     "engine.threads": Follows(source="cluster.threads"),
-    "engine.sleep": Follows(source="cluster.sleep"),
+    "engine.sleep": Follows(source="cluster.sleep", by=bool),
 }
 LEARNER: Mapping[str, Rule] = {
     "learner.device": Follows(source="cluster.device"),

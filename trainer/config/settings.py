@@ -133,11 +133,11 @@ class ClusterConfig:
     """Whose GPUs the engines use: "colocated" those of the learner's ranks, each rank having one; "split" GPUs of their
     own, engines x engine.tensor_parallel of them beside one for each rank."""
 
-    gpu_memory_gib: Annotated[float, Gt(0)] = 79.6
-    """Memory of one GPU in GiB, for `stepcredit plan`. 79.6 is what a card of 80 GB shows."""
+    gpu_memory_gib: Annotated[float | None, Gt(0), doc("a value above 0, or null")] = None
+    """Memory of one GPU in GiB, for the plan; null: this machine's smallest GPU, or 79.6, a card of 80 GB."""
 
-    sleep: bool = False
-    """Whether engines free their GPU memory while the learner works. Needed where both share a GPU."""
+    sleep: bool | None = None
+    """Whether engines free their GPU memory while the learner works; null: where the plan says so, never on a CPU."""
 
     threads: Annotated[int, Ge(1)] = 2
     """CPU threads of each engine and each learner rank."""

@@ -8,7 +8,7 @@ from trainer.config.shape import ModelShape
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import GIB, Serving, Training
 
-Placement = Literal["side by side", "sleeping"]
+Placement = Literal["side by side", "sleeping", "split"]
 USABLE = 0.95
 """The share of a GPU's memory that a plan fills; the rest is fragmentation."""
 
@@ -21,8 +21,8 @@ class GpuRequest:
     """The model."""
     training: Training
     """How it would be trained; each of `stages` is tried in place of its `zero_stage`."""
-    serving: Serving
-    """How it would be served."""
+    serving: Serving | None
+    """How it would be served; None where no engine runs."""
     gpu_bytes: int
     """Memory of one GPU."""
     placements: tuple[Placement, ...] = ("side by side", "sleeping")
@@ -39,7 +39,7 @@ class GpuPlan:
     """Whether it fits; otherwise this is the placement that comes nearest."""
     placement: Placement
     """"side by side": engine and rank keep their memory. "sleeping": the engine gives its memory back while the rank
-    works."""
+    works. "split": each has its GPUs alone."""
     zero_stage: int
     """ZeRO stage of the learner."""
     learner_idle: int
@@ -55,7 +55,9 @@ class GpuPlan:
 
     @property
     def peak(self) -> int:
-        """The most that both take at one time."""
+        """The most that is taken of a GPU at one time."""
+        if self.placement == "split":
+            return max(self.learner_peak, self.engine_awake)
         return max(self.learner_peak + self.engine_asleep, self.learner_idle + self.engine_awake)
 
     @property
@@ -79,7 +81,7 @@ def plan_gpus(request: GpuRequest) -> GpuPlan:
 
 def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
     limit = int(USABLE * request.gpu_bytes)
-    awake = gpu_memory.engine_awake(request.shape, request.serving)
+    awake = 0 if request.serving is None else gpu_memory.engine_awake(request.shape, request.serving)
     for placement in request.placements:
         for stage in request.stages:
             training = replace(request.training, zero_stage=stage)
@@ -90,7 +92,7 @@ def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
                 learner_idle=gpu_memory.learner_idle(request.shape, training),
                 learner_peak=gpu_memory.learner_peak(request.shape, training),
                 engine_awake=awake,
-                engine_asleep=awake if placement == "side by side" else gpu_memory.ASLEEP_BYTES,
+                engine_asleep=gpu_memory.ASLEEP_BYTES if placement == "sleeping" else awake,
                 limit=limit,
             )
             yield replace(plan, fits=plan.peak <= limit)

@@ -27,6 +27,7 @@ from trainer.config.defaults import defaults_of
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.machine import check_machine
+from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
 
@@ -112,10 +113,11 @@ class DemosPlan:
 def plan_training(config: TrainConfig) -> TrainingPlan:
     """Raises ConfigError or EnvError for whatever of a run is already known to fail."""
     estimator = checked_estimator(config)
-    resumed = _resumable(config, Path(config.output).absolute())
     check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
     check_heads(config.model, config.engine.tensor_parallel)
+    config = planned(config)
+    resumed = _resumable(config, Path(config.output).absolute())
     return TrainingPlan(config=config, world=open_world(config.env), estimator=estimator, resumed=resumed)
 
 
@@ -127,7 +129,8 @@ def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
     if config.validation.every is None:
         raise ConfigError("validation.every=None, but the report of a quickstart shows validations: give it a number")
     training = plan_training(_training_of(config, output / "train"))
-    warmstart = WarmstartPlan(config=_warmstart_of(config, output / "warmstart"), world=training.world)
+    warm = planned_warmstart(_warmstart_of(config, output / "warmstart"))
+    warmstart = WarmstartPlan(config=warm, world=training.world)
     return QuickstartPlan(config=config, warmstart=warmstart, training=training)
 
 
@@ -155,7 +158,7 @@ def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
         raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
     check_machine(config.cluster, serves=False, trains=True)
     model_folder(config.model)
-    return WarmstartPlan(config=config, world=open_world(config.env))
+    return WarmstartPlan(config=planned_warmstart(config), world=open_world(config.env))
 
 
 def plan_demos(config: DemosConfig) -> DemosPlan:

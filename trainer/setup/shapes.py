@@ -17,16 +17,24 @@ def shape_of(model: ModelConfig) -> ModelShape:
 
     Raises ConfigError where it is not known, and for a model of another kind.
     """
+    shape = find_shape(model)
+    if shape is None:
+        raise ConfigError(
+            f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
+            "model.shape={hidden:...,layers:...,heads:...,kv_heads:...,mlp:...,vocabulary:...}"
+        )
+    return shape
+
+
+def find_shape(model: ModelConfig) -> ModelShape | None:
+    """As `shape_of`, but None where it is not known on this machine. Raises ConfigError for a model of another kind."""
     if model.shape is not None:
         return model.shape
     if model.source == "tiny":
         return _tiny_shape(model.tiny)
     file = _config_file(model)
     if file is None:
-        raise ConfigError(
-            f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
-            "model.shape={hidden:...,layers:...,heads:...,kv_heads:...,mlp:...,vocabulary:...}"
-        )
+        return None
     try:
         return ModelShape.read(_read(file))
     except ModelError as error:

@@ -1,0 +1,77 @@
+"""A training run follows the plan for its GPUs unless it is told otherwise."""
+
+import pytest
+
+from tests.trainer.config.conftest import composed
+from trainer.config.build import ConfigError, build
+from trainer.config.commands import TrainConfig, WarmstartConfig
+from trainer.setup.findings import Gpu
+from trainer.setup.gpu_memory import GIB
+from trainer.setup.planned import card_bytes, planned, planned_warmstart
+
+
+def run(*overrides: str) -> TrainConfig:
+    return build(TrainConfig, composed("train", "cluster.gpu_memory_gib=79.6", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sleep", "zero_stage"),
+    [
+        (("model=qwen2.5_1.5b", "cluster=gpu1"), False, 1),
+        (("model=qwen2.5_7b", "cluster=gpu4"), True, 3),
+        (("model=qwen2.5_7b", "cluster=gpu8"), False, 3),
+        (("model=qwen2.5_1.5b", "cluster=gpu1", "cluster.sleep=true"), True, 1),
+        (("model=qwen2.5_1.5b", "cluster=gpu2", "learner.zero_stage=2"), False, 2),
+        (
+            ("model=qwen2.5_7b", "cluster=gpu8", "cluster.placement=split", "cluster.engines=2", "cluster.ranks=6"),
+            False,
+            3,
+        ),
+        (("model.source=nobody/knows", "cluster=gpu1"), True, 1),
+        (("model=tiny", "cluster=cpu"), None, 1),
+    ],
+)
+def test_a_run_takes_the_placement_and_the_stage_of_its_plan(
+    overrides: tuple[str, ...], sleep: bool | None, zero_stage: int
+) -> None:
+    config = planned(run(*overrides))
+    assert (config.cluster.sleep, config.learner.zero_stage) == (sleep, zero_stage)
+    assert config.engine.sleep == bool(sleep)
+
+
+def test_the_engines_cache_is_the_one_that_was_planned_and_a_users_own_stays() -> None:
+    words = ("model=qwen2.5_7b", "cluster=gpu8")
+    cache = planned(run(*words)).engine.kv_cache_bytes
+    assert cache == 16 * (2048 + 512) * 2 * 28 * 4 * 128 * 2  # 128 rollouts over 8 engines, in bfloat16
+    assert planned(run(*words, "engine.kv_cache_bytes=1000000000")).engine.kv_cache_bytes == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (("model=qwen2.5_7b", "cluster=gpu2"), "take cluster.gpus=4, where it fits"),
+        (("model=qwen2.5_7b", "cluster=gpu4", "cluster.sleep=false"), "take cluster.gpus=8, where it fits"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_with_the_number_of_gpus_that_would_do(
+    overrides: tuple[str, ...], line: str
+) -> None:
+    with pytest.raises(ConfigError, match=line):
+        planned(run(*overrides))
+
+
+def test_a_warm_start_has_its_gpus_alone() -> None:
+    words = ("model=qwen2.5_7b", "cluster=gpu4", "cluster.gpu_memory_gib=79.6")
+    config = build(WarmstartConfig, composed("warmstart", *words))
+    assert planned_warmstart(config).learner.zero_stage in (2, 3)
+    with pytest.raises(ConfigError, match="raise cluster.gpus"):
+        planned_warmstart(build(WarmstartConfig, composed("warmstart", *words, "cluster.gpus=1")))
+
+
+def test_the_card_that_is_planned_for_is_the_one_asked_for_or_the_smallest_here() -> None:
+    cluster = run("cluster=gpu1").cluster
+    here = tuple(Gpu(name="a card", memory_bytes=size * GIB, driver="580.1") for size in (48, 24))
+    assert card_bytes(cluster, here) == int(79.6 * GIB)
+    free = build(TrainConfig, composed("train", "cluster=gpu1")).cluster
+    assert card_bytes(free, here) == 24 * GIB
+    assert card_bytes(free, ()) == int(79.6 * GIB)

@@ -1,0 +1,139 @@
+"""A training run that follows the plan for its GPUs: who sleeps, what the ranks split, how large the KV cache is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trainer.config.build import ConfigError
+from trainer.config.commands import TrainConfig, WarmstartConfig
+from trainer.config.settings import ClusterConfig
+from trainer.config.shape import ModelShape
+from trainer.setup import gpu_memory
+from trainer.setup.findings import Gpu, gpus
+from trainer.setup.gpu_memory import GIB, Serving, Training
+from trainer.setup.gpu_plan import GpuRequest, Placement, plan_gpus
+from trainer.setup.shapes import find_shape
+
+CARD_GIB = 79.6
+"""What a card of 80 GB shows: the card that is planned for where none is here."""
+TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def planned(config: TrainConfig) -> TrainConfig:
+    """The run with what its plan chose: cluster.sleep, learner.zero_stage and engine.kv_cache_bytes. On CPUs, as it is.
+
+    A run in float32, and one whose model's shape is not known on this machine, is not planned: its engines sleep.
+    Raises ConfigError where nothing fits, with the number of GPUs that would do.
+    """
+    if config.cluster.device == "cpu":
+        return config
+    if config.cluster.dtype != "bfloat16" or (shape := find_shape(config.model)) is None:
+        return _with_sleep(config, config.cluster.sleep is not False and config.cluster.placement == "colocated")
+    plan = plan_gpus(request_of(config, shape, config.cluster.gpus))
+    if not plan.fits:
+        raise ConfigError(f"model.source={config.model.source!r} {plan.why}: {remedy(config, shape)}")
+    cache = _cache_bytes(config, shape, config.cluster.gpus) // config.engine.tensor_parallel
+    config = replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
+    config = replace(config, engine=replace(config.engine, kv_cache_bytes=cache))
+    return _with_sleep(config, plan.placement == "sleeping")
+
+
+def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
+    """The warm start with the ZeRO stage that its ranks need, which have their GPUs alone. On CPUs, as it is.
+
+    Raises ConfigError where nothing fits.
+    """
+    if config.cluster.device == "cpu" or (shape := find_shape(config.model)) is None:
+        return config
+    training = Training(
+        ranks=config.cluster.ranks,
+        zero_stage=config.learner.zero_stage,
+        token_budget=config.learner.token_budget,
+        checkpointing=config.learner.gradient_checkpointing,
+        reference=False,
+    )
+    plan = plan_gpus(
+        GpuRequest(
+            shape=shape,
+            training=training,
+            serving=None,
+            gpu_bytes=card_bytes(config.cluster),
+            placements=("split",),
+            stages=_stages(config.learner.zero_stage),
+        )
+    )
+    if not plan.fits:
+        raise ConfigError(
+            f"model.source={config.model.source!r} {plan.why}: raise cluster.gpus, or take a smaller model"
+        )
+    return replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
+
+
+def request_of(config: TrainConfig, shape: ModelShape, count: int) -> GpuRequest:
+    """What `count` GPUs would have to hold: one rank on each and the engines spread over them, or as split."""
+    split = config.cluster.placement == "split"
+    return GpuRequest(
+        shape=shape,
+        training=Training(
+            ranks=config.cluster.ranks if split else count,
+            zero_stage=config.learner.zero_stage,
+            token_budget=config.learner.token_budget,
+            checkpointing=config.learner.gradient_checkpointing,
+            reference=config.learner.loss.kl_coef > 0,
+        ),
+        serving=Serving(
+            tensor_parallel=config.engine.tensor_parallel, kv_cache_bytes=_cache_bytes(config, shape, count)
+        ),
+        gpu_bytes=card_bytes(config.cluster),
+        placements=_placements(config.cluster),
+        stages=_stages(config.learner.zero_stage),
+    )
+
+
+def remedy(config: TrainConfig, shape: ModelShape) -> str:
+    """What to do where nothing fits."""
+    more = (count for count in TRIED_GPUS if count > config.cluster.gpus)
+    enough = next((count for count in more if plan_gpus(request_of(config, shape, count)).fits), None)
+    if enough is None:
+        return "lower learner.token_budget, or take a smaller model"
+    return f"take cluster.gpus={enough}, where it fits, or a smaller model"
+
+
+def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int:
+    """Memory of one GPU: cluster.gpu_memory_gib, else that of the smallest card here, else that of a card of 80 GB.
+
+    here: the GPUs of this machine; None asks its driver.
+    """
+    if cluster.gpu_memory_gib is not None:
+        return int(cluster.gpu_memory_gib * GIB)
+    found = gpus() if here is None else here
+    return min((gpu.memory_bytes for gpu in found), default=int(CARD_GIB * GIB))
+
+
+def _cache_bytes(config: TrainConfig, shape: ModelShape, count: int) -> int:
+    """An engine's KV cache over all its GPUs: as asked for, else room for its share of an update's rollouts."""
+    tensor_parallel = config.engine.tensor_parallel
+    if config.engine.kv_cache_bytes is not None:
+        return config.engine.kv_cache_bytes * tensor_parallel
+    split = config.cluster.placement == "split"
+    engines = config.cluster.engines if split else max(1, count // tensor_parallel)
+    requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
+    return gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context)
+
+
+def _placements(cluster: ClusterConfig) -> tuple[Placement, ...]:
+    if cluster.placement == "split":
+        return ("split",)
+    both: dict[bool | None, tuple[Placement, ...]] = {
+        None: ("side by side", "sleeping"),
+        True: ("sleeping",),
+        False: ("side by side",),
+    }
+    return both[cluster.sleep]
+
+
+def _stages(least: int) -> tuple[int, ...]:
+    return tuple(stage for stage in (1, 2, 3) if stage >= least)
+
+
+def _with_sleep(config: TrainConfig, sleep: bool) -> TrainConfig:
+    return replace(config, cluster=replace(config.cluster, sleep=sleep), engine=replace(config.engine, sleep=sleep))
