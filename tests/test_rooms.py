@@ -62,7 +62,7 @@ KNOWN_TO = {
     "hydra": ("trainer/commands",),
     "omegaconf": ("trainer/commands",),
     "transformers": ("trainer",),
-    "torch": ("trainer", "rollout/vllm_engine.py"),
+    "torch": ("trainer", "rollout/vllm_engine.py", "scripts/bench/logprob.py"),
     "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.

@@ -8,6 +8,7 @@ chunked: the learner's head. Memory is what lives beside hidden states and matri
 import itertools
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,8 @@ def extra_mb(way: Way, values: Inputs) -> float:
         return (torch.cuda.max_memory_allocated() - before) / MEGABYTE
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         way(*values)
-    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    kineto: Any = recorded.profiler  # torch's stubs lack the events' bytes
+    events = [event for event in kineto.kineto_results.events() if event.name() == "[memory]"]
     changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]  # frees are negative
     return max(itertools.accumulate(changes)) / MEGABYTE
 
