@@ -1,8 +1,9 @@
 """Look at this machine: what it is, what would stop a run on it, and which models fit."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError, build
@@ -61,5 +62,6 @@ def _fitting(found: tuple[Gpu, ...]) -> list[Finding]:
 
 def preset_shapes() -> dict[str, ModelShape]:
     """The shapes in configs/model, by the preset's name."""
-    presets = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONFIGS / "model").glob("*.yaml"))}
-    return {name: build(ModelShape, preset["shape"]) for name, preset in presets.items() if "shape" in (preset or {})}
+    files = sorted((CONFIGS / "model").glob("*.yaml"))
+    presets: dict[str, Any] = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+    return {name: build(ModelShape, preset["shape"]) for name, preset in presets.items() if "shape" in preset}

@@ -64,8 +64,8 @@ class LearnerConfig:
     """Precision of the forward and backward pass; the optimizer keeps float32 weights. Follows cluster.dtype."""
 
     zero_stage: Annotated[int, Interval(ge=0, le=3), doc("0, 1, 2 or 3")] = 1
-    """What the ranks split among them: 0 nothing, 1 the optimizer's state, 2 also gradients, 3 also weights. On GPUs the
-    plan takes a higher stage where this one does not fit."""
+    """What the ranks split among them: 0 nothing, 1 the optimizer's state, 2 also gradients, 3 also weights. On
+    GPUs the plan takes a higher stage where this one does not fit."""
 
     learning_rate: Annotated[float, Gt(0)] = 1e-6
     """Learning rate after the warm-up. The commands take it from model.tuning."""
