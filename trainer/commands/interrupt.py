@@ -41,6 +41,7 @@ class Interruption:
         self._reader, self._writer = socket.socketpair()
         self._wakeup = -1
         self._raised = False
+        self._told = False  # the line: an orderly end that takes long and the kill both come to it
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
@@ -57,7 +58,7 @@ class Interruption:
         if self.number is not None:  # the handlers stay: a second signal still ends what hangs at exit
             with suppress(BrokenPipeError):
                 sys.stdout.flush()
-            sys.stderr.write(self._line())
+            self._tell(sys.stderr.write)
             raise SystemExit(128 + self.number) from None
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
@@ -92,8 +93,14 @@ class Interruption:
                     child.kill()
             psutil.wait_procs(children, timeout=1)
         discard_held()
-        os.write(2, self._line().encode())
+        self._tell(lambda line: os.write(2, line.encode()))
         os._exit(128 + (self.number or 0))
+
+    def _tell(self, write: Callable[[str], object]) -> None:
+        """Say once how the command ended."""
+        if not self._told:
+            self._told = True
+            write(self._line())
 
     def _line(self) -> str:
         name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number or 0).name

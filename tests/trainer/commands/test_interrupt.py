@@ -47,6 +47,12 @@ SWALLOWS = """
         except BaseException:
             print("closing", flush=True)
 """
+HANGS_AT_EXIT = """
+    import atexit
+    atexit.register(time.sleep, 60)
+    print("waiting", flush=True)
+    time.sleep(60)
+"""
 # As Ray does while it starts.
 OTHER_HANDLER = """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
@@ -99,6 +105,12 @@ def test_a_signal_closes_the_parts_and_ends_with_one_line_and_the_shells_code(nu
 @pytest.mark.parametrize("body", [HANGS, SWALLOWS])
 def test_what_does_not_close_in_time_is_killed(body: str) -> None:
     started = Started(body, patience_s=0.1)
+    started.process.send_signal(signal.SIGTERM)
+    assert started.ended() == (143, "stepcredit: ended by SIGTERM; start it again\n", [])
+
+
+def test_a_command_that_is_killed_after_its_line_was_written_does_not_write_it_again() -> None:
+    started = Started(HANGS_AT_EXIT, patience_s=1)
     started.process.send_signal(signal.SIGTERM)
     assert started.ended() == (143, "stepcredit: ended by SIGTERM; start it again\n", [])
 
