@@ -25,6 +25,18 @@ family = psutil.Process().children(recursive=True)
 ray_actors.stop()
 print(len(family) > 2, [process.name() for process in family if process.is_running()])
 """
+FAIL_TWICE = """
+from rollout import ray_actors
+ray_actors.start(num_cpus=2, object_store_bytes=80 * 2**20)
+part = ray_actors.spawn("tests.rollout.test_ray_actors:Part", "none", spec=ray_actors.ActorSpec())
+calls = [part.submit("fail") for _ in range(3)]
+try:
+    ray_actors.gather(calls)
+except KeyError as error:
+    print(repr(error))
+del calls
+ray_actors.stop()
+"""
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -151,3 +163,8 @@ def test_an_error_after_the_start_stays_what_it_is() -> None:
     with pytest.raises(KeyError, match="7"):
         part.call("fail")
     part.kill()
+
+
+def test_of_calls_that_fail_together_one_is_raised_and_none_is_printed() -> None:
+    ended = run(FAIL_TWICE)
+    assert (ended.stdout, ended.stderr) == ("KeyError(7)\n", "")
