@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from trainer.setup.gpu_watch import GpuMemory
 
 PEAK_FLOPS = 989e12
 """Dense bfloat16 operations a second of an H100."""
+LONGEST_FAILURE = 400
 LOGPROB_LIMIT = 0.02
 """Mean |engine - learner| in nats that bfloat16 may cost."""
 
@@ -80,6 +82,20 @@ class Shown:
     """What must hold, in words; empty where the part only measures."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a proof."""
+
+    name: str
+    """What its line calls it."""
+    run: Callable[[], Shown]
+    """Does it."""
+    needs: tuple[str, ...] = ()
+    """What earlier parts must have given; else it is not run."""
+    gives: str | None = None
+    """What later parts may need."""
+
+
 class Proof:
     """What the parts share: a folder, a model, an engine, a learner, the policy's version."""
 
@@ -94,20 +110,26 @@ class Proof:
         self.learner: Learner
         self.scores: Scores
 
-    def parts(self) -> Iterator[tuple[str, Callable[[], Shown]]]:
-        """The parts in order, by name."""
-        yield "model with random weights", self.make_model
-        yield "engine starts", self.start_engine
-        yield "engine samples", self.sample
-        yield "engine sleeps", self.sleep
-        yield "learner starts beside it", self.start_learner
-        yield "engine takes weights", self.publish
-        yield "engine and learner agree", self.agree
-        yield "learner scores", self.score
-        yield "learner learns", self.learn
-        yield "engine takes new weights", self.publish
-        yield "engine and learner agree again", self.agree
-        yield "engine samples again", self.sample
+    def parts(self) -> Iterator["Part"]:
+        """The parts in order."""
+        model, engine, learner, scores = "model", "engine", "learner", "scores"
+        yield Part("model with random weights", self.make_model, gives=model)
+        yield Part("engine starts", self.start_engine, needs=(model,), gives=engine)
+        yield Part("engine samples", self.sample, needs=(engine,))
+        yield Part("engine sleeps", self.sleep, needs=(engine,))
+        yield Part("learner starts beside it", self.start_learner, needs=(engine,), gives=learner)
+        yield Part("engine takes weights", self.publish, needs=(learner,))
+        yield Part("engine and learner agree", self.agree, needs=(learner,))
+        yield Part("learner scores", self.score, needs=(learner,), gives=scores)
+        yield Part("learner learns", self.learn, needs=(scores,))
+        yield Part("engine takes new weights", self.publish, needs=(scores,))
+        yield Part("engine and learner agree again", self.agree, needs=(scores,))
+        yield Part("engine samples again", self.sample, needs=(scores,))
+        self.close()  # the rest needs the GPU for itself
+        if self.spec.device == "cuda":
+            yield Part("kernels equal their slow twins", lambda: _in_a_process(kernels))
+        for name, words in _updates(self.spec, self.model):
+            yield Part(name, partial(_update, words, self.folder), needs=(model,))
 
     def make_model(self) -> Shown:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # whose GPU memory ends with it
@@ -243,8 +265,8 @@ class Proof:
     def close(self) -> None:
         """End the engine and the learner, whichever was started."""
         for name in ("engines", "learner"):
-            if hasattr(self, name):
-                getattr(self, name).close()
+            if part := self.__dict__.pop(name, None):
+                part.close()
 
     def _held(self, predicted: int, before: float = 0.0) -> Shown:
         used = self.memory.used_gib()
@@ -284,33 +306,35 @@ class Proof:
 
 def prove(spec: ProofSpec, folder: Path, display: Display, report: Path) -> bool:
     """Run all parts, print a line for each, and write them to `report` as JSON lines. Returns whether all hold."""
-    proof, results = Proof(spec, folder), list[bool]()
+    proof, given, holding = Proof(spec, folder), set[str](), True
     try:
-        results += [_run(name, part, display, report) for name, part in proof.parts()]
+        for part in proof.parts():
+            began = time.perf_counter()
+            try:
+                if lacking := [need for need in part.needs if need not in given]:
+                    raise LookupError(f"it needs the {lacking[0]}, which an earlier part did not give")
+                with display.doing(part.name):
+                    shown, failure = part.run(), None
+            except Exception as error:  # noqa: BLE001  one part that fails does not end the rest
+                shown = Shown(numbers={}, holds=False)
+                failure = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_FAILURE]}"
+            if failure is None and part.gives is not None:
+                given.add(part.gives)
+            holding &= shown.holds
+            _tell(part, shown, failure, time.perf_counter() - began, display, report)
     finally:
         proof.close()
-    if spec.device == "cuda":
-        results.append(_run("kernels equal their slow twins", lambda: _in_a_process(kernels), display, report))
-    for name, words in _updates(spec, proof.model):
-        results.append(_run(name, lambda words=words: _update(words, folder), display, report))
-    return all(results)
+    return holding
 
 
-def _run(name: str, part: Callable[[], Shown], display: Display, report: Path) -> bool:
-    began, failure, shown = time.perf_counter(), None, Shown(numbers={}, holds=False)
-    try:
-        with display.doing(name):
-            shown = part()
-    except Exception as error:  # noqa: BLE001  one part that fails does not end the rest
-        failure = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-    seconds = time.perf_counter() - began
+def _tell(part: Part, shown: Shown, failure: str | None, seconds: float, display: Display, report: Path) -> None:
+    """One line for the reader and one for the report."""
     verdict = "ok" if shown.holds else f"FAILED {failure or shown.must}"
     figures = "  ".join(f"{key} {value:.4g}" for key, value in shown.numbers.items())
-    display.line(f"{name:<32}{seconds:6.1f} s  {verdict}  {figures}")
-    entry = {"part": name, "wall_s": seconds, "holds": shown.holds, "must": shown.must, "failure": failure}
+    display.line(f"{part.name:<32}{seconds:6.1f} s  {verdict}  {figures}")
+    entry = {"part": part.name, "seconds": seconds, "holds": shown.holds, "must": shown.must, "failure": failure}
     with report.open("a") as file:
         file.write(json.dumps(entry | {"numbers": dict(shown.numbers)}) + "\n")
-    return shown.holds
 
 
 def _in_a_process(function: Callable[[], dict[str, float]]) -> Shown:
