@@ -61,8 +61,8 @@ KNOWN_TO = {
     "zstandard": ("rollout/record.py",),
     "hydra": ("trainer/commands",),
     "omegaconf": ("trainer/commands",),
-    "transformers": ("trainer",),
-    "torch": ("trainer", "rollout/vllm_engine.py", "scripts/bench/logprob.py"),
+    "transformers": ("trainer", "scripts/bench/hidden.py"),
+    "torch": ("trainer", "rollout/vllm_engine.py", "scripts/bench/hidden.py", "scripts/bench/logprob.py"),
     "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.
