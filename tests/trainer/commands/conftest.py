@@ -15,6 +15,7 @@ from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConf
 from trainer.commands.table import COMMANDS, named
 from trainer.config.commands import (
     DemosConfig,
+    DoctorConfig,
     EvaluateConfig,
     PlanConfig,
     QuickstartConfig,
@@ -28,6 +29,7 @@ JOIN = "trainer.lab.report.sweep:join"
 SOUND = {
     "train": ("trainer.run:train", TrainConfig),
     "plan": ("trainer.commands.plan:show_plan", PlanConfig),
+    "doctor": ("trainer.commands.doctor:show_doctor", DoctorConfig),
     "evaluate": ("trainer.commands.evaluate:evaluate", EvaluateConfig),
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
