@@ -1,7 +1,6 @@
 .PHONY: install quickstart test lint check check-links docs format
 BIN := .venv/bin
-# Three workers for two cores: two begin with tests of real engines and actors, which wait more than they compute
-# (tests/conftest.py).
+# Three workers for two cores: one has the tests with real engines, which wait more than they compute (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder
 CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
 
