@@ -76,9 +76,8 @@ class EngineConfig:
             "enable_prefix_caching": prefix_caching,
         }
         if self.tensor_parallel > 1:
-            options["distributed_executor_backend"] = (
-                "mp"  # with "ray", its workers would ask Ray for GPUs of their own
-            )
+            # With "ray", its workers would ask Ray for GPUs of their own.
+            options["distributed_executor_backend"] = "mp"
         if self.device == "cpu":
             options |= {
                 "enforce_eager": True,  # compiling takes a minute and gains nothing

@@ -61,7 +61,7 @@ KNOWN_TO = {
     "zstandard": ("rollout/record.py",),
     "hydra": ("trainer/commands",),
     "omegaconf": ("trainer/commands",),
-    "transformers": ("trainer", "scripts/bench/hidden.py"),
+    "transformers": ("trainer",),
     "torch": ("trainer", "rollout/vllm_engine.py", "scripts/bench/hidden.py", "scripts/bench/logprob.py"),
     "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }

@@ -14,6 +14,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return shared
 
 
+def add_device(command: argparse.ArgumentParser) -> None:
+    """Add `--device`, for a bench that computes with torch."""
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute; default cpu")
+
+
 def report(numbers: Mapping[str, float | None]) -> None:
     """Print the last line: one JSON object with the bench's numbers; null is a number that this run did not take."""
     print(json.dumps(dict(numbers)), flush=True)

@@ -10,13 +10,14 @@ from time import perf_counter
 
 import torch
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from scripts.bench.command_line import parser, report
+from scripts.bench.command_line import add_device, parser, report
+from trainer.config.shape import ModelShape
 from trainer.learner.policy import PolicyModule
+from trainer.setup.models import random_qwen2
 
 ROWS, LENGTH, RESPONSE = 8, 512, 64
-VOCABULARY, WIDTH, LAYERS = 8192, 576, 12
+SHAPE = ModelShape(hidden=576, layers=12, heads=9, kv_heads=3, mlp=2304, vocabulary=8192, tied=True, qkv_bias=True)
 LAYER = -3
 QUICK_ROWS, QUICK_LENGTH = 2, 96
 TIMES = 9  # the fastest counts; more turns than in other benches, since the difference is small
@@ -24,23 +25,13 @@ TIMES = 9  # the fastest counts; more turns than in other benches, since the dif
 
 def policy(device: str) -> PolicyModule:
     """A policy with random weights."""
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=WIDTH // 64,
-        num_key_value_heads=WIDTH // 192,
-        tie_word_embeddings=True,
-    )
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    return PolicyModule(Qwen2ForCausalLM(config)).to(device, dtype).eval()
+    return PolicyModule(random_qwen2(SHAPE, context=LENGTH)).to(device, dtype).eval()
 
 
 def ways(module: PolicyModule, rows: int, length: int, device: str) -> Mapping[str, Callable[[], object]]:
     """The scoring pass without hidden states, with them, and with a forward pass of their own."""
-    ids = torch.randint(VOCABULARY, (rows, length), device=device)
+    ids = torch.randint(SHAPE.vocabulary, (rows, length), device=device)
     ends = torch.arange(rows, device=device) * length + length - RESPONSE - 1  # each row's last prompt cell
     cells = (ends[:, None] + torch.arange(RESPONSE, device=device)).flatten()
     targets = ids.flatten()[cells + 1]
@@ -60,8 +51,9 @@ def ways(module: PolicyModule, rows: int, length: int, device: str) -> Mapping[s
 def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
-    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute; default cpu")
+    add_device(command)
     asked = command.parse_args()
+    torch.manual_seed(0)
     size = (QUICK_ROWS, QUICK_LENGTH) if asked.quick else (ROWS, LENGTH)
     measured = ways(policy(asked.device), *size, asked.device)
     fastest = dict.fromkeys(measured, float("inf"))

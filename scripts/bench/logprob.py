@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from scripts.bench.command_line import parser, report
+from scripts.bench.command_line import add_device, parser, report
 from trainer.learner.head import ChunkedLogprobs
 
 TOKENS, QUICK_TOKENS = 2048, 64
@@ -82,7 +82,7 @@ def seconds(way: Way, values: Inputs, times: int) -> float:
 def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
-    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute; default cpu")
+    add_device(command)
     asked = command.parse_args()
     values = inputs(QUICK_TOKENS if asked.quick else TOKENS, asked.device)
     ways: dict[str, Way] = {"full": full, "selective": selective, "chunked": chunked}

@@ -27,16 +27,13 @@ class Examination:
     findings: tuple[Finding, ...]
     """What was found."""
 
-    gpus: tuple[Gpu, ...]
-    """The GPUs of this machine."""
-
 
 def plan_doctor(config: DoctorConfig) -> Examination:
     """Look at the machine. Raises ConfigError for a proof without a GPU."""
     found = gpus()
     if config.gpu and not found:
         raise ConfigError("gpu=True, but nvidia-smi shows no GPU on this machine: run it where there is one")
-    return Examination(config=config, findings=(*findings(found), *_fitting(found)), gpus=found)
+    return Examination(config=config, findings=(*findings(found), *_fitting(found)))
 
 
 def _fitting(found: tuple[Gpu, ...]) -> list[Finding]:

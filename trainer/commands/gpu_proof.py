@@ -110,7 +110,7 @@ class Proof:
         self.learner: Learner
         self.scores: Scores
 
-    def parts(self) -> Iterator["Part"]:
+    def parts(self) -> Iterator[Part]:
         """The parts in order."""
         model, engine, learner, scores = "model", "engine", "learner", "scores"
         yield Part("model with random weights", self.make_model, gives=model)

@@ -12,8 +12,8 @@ from trainer.config.shape import ModelShape
 from trainer.report.progress import Display
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import GIB
-from trainer.setup.gpu_plan import GpuPlan, plan_gpus
-from trainer.setup.planned import remedy, request_of
+from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+from trainer.setup.planned import card_bytes, does_not_fit, request_of
 from trainer.setup.shapes import check_heads, shape_of
 
 
@@ -41,34 +41,34 @@ def plan_plan(config: PlanConfig) -> ShapedRun:
 def show_plan(plan: ShapedRun, display: Display) -> None:
     """Print the plan, as a table or as one line of JSON. Raises ConfigError where nothing fits."""
     config, shape = plan.config, plan.shape
-    chosen = plan_gpus(request_of(config, shape, config.cluster.gpus))
-    numbers = numbers_of(config, shape, chosen)
+    card = card_bytes(config.cluster)
+    request = request_of(config, shape, config.cluster.gpus, card=card)
+    chosen = plan_gpus(request)
+    numbers = numbers_of(config, request, chosen)
     if config.json:
         display.console.print(json.dumps(numbers), markup=False)
     else:
         display.console.print(_table(config, numbers))
         display.line(chosen.why)
     if not chosen.fits:
-        raise ConfigError(f"model.source={config.model.source!r} {chosen.why}: {remedy(config, shape)}")
+        raise does_not_fit(config, shape, chosen, card=card)
 
 
-def numbers_of(config: PlanConfig, shape: ModelShape, plan: GpuPlan) -> dict[str, Any]:
+def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[str, Any]:
     """The plan as plain values; sizes in GiB unless the name says bytes."""
-    gpus, reference = config.cluster.gpus, config.learner.loss.kl_coef > 0
-    serving = request_of(config, shape, gpus).serving
-    kv_cache = 0 if serving is None else serving.kv_cache_bytes
+    shape = request.shape
     return {
         "fits": plan.fits,
         "placement": plan.placement,
         "zero_stage": plan.zero_stage,
         "sleep": plan.placement == "sleeping",
-        "kv_cache_bytes": kv_cache,
+        "kv_cache_bytes": 0 if request.serving is None else request.serving.kv_cache_bytes,
         "per_gpu_gib": {
             name: _gib(getattr(plan, name))
             for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
         },
         "peak_gib": _gib(plan.peak),
-        "host_gib": _gib(gpu_memory.host_bytes(shape, ranks=gpus, reference=reference)),
+        "host_gib": _gib(gpu_memory.host_bytes(shape, ranks=config.cluster.gpus, reference=request.training.reference)),
         "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape)),
         "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape)),
         "why": plan.why,

@@ -33,15 +33,16 @@ def _head() -> dict[str, float]:
         logprobs, entropy = ChunkedLogprobs.apply(hidden, weight, targets, 1.0)  # pyright: ignore
         return logprobs.sum() + 0.1 * entropy.sum()
 
-    def whole() -> Tensor:
-        logp = (hidden.float() @ weight.float().T).log_softmax(-1)
+    def of_table(logits: Tensor) -> Tensor:
+        logp = logits.log_softmax(-1)
         entropy = -(logp.exp() * logp).sum(-1)
         return logp.gather(1, targets[:, None]).sum() + 0.1 * entropy.sum()
 
+    def whole() -> Tensor:
+        return of_table(hidden.float() @ weight.float().T)
+
     def rounded() -> Tensor:
-        logp = F.linear(hidden, weight).float().log_softmax(-1)
-        entropy = -(logp.exp() * logp).sum(-1)
-        return logp.gather(1, targets[:, None]).sum() + 0.1 * entropy.sum()
+        return of_table(F.linear(hidden, weight).float())
 
     base = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()

@@ -42,8 +42,8 @@ class LossConfig:
     """How tokens are averaged: with "token" all of an optimizer step count alike, with "sequence" all rows do."""
 
     importance_cap: Annotated[float | None, Ge(1), doc("1 or more, or null")] = None
-    """Largest weight exp(old - rollout log-prob) of a token; null leaves the weight out. 2
-    on GPUs, whose engines round otherwise than the learner, null on a CPU."""
+    """Largest weight exp(old - rollout log-prob) of a token; null leaves the weight out. 2 on
+    GPUs, whose engines round otherwise than the learner, null on a CPU."""
 
     negative_weight: Annotated[float, Ge(0)] = 1.0
     """Factor of advantages below 0. With 0 the policy learns from what went better than its siblings alone

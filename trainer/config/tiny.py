@@ -5,6 +5,8 @@ from typing import Annotated
 
 from annotated_types import Ge, MultipleOf, doc
 
+from trainer.config.shape import ModelShape
+
 HEAD_SIZE = 64
 SMALLEST_VOCABULARY = 259  # all bytes and three special tokens
 
@@ -41,3 +43,16 @@ class TinySpec:
                 f"model.tiny.kv_heads={self.kv_heads} with model.tiny.hidden_size={self.hidden_size}: choose a divisor "
                 f"of the {heads} heads"
             )
+
+    def shape(self, vocabulary: int) -> ModelShape:
+        """The shape of the policy with a vocabulary of this size."""
+        return ModelShape(
+            hidden=self.hidden_size,
+            layers=self.layers,
+            heads=self.hidden_size // HEAD_SIZE,
+            kv_heads=self.kv_heads,
+            mlp=self.intermediate_size,
+            vocabulary=vocabulary,
+            tied=True,
+            qkv_bias=True,
+        )

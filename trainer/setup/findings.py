@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from rollout.weights import SHARED_MEMORY
-from trainer.setup.machine import CPU_BUILD, OLDEST_DRIVER, installed, nvidia_smi
+from trainer.setup.gpu_memory import GIB
+from trainer.setup.machine import CPU_BUILD, OLDEST_DRIVER, installed, is_too_old, nvidia_smi
 
-GIB = 2**30
 MIB = 2**20
 QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 LEAST_DISK, LEAST_SHARED = 20 * GIB, 8 * GIB
@@ -82,10 +82,9 @@ def _lock(found: tuple[Gpu, ...]) -> Finding:
 
 
 def _described(gpu: Gpu) -> Finding:
-    major = int(gpu.driver.split(".")[0])
     old = f"install NVIDIA driver {OLDEST_DRIVER} or newer: the GPU lock has CUDA 13"
     value = f"{gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver}"
-    return Finding(what="GPU", value=value, remedy=None if major >= OLDEST_DRIVER else old)
+    return Finding(what="GPU", value=value, remedy=old if is_too_old(gpu.driver) else None)
 
 
 def _free(folder: Path) -> int:

@@ -52,12 +52,17 @@ def _check_gpus(config: ClusterConfig) -> None:
             "join a larger cluster with cluster.address=..."
         )
     driver = driver_here()
-    if driver is not None and int(driver.partition(".")[0]) < OLDEST_DRIVER:
+    if driver is not None and is_too_old(driver):
         raise ConfigError(
             f"cluster.gpus={config.gpus} but this machine has NVIDIA driver {driver}, and the locked CUDA 13 needs "
             f"{OLDEST_DRIVER} or newer: update the driver, or take cluster=cpu after STEPCREDIT_LOCK=cpu "
             "scripts/install"
         )
+
+
+def is_too_old(driver: str) -> bool:
+    """Whether the locked CUDA needs a newer driver than this one, such as "550.54.15"."""
+    return int(driver.partition(".")[0]) < OLDEST_DRIVER
 
 
 def gpus_here() -> int:

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from trainer.config.build import ModelError
+from trainer.config.shape import ModelShape
 from trainer.config.tiny import TinySpec
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|act|>")
@@ -51,7 +52,14 @@ def build_tiny(corpus: Sequence[str], spec: TinySpec, cache: Path) -> Path:
     folder = cache / f"tiny-{digest}"
     if not (folder / "config.json").exists():
         tokenizer = train_tokenizer(corpus, spec)
-        _write_once(folder, _random_qwen2(spec, len(tokenizer)), tokenizer)
+        padded = -(-len(tokenizer) // 64) * 64  # vLLM pads the vocabulary to a multiple of 64; so must the learner
+        model = random_qwen2(
+            spec.shape(padded),
+            context=spec.context,
+            seed=spec.seed,
+            initializer_range=spec.hidden_size**-0.5,  # the default suits wide models: this would learn half as fast
+        )
+        _write_once(folder, model, tokenizer)
     return folder
 
 
@@ -81,23 +89,26 @@ def train_tokenizer(corpus: Sequence[str], spec: TinySpec) -> PreTrainedTokenize
     )
 
 
-def _random_qwen2(spec: TinySpec, vocab_size: int) -> Qwen2ForCausalLM:
+def random_qwen2(
+    shape: ModelShape, *, context: int, seed: int = 0, initializer_range: float = 0.02
+) -> Qwen2ForCausalLM:
+    """A Qwen2 of this shape with random weights, for the tokenizers of `train_tokenizer`."""
     config = Qwen2Config(
-        vocab_size=-(-vocab_size // 64) * 64,  # vLLM pads the vocabulary to a multiple of 64; so must the learner
-        hidden_size=spec.hidden_size,
-        intermediate_size=spec.intermediate_size,
-        num_hidden_layers=spec.layers,
-        num_attention_heads=spec.hidden_size // 64,
-        num_key_value_heads=spec.kv_heads,
-        max_position_embeddings=spec.context,
-        initializer_range=spec.hidden_size**-0.5,  # 0.02, the default, suits wide models: this would learn half as fast
-        tie_word_embeddings=True,
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=context,
+        initializer_range=initializer_range,
+        tie_word_embeddings=shape.tied,
         eos_token_id=SPECIAL_TOKENS.index("<|end|>"),
         pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),
         bos_token_id=None,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
+        torch.manual_seed(seed)
         return Qwen2ForCausalLM(config)
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig, WarmstartConfig
+from trainer.config.learner import LearnerConfig
 from trainer.config.settings import ClusterConfig
 from trainer.config.shape import ModelShape
 from trainer.setup import gpu_memory
 from trainer.setup.findings import Gpu, gpus
 from trainer.setup.gpu_memory import GIB, Serving, Training
-from trainer.setup.gpu_plan import GpuRequest, Placement, plan_gpus
+from trainer.setup.gpu_plan import GpuPlan, GpuRequest, Placement, plan_gpus
 from trainer.setup.shapes import find_shape
 
 CARD_GIB = 79.6
@@ -28,9 +29,10 @@ def planned(config: TrainConfig) -> TrainConfig:
         return config
     if config.cluster.dtype != "bfloat16" or (shape := find_shape(config.model)) is None:
         return _with_sleep(config, config.cluster.sleep is not False and config.cluster.placement == "colocated")
-    plan = plan_gpus(request_of(config, shape, config.cluster.gpus))
+    card = card_bytes(config.cluster)
+    plan = plan_gpus(request_of(config, shape, config.cluster.gpus, card=card))
     if not plan.fits:
-        raise ConfigError(f"model.source={config.model.source!r} {plan.why}: {remedy(config, shape)}")
+        raise does_not_fit(config, shape, plan, card=card)
     cache = _cache_bytes(config, shape, config.cluster.gpus) // config.engine.tensor_parallel
     config = replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
     config = replace(config, engine=replace(config.engine, kv_cache_bytes=cache))
@@ -44,17 +46,10 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     """
     if config.cluster.device == "cpu" or (shape := find_shape(config.model)) is None:
         return config
-    training = Training(
-        ranks=config.cluster.ranks,
-        zero_stage=config.learner.zero_stage,
-        token_budget=config.learner.token_budget,
-        checkpointing=config.learner.gradient_checkpointing,
-        reference=False,
-    )
     plan = plan_gpus(
         GpuRequest(
             shape=shape,
-            training=training,
+            training=_training(config.learner, ranks=config.cluster.ranks, reference=False),
             serving=None,
             gpu_bytes=card_bytes(config.cluster),
             placements=("split",),
@@ -68,34 +63,33 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     return replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
 
 
-def request_of(config: TrainConfig, shape: ModelShape, count: int) -> GpuRequest:
-    """What `count` GPUs would have to hold: one rank on each and the engines spread over them, or as split."""
+def request_of(config: TrainConfig, shape: ModelShape, count: int, *, card: int) -> GpuRequest:
+    """What `count` GPUs of `card` bytes would have to hold: a rank on each and the engines over them, or as split."""
     split = config.cluster.placement == "split"
     return GpuRequest(
         shape=shape,
-        training=Training(
+        training=_training(
+            config.learner,
             ranks=config.cluster.ranks if split else count,
-            zero_stage=config.learner.zero_stage,
-            token_budget=config.learner.token_budget,
-            checkpointing=config.learner.gradient_checkpointing,
             reference=config.learner.loss.kl_coef > 0,
         ),
         serving=Serving(
             tensor_parallel=config.engine.tensor_parallel, kv_cache_bytes=_cache_bytes(config, shape, count)
         ),
-        gpu_bytes=card_bytes(config.cluster),
+        gpu_bytes=card,
         placements=_placements(config.cluster),
         stages=_stages(config.learner.zero_stage),
     )
 
 
-def remedy(config: TrainConfig, shape: ModelShape) -> str:
-    """What to do where nothing fits."""
+def does_not_fit(config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card: int) -> ConfigError:
+    """The refusal of a run whose plan does not fit: what is missing, and how many GPUs would do."""
     more = (count for count in TRIED_GPUS if count > config.cluster.gpus)
-    enough = next((count for count in more if plan_gpus(request_of(config, shape, count)).fits), None)
+    enough = next((count for count in more if plan_gpus(request_of(config, shape, count, card=card)).fits), None)
+    remedy = f"take cluster.gpus={enough}, where it fits, or a smaller model"
     if enough is None:
-        return "lower learner.token_budget, or take a smaller model"
-    return f"take cluster.gpus={enough}, where it fits, or a smaller model"
+        remedy = "lower learner.token_budget, or take a smaller model"
+    return ConfigError(f"model.source={config.model.source!r} {plan.why}: {remedy}")
 
 
 def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int:
@@ -107,6 +101,16 @@ def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int
         return int(cluster.gpu_memory_gib * GIB)
     found = gpus() if here is None else here
     return min((gpu.memory_bytes for gpu in found), default=int(CARD_GIB * GIB))
+
+
+def _training(learner: LearnerConfig, *, ranks: int, reference: bool) -> Training:
+    return Training(
+        ranks=ranks,
+        zero_stage=learner.zero_stage,
+        token_budget=learner.token_budget,
+        checkpointing=learner.gradient_checkpointing,
+        reference=reference,
+    )
 
 
 def _cache_bytes(config: TrainConfig, shape: ModelShape, count: int) -> int:

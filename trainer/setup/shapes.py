@@ -9,7 +9,6 @@ from huggingface_hub import try_to_load_from_cache
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import ModelConfig
 from trainer.config.shape import ModelShape
-from trainer.config.tiny import HEAD_SIZE, TinySpec
 
 
 def shape_of(model: ModelConfig) -> ModelShape:
@@ -31,7 +30,7 @@ def find_shape(model: ModelConfig) -> ModelShape | None:
     if model.shape is not None:
         return model.shape
     if model.source == "tiny":
-        return _tiny_shape(model.tiny)
+        return model.tiny.shape(model.tiny.vocab_size)
     file = _config_file(model)
     if file is None:
         return None
@@ -80,16 +79,3 @@ def _read(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text())
     except json.JSONDecodeError as error:
         raise ConfigError(f"{file}: {error}") from error
-
-
-def _tiny_shape(tiny: TinySpec) -> ModelShape:
-    return ModelShape(
-        hidden=tiny.hidden_size,
-        layers=tiny.layers,
-        heads=tiny.hidden_size // HEAD_SIZE,
-        kv_heads=tiny.kv_heads,
-        mlp=tiny.intermediate_size,
-        vocabulary=tiny.vocab_size,
-        tied=True,
-        qkv_bias=True,
-    )
