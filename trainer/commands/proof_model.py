@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from transformers import AutoModelForCausalLM
 
 from rollout.types import Device
 from trainer.config.shape import ModelShape
@@ -21,3 +23,17 @@ def write_model(shape: ModelShape, folder: Path, device: Device) -> None:
     model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType]  transformers hides nn.Module.to
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def exact_logprobs(folder: Path, rows: np.ndarray, responses: int, device: Device) -> np.ndarray:
+    """Log-probs of the last `responses` tokens of each row in float32, from the model's own forward pass. [N, R]"""
+    # TF32 would round the products to 11 bits, which is what this is held against.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.to(device)  # pyright: ignore[reportArgumentType]  transformers hides nn.Module.to
+    parts: list[np.ndarray] = []
+    with torch.inference_mode():
+        for row in torch.from_numpy(rows.astype(np.int64)).to(device):
+            logits = model(row[None], logits_to_keep=responses + 1).logits[0, :-1]
+            parts.append(logits.log_softmax(-1).gather(1, row[-responses:, None])[:, 0].cpu().numpy())
+    return np.stack(parts)
