@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from annotated_types import Ge, Interval, doc
 from envs.prompts import Prompter
 from rollout.collection import PROMPT_TOO_LONG, Collection, Job, PlayCounts, PlayOptions
 from rollout.dialogue import Dialogue
+from rollout.groups import Groups
 from rollout.policy import Exchange, Policy, PromptTooLong, Session
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
@@ -55,12 +56,18 @@ class Collected:
     """Whole groups, in the order of their tasks."""
     counts: PlayCounts = field(default_factory=PlayCounts)
     """What went wrong on the way."""
+    flat: tuple[RolloutGroup, ...] = ()
+    """The groups without spread in whose place others are (dynamic sampling)."""
 
     def checked(self) -> "Collected":
         """Itself. Raises RolloutsFailed if all groups were dropped: nothing is left to learn from or to measure."""
         if not self.groups:
             raise RolloutsFailed(f"all {_dropped_words(self.counts, self.counts.dropped_groups)}: mend it")
         return self
+
+
+Ended = Callable[[Job, Trajectory | None], Sequence[Job]]
+"""Takes a job and its rollout (None: it failed for good); returns jobs to play as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,36 +100,38 @@ class Collector:
         group_size: int,
         options: PlayOptions,
         finished: Sequence[RolloutGroup] = (),
+        spares: Sequence[Task] = (),
     ) -> Collected:
         """Roll out each task `group_size` times.
 
         finished: groups from a collection that was cut short; those of these tasks are taken as they are.
+        spares: tasks that take the place of groups without spread, one each, as soon as such a group has ended, until
+        there are no more; their numbers follow those of `tasks`.
         Raises RolloutsFailed as soon as more than the configured share of all groups is dropped.
         """
-        places = {(task.task_id, task.seed): place for place, task in enumerate(tasks)}
+        places = {(task.task_id, task.seed): place for place, task in enumerate((*tasks, *spares))}
         kept = {(group.task_id, group.seed): group for group in finished if (group.task_id, group.seed) in places}
         left = [task for task in tasks if (task.task_id, task.seed) not in kept]
-        jobs = [
-            Job(task=task, sibling=sibling, key=(task.number, sibling))
-            for task in left
-            for sibling in range(group_size)
-        ]
+        groups = Groups(group_size, spares)
+        jobs = [job for task in left for job in groups.jobs(task)]
         share = self.config.max_failure_share
-        played = await self.play(jobs, options, max_failure_share=share, num_groups=len(tasks))
-        groups = (*kept.values(), *_groups(left, played.rollouts, group_size))
-        in_order = sorted(groups, key=lambda group: places[group.task_id, group.seed])
-        return Collected(groups=tuple(in_order), counts=played.counts)
+        played = await self.play(jobs, options, ended=groups.ended, max_failure_share=share, num_groups=len(tasks))
+        whole = (*kept.values(), *groups.kept)
+        in_order = sorted(whole, key=lambda group: places[group.task_id, group.seed])
+        return Collected(groups=tuple(in_order), counts=played.counts, flat=tuple(groups.replaced))
 
     async def play(
         self,
         jobs: Sequence[Job],
         options: PlayOptions,
         *,
+        ended: Ended = lambda _job, _trajectory: (),
         max_failure_share: float = 1.0,
         num_groups: int | None = None,
     ) -> Played:
-        """Play each job to its end.
+        """Play each job to its end, and those that `ended` adds.
 
+        ended: called with each job and its rollout; returns jobs to play as well.
         max_failure_share: the share of the groups that may have a rollout that fails for good, in [0, 1].
         num_groups: of how many groups; None for as many as the jobs have tasks.
         Raises RolloutsFailed above it.
@@ -131,14 +140,18 @@ class Collector:
             jobs, retries=self.config.retries, max_failure_share=max_failure_share, num_groups=num_groups
         )
         with self.policy.session(len(jobs)) as session:
-            player = _Player(collector=self, session=session, options=options, collection=collection)
-            running = [asyncio.create_task(player.rollout(job)) for job in jobs]
+            player = _Player(collector=self, session=session, options=options, collection=collection, ended=ended)
+            player.start(jobs)
             try:
-                rollouts = await asyncio.gather(*running)
+                while left := [rollout for rollout in player.running if not rollout.done()]:
+                    done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_EXCEPTION)
+                    for rollout in done:
+                        rollout.result()
             finally:
-                for rollout in running:
+                for rollout in player.running:
                     rollout.cancel()
-        return Played(rollouts=tuple(rollouts), counts=collection.counts())
+        rollouts = tuple(rollout.result() for rollout in player.running)
+        return Played(rollouts=rollouts, counts=collection.counts())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,23 +162,35 @@ class _Player:
     session: Session
     options: PlayOptions
     collection: Collection
+    ended: Ended
+    running: list[asyncio.Task[Trajectory | None]] = field(default_factory=list[asyncio.Task[Trajectory | None]])
 
-    async def rollout(self, job: Job) -> Trajectory | None:
-        """Play one job to its end, again from its seed if the world failed; None when it failed for good."""
+    def start(self, jobs: Sequence[Job]) -> None:
+        self.running.extend(asyncio.create_task(self._rollout(job)) for job in jobs)
+
+    async def _rollout(self, job: Job) -> Trajectory | None:
         try:
-            while self.collection.may_try(job):
-                try:
-                    async with self.collector.pool.episode() as episode:
-                        trajectory = await self._play(episode, job)
-                except EpisodeFailed as error:
-                    self.collection.count_failure(job, error)
-                else:
-                    self.options.on_done(trajectory)
-                    return trajectory
-            self._drop(job)
-            return None
+            trajectory = await self._tried(job)
+            more = self.ended(job, trajectory)
+            self.session.enter(len(more))  # before this one leaves: a wave must not go without them
+            self.start(more)
+            return trajectory
         finally:
             self.session.leave()
+
+    async def _tried(self, job: Job) -> Trajectory | None:
+        """Play one job to its end, again from its seed if the world failed; None when it failed for good."""
+        while self.collection.may_try(job):
+            try:
+                async with self.collector.pool.episode() as episode:
+                    trajectory = await self._play(episode, job)
+            except EpisodeFailed as error:
+                self.collection.count_failure(job, error)
+            else:
+                self.options.on_done(trajectory)
+                return trajectory
+        self._drop(job)
+        return None
 
     def _drop(self, job: Job) -> None:
         self.collection.drop(job)
@@ -212,14 +237,3 @@ def _dropped_words(counts: PlayCounts, num_groups: int) -> str:
         f"{counts.dropped_groups} of {num_groups} groups dropped ({dict(counts.failures)}; the last: "
         f"{counts.last_failure})"
     )
-
-
-def _groups(tasks: Sequence[Task], rollouts: Sequence[Trajectory | None], group_size: int) -> tuple[RolloutGroup, ...]:
-    """Whole groups in task order; a group with a failed rollout is left out."""
-    groups: list[RolloutGroup] = []
-    for number, task in enumerate(tasks):
-        members = rollouts[number * group_size : (number + 1) * group_size]
-        trajectories = tuple(member for member in members if member is not None)
-        if len(trajectories) == group_size:
-            groups.append(RolloutGroup(task_id=task.task_id, seed=task.seed, trajectories=trajectories))
-    return tuple(groups)

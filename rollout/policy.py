@@ -64,6 +64,10 @@ class Session(Protocol):
         """Answer one prompt. Raises PromptTooLong, or EpisodeFailed where no answer can be had."""
         ...
 
+    def enter(self, rollouts: int) -> None:
+        """So many more rollouts will ask than the session was opened for."""
+        ...
+
     def leave(self) -> None:
         """Called once for each rollout, when it has ended and will ask nothing more."""
         ...
@@ -86,6 +90,9 @@ class Independent:
     def session(self, rollouts: int) -> Generator[Self]:
         del rollouts
         yield self
+
+    def enter(self, rollouts: int) -> None:
+        pass
 
     def leave(self) -> None:
         pass

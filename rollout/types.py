@@ -151,6 +151,11 @@ class RolloutGroup:
     revisions: tuple[Revision, ...] | None = None
     """Of the failed rollouts, those revisions that were played to their end; None if no revision phase ran."""
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether its rollouts earned different rewards: without, a comparison within the group teaches nothing."""
+        return len({sum(step.reward for step in trajectory.steps) for trajectory in self.trajectories}) > 1
+
     def __post_init__(self) -> None:
         for number, trajectory in enumerate(self.trajectories):
             if (trajectory.task_id, trajectory.seed, trajectory.sibling) != (self.task_id, self.seed, number):

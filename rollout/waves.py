@@ -36,6 +36,10 @@ class WaveSession:
         self._waiting: dict[Key, tuple[Request, asyncio.Future[Answer]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
+    def enter(self, rollouts: int) -> None:
+        """The others wait for these too."""
+        self._live += rollouts
+
     def leave(self) -> None:
         """One rollout has ended; the others no longer wait for it."""
         self._live -= 1

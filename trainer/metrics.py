@@ -1,6 +1,6 @@
 """The numbers of an update, under the names they are logged by, and what every name means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.base import Ending
 from rollout.revise import Revised
+from rollout.types import RolloutGroup
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
@@ -53,6 +54,10 @@ METRICS: Mapping[str, Metric] = {
     "rollout/cut_prompts": _count("Prompts that were shortened to fit into model.prompt_tokens."),
     "rollout/cut_actions": _count("Prompts that were shortened so far that admissible actions were left out."),
     "rollout/dropped_groups": _count("Groups that were dropped because one of their rollouts failed in every attempt."),
+    "rollout/replaced_groups": _count(
+        "Groups whose rollouts all earned the same and that another task replaced (max_groups_tried)."
+    ),
+    "rollout/replaced_tokens": _metric("Response tokens of the replaced groups.", "tokens", "0 or more"),
     "failure/REASON": _count("Rollouts that failed for this reason, whether they were then retried or given up."),
     # --- the revision phase, only where the estimator needs one
     "revise/rollouts": _count("Failed rollouts that were revised."),
@@ -182,6 +187,8 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/cut_prompts": float(report.collected.counts.cut_prompts),
         "rollout/cut_actions": float(report.collected.counts.cut_actions),
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
+        "rollout/replaced_groups": float(len(report.collected.flat)),
+        "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
         "learn/loss": learned.loss,
         "learn/policy_loss": learned.policy_loss,
         "learn/kl": learned.kl,
@@ -206,6 +213,10 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
     return numbers
+
+
+def _response_tokens(groups: Sequence[RolloutGroup]) -> int:
+    return sum(len(step.completion.token_ids) for rollout in trajectories(groups) for step in rollout.steps)
 
 
 def revision_numbers(revised: Revised) -> dict[str, float]:

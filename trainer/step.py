@@ -16,7 +16,7 @@ from rollout.seeds import derive_seed
 from rollout.types import Trajectory
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.rows import RowTable
-from trainer.data.tasks import training_tasks
+from trainer.data.tasks import spare_tasks, training_tasks
 from trainer.data.tokens import Targets
 from trainer.learner.driver import LearnReport, Scores
 from trainer.learner.first_ratio import check_learned
@@ -101,10 +101,12 @@ def update(
 
 def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -> Collected:
     config = parts.config
-    tasks = training_tasks(parts.world.train, seed=config.seed, update=number - 1, groups=config.groups_per_update)
+    groups, ids = config.groups_per_update, parts.world.train
+    spares = (config.max_groups_tried or groups) - groups
     return asyncio.run(
         parts.collector.collect(
-            tasks,
+            training_tasks(ids, seed=config.seed, update=number - 1, groups=groups),
+            spares=spare_tasks(ids, seed=config.seed, update=number - 1, groups=groups, count=spares),
             group_size=config.group_size,
             options=PlayOptions(
                 sampling=config.sampling,

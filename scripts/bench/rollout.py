@@ -124,6 +124,9 @@ class _LockstepSession:
         self._gate, self._asked, self._answered = asyncio.Event(), 0, 0
         self._opening: asyncio.Task[None] | None = None
 
+    def enter(self, rollouts: int) -> None:
+        self._live += rollouts
+
     def leave(self) -> None:
         self._live -= 1
         self._open_if_full()

@@ -36,6 +36,18 @@ def test_an_update_plays_its_own_tasks_each_as_often_as_the_group_is_large(tmp_p
     ]
 
 
+def test_groups_that_teach_nothing_are_replaced_and_what_they_cost_is_told(tmp_path: Path) -> None:
+    def splits_in_spares(key: Key) -> str:
+        return "stop" if key[0] >= 3 and key[1] == 0 else "go"
+
+    _, report = one_update(tmp_path, 1, splits_in_spares, max_groups_tried=5)
+    numbers = update_numbers(report)
+    assert numbers["rollout/replaced_groups"] == 2
+    assert numbers["rollout/success"] == 4 / 6  # one group that all won, two that half did
+    flat = [step.completion for group in report.collected.flat for one in group.trajectories for step in one.steps]
+    assert numbers["rollout/replaced_tokens"] == sum(len(said.token_ids) for said in flat) > 0
+
+
 def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp_path: Path) -> None:
     _, report = one_update(tmp_path, 1, estimator={"name": "bipace", "eps": "auto", "layer": -1})
     assert isinstance(report.estimator, Bipace)

@@ -101,6 +101,10 @@ class TrainConfig:
     group_size: Count = 8
     """Rollouts of one task. Estimators that compare the rollouts of a group need 2 or more."""
 
+    max_groups_tried: Annotated[int | None, Ge(1), doc("groups_per_update or more, or null")] = None
+    """Dynamic sampling (DAPO 2503.14476): a group whose rollouts all earned the same is replaced by another task, until
+    none is left or this many groups were played. null keeps every group, as the protocols of the papers here do."""
+
     max_idle_turns: Annotated[int | None, Ge(1), doc("1 or more, or null for no limit")] = None
     """End a training rollout after this many turns in a row that left the state unchanged; null never does.
     Validation plays every episode to its end."""
@@ -122,6 +126,11 @@ class TrainConfig:
         _check_gpus(self.cluster, engines=self.engine, ranks=self.learner.world_size)
         self._check_distribution()
         self._check_optimizer_steps()
+        if self.max_groups_tried is not None and self.max_groups_tried < self.groups_per_update:
+            raise ConfigError(
+                f"max_groups_tried={self.max_groups_tried} is below groups_per_update={self.groups_per_update}: raise "
+                "it, or set max_groups_tried=null to keep every group"
+            )
 
     def _check_distribution(self) -> None:
         if self.sampling.top_p != 1.0:

@@ -18,6 +18,17 @@ def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: i
     return tasks
 
 
+def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int, count: int) -> list[Task]:
+    """`count` further tasks for update number `update`, numbered from `groups`: other ones as long as there are."""
+    taken = {task.task_id for task in training_tasks(task_ids, seed=seed, update=update, groups=groups)}
+    others = [task_id for task_id in task_ids if task_id not in taken] or task_ids
+    order = _permutation(others, derive_seed(seed, "spares", update))
+    return [
+        Task(number=number, task_id=order[place % len(order)], seed=derive_seed(seed, "world", update, number))
+        for place, number in enumerate(range(groups, groups + count))
+    ]
+
+
 def validation_tasks(task_ids: Sequence[str], *, count: int) -> list[Task]:
     """`count` distinct tasks spread evenly over the split, or all if it has fewer. Every run gets the same ones."""
     return [

@@ -214,6 +214,7 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             {"groups_per_update": 1, "learner.optimizer_steps": 9},
             ("learner.optimizer_steps=9", "groups_per_update=1", "group_size=8"),
         ),
+        ("train", {"max_groups_tried": 7}, ("max_groups_tried=7", "groups_per_update=16")),
         # A file of demonstrations is played already.
         ("warmstart", {"demos": "demos.jsonl", "passes": 2}, ("demos=demos.jsonl", "passes=2")),
         ("warmstart", {"demos": "demos.jsonl", "tasks": 5}, ("demos=demos.jsonl", "tasks=5")),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.types import Task
-from trainer.data.tasks import training_tasks, validation_tasks
+from trainer.data.tasks import spare_tasks, training_tasks, validation_tasks
 
 TASKS = tuple(f"t{number}" for number in range(7))
 
@@ -38,6 +38,17 @@ def test_the_tasks_of_an_update_do_not_depend_on_earlier_updates() -> None:
         Task(number=0, task_id="t5", seed=183674360),
         Task(number=1, task_id="t0", seed=1688600713),
     ]
+
+
+@given(groups=st.integers(1, 9), update=st.integers(0, 5), count=st.integers(0, 20))
+def test_spare_tasks_go_on_from_an_updates_own_with_other_tasks_first(groups: int, update: int, count: int) -> None:
+    own = training_tasks(TASKS, seed=0, update=update, groups=groups)
+    spares = spare_tasks(TASKS, seed=0, update=update, groups=groups, count=count)
+    assert [task.number for task in (*own, *spares)] == list(range(groups + count))
+    assert len({task.seed for task in (*own, *spares)}) == groups + count
+    others = set(TASKS) - {task.task_id for task in own} or set(TASKS)
+    assert {task.task_id for task in spares[: len(others)]} <= others
+    assert len({task.task_id for task in spares[: len(others)]}) == min(count, len(others))
 
 
 @given(groups=st.integers(1, 30), update=st.integers(0, 5))

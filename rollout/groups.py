@@ -1,0 +1,41 @@
+"""The groups of a collection: which rollouts make one, and which tasks take the place of groups without spread."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from rollout.collection import Job
+from rollout.types import RolloutGroup, Task, Trajectory
+
+
+class Groups:
+    """Puts finished rollouts together. A group with a failed rollout is left out.
+
+    Dynamic sampling (DAPO 2503.14476): a group without spread is replaced by the next spare task, if there is one. So
+    the tasks that are played do not depend on which rollouts end first.
+    """
+
+    def __init__(self, size: int, spares: Sequence[Task] = ()) -> None:
+        """size: rollouts of each task."""
+        self._size = size
+        self._spares = iter(spares)
+        self._members: defaultdict[int, dict[int, Trajectory | None]] = defaultdict(dict)  # by task number and sibling
+        self.kept: list[RolloutGroup] = []
+        """The whole groups, as they ended."""
+        self.replaced: list[RolloutGroup] = []
+        """Those without spread that another task has replaced."""
+
+    def jobs(self, task: Task) -> list[Job]:
+        """The rollouts of a task."""
+        return [Job(task=task, sibling=sibling, key=(task.number, sibling)) for sibling in range(self._size)]
+
+    def ended(self, job: Job, trajectory: Trajectory | None) -> list[Job]:
+        """Take a finished rollout, or None for one that failed for good. Returns the jobs to play as well."""
+        members = self._members[job.task.number]
+        members[job.sibling] = trajectory
+        whole = tuple(member for _, member in sorted(members.items()) if member is not None)
+        if len(whole) < self._size:
+            return []
+        group = RolloutGroup(task_id=job.task.task_id, seed=job.task.seed, trajectories=whole)
+        spare = None if group.has_spread else next(self._spares, None)
+        (self.kept if spare is None else self.replaced).append(group)
+        return [] if spare is None else self.jobs(spare)

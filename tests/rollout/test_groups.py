@@ -1,0 +1,87 @@
+"""Dynamic sampling: groups whose rollouts all earned the same are replaced by other tasks."""
+
+import asyncio
+
+import pytest
+
+from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.policy import Key, Policy
+from rollout.waves import WavePolicy
+from tests.fakes import CORRIDOR_PROMPTS, LocalPool, ScriptedEngine, ScriptedPolicy, failing, plain, play_options, tasks
+from tests.rollout.test_waves import engine_policy
+
+FIRST, SPARES = ("1", "2", "3"), ("4", "5", "6")
+
+
+def split_in(*numbers: int):
+    """A policy's script: in the tasks of these numbers the first sibling gives up; all others win."""
+    return lambda key: "stop" if key[0] in numbers and key[1] == 0 else "go"
+
+
+def collected(policy: Policy, pool: LocalPool | None = None, *, spares: int = 3) -> Collected:
+    collector = Collector(
+        policy=policy,
+        pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
+        prompter=CORRIDOR_PROMPTS,
+        config=RolloutConfig(history=6, max_failure_share=1.0, retries=0),
+    )
+    every = tasks(*FIRST, *SPARES)
+    options = play_options(seed=1)
+    return asyncio.run(
+        collector.collect(every[:3], group_size=2, options=options, spares=every[3 : 3 + spares]),
+    )
+
+
+def task_ids(result: Collected) -> tuple[list[str], list[str]]:
+    return [group.task_id for group in result.groups], sorted(group.task_id for group in result.flat)
+
+
+def test_a_group_without_spread_is_replaced_by_the_next_spare_task() -> None:
+    assert task_ids(collected(ScriptedPolicy(split_in(0, 2, 3)))) == (["1", "3", "4"], ["2"])
+
+
+def test_a_spare_group_without_spread_is_replaced_as_well() -> None:
+    assert task_ids(collected(ScriptedPolicy(split_in(0, 2, 5)))) == (["1", "3", "6"], ["2", "4", "5"])
+
+
+def test_groups_without_spread_are_kept_when_no_spare_is_left() -> None:
+    result = collected(ScriptedPolicy(split_in(0)), spares=1)
+    assert (len(result.groups), len(result.flat)) == (3, 1)
+
+
+def test_nothing_is_replaced_where_every_group_has_spread() -> None:
+    policy = ScriptedPolicy(split_in(0, 1, 2))
+    assert task_ids(collected(policy)) == (["1", "2", "3"], [])
+    assert {asked.key[0] for asked in policy.asked} == {0, 1, 2}
+
+
+def test_a_group_that_failed_is_dropped_and_not_replaced() -> None:
+    result = collected(ScriptedPolicy(split_in(1, 2)), LocalPool(before=failing("env_timeout", task_id="1")))
+    assert (task_ids(result), result.counts.dropped_groups) == ((["2", "3"], []), 1)
+
+
+def delayed(*, fast_first: bool) -> LocalPool:
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        del task_id, turn
+        await asyncio.sleep(0.001 * (episode if fast_first else 20 - episode))
+
+    return LocalPool(before=before)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("spread_in", [(0, 2, 3), (0, 4, 5), (1, 4)])
+def test_which_tasks_are_played_does_not_depend_on_which_rollouts_end_first(spread_in: tuple[int, ...]) -> None:
+    results, waves = [], []
+    for fast_first in (True, False):
+        engine = ScriptedEngine(split_in(*spread_in))
+        results.append(collected(WavePolicy(engine_policy(engine)), delayed(fast_first=fast_first)))
+        waves.append(engine.waves)
+    assert plain(results[0].groups) == plain(results[1].groups)
+    assert [sorted(wave) for wave in waves[0]] == [sorted(wave) for wave in waves[1]]
+
+
+def test_a_rollout_of_a_spare_task_has_keys_of_its_own() -> None:
+    policy = ScriptedPolicy(split_in(0, 2, 3))
+    collected(policy)
+    keys: list[Key] = [asked.key for asked in policy.asked]
+    assert len(keys) == len(set(keys))
