@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer import checksums
 from trainer.config.build import ConfigError
 from trainer.learner.driver import Learner
 
@@ -40,6 +41,7 @@ def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
     learner.save(partial / "learner")
     learner.export(partial / "model")
     (partial / STATE).write_text(json.dumps(asdict(state), indent=1))
+    checksums.write(partial)
     _sync_all(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -62,6 +64,23 @@ def latest(output: Path) -> Path | None:
             f"{tracker} names {folder.name}, which is not there: write the name of another folder into it"
         )
     return folder
+
+
+def undamaged(output: Path) -> tuple[Path, tuple[str, ...]] | None:
+    """The latest checkpoint whose files are all as they were written, and what is wrong with the later ones.
+
+    None for a fresh run. Raises ConfigError where there are checkpoints and all of them are damaged.
+    """
+    newest = latest(output)
+    if newest is None:
+        return None
+    damaged: list[str] = []
+    for folder in sorted((path for path in newest.parent.glob("update-*") if path <= newest), reverse=True):
+        fault = checksums.damage(folder)
+        if fault is None:
+            return folder, tuple(damaged)
+        damaged.append(f"checkpoint {folder.name} is damaged: {fault}")
+    raise ConfigError(f"{'; '.join(damaged)}: start anew in another output folder")
 
 
 def read_state(folder: Path) -> RunState:

@@ -62,6 +62,8 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     if plan.resumed is None:
         return plan.estimator
     folder, state = plan.resumed
+    for fault in plan.damaged:
+        display.stage(fault)
     parts.learner.load(folder / "learner")
     display.stage(f"resumed after update {state.update} from {folder.name}")
     return estimator_of(replace(plan.config, estimator=state.estimator))

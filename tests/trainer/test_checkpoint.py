@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.fakes import FolderLearner
-from trainer import checkpoint
-from trainer.checkpoint import FOLDER, TRACKER, RunState, check_same_run, latest, read_state
+from trainer import checkpoint, checksums
+from trainer.checkpoint import FOLDER, TRACKER, RunState, check_same_run, latest, read_state, undamaged
 from trainer.config.build import ConfigError
 
 
@@ -137,6 +138,47 @@ def test_a_tracker_that_names_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / FOLDER / "update-000001" / checkpoint.STATE).unlink()
     with pytest.raises(ConfigError, match="names update-000001, which is not there: write the name of another"):
         latest(tmp_path)
+
+
+def cut(path: Path) -> None:
+    path.write_text(path.read_text()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["learner/rank0.pt", "model/config.json"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(Path.unlink, "is missing"), (cut, "has .* bytes"), (flip, "has other bytes than were written")],
+    ids=["missing", "cut", "flipped"],
+)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_named(
+    tmp_path: Path, file: str, spoil: Callable[[Path], None], said: str
+) -> None:
+    before = save(tmp_path, 1)
+    assert undamaged(tmp_path) == (before, ())
+    folder = save(tmp_path, 2)
+    spoil(folder / file)
+    taken, faults = undamaged(tmp_path) or (None, ())
+    assert taken == before
+    assert [bool(re.fullmatch(f"checkpoint update-000002 is damaged: {file} {said}", fault)) for fault in faults] == [1]
+
+
+def test_where_every_checkpoint_is_damaged_none_is_taken(tmp_path: Path) -> None:
+    for update in (1, 2):
+        cut(save(tmp_path, update) / "learner" / "rank0.pt")
+    with pytest.raises(ConfigError, match=r"update-000002 is damaged.*update-000001 is damaged.*another output folder"):
+        undamaged(tmp_path)
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_taken(tmp_path: Path) -> None:
+    folder = save(tmp_path, 1)
+    (folder / checksums.FILE).unlink()
+    assert undamaged(tmp_path) == (folder, ())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"update": 1}', '{"update": 1, "unknown": 2}'])

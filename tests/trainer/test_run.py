@@ -139,6 +139,25 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimat
     assert [read_state(folder) for folder in states if folder] == [read_state(states[0] or tmp_path)] * 2
 
 
+def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, killed, resumed = Stack(), Stack(), Stack()
+    whole.train(configured(tmp_path / "whole", updates=6))
+    killed.learner.dies_at = 5
+    cut_short = configured(tmp_path / "cut", updates=6, resume="auto")
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(cut_short)
+    newest = latest(tmp_path / "cut")
+    assert newest is not None
+    (newest / "learner" / "rank0.pt").write_text("")
+    resumed.train(cut_short, Display())
+    assert "checkpoint update-000004 is damaged: learner/rank0.pt has 0 of" in " ".join(capsys.readouterr().out.split())
+    assert resumed.events[:2] == ["publish 2", "serve 2"]
+    assert resumed.learner.word == whole.learner.word
+    assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
+
+
 def lasting(output: Path) -> list[dict[str, float]]:
     """Rows without what a clock says."""
     return [{name: value for name, value in row.items() if not name.startswith(TIMED)} for row in read_metrics(output)]

@@ -54,6 +54,9 @@ class TrainingPlan:
     resumed: tuple[Path, RunState] | None
     """The checkpoint's folder and state to continue from; None starts fresh."""
 
+    damaged: tuple[str, ...] = ()
+    """What is wrong with each later checkpoint."""
+
     @property
     def start(self) -> int:
         """The last update that is done, 0 for a fresh run."""
@@ -117,8 +120,10 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     model_folder(config.model)
     check_heads(config.model, config.engine.tensor_parallel)
     config = planned(config)
-    resumed = _resumable(config, Path(config.output).absolute())
-    return TrainingPlan(config=config, world=open_world(config.env), estimator=estimator, resumed=resumed)
+    resumed, damaged = _resumable(config, Path(config.output).absolute())
+    return TrainingPlan(
+        config=config, world=open_world(config.env), estimator=estimator, resumed=resumed, damaged=damaged
+    )
 
 
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
@@ -241,18 +246,22 @@ def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"model": model, "learner": learner}
 
 
-def _resumable(config: TrainConfig, output: Path) -> tuple[Path, RunState] | None:
-    """The checkpoint to continue from, checked against the config; None for a fresh start."""
-    folder = checkpoint.latest(output)
+def _resumable(config: TrainConfig, output: Path) -> tuple[tuple[Path, RunState] | None, tuple[str, ...]]:
+    """The checkpoint to continue from, checked against the config, and what is wrong with later ones.
+
+    (None, ()) for a fresh start.
+    """
     if config.resume == "never":
-        if folder is not None:
+        if checkpoint.latest(output) is not None:
             raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
-        return None
-    if folder is None:
-        return None
+        return None, ()
+    newest = checkpoint.undamaged(output)
+    if newest is None:
+        return None, ()
+    folder, damaged = newest
     state = checkpoint.read_state(folder)
     saved, defaults = replace(state, settings=_binding(state.settings)), _binding(defaults_of(TrainConfig))
     checkpoint.check_same_run(saved, settings_of(config), folder, defaults=defaults)
     if state.update >= config.updates:
         raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
-    return folder, state
+    return (folder, state), damaged
