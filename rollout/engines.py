@@ -108,6 +108,7 @@ class EngineConfig:
             name=f"engine {number}",
             num_gpus=self.tensor_parallel if self.device == "cuda" and place is None else 0,
             place=place,
+            spread=self.device == "cpu",
             concurrency=1000,
             env=env,
             start=("ready",),

@@ -149,6 +149,12 @@ class Episode:
         self._pool.leave(self._slot, self._worker, self._number)
 
 
+def worker_env() -> dict[str, str]:
+    """The environment of a process that holds worlds: a user's own world is found as it was here."""
+    path = [folder or os.getcwd() for folder in (*sys.path, "")]
+    return {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
+
+
 class EnvPool:
     """Gives each episode to the least busy worker. Replaces a worker that died or hung."""
 
@@ -183,7 +189,5 @@ class EnvPool:
             worker.remote.kill()
 
     def _spawn(self, slot: int) -> Worker:
-        path = [folder or os.getcwd() for folder in (*sys.path, "")]  # a user's own world is found as it was here
-        environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
-        spec = ActorSpec(name=f"env worker {slot}", env=environment)
+        spec = ActorSpec(name=f"env worker {slot}", env=worker_env(), folder=os.getcwd())
         return Worker(spawn(WORKER, self.config.world, self.config.options, spec=spec))

@@ -74,13 +74,29 @@ class ActorSpec:
     num_gpus: int = 0
     """GPUs that Ray reserves for this actor alone. Its process sees these and no others."""
     place: Place | None = None
-    """GPUs that another actor has reserved and that this one shares, on their node; None lets Ray choose a node."""
+    """The node, and the GPUs there that another actor has reserved and this one shares; None lets Ray choose a node."""
+    spread: bool = False
+    """Whether Ray goes from node to node with such actors; else it fills the driver's node first."""
+    folder: str | None = None
+    """Working folder of the process, if its node has it; None leaves Ray's."""
     concurrency: int = 1
     """Calls that may be under way at once; above 1 the methods must be async."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables, set in the process before it imports anything."""
     start: tuple[str, ...] = ()
     """Methods that belong to the start: what they raise becomes StartFailed, as what the constructor raises does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine of the cluster."""
+
+    number: str
+    """Ray's id of it, as in `Place.node`."""
+    name: str
+    """Its name, which is its address unless ray start --node-name gave another."""
+    gpus: int
+    """GPUs that Ray hands out there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +166,8 @@ class _Held:
         """Import the class here, in the actor's process, so that the driver never imports vLLM or DeepSpeed."""
         self._spec = spec
         self._object, self._failure = None, None
+        if spec.folder is not None and os.path.isdir(spec.folder):
+            os.chdir(spec.folder)
         try:
             self._object = _resolve(target)(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  every call raises it
@@ -221,6 +239,8 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     if spec.place is not None:  # Ray leaves this variable alone in an actor that reserves no GPU
         env["CUDA_VISIBLE_DEVICES"] = ",".join(spec.place.devices)
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.place.node, soft=False)
+    elif spec.spread:
+        options["scheduling_strategy"] = "SPREAD"
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     host = _AsyncHost if spec.concurrency > 1 else _Host
@@ -300,6 +320,21 @@ def _lateness(calls: Sequence[Call], timeout_s: float) -> str:
     )
 
 
+def nodes() -> list[Node]:
+    """The nodes of the cluster, the driver's first."""
+    own = ray.get_runtime_context().get_node_id()
+    alive = [node for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
+    return [
+        Node(number=node["NodeID"], name=node["NodeName"], gpus=int(node["Resources"].get("GPU", 0)))
+        for node in sorted(alive, key=lambda node: (node["NodeID"] != own, node["NodeName"]))
+    ]
+
+
+def own_address() -> str:
+    """The address under which the other nodes of the cluster reach this one."""
+    return str(ray.util.get_node_ip_address())
+
+
 def check_room(specs: Sequence[ActorSpec]) -> None:
     """Raise NoPlace where the cluster could not hold all these actors, which ask for the same, even if it were empty.
 
@@ -308,7 +343,7 @@ def check_room(specs: Sequence[ActorSpec]) -> None:
     each = max((spec.num_gpus for spec in specs), default=0)
     if each == 0:
         return
-    gpus = [int(node["Resources"].get("GPU", 0)) for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
+    gpus = [node.gpus for node in nodes()]
     if (rooms := sum(count // each for count in gpus)) < len(specs):
         raise NoPlace(
             f"{specs[0].name} to {specs[-1].name} ask for {each} GPUs each on one node, and the cluster has room for "
