@@ -11,7 +11,8 @@ from typing import Any
 
 from envs import make
 from envs.base import Env, EnvError, EnvStep
-from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote, answer, spawn
+from rollout.actor_spec import ActorSpec, Limit
+from rollout.ray_actors import ActorDied, ActorTimeout, Remote, answer, spawn
 
 WORKER = "rollout.pool:EnvWorker"
 """The class that a worker process holds."""
@@ -189,5 +190,6 @@ class EnvPool:
             worker.remote.kill()
 
     def _spawn(self, slot: int) -> Worker:
-        spec = ActorSpec(name=f"env worker {slot}", env=worker_env(), folder=os.getcwd())
+        limit = Limit(seconds=self.config.timeout_s, setting="rollout.env_timeout_s")
+        spec = ActorSpec(name=f"env worker {slot}", env=worker_env(), folder=os.getcwd(), limit=limit)
         return Worker(spawn(WORKER, self.config.world, self.config.options, spec=spec))

@@ -123,7 +123,7 @@ def test_a_model_of_the_cache_is_copied_to_a_node_that_lacks_it(
     del address
     monkeypatch.setattr(nodes, "PROBE", "tests.rollout.test_two_nodes:PlantedProbe")
     monkeypatch.setattr(nodes, "CHUNK_BYTES", 2)
-    with nodes.probes_on(ray_actors.nodes()[1:]) as probes:
+    with nodes.probes_on(ray_actors.nodes()[1:], 300.0) as probes:
         send_folder(model, list(probes.values()))
     there = Path(f"{model}-there")
     assert {file.name: file.read_bytes() for file in there.iterdir()} == {

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from rollout.actor_spec import ActorSpec, Limit
 from rollout.placement import Place
-from rollout.ray_actors import ActorDied, ActorSpec, Remote, check_room, gather, share, spawn
+from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
@@ -352,4 +353,5 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
     }
     gpus = 1 if config.device == "cuda" else 0
     name = f"learner rank {rank}"
-    return ActorSpec(name=name, num_gpus=gpus, env=env, start=("address", "join"), spread=gpus == 0)
+    limit = Limit(seconds=config.timeout_s, setting="learner.timeout_s")
+    return ActorSpec(name=name, num_gpus=gpus, env=env, limit=limit, start=("address", "join"), spread=gpus == 0)

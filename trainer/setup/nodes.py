@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rollout import ray_actors
+from rollout.actor_spec import ActorSpec, Limit, Node
 from rollout.placement import Place
 from rollout.pool import worker_env
-from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Node, Remote, StartFailed, gather, share, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Remote, StartFailed, gather, share, spawn
 from trainer.config.build import ConfigError
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.report.progress import Display
@@ -23,7 +24,6 @@ from trainer.setup.probe import NONCE, Report, Wanted
 PROBE = "trainer.setup.probe:Probe"  # by name: each node imports its own
 LEAST_SHARED = GIB  # bytes on a node with GPUs, for NCCL's transport and vLLM's queues
 CHUNK_BYTES = 2**26  # of a model on its way to another node
-CHUNK_S = 300.0  # for a chunk to arrive
 SAME_CARD = 0.98  # cards of one kind report slightly different memory
 
 
@@ -44,10 +44,14 @@ def check_nodes(
     if cluster.address is None:
         return
     nodes = ray_actors.nodes()
-    with display.doing(f"looking at {len(nodes)} nodes"), probes_on(nodes) as probes, _nonce(output) as nonce:
+    with (
+        display.doing(f"looking at {len(nodes)} nodes"),
+        probes_on(nodes, cluster.start_timeout_s) as probes,
+        _nonce(output) as nonce,
+    ):
         place = None if output is None else str(output)
         wanted = Wanted(model=folder, env=env, output=place, nonce=nonce)
-        reports, lines = _reports(nodes, probes, wanted, timeout_s=cluster.start_timeout_s)
+        reports, lines = _reports(nodes, probes, wanted)
         if not lines and model_folder(model, trained=False) is None:
             reports = _with_model(nodes, probes, reports, wanted, display)
         lines += differences(nodes, reports, wanted, card=card_bytes(cluster) if cluster.gpus else 0)
@@ -137,7 +141,7 @@ def _machine(node: Node, report: Report, card: int) -> Iterator[str]:
 
 
 @contextmanager
-def probes_on(nodes: Sequence[Node]) -> Iterator[Mapping[str, Remote]]:
+def probes_on(nodes: Sequence[Node], timeout_s: float) -> Iterator[Mapping[str, Remote]]:
     """A probe on each node, by the node's number."""
     probes = {
         node.number: spawn(
@@ -148,6 +152,7 @@ def probes_on(nodes: Sequence[Node]) -> Iterator[Mapping[str, Remote]]:
                 place=Place(node=node.number, devices=()),
                 env=worker_env(),
                 folder=os.getcwd(),
+                limit=Limit(seconds=timeout_s, setting="cluster.start_timeout_s"),
             ),
         )
         for node in nodes
@@ -160,14 +165,14 @@ def probes_on(nodes: Sequence[Node]) -> Iterator[Mapping[str, Remote]]:
 
 
 def _reports(
-    nodes: Sequence[Node], probes: Mapping[str, Remote], wanted: Wanted, *, timeout_s: float
+    nodes: Sequence[Node], probes: Mapping[str, Remote], wanted: Wanted
 ) -> tuple[dict[str, Report], list[str]]:
     """What each node has, by its number, and a line for each node that cannot say."""
     calls = [(node, probes[node.number].submit("look", wanted)) for node in nodes]
     reports, lines = dict[str, Report](), list[str]()
     for node, call in calls:
         try:
-            (reports[node.number],) = gather([call], timeout_s)
+            (reports[node.number],) = gather([call])
         except (StartFailed, ActorDied, ActorTimeout) as error:
             lines.append(f"node {node.name}: {error}: install stepcredit there, in the same place as here")
     return reports, lines
@@ -196,5 +201,5 @@ def send_folder(folder: Path, probes: Sequence[Remote]) -> None:
             with file.open("rb") as source:
                 source.seek(offset)
                 chunk = share(source.read(CHUNK_BYTES))
-            gather([probe.submit("write", str(folder), file.name, offset, chunk) for probe in probes], CHUNK_S)
-    gather([probe.submit("finish", str(folder)) for probe in probes], CHUNK_S)
+            gather([probe.submit("write", str(folder), file.name, offset, chunk) for probe in probes])
+    gather([probe.submit("finish", str(folder)) for probe in probes])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.ray_actors import Node
+from rollout.actor_spec import Node
 from trainer.config.settings import EnvConfig
 from trainer.setup.findings import Gpu
 from trainer.setup.gpu_memory import GIB
