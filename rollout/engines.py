@@ -1,6 +1,7 @@
 """The engines of one run, as the driver sees them: start, publish, sleep, close."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Interval, doc
 
+from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import ActorSpec, Remote, check_room, gather, spawn
+from rollout.ray_actors import Remote, check_room, gather, spawn
 from rollout.types import Device, Precision
 from rollout.weights import PublishError
 
@@ -60,6 +62,12 @@ class EngineConfig:
     sleep: bool = False
     """Whether engines free their GPU memory while the learner works. Follows cluster.sleep."""
 
+    timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
+    """Seconds that an engine may take to load weights that were published, to sleep or to wake."""
+
+    response_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 1800.0
+    """Seconds that an engine may take for a response, or for a wave of them, time in its queue included."""
+
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
@@ -108,8 +116,14 @@ class EngineConfig:
             name=f"engine {number}",
             num_gpus=self.tensor_parallel if self.device == "cuda" and place is None else 0,
             place=place,
+            spread=self.device == "cpu",
             concurrency=1000,
             env=env,
+            limit=Limit(seconds=self.timeout_s, setting="engine.timeout_s"),
+            limits=dict.fromkeys(
+                ("complete", "complete_wave", "prompt_logprobs"),
+                Limit(seconds=self.response_timeout_s, setting="engine.response_timeout_s"),
+            ),
             start=("ready",),
         )
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
+
 
 class NoPlace(RuntimeError):
     """The cluster has not the GPUs that a part of a run asks for. The message has what was asked and what there is."""
@@ -44,3 +46,14 @@ def engine_places(ranks: Sequence[Place], *, engines: int, tensor_parallel: int)
             "engines: lower cluster.engines, or raise cluster.ranks"
         )
     return tuple(places[:engines])
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface of this machine that has the address; None where none has it.
+
+    Gloo takes the interface of the host's name, which many machines resolve to themselves: no other node reaches that.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(own.address == address for own in addresses):
+            return name
+    return None

@@ -11,7 +11,8 @@ from typing import Any
 
 from envs import make
 from envs.base import Env, EnvError, EnvStep
-from rollout.ray_actors import ActorDied, ActorSpec, ActorTimeout, Remote, answer, spawn
+from rollout.actor_spec import ActorSpec, Limit
+from rollout.ray_actors import ActorDied, ActorTimeout, Remote, answer, spawn
 
 WORKER = "rollout.pool:EnvWorker"
 """The class that a worker process holds."""
@@ -149,6 +150,12 @@ class Episode:
         self._pool.leave(self._slot, self._worker, self._number)
 
 
+def worker_env() -> dict[str, str]:
+    """The environment of a process that holds worlds: a user's own world is found as it was here."""
+    path = [folder or os.getcwd() for folder in (*sys.path, "")]
+    return {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
+
+
 class EnvPool:
     """Gives each episode to the least busy worker. Replaces a worker that died or hung."""
 
@@ -183,7 +190,6 @@ class EnvPool:
             worker.remote.kill()
 
     def _spawn(self, slot: int) -> Worker:
-        path = [folder or os.getcwd() for folder in (*sys.path, "")]  # a user's own world is found as it was here
-        environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
-        spec = ActorSpec(name=f"env worker {slot}", env=environment)
+        limit = Limit(seconds=self.config.timeout_s, setting="rollout.env_timeout_s")
+        spec = ActorSpec(name=f"env worker {slot}", env=worker_env(), folder=os.getcwd(), limit=limit)
         return Worker(spawn(WORKER, self.config.world, self.config.options, spec=spec))

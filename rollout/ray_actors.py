@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import psutil
@@ -23,6 +23,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rollout.actor_spec import ActorSpec, Limit, Node
 from rollout.placement import NoPlace, Place
 
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
@@ -64,26 +65,6 @@ class StartFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActorSpec:
-    """What one actor is called, what it takes of the cluster, and how its process is set up."""
-
-    name: str = "an actor"
-    """What messages call it, such as "engine 0"."""
-    num_cpus: float = 0.01
-    """Ray's share of CPU cores."""
-    num_gpus: int = 0
-    """GPUs that Ray reserves for this actor alone. Its process sees these and no others."""
-    place: Place | None = None
-    """GPUs that another actor has reserved and that this one shares, on their node; None lets Ray choose a node."""
-    concurrency: int = 1
-    """Calls that may be under way at once; above 1 the methods must be async."""
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Environment variables, set in the process before it imports anything."""
-    start: tuple[str, ...] = ()
-    """Methods that belong to the start: what they raise becomes StartFailed, as what the constructor raises does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A call that was submitted, see `gather` and `answer`."""
 
@@ -93,6 +74,11 @@ class Call:
     """What was called."""
     reference: "ray.ObjectRef[Any]"
     """Ray's reference to the answer."""
+
+    @property
+    def limit(self) -> Limit | None:
+        """How long it may take."""
+        return self.actor.spec.limits.get(self.method, self.actor.spec.limit)
 
 
 class Remote:
@@ -150,6 +136,8 @@ class _Held:
         """Import the class here, in the actor's process, so that the driver never imports vLLM or DeepSpeed."""
         self._spec = spec
         self._object, self._failure = None, None
+        if spec.folder is not None and os.path.isdir(spec.folder):
+            os.chdir(spec.folder)
         try:
             self._object = _resolve(target)(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  every call raises it
@@ -221,6 +209,8 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     if spec.place is not None:  # Ray leaves this variable alone in an actor that reserves no GPU
         env["CUDA_VISIBLE_DEVICES"] = ",".join(spec.place.devices)
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.place.node, soft=False)
+    elif spec.spread:
+        options["scheduling_strategy"] = "SPREAD"
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     host = _AsyncHost if spec.concurrency > 1 else _Host
@@ -260,11 +250,15 @@ def _logs() -> str:
 
 
 async def answer(call: Call, timeout_s: float | None = None) -> Any:
-    """Wait in asyncio for a call. Raises ActorDied, ActorTimeout, StartFailed, or what the method raised."""
+    """Wait in asyncio for a call. Raises ActorDied, ActorTimeout, StartFailed, or what the method raised.
+
+    timeout_s: None takes the call's own limit.
+    """
+    limit = _limit([call], timeout_s)
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(call.reference.future()), timeout_s)
+        return await asyncio.wait_for(asyncio.wrap_future(call.reference.future()), limit and limit.seconds)
     except TimeoutError as error:
-        raise ActorTimeout(f"{call.actor.name} did not answer {call.method} within {timeout_s} s") from error
+        raise ActorTimeout(_stuck([call], cast(Limit, limit))) from error
     except _DEATHS as error:
         raise _death(call, error) from error
     except RayTaskError as error:
@@ -272,32 +266,69 @@ async def answer(call: Call, timeout_s: float | None = None) -> Any:
 
 
 def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
-    """Wait for all calls. Raises ActorDied, ActorTimeout, StartFailed, or what the first failed method raised."""
+    """Wait for all calls. Raises ActorDied, ActorTimeout, StartFailed, or what the first failed method raised.
+
+    timeout_s: None takes the longest of the calls' own limits.
+    """
+    limit = _limit(calls, timeout_s)
     try:
-        return ray.get([call.reference for call in calls], timeout=timeout_s)
+        return ray.get([call.reference for call in calls], timeout=limit and limit.seconds)
     except GetTimeoutError as error:
-        raise ActorTimeout(_lateness(calls, timeout_s or 0.0)) from error
+        raise ActorTimeout(_lateness(calls, cast(Limit, limit))) from error
     except _DEATHS as error:
         raise _death(_first_dead(calls), error) from error
     except RayTaskError as error:
         raise _cause(error) from error
 
 
-def _lateness(calls: Sequence[Call], timeout_s: float) -> str:
+def _limit(calls: Sequence[Call], timeout_s: float | None) -> Limit | None:
+    """The caller's, else the longest of the calls'; None where a call has none."""
+    if timeout_s is not None:
+        return Limit(seconds=timeout_s, setting="")
+    limits = [call.limit for call in calls]
+    known = [limit for limit in limits if limit is not None]
+    return max(known, key=lambda limit: limit.seconds) if known and len(known) == len(limits) else None
+
+
+def _stuck(calls: Sequence[Call], limit: Limit) -> str:
+    """The line for actors that work and do not answer."""
+    names = ", ".join(dict.fromkeys(call.actor.name for call in calls))
+    first, remedy = calls[0], f"; if it is only slow, raise {limit.setting}" if limit.setting else ""
+    return (
+        f"no answer of {names} to {first.method} within {limit.seconds:g} s; the log of {first.actor.name} is "
+        f"{first.actor.log}{remedy}"
+    )
+
+
+def _lateness(calls: Sequence[Call], limit: Limit) -> str:
     """The line for calls that were not answered in time: which actors Ray never placed and why, or else their logs."""
     done = cast(Any, ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=0))[0]
-    actors = [call.actor for call in calls if call.reference not in done] or [calls[-1].actor]
-    unplaced = [actor for actor in actors if not actor.is_placed]
+    late = [call for call in calls if call.reference not in done] or [calls[-1]]
+    unplaced = [call.actor for call in late if not call.actor.is_placed]
     if not unplaced:
-        names = ", ".join(dict.fromkeys(actor.name for actor in actors))
-        return f"no answer of {names} within {timeout_s:g} s; the log of {actors[0].name} is {actors[0].log}"
+        return _stuck(late, limit)
     asked = sum(actor.spec.num_gpus for actor in unplaced)
     names = ", ".join(dict.fromkeys(actor.name for actor in unplaced))
     free = ray.available_resources().get("GPU", 0.0)
     return (
-        f"Ray found no place for {names} within {timeout_s:g} s: asked for {asked} GPUs, and the cluster has "
+        f"Ray found no place for {names} within {limit.seconds:g} s: asked for {asked} GPUs, and the cluster has "
         f"{resources().get('GPU', 0.0):g}, {free:g} of them free: stop what holds them, or lower cluster.gpus"
     )
+
+
+def nodes() -> list[Node]:
+    """The nodes of the cluster, the driver's first."""
+    own = ray.get_runtime_context().get_node_id()
+    alive = [node for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
+    return [
+        Node(number=node["NodeID"], name=node["NodeName"], gpus=int(node["Resources"].get("GPU", 0)))
+        for node in sorted(alive, key=lambda node: (node["NodeID"] != own, node["NodeName"]))
+    ]
+
+
+def own_address() -> str:
+    """The address under which the other nodes of the cluster reach this one."""
+    return str(ray.util.get_node_ip_address())
 
 
 def check_room(specs: Sequence[ActorSpec]) -> None:
@@ -308,7 +339,7 @@ def check_room(specs: Sequence[ActorSpec]) -> None:
     each = max((spec.num_gpus for spec in specs), default=0)
     if each == 0:
         return
-    gpus = [int(node["Resources"].get("GPU", 0)) for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
+    gpus = [node.gpus for node in nodes()]
     if (rooms := sum(count // each for count in gpus)) < len(specs):
         raise NoPlace(
             f"{specs[0].name} to {specs[-1].name} ask for {each} GPUs each on one node, and the cluster has room for "

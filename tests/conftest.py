@@ -15,6 +15,7 @@ REAL = (
     "tests/rollout/test_placement.py",
     "tests/rollout/test_pool.py",
     "tests/rollout/test_ray_actors.py",
+    "tests/rollout/test_two_nodes.py",
     "tests/trainer/learner/test_driver.py",
     "tests/trainer/real/",
 )

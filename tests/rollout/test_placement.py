@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from rollout import engines, ray_actors
+from rollout.actor_spec import ActorSpec
 from rollout.engines import EngineConfig, Engines
 from rollout.placement import NoPlace, Place, engine_places
-from rollout.ray_actors import ActorSpec, ActorTimeout, Remote, gather, spawn
+from rollout.ray_actors import ActorTimeout, Remote, gather, spawn
 from trainer.config.learner import LearnerConfig
 from trainer.learner import driver
 from trainer.learner.driver import Learner
@@ -149,7 +150,9 @@ def test_an_engine_that_never_gets_ready_is_an_error_within_the_limit_that_names
     monkeypatch.setattr(engines, "ENGINE", "tests.rollout.test_placement:HangingEngine")
     serve = serving(1)
     devices(serve.remotes)
-    with pytest.raises(ActorTimeout, match=r"no answer of engine 0 within 0.1 s; the log of engine 0 is (/.*)") as late:
+    with pytest.raises(
+        ActorTimeout, match=r"no answer of engine 0 to ready within 0.1 s; the log of engine 0 is (/.*)"
+    ) as late:
         serve.wait_ready(timeout_s=0.1)
     assert Path(str(late.value).rpartition(" is ")[2]).is_file()
     serve.close()

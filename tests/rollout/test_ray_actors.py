@@ -1,5 +1,6 @@
 """Ray starts here whatever lies about on the machine, a dead part is named with its log, and nothing stays behind."""
 
+import asyncio
 import os
 import re
 import signal
@@ -7,13 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rollout import ray_actors
-from rollout.ray_actors import ActorDied, ActorSpec, NoCluster, StartFailed
+from rollout.actor_spec import ActorSpec, Limit
+from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, StartFailed
 
 ROOT = Path(__file__).parents[2]
 START_AND_STOP = """
@@ -102,12 +106,18 @@ class Part:
     def fail(self) -> None:
         raise KeyError(7)
 
+    def hang(self) -> None:
+        time.sleep(3600)
+
 
 class AsyncPart(Part):
     """The same with async methods."""
 
     async def ready(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().ready()
+
+    async def hang(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        await asyncio.sleep(3600)
 
     async def die(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().die()
@@ -155,6 +165,24 @@ def test_a_part_that_dies_is_named_with_its_log(kind: type[Part], concurrency: i
     assert name == "engine 1 died during die"
     assert Path(log).is_file()
     parts[0].kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("kind", "concurrency"), [(Part, 1), (AsyncPart, 10)])
+def test_a_part_that_is_stuck_is_named_with_the_call_its_log_and_the_setting(
+    kind: type[Part], concurrency: int
+) -> None:
+    """Without a limit of its own a call has that of its part."""
+    limits = {"hang": Limit(seconds=0.2, setting="engine.response_timeout_s")}
+    long = Limit(seconds=600.0, setting="engine.timeout_s")
+    part = ray_actors.spawn(kind, "none", spec=replace(spec(3, concurrency=concurrency), limit=long, limits=limits))
+    assert part.call("ready")
+    line = r"no answer of engine 3 to hang within 0.2 s; the log .* is (/.*); if .* raise engine.response_timeout_s$"
+    with pytest.raises(ActorTimeout, match=line):
+        part.call("hang")
+    with pytest.raises(ActorTimeout, match=line):
+        asyncio.run(part.acall("hang"))
+    part.kill()
 
 
 @pytest.mark.usefixtures("ray_session")

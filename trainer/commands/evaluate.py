@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rollout.collect import Collected, Collector, RolloutsFailed
@@ -15,6 +15,7 @@ from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
 from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
+from trainer.setup.nodes import check_nodes
 from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
 from trainer.setup.preflight import EvaluationPlan
 from trainer.setup.resolve import check_prompts, resolve_model
@@ -86,6 +87,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     model = resolve_model(config.model, world, config.env)
     codec = ChatCodec(model)
     check_prompts(config.model, config.env, world, codec)
+    check_nodes(config.cluster, config.model, model, display, env=replace(config.env, overlap=True))
     display.stage(f"starting the engine for {config.model.source}")
     with closing(start_engines(config.engine, config.model, model)) as engines:
         engines.wait_ready(config.cluster.start_timeout_s)

@@ -13,6 +13,7 @@ from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
+from trainer.setup.nodes import check_nodes
 from trainer.setup.parts import ray_running
 from trainer.setup.preflight import DemosPlan, WarmstartPlan
 from trainer.setup.resolve import resolve_model
@@ -85,6 +86,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
         model = resolve_model(config.model, world, config.env)
+        check_nodes(config.cluster, config.model, model, display, output=output)
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # Without a KL term no reference model is loaded beside the policy.

@@ -1,5 +1,6 @@
 """The settings of the learner and its loss. Light to import: no torch, Ray or DeepSpeed."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -99,6 +100,10 @@ class LearnerConfig:
 
     temperature: Annotated[float, Ge(LOWEST_TEMPERATURE)] = 1.0
     """Temperature of the distribution whose log-probs are taken. Follows sampling.temperature."""
+
+    timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 7200.0
+    """Seconds that one call of the ranks may take, the longest of which are the optimizer steps of an update and an
+    epoch of a warm start."""
 
     max_engine_mismatch: Annotated[float, Gt(0)] = 0.1
     """Largest mean |rollout - old log-prob| of an update, in nats. Above it the run stops: stale weights differ by more

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -15,8 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 from transformers import PreTrainedModel
 
+from rollout.placement import interface_of
+from rollout.ray_actors import own_address
 from rollout.weights import PublishError, checksum
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
@@ -47,17 +49,18 @@ class LearnerRank:
         self.published: Path | None = None
 
     def address(self) -> tuple[str, int]:
-        """This machine's address and a free port, where the ranks can meet."""
-        with socket.socket() as listener:
-            listener.bind(("", 0))
-            return socket.gethostbyname(socket.gethostname()), listener.getsockname()[1]
+        """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
+        self.meeting = TCPStore(own_address(), 0, is_master=True, wait_for_workers=False)
+        return self.meeting.host, self.meeting.port
 
     def join(self, host: str, port: int, layer: int | None) -> None:
         """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference.
 
         Raises ModelError for a model whose own forward the learner does not compute, and for a layer it does not have.
         """
-        os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
+        os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE=str(True))
+        if (interface := interface_of(own_address())) is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         torch.set_num_threads(self.config.threads)
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from rollout.actor_spec import ActorSpec, Limit
 from rollout.placement import Place
-from rollout.ray_actors import ActorDied, ActorSpec, Remote, check_room, gather, share, spawn
+from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
@@ -142,7 +143,8 @@ class Learner:
         timeout_s: for the ranks to answer, and again for them to load. Raises StartFailed if a rank does not start,
         such as for an unsupported kind of model or for a layer that it does not have, and ActorTimeout.
         """
-        meeting = self._call("address", timeout_s=timeout_s)[0]
+        with self._ended_on_error("address"):
+            (meeting,) = gather([self.ranks[0].submit("address")], timeout_s)
         self._call("join", *meeting, layer, timeout_s=timeout_s)
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
@@ -350,4 +352,6 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         **MALLOC_ENV,
     }
     gpus = 1 if config.device == "cuda" else 0
-    return ActorSpec(name=f"learner rank {rank}", num_gpus=gpus, env=env, start=("address", "join"))
+    name = f"learner rank {rank}"
+    limit = Limit(seconds=config.timeout_s, setting="learner.timeout_s")
+    return ActorSpec(name=name, num_gpus=gpus, env=env, limit=limit, start=("address", "join"), spread=gpus == 0)

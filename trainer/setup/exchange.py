@@ -1,5 +1,6 @@
 """Where a run's weights pass from the learner to the engines: shared memory, or the disk where there is no room."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -12,15 +13,28 @@ from rollout.weights import SHARED_MEMORY, NoRoom, exchange_folder, roomy, sweep
 from trainer.config.build import ConfigError
 from trainer.report.progress import Display
 
+IN_OUTPUT = "weights-on-their-way"
 BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @contextmanager
-def weights_folder(model: str, dtype: Precision, display: Display, shared: Path = SHARED_MEMORY) -> Iterator[Path]:
+def weights_folder(
+    model: str, dtype: Precision, display: Display, shared: Path = SHARED_MEMORY, *, nodes_share: Path | None = None
+) -> Iterator[Path]:
     """A folder for the weights of the Hugging Face folder `model`; one line tells where it is not in shared memory.
 
-    dtype: what the learner writes. Raises ConfigError where no place has room for two copies.
+    dtype: what the learner writes. nodes_share: the run's output folder where the run has several nodes, which have no
+    shared memory in common; no other run writes there. Raises ConfigError where no place has room for two copies.
     """
+    if nodes_share is not None:
+        display.stage(f"the weights go from node to node through {nodes_share / IN_OUTPUT}")
+        shutil.rmtree(nodes_share / IN_OUTPUT, ignore_errors=True)  # a killed run's
+        (nodes_share / IN_OUTPUT).mkdir(parents=True)
+        try:
+            yield nodes_share / IN_OUTPUT
+        finally:
+            shutil.rmtree(nodes_share / IN_OUTPUT, ignore_errors=True)
+        return
     needed = 2 * weights_bytes(Path(model), dtype)  # the old file goes after the new one is written
     sweep(shared)  # what a killed run left would count as taken
     try:

@@ -21,6 +21,7 @@ from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.exchange import weights_folder
 from trainer.setup.kv_cache import with_kv_cache
+from trainer.setup.nodes import check_nodes
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
@@ -73,12 +74,19 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         model = resolve_model(config.model, world, config.env)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
+        output = Path(config.output).absolute()
+        check_nodes(config.cluster, config.model, model, display, env=config.env, output=output)
         wants = needs(estimator_of(config))
         if wants.revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
-            weights_folder(model, config.learner.dtype, display) as folder,
+            weights_folder(
+                model,
+                config.learner.dtype,
+                display,
+                nodes_share=output if len(ray_actors.nodes()) > 1 else None,
+            ) as folder,
             closing(Learner.reserve(config.learner, model, timeout_s=config.cluster.start_timeout_s)) as learner,
             closing(
                 start_engines(

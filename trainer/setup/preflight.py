@@ -35,7 +35,7 @@ MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # option
 # Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 FREE_OF_MODEL = ("cache", "shape")
-FREE_OF_LEARNER = ("gpus",)  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
+FREE_OF_LEARNER = ("timeout_s", "gpus")  # the second in checkpoints of the time when ranks had a share of a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

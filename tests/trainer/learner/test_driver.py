@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from rollout.ray_actors import ActorDied
+from rollout.ray_actors import ActorDied, own_address
 from rollout.types import Precision
 from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE
@@ -419,6 +419,16 @@ def test_bfloat16_follows_float32(
     theirs = torch.cat([cast(Tensor, one.grad).flatten() for _, one in sorted(model.named_parameters())])
     # The forward pass of this random model in bfloat16 is that far off: 0.337 at every stage.
     assert relative_error(gradient_of(learner), theirs) < 0.4
+
+
+def test_ranks_meet_at_the_address_that_other_nodes_know(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's own name leads many machines to themselves."""
+    fork_ranks(monkeypatch)
+    learner = Learner.reserve(replace(CONFIG, world_size=2), model_folder)
+    host, port = learner._call("address")[0]  # pyright: ignore[reportPrivateUsage]
+    learner.close()
+    assert host == own_address()
+    assert port > 0
 
 
 def test_a_dead_rank_is_named_and_ends_the_learner(start: Starter, batch: TokenBatch) -> None:
