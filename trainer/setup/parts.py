@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from estimators import needs
 from rollout import ray_actors
@@ -19,7 +18,7 @@ from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
-from trainer.setup.exchange import weights_folder
+from trainer.setup.exchange import weights_route
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
@@ -44,9 +43,6 @@ class Parts:
 
     collector: Collector
     """Plays rollouts with the engines in the env workers."""
-
-    weights_folder: Path
-    """Where the learner writes weights and the engines read them, in shared memory where there is some."""
 
 
 @contextmanager
@@ -78,7 +74,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
-            weights_folder(model, config.learner.dtype, display) as folder,
+            weights_route(config.cluster, model, display) as route,
             closing(Learner.reserve(config.learner, model, timeout_s=config.cluster.start_timeout_s)) as learner,
             closing(
                 start_engines(
@@ -97,6 +93,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 workers=config.cluster.env_workers,
             ) as collector,
         ):
+            learner.route = route
             start_models(engines, learner, config.cluster, layer=wants.layer)
             yield Parts(
                 config=config,
@@ -104,7 +101,6 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 engines=engines,
                 learner=learner,
                 collector=collector,
-                weights_folder=folder,
             )
 
 
