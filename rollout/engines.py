@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,9 @@ from annotated_types import Ge, Interval, doc
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import Remote, check_room, gather, spawn
+from rollout.ray_actors import ActorTimeout, Remote, check_room, gather, spawn
+from rollout.transfer import Deadline, PublishError, Sender, add_contents
 from rollout.types import Device, Precision
-from rollout.weights import PublishError
 
 ENGINE = "rollout.vllm_engine:Engine"  # by name: the driver needs no vLLM
 # Without these, OpenMP threads spin and slow the other processes of a small machine, and vLLM starts three processes
@@ -26,6 +27,7 @@ CPU_ENV = {
 }
 CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192
+PUBLISH_S = 300.0
 SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -129,10 +131,7 @@ class EngineConfig:
 
 
 class Engines:
-    """vLLM engines that stay loaded for the whole run and serve one policy.
-
-    Weights reach them as a file: all engines of a host read the same shared memory.
-    """
+    """vLLM engines that stay loaded for the whole run and serve one policy."""
 
     def __init__(
         self,
@@ -159,20 +158,43 @@ class Engines:
         """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
         gather([engine.submit("ready") for engine in self.remotes], timeout_s)
 
-    def publish(self, weights: Path, version: int, checksum: str) -> None:
-        """Load new weights; every engine serves `version` when this returns. Engines that sleep are woken.
+    def publish(self, sender: Sender, version: int, timeout_s: float = PUBLISH_S) -> None:
+        """Load the sender's weights; every engine serves `version` when this returns. Engines that sleep are woken.
 
-        The KV cache wakes last: weights, old ones and new, are never on a GPU beside it. checksum: of the file, as its
-        writer computed it (`weights.checksum`). Raises PublishError if the file differs, or if an engine serves
-        another version afterwards.
+        The KV cache wakes last: the sender's buffer and weights, old ones and new, are never on a GPU beside it. Raises
+        PublishError, with the bucket, if something does not arrive as it was sent or within the limit, or if an engine
+        then holds other weights than the learner. Engines that are half new by then refuse every request.
         """
+        limit, where = Deadline(timeout_s), "the first bucket"
+        try:
+            contents: dict[str, int] = {}
+            with closing(sender.buckets(version, timeout_s)) as buckets:
+                for bucket in buckets:
+                    where = str(bucket)
+                    if self._can_sleep and bucket.number == 1:
+                        self._call("wake_weights", limit=limit)
+                    loading = [engine.submit("load", version, bucket) for engine in self.remotes]
+                    sender.transmit()
+                    gather(loading, limit.left_s)
+                    contents = add_contents(contents, bucket.contents)
+            where = "the last check"
+            served = self._call("finish", version, contents, limit=limit)
+            if set(served) != {version}:
+                raise PublishError(f"the engines serve {served}: stale weights")
+        except (PublishError, ActorTimeout) as error:
+            reason = str(error).removeprefix(f"publish of version {version}: ")
+            self._lose(reason)
+            raise PublishError(f"publish of version {version}: {where}: {reason}") from error
+        except BaseException as error:
+            self._lose(str(error))
+            raise
         if self._can_sleep:
-            self._call("wake_weights")
-        served = self._call("publish", str(weights), version, checksum)
-        if self._can_sleep:
-            self._call("wake_cache")
-        if set(served) != {version}:
-            raise PublishError(f"published version {version}, but the engines serve {served}: stale weights")
+            self._call("wake_cache", limit=limit)
+
+    def _lose(self, reason: str) -> None:
+        """Tell the engines that the publish has failed; no answer is waited for, since one of them may be stuck."""
+        for engine in self.remotes:
+            engine.submit("lose", reason)
 
     def sleep(self) -> None:
         """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing."""
@@ -185,9 +207,10 @@ class Engines:
         for engine in self.remotes:
             engine.kill()
 
-    def _call(self, method: str, *args: Any) -> list[Any]:
+    def _call(self, method: str, *args: Any, limit: Deadline | None = None) -> list[Any]:
         """Call a method of all engines at once and wait for the answers."""
-        return gather([engine.submit(method, *args) for engine in self.remotes])
+        calls = [engine.submit(method, *args) for engine in self.remotes]
+        return gather(calls, None if limit is None else limit.left_s)
 
     async def _shut_down(self) -> None:
         """An orderly shutdown ends vLLM's own worker processes too; killing the actor would leave them behind."""

@@ -8,13 +8,18 @@ through `worker_extension_cls`, which makes the weight transfer below known to t
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import safe_open
+from torch import nn
+from vllm.config import VllmConfig
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
@@ -24,63 +29,134 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferUpdateRequest,
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.distributed.weight_transfer.packed_tensor import PackedBufferImporter
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
 from vllm.logprobs import LogprobsOnePosition
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from rollout.buckets import as_words, check_digests, content, unpack
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
 from rollout.messages import Answer, Request
+from rollout.transfer import (
+    Bucket,
+    GpuBuffer,
+    Handle,
+    HostBuffer,
+    PublishError,
+    WholeFile,
+    add_contents,
+    check_contents,
+    layer_of,
+)
 from rollout.weights import verify
 
-BACKEND = "stepcredit_file"
+BACKEND = "stepcredit"
+DEVICE_ARGUMENT = 6  # of `rebuild_cuda_tensor`
 
 
 @dataclass
 class NoInit(WeightTransferInitInfo):
-    """Nothing is set up beforehand: each update names its file."""
+    """Nothing is set up beforehand: each bucket says where it lies."""
 
 
 @dataclass
-class WeightFile(WeightTransferUpdateInfo):
-    """A safetensors file with every parameter under its Hugging Face name."""
+class PickledBucket(WeightTransferUpdateInfo):
+    """A `rollout.transfer.Bucket`."""
 
-    path: str
-    """On this host."""
+    bucket: bytes
+    """Pickled: vLLM's processes pass on bytes and plain values only."""
 
 
-class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
-    """Loads weights from a file in shared memory: only its path travels.
-
-    It works on CPUs, where the transfers that vLLM brings do not.
-    """
+class BucketTransfer(WeightTransferEngine[NoInit, PickledBucket]):
+    """Loads weights in buckets, whichever way they travel, and tells the checksums of what the model then holds."""
 
     init_info_cls = NoInit
-    update_info_cls = WeightFile
+    update_info_cls = PickledBucket
+
+    def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: Any) -> None:
+        super().__init__(config, vllm_config, device, model)
+        self._gpu_buffers = PackedBufferImporter()
+        self._packed: dict[str, torch.Tensor] = {}
+        if device.type == "cpu":
+            self._watch_packing()
 
     def init_transfer_engine(self, init_info: NoInit) -> None:
         pass
 
     def start_weight_update(self) -> None:
+        self._packed.clear()
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         self.receive_weights(self.parse_update_info(update_info))
         if self.device.type != "cpu":
-            torch.accelerator.synchronize()
+            torch.accelerator.synchronize()  # the learner may fill the buffer again
 
-    def receive_weights(self, update_info: WeightFile) -> None:
-        with safe_open(update_info.path, framework="pt") as file:
-            cast(Any, self.model).load_weights((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+    def receive_weights(self, update_info: PickledBucket) -> None:
+        bucket: Bucket = pickle.loads(update_info.bucket)
+        load = cast(Any, self.model).load_weights
+        if isinstance(bucket.handle, WholeFile):
+            with safe_open(bucket.handle.path, framework="pt") as file:
+                load((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+            return
+        # vLLM keeps what it loads until a layer is complete, and the buffer is filled again before that.
+        buffer = self._buffer(bucket.handle)
+        tensors = [(name, tensor.to(self.device, copy=True)) for name, tensor in unpack(buffer, bucket.tensors)]
+        check_digests(tensors, bucket.digests)
+        load(tensors)
+        if bucket.number == bucket.of:
+            self._gpu_buffers.close()
+
+    def _buffer(self, handle: Handle) -> torch.Tensor:
+        """The bytes of a bucket. uint8 [num_bytes]"""
+        if isinstance(handle, HostBuffer):
+            return torch.from_file(handle.path, shared=True, size=handle.num_bytes, dtype=torch.uint8)
+        if isinstance(handle, GpuBuffer):
+            uuid = str(torch.cuda.get_device_properties(self.device).uuid)
+            if uuid not in handle.handles:
+                raise PublishError(f"no learner rank is on GPU {uuid}: set cluster.weight_transfer=file")
+            arguments = list(pickle.loads(handle.handles[uuid]))
+            arguments[DEVICE_ARGUMENT] = self.device.index  # this process may number the GPUs otherwise
+            return self._gpu_buffers.rebuild(arguments)
+        raise PublishError(f"this engine takes no weights by {type(handle).__name__}")
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
         if self.device.type == "cpu":
             self._repack_heads()
+        else:
+            torch.accelerator.empty_cache()
+
+    def contents(self) -> dict[str, int]:
+        """The sums of the weights that the model now holds, by layer, see `rollout.buckets.content`."""
+        sums = [(name, content(parameter)) for name, parameter in self.model.named_parameters()]
+        sums += self._packed.items()
+        words = zip(sums, as_words([total for _, total in sums]), strict=True)
+        return add_contents(*({layer_of(name): word} for (name, _), word in words))
+
+    def _watch_packing(self) -> None:
+        """On a CPU vLLM keeps only a packed copy of a linear layer's weight: its content is taken before it is packed.
+
+        A parameter that is gone has no numbers and adds nothing to `contents`.
+        """
+        names = {id(module): name for name, module in self.model.named_modules()}
+
+        def watched(pack: Callable[[nn.Module], None], layer: nn.Module) -> None:
+            before = content(cast(torch.Tensor, layer.weight))
+            pack(layer)
+            if cast(torch.Tensor, layer.weight).numel() == 0:
+                self._packed[f"{names[id(layer)]}.weight"] = before
+
+        for module in self.model.modules():
+            method = getattr(module, "quant_method", None)
+            if isinstance(method, UnquantizedLinearMethod):
+                method.process_weights_after_loading = partial(watched, method.process_weights_after_loading)
 
     def _repack_heads(self) -> None:
         """On a CPU a tied head keeps a packed copy of the embedding. Without this, it would go on using the old one."""
@@ -89,15 +165,20 @@ class FileTransfer(WeightTransferEngine[NoInit, WeightFile]):
                 dispatch_cpu_unquantized_gemm(module, remove_weight=False)
 
     def shutdown(self) -> None:
-        pass
+        self._gpu_buffers.close()
 
 
 if BACKEND not in WeightTransferEngineFactory._registry:  # pyright: ignore[reportPrivateUsage]  no public way to ask
-    WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+    WeightTransferEngineFactory.register_engine(BACKEND, BucketTransfer)
 
 
 class WorkerExtension:
-    """Names this module to vLLM's workers; importing it there registers `FileTransfer`."""
+    """What vLLM's workers can do besides. Importing this module there registers `BucketTransfer`."""
+
+    weight_transfer_engine: BucketTransfer
+
+    def weight_contents(self) -> dict[str, int]:
+        return self.weight_transfer_engine.contents()
 
 
 class Engine:
@@ -126,6 +207,8 @@ class Engine:
         self._ready = False
         self._asleep = False
         self._version = 0
+        self._loading: int | None = None
+        self._lost: str | None = None
 
     async def ready(self) -> bool:
         """Return once requests can be served."""
@@ -135,7 +218,8 @@ class Engine:
         return True
 
     async def complete(self, request: Request) -> Answer:
-        """Sample one response."""
+        """Sample one response. Raises PublishError from an engine that a publish has left half new."""
+        self._check_serving()
         params = SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -168,28 +252,67 @@ class Engine:
         The scheduler is paused while the requests queue, and its caches are cleared first. So neither arrival times nor
         earlier requests can change which numbers are added together.
         """
+        self._check_serving()
         await self._llm.pause_generation(mode="keep", clear_cache=True)
         running = [asyncio.create_task(self.complete(request)) for request in requests]
         await asyncio.sleep(0.05)  # until all of them have queued
         await self._llm.resume_generation()
         return list(await asyncio.gather(*running))
 
-    async def publish(self, path: str, version: int, checksum: str) -> int:
-        """Load the weights of a safetensors file in place; requests in flight wait. Returns the version now served.
+    async def load(self, version: int, bucket: Bucket) -> None:
+        """Load a bucket of a version's weights; requests in flight wait, and new ones are refused until `finish`.
 
-        A sleeping engine takes them after `wake_weights`, and serves after `wake_cache`. Raises PublishError, with the
-        old weights still in place, if the file is missing or has another checksum.
+        A sleeping engine takes them after `wake_weights`, and serves after `wake_cache`. Raises PublishError: for a
+        file that is missing or has another checksum the old weights stay; else the engine is lost.
         """
-        await asyncio.to_thread(verify, Path(path), version, checksum)
-        # The cache holds keys and values of the old weights, so whatever is in flight computes its own again.
-        await self._llm.pause_generation(mode="keep", clear_cache=True)
-        await self._llm.start_weight_update()
-        await self._llm.update_weights(WeightTransferUpdateRequest(update_info={"path": path}))
-        await self._llm.finish_weight_update(weight_version=str(version))
-        if not self._asleep:
-            await self._llm.resume_generation()
-        self._version = version
+        self._check_serving(version)
+        if isinstance(bucket.handle, WholeFile):
+            await asyncio.to_thread(verify, Path(bucket.handle.path), version, bucket.handle.checksum)
+        with self._lost_on_error(version):
+            if self._loading is None:
+                self._loading = version
+                # The cache holds keys and values of the old weights; whatever is in flight computes its own again.
+                await self._llm.pause_generation(mode="keep", clear_cache=True)
+                await self._llm.start_weight_update()
+            await self._llm.update_weights(WeightTransferUpdateRequest(update_info={"bucket": pickle.dumps(bucket)}))
+
+    async def finish(self, version: int, contents: Mapping[str, int]) -> int:
+        """Serve the version whose buckets were loaded. Returns the version now served.
+
+        contents: the learner's. Raises PublishError, and the engine is lost, if its weights have others.
+        """
+        self._check_serving(version)
+        with self._lost_on_error(version):
+            await self._llm.finish_weight_update(weight_version=str(version))
+            held = await self._llm.collective_rpc("weight_contents")
+            if len(held) == 1:  # workers that share a model hold parts, some of them twice; all checked what arrived
+                check_contents(version, contents, held[0])
+            self._version, self._loading = version, None
+            if not self._asleep:
+                await self._llm.resume_generation()
         return int(await self._llm.get_weight_version())
+
+    async def lose(self, reason: str) -> None:
+        """Serve nothing any more if a publish is under way: the weights are partly old and partly new."""
+        if self._loading is not None and self._lost is None:
+            self._lost = reason
+
+    def _check_serving(self, loading: int | None = None) -> None:
+        """Raise PublishError where the weights are partly old and partly new. loading: a version that may go on."""
+        if self._lost is not None or self._loading not in (None, loading):
+            reason = self._lost or f"version {self._loading} is not complete"
+            raise PublishError(f"this engine has weights of two versions and serves nothing ({reason})")
+
+    @contextmanager
+    def _lost_on_error(self, version: int) -> Generator[None]:
+        """Whatever vLLM raises here leaves its weights half new."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            publish = f"publish of version {version}: "
+            self._lost = publish + reason.removeprefix(publish)
+            raise PublishError(self._lost) from error
 
     async def prompt_logprobs(self, ids: Sequence[int], temperature: float = 1.0) -> list[float]:
         """Log-probs of a given text's tokens 1..T-1, each given the tokens before it. [T-1]"""

@@ -1,4 +1,4 @@
-"""The file in which the learner hands its weights to the engines: its folder, its checksum, and failed publishes."""
+"""The file in which the learner hands its weights to the engines: its folder and its checksum."""
 
 import fcntl
 import os
@@ -10,14 +10,12 @@ from pathlib import Path
 
 import xxhash
 
+from rollout.transfer import PublishError
+
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "stepcredit-weights-"
 _BLOCK_BYTES = 2**20
 _held: set[Path] = set()  # this process's folders
-
-
-class PublishError(RuntimeError):
-    """An engine did not take the new weights, or there was no room for them."""
 
 
 class NoRoom(OSError):

@@ -63,7 +63,10 @@ KNOWN_TO = {
     "hydra": ("trainer/commands",),
     "omegaconf": ("trainer/commands",),
     "transformers": ("trainer",),
-    "torch": ("trainer", "rollout/vllm_engine.py", "scripts/bench/hidden.py", "scripts/bench/logprob.py"),
+    "torch": (
+        *("trainer", "rollout/vllm_engine.py", "rollout/buckets.py"),
+        *("scripts/bench/hidden.py", "scripts/bench/logprob.py", "scripts/bench/publish.py"),
+    ),
     "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }
 # All that these rooms may have besides the standard library and themselves.

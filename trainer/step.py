@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import compress
-from pathlib import Path
 
 import numpy as np
 
@@ -136,8 +135,7 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
 
 def publish(parts: Parts, version: int) -> None:
     """Hand the learner's weights to every engine, as policy version `version`."""
-    published = parts.learner.publish(parts.weights_folder, version)
-    parts.engines.publish(Path(published.path), version, published.checksum)
+    parts.engines.publish(parts.learner, version, parts.config.cluster.publish_timeout_s)
 
 
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:

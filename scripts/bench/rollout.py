@@ -11,7 +11,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -32,11 +32,13 @@ from rollout.messages import Request
 from rollout.policy import Exchange, Independent, Key, Policy, Session
 from rollout.pool import EnvPool
 from rollout.seeds import derive_seed
+from rollout.transfer import Route
 from rollout.types import Completion, Sampling, Task
-from rollout.weights import checksum
 from scripts.bench.command_line import parser, report
 from scripts.bench.virtual_time import SimulatedEngine, Speed, run_virtually
+from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.config.shape import ModelShape
+from trainer.learner.driver import Learner
 from trainer.setup.models import random_qwen2
 
 WORKERS = 8
@@ -240,20 +242,19 @@ def real(plan: Plan) -> dict[str, float]:
             # without a tokenizer no token ends a response before its planned length
             config = EngineConfig(extra={"skip_tokenizer_init": True})
             engines = Engines(name, config, context=plan.prompt + plan.longest)
-            engines.wait_ready(300)
-            versions = itertools.count(1)
-            asyncio.run(_real(replace(plan, turns=1), "ours", engines, Path(name), versions))  # the first calls compile
-            seconds = {scheme: asyncio.run(_real(plan, scheme, engines, Path(name), versions)) for scheme in SCHEMES}
-            engines.close()
-            return seconds
+            learning = LearnerConfig(learning_rate=0.0, optimizer_steps=1, loss=LossConfig(kl_coef=0.0))
+            with closing(engines), closing(Learner.start(learning, name)) as learner:
+                engines.wait_ready(300)
+                learner.route = Route(way="file", folder=Path(name))
+                versions = itertools.count(1)
+                warm = replace(plan, turns=1)  # the first calls compile
+                asyncio.run(_real(warm, "ours", engines, learner, versions))
+                return {s: asyncio.run(_real(plan, s, engines, learner, versions)) for s in SCHEMES}
     finally:
         ray_actors.stop()
 
 
-async def _real(plan: Plan, scheme: str, engines: Engines, folder: Path, versions: Iterator[int]) -> float:
-    weights = folder / "model.safetensors"
-    total = checksum(weights)
-
+async def _real(plan: Plan, scheme: str, engines: Engines, learner: Learner, versions: Iterator[int]) -> float:
     async def ask(key: Key, cached: bool) -> None:
         del cached  # the engine's own cache knows
         prompt = [*_prompt(plan.shared, key[0]), *_prompt(plan.prompt - plan.shared, *key)]
@@ -261,7 +262,7 @@ async def _real(plan: Plan, scheme: str, engines: Engines, folder: Path, version
         await engines.remotes[0].acall("complete", Request(name, prompt, 1.0, 1.0, plan.tokens(key), 0, ()))
 
     async def reload() -> None:
-        await asyncio.to_thread(engines.publish, weights, next(versions), total)
+        await asyncio.to_thread(engines.publish, learner, next(versions))
 
     return await makespan(plan, _scheme(scheme, PlannedPolicy(ask), reload))
 

@@ -1,12 +1,28 @@
 """What a run's engines are started with and called for, and that an engine with stale weights is noticed."""
 
-from pathlib import Path
+import re
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from rollout import engines
 from rollout.engines import EngineConfig, Engines, PublishError
+from rollout.ray_actors import ActorTimeout
+from rollout.transfer import Bucket, HostBuffer, TensorSpec
+
+BUCKETS = tuple(
+    Bucket(
+        number=number,
+        of=2,
+        tensors=(TensorSpec(name=f"model.layers.{number}.up", dtype="float32", shape=(1,), num_bytes=4),),
+        digests=(7,),
+        contents={"layer 0": 2**63, "the rest": number},
+        handle=HostBuffer(path="bucket", num_bytes=16),
+    )
+    for number in (1, 2)
+)
+SUM = {"layer 0": 0, "the rest": 3}
 
 
 class Recorder:
@@ -16,42 +32,103 @@ class Recorder:
         self.target, self.model, self.options = target, model, options
         self.calls: list[tuple[Any, ...]] = []
         self.serves: int | None = None
+        self.fails: tuple[Any, ...] = ()
 
     def submit(self, method: str, *args: Any) -> Any:
         self.calls.append((method, *args))
-        return (args[1] if self.serves is None else self.serves) if method == "publish" else None
+        if self.fails[:-1] == (method, *args):
+            return self.fails[-1]
+        return (args[0] if self.serves is None else self.serves) if method == "finish" else None
+
+
+class Buckets:
+    """A learner's side that writes down into an engine's calls when a bucket is packed, sent and taken back."""
+
+    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+        self.calls = calls
+
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        try:
+            for bucket in BUCKETS:
+                self.calls.append(("pack", version))
+                yield bucket
+        finally:
+            self.calls.append(("close",))
+
+    def transmit(self) -> None:
+        self.calls.append(("transmit",))
+
+
+def gathered(answers: list[Any], timeout_s: float | None = None) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
     monkeypatch.setattr(engines, "spawn", Recorder)
-    monkeypatch.setattr(engines, "gather", list)
+    monkeypatch.setattr(engines, "gather", gathered)
     monkeypatch.setattr(engines, "check_room", list)
     return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
 
 
-def test_a_publish_wakes_weights_then_loads_then_wakes_the_cache_and_carries_the_files_checksum(
+def recorders(started: Engines) -> tuple[Recorder, Recorder]:
+    first, second = started.remotes
+    assert isinstance(first, Recorder)
+    assert isinstance(second, Recorder)
+    return first, second
+
+
+def test_a_publish_wakes_weights_loads_each_bucket_before_the_next_is_packed_checks_and_wakes_the_cache(
     started: Engines,
 ) -> None:
-    started.publish(Path("weights"), 3, "abc")
-    calls = [("wake_weights",), ("publish", "weights", 3, "abc"), ("wake_cache",)]
-    assert [engine.calls for engine in started.remotes] == [calls] * 2  # pyright: ignore
+    first, second = recorders(started)
+    started.publish(Buckets(first.calls), 3)
+    loads = [("load", 3, bucket) for bucket in BUCKETS]
+    assert first.calls == [
+        *(("pack", 3), ("wake_weights",), loads[0], ("transmit",)),
+        *(("pack", 3), loads[1], ("transmit",)),
+        *(("close",), ("finish", 3, SUM), ("wake_cache",)),
+    ]
+    assert second.calls == [("wake_weights",), *loads, ("finish", 3, SUM), ("wake_cache",)]
 
 
 def test_an_engine_that_serves_another_version_is_refused(started: Engines) -> None:
-    started.remotes[1].serves = 2  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(PublishError, match=r"published version 3, but the engines serve \[3, 2\]"):
-        started.publish(Path("weights"), 3, "abc")
+    recorders(started)[1].serves = 2
+    with pytest.raises(PublishError, match=r"^publish of version 3: the last check: the engines serve \[3, 2\]"):
+        started.publish(Buckets([]), 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PublishError("publish of version 3: b arrived with checksum 1"), "b arrived with checksum 1"),
+        (ActorTimeout("no answer of engine 1 within 9 s"), "no answer of engine 1 within 9 s"),
+    ],
+    ids=["damaged", "stalled"],
+)
+def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serves_half_of_it(
+    started: Engines, error: Exception, message: str
+) -> None:
+    first, second = recorders(started)
+    second.fails = ("load", 3, BUCKETS[1], error)
+    whole = f"publish of version 3: bucket 2 of 2 (model.layers.2.up to model.layers.2.up): {message}"
+    with pytest.raises(PublishError, match=re.escape(whole)):
+        started.publish(Buckets(first.calls), 3)
+    assert first.calls[-2:] == [("close",), ("lose", message)]
+    assert second.calls[-1] == ("lose", message)
 
 
 def test_only_engines_that_share_a_gpu_sleep_and_wake(started: Engines) -> None:
     resident = Engines("folder", EngineConfig(count=1), context=512)
     for engines_of_a_run in (started, resident):
         engines_of_a_run.sleep()
-        engines_of_a_run.publish(Path("weights"), 3, "abc")
+        engines_of_a_run.publish(Buckets([]), 3)
     names = [[name for name, *_ in engine.calls] for engine in (*started.remotes, *resident.remotes)]  # pyright: ignore
-    turn = ["sleep", "wake_weights", "publish", "wake_cache"]
-    assert names == [turn, turn, ["publish"]]
+    turn = ["sleep", "wake_weights", "load", "load", "finish", "wake_cache"]
+    assert names == [turn, turn, ["load", "load", "finish"]]
 
 
 def test_a_prompt_goes_whole_through_a_cpu_engine() -> None:

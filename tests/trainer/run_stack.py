@@ -21,10 +21,9 @@ from trainer import run
 from trainer.commands.defaults import register
 from trainer.config.build import build
 from trainer.config.commands import TrainConfig
-from trainer.config.settings import CheckpointConfig, EnvConfig, LogConfig, ValidationConfig
+from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import LearnReport, Scores
-from trainer.learner.messages import Published
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
@@ -72,12 +71,6 @@ class HashLearner(FolderLearner):
         means |= {"engine_mismatch": self.engine_mismatch}
         return LearnReport(**means)  # pyright: ignore[reportArgumentType]
 
-    def publish(self, folder: Path, version: int) -> Published:
-        self.events.append(f"publish {version}")
-        path = folder / f"{version}.txt"
-        path.write_text(self.word)
-        return Published(path=str(path), version=version, checksum=self.word)
-
 
 @dataclass(slots=True)
 class WordEngines:
@@ -89,10 +82,10 @@ class WordEngines:
     def sleep(self) -> None:
         self.events.append("sleep")
 
-    def publish(self, weights: Path, version: int, checksum: str) -> None:
-        self.events.append(f"serve {version}")
-        self.word = weights.read_text()
-        assert self.word == checksum
+    def publish(self, learner: HashLearner, version: int, timeout_s: float) -> None:
+        assert timeout_s == ClusterConfig().publish_timeout_s
+        self.events.append(f"publish {version}")
+        self.word = learner.word
 
     def say(self, key: Key) -> str:
         if self.events[-1:] != ["ask"]:
@@ -114,7 +107,7 @@ class Stack:
         self.learner, self.engines = HashLearner(self.events), WordEngines(self.events)
         self.policy = ScriptedPolicy(self.script or self.engines.say)
 
-    def parts(self, config: TrainConfig, world: World, weights: Path) -> Parts:
+    def parts(self, config: TrainConfig, world: World) -> Parts:
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
         return Parts(
             config=config,
@@ -122,7 +115,6 @@ class Stack:
             engines=self.engines,  # pyright: ignore[reportArgumentType]
             learner=self.learner,  # pyright: ignore[reportArgumentType]
             collector=collector,
-            weights_folder=weights,
         )
 
     def train(self, config: TrainConfig, display: Display | None = None) -> RunResult:
@@ -130,9 +122,7 @@ class Stack:
 
         @contextmanager
         def assembled(config: TrainConfig, world: World, _: Display) -> Iterator[Parts]:
-            weights = Path(config.output) / "weights"
-            weights.mkdir(exist_ok=True)
-            yield self.parts(config, world, weights)
+            yield self.parts(config, world)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
@@ -175,7 +165,7 @@ def one_update(
         train=tuple(corridor.tasks("train")),
         validation=tuple(corridor.tasks("test")),
     )
-    return stack, update(stack.parts(config, world, tmp_path), estimator_of(config), number)
+    return stack, update(stack.parts(config, world), estimator_of(config), number)
 
 
 def stops_at_first(key: Key) -> str:

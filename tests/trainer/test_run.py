@@ -34,7 +34,9 @@ def test_a_run_validates_before_the_first_update_and_as_often_as_told(tmp_path: 
     rows = read_metrics(tmp_path)
     assert [row["update"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert [row["update"] for row in rows if "validation/success" in row] == [0, 2, 4, 5]
-    assert [event for event in stack.events if event.startswith("serve")] == [f"serve {number}" for number in range(6)]
+    assert [event for event in stack.events if event.startswith("publish")] == [
+        f"publish {number}" for number in range(6)
+    ]
 
 
 def test_a_run_without_validations_never_plays_a_held_out_task(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimat
     assert resumed.learner.word == whole.learner.word
     asked = plain(resumed.policy.asked)  # tasks, seeds, prompts and the turns before them
     assert asked == plain(whole.policy.asked)[-len(asked) :]
-    assert resumed.events[:2] == ["publish 4", "serve 4"]
+    assert resumed.events[:2] == ["publish 4", "ask"]
     assert [number for number, _ in result.validations] == [6]
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
     states = [latest(tmp_path / name) for name in ("cut", "whole")]

@@ -23,7 +23,7 @@ from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 
 def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tmp_path: Path) -> None:
     stack, report = one_update(tmp_path, 3)
-    assert stack.events == ["ask", "sleep", "score", "learn", "publish 3", "serve 3"]
+    assert stack.events == ["ask", "sleep", "score", "learn", "publish 3"]
     assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
     assert stack.engines.word == stack.learner.word != "0"
 

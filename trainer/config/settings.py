@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, doc
 
+from rollout.transfer import BUCKET_BYTES, Way
 from rollout.types import Device, Precision, Temperature
 from trainer.config.build import ConfigError
 from trainer.config.shape import ModelShape
@@ -151,6 +152,16 @@ class ClusterConfig:
     start_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 900.0
     """Seconds that engines and learner ranks each have to find a GPU, and then to start and load their models."""
 
+    weight_transfer: Literal["auto", "file", "shm", "ipc"] = "auto"
+    """How weights reach the engines: "file" as one safetensors file; in buckets, "shm" through shared memory, "ipc" on
+    the GPU that rank and engine share; "auto" is ipc for colocated engines, and file elsewhere."""
+
+    publish_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 300.0
+    """Seconds until all engines must serve new weights; a publish that stalls ends the run."""
+
+    bucket_bytes: Annotated[int, Ge(1)] = BUCKET_BYTES
+    """Size of the buckets in which weights travel, but for "file"; a larger tensor is a bucket of its own."""
+
     address: str | None = None
     """Address of a running Ray cluster, or "auto"; null starts Ray on this machine."""
 
@@ -177,6 +188,20 @@ class ClusterConfig:
                 "cluster.sleep=True with cluster.placement='split', where engines share no GPU with the learner: set "
                 "cluster.sleep=false"
             )
+
+        if self.weight_transfer == "ipc" and not self.shares_gpus:
+            raise ConfigError(
+                f"cluster.weight_transfer='ipc' with cluster.device={self.device!r} and "
+                f"cluster.placement={self.placement!r}, where no rank and engine share a GPU: set "
+                "cluster.weight_transfer=auto"
+            )
+
+    @property
+    def way(self) -> Way:
+        """How weights reach the engines."""
+        if self.weight_transfer != "auto":
+            return self.weight_transfer
+        return "ipc" if self.shares_gpus else "file"
 
     @property
     def shares_gpus(self) -> bool:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -11,22 +11,22 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed import TCPStore
 from transformers import PreTrainedModel
 
+from rollout.buckets import spec_of
 from rollout.placement import interface_of
 from rollout.ray_actors import own_address
-from rollout.weights import PublishError, checksum
+from rollout.transfer import Bucket, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
-from trainer.learner.messages import MicroBatches, Published, RankScores, StepStats, TokenColumns
+from trainer.learner.messages import MicroBatches, RankScores, StepStats, TokenColumns
+from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
 from trainer.learner.policy import PolicyModule, PolicyOutput
 
@@ -46,7 +46,6 @@ class LearnerRank:
         self.model_folder = model_folder
         self.reference_folder = reference_folder
         self.device = torch.device(config.device, 0) if config.device == "cuda" else torch.device("cpu")
-        self.published: Path | None = None
 
     def address(self) -> tuple[str, int]:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
@@ -119,31 +118,25 @@ class LearnerRank:
 
         return [self._optimizer_step(batch, micros, loss_of, 1.0) for micros in steps]
 
-    def publish(self, folder: str, version: int) -> Published | None:
-        """Write the weights for the engines and drop the last publish; the manifest on rank 0, None elsewhere.
+    def open_publish(self, route: Route, version: int) -> int:
+        """Start to send the weights to the engines. Returns the number of buckets.
 
         Memory of the GPU that the rank holds but does not use goes back first: the engines that wake need it. Raises
-        PublishError where the folder cannot take the weights.
+        PublishError where there is no room for the weights.
         """
-        weights = self._gathered_weights()
         if self.config.device == "cuda":
             torch.cuda.empty_cache()
-        if self.rank != 0:
-            return None
-        path = Path(folder) / f"weights-{version:08d}.safetensors"
-        partial = path.with_suffix(".partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(weights, partial, metadata={"format": "pt", "version": str(version)})
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise PublishError(
-                f"publish of version {version}: {path.parent} cannot take the weights ({error}): free space there"
-            ) from error
-        if self.published is not None and self.published != path:
-            self.published.unlink(missing_ok=True)
-        self.published = path
-        return Published(path=str(path), version=version, checksum=checksum(path))
+        tensors = [spec_of(name, one, getattr(one, "ds_shape", None)) for name, one in self.parameters.items()]
+        self.outgoing = Outgoing(route, version, tensors, rank=self.rank)
+        return self.outgoing.num_buckets
+
+    def pack(self, number: int) -> Bucket | None:
+        """Gather bucket `number`, from 1, and make it ready for the engines; None where this rank sends nothing."""
+        return self.outgoing.pack(number, self.weights)
+
+    def close_publish(self) -> None:
+        """Give the memory back that the publish took."""
+        self.outgoing.close()
 
     def save(self, folder: str) -> None:
         """Write weights, optimizer, schedule and this rank's RNG state into an existing folder, as DeepSpeed does."""
@@ -249,13 +242,20 @@ class LearnerRank:
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
+    def weights(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """These weights, whole, as engines and checkpoints get them. Under ZeRO-3 all ranks gather them together."""
+        parameters = [self.parameters[name] for name in names]
+        with deepspeed.zero.GatheredParameters(parameters, enabled=self.config.zero_stage == 3):
+            for name, parameter in zip(names, parameters, strict=True):
+                yield name, parameter.detach()
+
     def _gathered_weights(self) -> dict[str, Tensor]:
         """All weights in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
         weights: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            with deepspeed.zero.GatheredParameters([parameter], enabled=self.config.zero_stage == 3):
+        for single in self.parameters:
+            for name, tensor in self.weights([single]):
                 if self.rank == 0:
-                    weights[name] = parameter.detach().to("cpu", copy=True)
+                    weights[name] = tensor.to("cpu", copy=True)
         return weights
 
     def _rng_state(self) -> dict[str, Tensor]:

@@ -11,10 +11,11 @@ import numpy as np
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.placement import Place
 from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
+from rollout.transfer import Bucket, Deadline, GpuBuffer, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
-from trainer.learner.messages import Published, RankScores, StepStats, TokenColumns, check_finite
+from trainer.learner.messages import RankScores, StepStats, TokenColumns, check_finite
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.token_weights import token_weights
 
@@ -98,6 +99,7 @@ class Learner:
         self.config = config
         self.ranks = list(ranks)
         self.places = tuple(places)
+        self.route = Route(way="file")
 
     @classmethod
     def start(
@@ -196,9 +198,23 @@ class Learner:
         minibatches = _minibatches(batch, live, optimizer_steps, seed)
         return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches)
 
-    def publish(self, folder: str | Path, version: int) -> Published:
-        """Write the weights for the engines into `folder`, which is shared memory on one machine."""
-        return self._call("publish", str(folder), version)[0]
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        """The weights on their way to the engines, bucket by bucket, along `self.route`: see `Sender`.
+
+        Raises PublishError where there is no room for them, and ActorTimeout.
+        """
+        limit = Deadline(timeout_s)
+        count = self._call("open_publish", self.route, version, timeout_s=limit.left_s)[0]
+        try:
+            for number in range(1, count + 1):
+                packed: list[Bucket | None] = self._call("pack", number, timeout_s=limit.left_s)
+                yield _joined([part for part in packed if part is not None])
+        finally:
+            if self.ranks:
+                self._call("close_publish", timeout_s=timeout_s)
+
+    def transmit(self) -> None:
+        """Send the bucket, where it is a broadcast."""
 
     def save(self, folder: str | Path) -> None:
         """Write everything a later learner needs to continue exactly from here. All ranks must see the folder."""
@@ -270,6 +286,15 @@ class Learner:
                     "learner.gradient_checkpointing=true"
                 ) from error
             raise
+
+
+def _joined(parts: Sequence[Bucket]) -> Bucket:
+    """What the ranks packed as one bucket: the same weights in the memory of different GPUs."""
+    handles = [part.handle.handles for part in parts if isinstance(part.handle, GpuBuffer)]
+    if not handles:
+        return parts[0]
+    merged = {uuid: handle for one in handles for uuid, handle in one.items()}
+    return replace(parts[0], handle=GpuBuffer(handles=merged))
 
 
 def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[list[Chain]]:

@@ -70,18 +70,6 @@ class StepStats:
     """The learning rate of the step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A weights file for the engines: safetensors, named as in a Hugging Face state_dict, tied copies left out."""
-
-    path: str
-    """On disk or in shared memory."""
-    version: int
-    """Number of the publish; the engines report it with each answer."""
-    checksum: str
-    """Of the file's bytes, see `rollout.weights.checksum`; the engines verify it before they load the file."""
-
-
 def check_finite(**columns: Float32 | None) -> None:
     """Raise FloatingPointError where what a model says about the rows is not finite; it names the first column."""
     for name, column in columns.items():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from rollout.transfer import Route
 from rollout.types import Precision
 from rollout.weights import SHARED_MEMORY, NoRoom, exchange_folder, roomy, sweep
 from trainer.config.build import ConfigError
+from trainer.config.settings import ClusterConfig
 from trainer.report.progress import Display
 
 IN_OUTPUT = "weights-on-their-way"
@@ -18,24 +20,45 @@ BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @contextmanager
-def weights_folder(
-    model: str, dtype: Precision, display: Display, shared: Path = SHARED_MEMORY, *, nodes_share: Path | None = None
-) -> Iterator[Path]:
-    """A folder for the weights of the Hugging Face folder `model`; one line tells where it is not in shared memory.
+def weights_route(
+    cluster: ClusterConfig,
+    model: str,
+    display: Display,
+    shared: Path = SHARED_MEMORY,
+    *,
+    nodes_share: Path | None = None,
+) -> Iterator[Route]:
+    """How the weights of the Hugging Face folder `model` travel; one line tells where it is not in shared memory.
 
-    dtype: what the learner writes. nodes_share: the run's output folder where the run has several nodes, which have no
-    shared memory in common; no other run writes there. Raises ConfigError where no place has room for two copies.
+    nodes_share: the run's output folder where the run has several nodes, which have no shared memory in common; no
+    other run writes there. Raises ConfigError where no place has room for what passes through host memory: two copies
+    of a file, or a bucket.
     """
-    if nodes_share is not None:
-        display.stage(f"the weights go from node to node through {nodes_share / IN_OUTPUT}")
-        shutil.rmtree(nodes_share / IN_OUTPUT, ignore_errors=True)  # a killed run's
-        (nodes_share / IN_OUTPUT).mkdir(parents=True)
-        try:
-            yield nodes_share / IN_OUTPUT
-        finally:
-            shutil.rmtree(nodes_share / IN_OUTPUT, ignore_errors=True)
+    if cluster.way == "ipc":
+        yield Route(way="ipc", bucket_bytes=cluster.bucket_bytes)
         return
-    needed = 2 * weights_bytes(Path(model), dtype)  # the old file goes after the new one is written
+    weights = weights_bytes(Path(model), cluster.dtype)
+    # The old file goes after the new one is written. A bucket is never larger than all weights.
+    needed, what = (2 * weights, "two copies of the weights") if cluster.way == "file" else (weights, "the weights")
+    place = _folder_for(needed, what, display, shared) if nodes_share is None else _between_nodes(nodes_share, display)
+    with place as folder:
+        yield Route(way=cluster.way, folder=folder, bucket_bytes=cluster.bucket_bytes)
+
+
+@contextmanager
+def _between_nodes(output: Path, display: Display) -> Iterator[Path]:
+    folder = output / IN_OUTPUT
+    display.stage(f"the weights go from node to node through {folder}")
+    shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _folder_for(needed: int, what: str, display: Display, shared: Path) -> Iterator[Path]:
     sweep(shared)  # what a killed run left would count as taken
     try:
         place = roomy(needed, shared)
@@ -43,7 +66,7 @@ def weights_folder(
         raise ConfigError(str(error)) from error
     if place != shared:
         display.stage(
-            f"{shared} has no room for two copies of the weights ({needed / 2**20:.0f} MB): they go through {place}, "
+            f"{shared} has no room for {what} ({needed / 2**20:.0f} MB): they go through {place}, "
             "which is slower; docker run --shm-size=... enlarges it"
         )
     with exchange_folder(place) as folder:

@@ -19,7 +19,7 @@ from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
-from trainer.setup.exchange import weights_folder
+from trainer.setup.exchange import weights_route
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
 from trainer.setup.preflight import estimator_of
@@ -45,9 +45,6 @@ class Parts:
 
     collector: Collector
     """Plays rollouts with the engines in the env workers."""
-
-    weights_folder: Path
-    """Where the learner writes weights and the engines read them, in shared memory where there is some."""
 
 
 @contextmanager
@@ -81,12 +78,9 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         display.stage("starting the engine, the learner and the worlds")
         with (
-            weights_folder(
-                model,
-                config.learner.dtype,
-                display,
-                nodes_share=output if len(ray_actors.nodes()) > 1 else None,
-            ) as folder,
+            weights_route(
+                config.cluster, model, display, nodes_share=output if len(ray_actors.nodes()) > 1 else None
+            ) as route,
             closing(Learner.reserve(config.learner, model, timeout_s=config.cluster.start_timeout_s)) as learner,
             closing(
                 start_engines(
@@ -105,6 +99,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 workers=config.cluster.env_workers,
             ) as collector,
         ):
+            learner.route = route
             start_models(engines, learner, config.cluster, layer=wants.layer)
             yield Parts(
                 config=config,
@@ -112,7 +107,6 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
                 engines=engines,
                 learner=learner,
                 collector=collector,
-                weights_folder=folder,
             )
 
 

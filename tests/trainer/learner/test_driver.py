@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from rollout.buckets import check_digests, unpack
 from rollout.ray_actors import ActorDied, own_address
+from rollout.transfer import HostBuffer, Route, WholeFile
 from rollout.types import Precision
 from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE
@@ -37,6 +39,7 @@ CONFIG = LearnerConfig(
     temperature=0.7,
     loss=LossConfig(kl_coef=0.1, entropy_coef=0.01),
 )
+LIMIT_S = 60.0
 Starter = Callable[..., Learner]
 
 
@@ -144,7 +147,15 @@ def slow_learn(model: PreTrainedModel, batch: TokenBatch, targets: Targets, conf
 
 
 def weights_of(learner: Learner, folder: Path) -> dict[str, Tensor]:
-    return load_file(learner.publish(folder, 1).path)
+    return load_file(published(learner, folder, 1).path)
+
+
+def published(learner: Learner, folder: Path, version: int) -> WholeFile:
+    """The file of one publish."""
+    learner.route = Route(way="file", folder=folder)
+    (bucket,) = learner.buckets(version, LIMIT_S)
+    assert isinstance(bucket.handle, WholeFile)
+    return bucket.handle
 
 
 def assert_same_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], learning_rate: float) -> None:
@@ -283,17 +294,40 @@ def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Pat
 def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
     learner = start(replace(CONFIG, world_size=2, zero_stage=3))
     learner.sft(batch)
-    old = learner.publish(tmp_path / "weights", 7)
-    new = learner.publish(tmp_path / "weights", 8)
+    published(learner, tmp_path / "weights", 7)
+    new = published(learner, tmp_path / "weights", 8)
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["weights-00000008.safetensors"]
-    assert (old.version, new.version) == (7, 8)
     assert new.checksum == xxhash.xxh3_64(Path(new.path).read_bytes()).hexdigest()
-    published = load_file(new.path)
+    weights = load_file(new.path)
     learner.export(tmp_path / "exported")
     exported = fresh(tmp_path / "exported")
-    assert set(published) == {name for name, _ in exported.named_parameters()}
+    assert set(weights) == {name for name, _ in exported.named_parameters()}
     for name, parameter in exported.named_parameters():
-        assert torch.equal(parameter, published[name]), name
+        assert torch.equal(parameter, weights[name]), name
+
+
+@pytest.mark.parametrize(("world_size", "zero_stage"), [(1, 1), (2, 3)])
+def test_weights_in_buckets_of_shared_memory_are_those_that_are_exported(
+    start: Starter, batch: TokenBatch, tmp_path: Path, world_size: int, zero_stage: int
+) -> None:
+    learner = start(replace(CONFIG, world_size=world_size, zero_stage=zero_stage))
+    learner.sft(batch)
+    learner.route = Route(way="shm", folder=tmp_path, bucket_bytes=2**12)
+    weights: dict[str, Tensor] = {}
+    sizes: list[int] = []
+    for bucket in learner.buckets(7, LIMIT_S):
+        assert isinstance(bucket.handle, HostBuffer)
+        buffer = torch.from_file(bucket.handle.path, shared=True, size=bucket.handle.num_bytes, dtype=torch.uint8)
+        arrived = [(name, tensor.clone()) for name, tensor in unpack(buffer, bucket.tensors)]
+        check_digests(arrived, bucket.digests)
+        weights |= arrived
+        sizes.append(sum(spec.num_bytes for spec in bucket.tensors))
+    learner.export(tmp_path / "exported")
+    exported = dict(fresh(tmp_path / "exported").named_parameters())
+    assert weights.keys() == exported.keys()
+    assert all(torch.equal(weights[name], parameter) for name, parameter in exported.items())
+    assert max(sizes) > 2**12 > min(sizes)  # the embedding is larger than a bucket
+    assert not (tmp_path / "bucket").exists()
 
 
 def on_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
@@ -468,7 +502,7 @@ def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, t
 def test_weights_that_find_no_room_are_a_failed_publish_in_one_line(start: Starter, tmp_path: Path) -> None:
     (tmp_path / "full").write_text("no folder")
     with pytest.raises(PublishError, match=r"publish of version 7: .*/full cannot take the weights \(.*\): free space"):
-        start().publish(tmp_path / "full", 7)
+        published(start(), tmp_path / "full", 7)
 
 
 def test_a_rank_without_memory_names_the_settings_that_save_some(

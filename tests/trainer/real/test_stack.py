@@ -5,18 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from envs.prompts import Message
-from rollout.engines import EngineConfig, Engines, PublishError
+from rollout.buckets import as_words, content, spec_of
+from rollout.engines import EngineConfig, Engines
 from rollout.messages import Answer, Request
 from rollout.ray_actors import ActorTimeout, gather
 from rollout.record import read_groups
+from rollout.transfer import Bucket, HostBuffer, PublishError, Route, Way, WholeFile, add_contents, layer_of
 from rollout.weights import checksum
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from trainer.config.learner import LearnerConfig
@@ -108,39 +113,75 @@ def test_a_policy_revises_its_failures(runs: dict[str, Path]) -> None:
                     assert shown.startswith(f"{rollout.steps[0].observation}\n\nFailed attempt:\n{attempt}")
 
 
-def flip_a_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 0xFF
-    path.write_bytes(data)
+class Damaged:
+    """A learner whose file or buffer is damaged before the engines read it."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        for bucket in self.learner.buckets(version, timeout_s):
+            assert isinstance(bucket.handle, WholeFile | HostBuffer)
+            with Path(bucket.handle.path).open("r+b") as file:
+                place = bucket.tensors[-1].space if isinstance(bucket.handle, HostBuffer) else 1
+                file.seek(-place, os.SEEK_END)
+                byte = file.read(1)
+                file.seek(-place, os.SEEK_END)
+                file.write(bytes([byte[0] ^ 1]))
+            yield bucket
+
+    def transmit(self) -> None:
+        self.learner.transmit()
 
 
-def logprobs_agree(engines: Engines, folder: Path, work: Path) -> None:
+class Misreported(Damaged):
+    """A learner that says it sent other weights than it did: what an engine with stale weights looks like."""
+
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        for bucket in self.learner.buckets(version, timeout_s):
+            yield replace(bucket, contents={**bucket.contents, "layer 1": 1})
+
+
+def logprobs_agree(engines: Engines, folder: Path, work: Path, way: Way = "file") -> None:
     """Engine and learner give a text the same log-probs before and after a publish; a damaged publish is refused."""
     ids = ChatCodec(folder).encode_response(TEXT)
     batch = TokenBatch.from_rows([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
     with closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner:
+        learner.route = Route(way=way, folder=work, bucket_bytes=2**18)
 
         def both() -> tuple[np.ndarray, np.ndarray]:
             served = engines.remotes[0].call("prompt_logprobs", ids.tolist())
             return np.array(served[4:]), learner.score(batch).logprobs
 
-        def publish(version: int) -> tuple[Path, str]:
-            published = learner.publish(work, version)
-            engines.publish(Path(published.path), version, published.checksum)
-            return Path(published.path), published.checksum
-
-        publish(0)
+        engines.publish(learner, 0)
         served_before, scored_before = both()
         np.testing.assert_allclose(served_before, scored_before, atol=TOLERANCE)
         learner.sft(batch)
-        path, checksum = publish(1)
+        engines.publish(learner, 1)
         served, scored = both()
         np.testing.assert_allclose(served, scored, atol=TOLERANCE)
         assert np.abs(scored - scored_before).max() > 100 * TOLERANCE
-        flip_a_byte(path)
-        with pytest.raises(PublishError, match=rf"publish of version 2: .*the learner wrote {checksum}"):
-            engines.publish(path, 2, checksum)
-        np.testing.assert_array_equal(both()[0], served)
+        if way == "file":  # which is read before the old weights go
+            with pytest.raises(PublishError, match=r"publish of version 2: bucket 1 of 1 .*: .*the learner wrote "):
+                engines.publish(Damaged(learner), 2)
+            np.testing.assert_array_equal(both()[0], served)
+
+
+@pytest.mark.parametrize("damage", [Damaged, Misreported])
+def test_an_engine_with_other_weights_than_the_learners_is_lost(
+    ray_session: None, stack: Stack, tmp_path: Path, damage: type[Damaged]
+) -> None:
+    engines = Engines(stack.policy, EngineConfig(), context=64)
+    with closing(engines), closing(Learner.start(LearnerConfig(learning_rate=1e-3), stack.policy)) as learner:
+        learner.route = Route(way="shm", folder=tmp_path, bucket_bytes=2**18)
+        engines.publish(learner, 0)
+        message = (
+            "arrived with checksum" if damage is Damaged else r"not the learner's in 1 of \d+ layers, first in layer 1"
+        )
+        with pytest.raises(PublishError, match=f"^publish of version 1: .*{message}"):
+            engines.publish(damage(learner), 1)
+        with pytest.raises(PublishError, match=r"serves nothing \(publish of version 1: .*"):
+            engines.remotes[0].call("complete", Request("lost", [1, 2], 1.0, 1.0, 8, 0, ()))
 
 
 def test_an_engine_ends_a_response_at_a_stop_id_and_keeps_it(stack: Stack) -> None:
@@ -156,12 +197,22 @@ def test_an_engine_ends_a_response_at_a_stop_id_and_keeps_it(stack: Stack) -> No
     assert greedy(stop).finish_reason == "stop"
 
 
+def whole(path: Path) -> Bucket:
+    """A file of weights as a publish sends it."""
+    weights = load_file(path)
+    contents = add_contents(*({layer_of(name): as_words([content(one)])[0]} for name, one in weights.items()))
+    specs = tuple(spec_of(name, one) for name, one in weights.items())
+    handle = WholeFile(path=str(path), checksum=checksum(path))
+    return Bucket(number=1, of=1, tensors=specs, digests=(), contents=contents, handle=handle)
+
+
 def test_an_engine_that_slept_takes_weights_but_serves_only_after_its_cache_woke(stack: Stack) -> None:
-    engine, weights = stack.engines.remotes[0], stack.policy / "model.safetensors"
+    engine, bucket = stack.engines.remotes[0], whole(stack.policy / "model.safetensors")
     prompt = ChatCodec(stack.policy).encode((Message(role="user", content=TEXT),)).tolist()
     for method in ("sleep", "wake_weights"):
         engine.call(method)
-    assert engine.call("publish", str(weights), 3, checksum(weights)) == 3
+    engine.call("load", 3, bucket)
+    assert engine.call("finish", 3, bucket.contents) == 3
     asked = engine.submit("complete", Request("asleep", prompt, 1.0, 1.0, 8, 0, ()))
     with pytest.raises(ActorTimeout):
         gather([asked], timeout_s=1)
@@ -169,8 +220,9 @@ def test_an_engine_that_slept_takes_weights_but_serves_only_after_its_cache_woke
     assert gather([asked])[0].policy_version == 3
 
 
-def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path) -> None:
-    logprobs_agree(stack.engines, stack.policy, tmp_path)
+@pytest.mark.parametrize("way", ["file", "shm"])
+def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path, way: Way) -> None:
+    logprobs_agree(stack.engines, stack.policy, tmp_path, way)
 
 
 @pytest.mark.usefixtures("ray_session")

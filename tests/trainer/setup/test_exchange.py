@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from rollout.transfer import Route
 from trainer.config.build import ConfigError
+from trainer.config.settings import ClusterConfig
 from trainer.report.progress import Display
-from trainer.setup.exchange import weights_bytes, weights_folder
+from trainer.setup.exchange import weights_bytes, weights_route
 
 
 @pytest.fixture
@@ -33,9 +35,10 @@ def test_without_shared_memory_the_weights_go_through_the_disk_and_one_line_says
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     out = StringIO()
     display = Display(Console(file=out, soft_wrap=True))
-    with weights_folder(str(model), "float32", display, tmp_path / "shm") as folder:
-        assert folder.parent == tmp_path
-    assert not folder.exists()
+    with weights_route(ClusterConfig(), str(model), display, tmp_path / "shm") as route:
+        assert route.folder is not None
+        assert route.folder.parent == tmp_path
+    assert not route.folder.exists()
     assert out.getvalue().startswith(
         f"· {tmp_path}/shm has no room for two copies of the weights (0 MB): they go through"
     )
@@ -44,8 +47,9 @@ def test_without_shared_memory_the_weights_go_through_the_disk_and_one_line_says
 
 def test_in_shared_memory_nothing_is_said(model: Path, tmp_path: Path) -> None:
     out = StringIO()
-    with weights_folder(str(model), "float32", Display(Console(file=out)), tmp_path) as folder:
-        assert folder.parent == tmp_path
+    with weights_route(ClusterConfig(), str(model), Display(Console(file=out)), tmp_path) as route:
+        assert route.folder is not None
+        assert route.folder.parent == tmp_path
     assert out.getvalue() == ""
 
 
@@ -55,6 +59,14 @@ def test_where_nothing_has_room_the_run_is_refused(
     monkeypatch.setattr("trainer.setup.exchange.weights_bytes", lambda *_: 2**60)
     with (
         pytest.raises(ConfigError, match="the weights need"),
-        weights_folder(str(model), "float32", Display(), tmp_path),
+        weights_route(ClusterConfig(), str(model), Display(), tmp_path),
     ):
         pass
+
+
+def test_weights_that_stay_on_a_gpu_need_no_room_in_host_memory(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.setup.exchange.weights_bytes", lambda *_: 2**60)
+    with weights_route(ClusterConfig(device="cuda", gpus=1, bucket_bytes=7), str(model), Display(), tmp_path) as route:
+        assert route == Route(way="ipc", folder=None, bucket_bytes=7)

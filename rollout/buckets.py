@@ -1,0 +1,78 @@
+"""Tensors in a buffer, and the two checksums that tell whether an engine holds what the learner sent."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rollout.transfer import WORDS, PublishError, TensorSpec
+
+CHUNK = 2**22  # numbers that are hashed at once
+_SPREAD = 2**40 + 1  # odd, and larger than any two words together: different words never have the same content
+_WORD = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def spec_of(name: str, tensor: Tensor, shape: Sequence[int] | None = None) -> TensorSpec:
+    """shape: of the whole tensor, where this process holds a part of it."""
+    shape = tuple(tensor.shape if shape is None else shape)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return TensorSpec(name=name, dtype=dtype, shape=shape, num_bytes=torch.Size(shape).numel() * tensor.itemsize)
+
+
+def pack(tensors: Iterable[Tensor], buffer: Tensor) -> None:
+    """Copy the tensors into the buffer one after the other. buffer: uint8 [num_bytes]"""
+    begin = 0
+    for tensor in tensors:
+        num_bytes = tensor.numel() * tensor.itemsize
+        buffer[begin : begin + num_bytes].copy_(tensor.detach().contiguous().view(-1).view(torch.uint8))
+        begin += spec_of("", tensor).space
+
+
+def unpack(buffer: Tensor, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, Tensor]]:
+    """Views of the buffer. buffer: uint8 [num_bytes]"""
+    begin = 0
+    for spec in specs:
+        flat = buffer[begin : begin + spec.num_bytes]
+        yield spec.name, flat.view(getattr(torch, spec.dtype)).view(spec.shape)
+        begin += spec.space
+
+
+def digest(tensor: Tensor) -> Tensor:
+    """A checksum that depends on every bit of a tensor and on its place: sum of word i times (2i + 1). int64 []
+
+    It is computed where the tensor lies. One changed word always changes it.
+    """
+    total = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    words = tensor.detach().contiguous().view(-1).view(_WORD[tensor.itemsize])
+    for begin in range(0, len(words), CHUNK):
+        part = words[begin : begin + CHUNK]
+        odd = torch.arange(2 * begin + 1, 2 * (begin + len(part)) + 1, 2, device=tensor.device)
+        total += odd.mul_(part).sum()
+    return total
+
+
+def content(tensor: Tensor) -> Tensor:
+    """A checksum of the numbers in a tensor, whatever their order and precision: sum of b (b + 2**40 + 1). int64 []
+
+    b are the bits of a number in float32; a zero adds 0. So the sum over a layer does not change when its tensors are
+    fused, transposed or padded. One changed number always changes it.
+    """
+    total = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    numbers = tensor.detach().reshape(-1)
+    for begin in range(0, len(numbers), CHUNK):
+        bits = numbers[begin : begin + CHUNK].float().view(torch.int32).long()
+        total += (bits + _SPREAD).mul_(bits).sum()
+    return total
+
+
+def as_words(sums: Sequence[Tensor]) -> list[int]:
+    """Checksums as integers in [0, 2**64), with one transfer from the device."""
+    return [value % WORDS for value in torch.stack(list(sums)).tolist()] if sums else []
+
+
+def check_digests(tensors: Sequence[tuple[str, Tensor]], expected: Sequence[int]) -> None:
+    """Raise PublishError where a tensor that arrived is not the one that was sent."""
+    actual = as_words([digest(tensor) for _, tensor in tensors])
+    for (name, _), received, sent in zip(tensors, actual, expected, strict=True):
+        if received != sent:
+            raise PublishError(f"{name} arrived with checksum {received:016x}, the learner sent {sent:016x}")

@@ -1,0 +1,177 @@
+"""The records of a publish: how the learner's weights travel to the engines, in which buckets, and their checksums."""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+Way = Literal["file", "shm", "ipc", "nccl"]
+"""How weights travel: as one safetensors file; in buckets through host memory that both map, through memory of the GPU
+that both share, or by a broadcast from GPU to GPU."""
+BUCKET_BYTES = 2**29
+ALIGNMENT = 16  # bytes; where a tensor may begin in a buffer
+WORDS = 2**64
+"""Checksums are sums modulo this."""
+
+
+class PublishError(RuntimeError):
+    """An engine did not take the new weights, or there was no room for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which way a run's weights travel, and in what portions."""
+
+    way: Way
+    """How they travel."""
+    folder: Path | None = None
+    """Where the file or the shared buffer lies, for the ways that need one."""
+    bucket_bytes: int = BUCKET_BYTES
+    """Size of a bucket. A larger tensor is a bucket of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One tensor of a bucket."""
+
+    name: str
+    """Its Hugging Face name."""
+    dtype: str
+    """As torch names it, without the "torch."."""
+    shape: tuple[int, ...]
+    """Of the whole tensor, also where ranks hold parts of it."""
+    num_bytes: int
+    """What it takes."""
+
+    @property
+    def space(self) -> int:
+        """What it takes in a buffer."""
+        return -(-self.num_bytes // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeFile:
+    """A safetensors file with all weights."""
+
+    path: str
+    """On this host."""
+    checksum: str
+    """Of the file's bytes, see `rollout.weights.checksum`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBuffer:
+    """A file that both processes map."""
+
+    path: str
+    """On this host."""
+    num_bytes: int
+    """Its length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuBuffer:
+    """Memory of GPUs that another process may map."""
+
+    handles: Mapping[str, bytes]
+    """By the UUID of the GPU: the pickled arguments that open its buffer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast:
+    """A broadcast that starts when the engines wait for it."""
+
+    num_bytes: int
+    """How much is sent."""
+
+
+Handle = WholeFile | HostBuffer | GpuBuffer | Broadcast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Some of a publish's weights; the last one completes them."""
+
+    number: int
+    """From 1."""
+    of: int
+    """How many buckets the publish has."""
+    tensors: tuple[TensorSpec, ...]
+    """What is in it, in the order of the buffer."""
+    digests: tuple[int, ...]
+    """Of each tensor, see `rollout.buckets.digest`."""
+    contents: Mapping[str, int]
+    """The sum of the tensors' contents by layer, see `rollout.buckets.content` and `layer_of`."""
+    handle: Handle
+    """Where it lies."""
+
+    def __str__(self) -> str:
+        first, last = self.tensors[0].name, self.tensors[-1].name
+        return f"bucket {self.number} of {self.of} ({first} to {last})"
+
+
+class Deadline:
+    """A time limit over several waits."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._end = time.monotonic() + timeout_s
+
+    @property
+    def left_s(self) -> float:
+        """What is left of it, in seconds; 0 or more."""
+        return max(0.0, self._end - time.monotonic())
+
+
+class Sender(Protocol):
+    """The learner's side of a publish."""
+
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        """The weights in buckets. One is taken back when the next is asked for. timeout_s: for all of them."""
+        ...
+
+    def transmit(self) -> None:
+        """Send the bucket, where it is a broadcast: the engines wait for it."""
+        ...
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to: its name up to the first number; "the rest" for one without a number.
+
+    >>> layer_of("model.layers.12.mlp.up_proj.weight"), layer_of("lm_head.weight")
+    ('layer 12', 'the rest')
+    """
+    return next((f"layer {part}" for part in name.split(".") if part.isdigit()), "the rest")
+
+
+def in_buckets(tensors: Sequence[TensorSpec], bucket_bytes: int) -> list[list[TensorSpec]]:
+    """The tensors in order, in buckets of at most this size; a larger tensor stands alone."""
+    buckets: list[list[TensorSpec]] = []
+    room = 0
+    for tensor in tensors:
+        if not buckets or tensor.space > room:
+            buckets.append([])
+            room = bucket_bytes
+        buckets[-1].append(tensor)
+        room -= tensor.space
+    return buckets
+
+
+def add_contents(*parts: Mapping[str, int]) -> dict[str, int]:
+    """The sums of contents by layer."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for layer, value in part.items():
+            total[layer] = (total.get(layer, 0) + value) % WORDS
+    return total
+
+
+def check_contents(version: int, expected: Mapping[str, int], actual: Mapping[str, int]) -> None:
+    """Raise PublishError where the weights that an engine holds are not those that the learner sent."""
+    wrong = [layer for layer, value in expected.items() if actual.get(layer) != value]
+    wrong += [layer for layer in actual if layer not in expected]
+    if wrong:
+        raise PublishError(
+            f"publish of version {version}: the engine's weights are not the learner's in {len(wrong)} of "
+            f"{len(expected)} layers, first in {wrong[0]}: publish again"
+        )
