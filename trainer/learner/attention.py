@@ -40,13 +40,14 @@ def own_attention(model: PreTrainedModel) -> Iterator[None]:
             use_packed_attention(model)
 
 
-def packing_arguments(bounds: Tensor, longest: int) -> dict[str, Any]:
+def packing_arguments(bounds: Tensor, longest: int, total: int) -> dict[str, Any]:
     """What a body passes on to its blocks: positions, which begin at 0 in each sequence, and the sequences' bounds.
 
-    bounds: int32 [B + 1], where each sequence begins, and the end. longest: cells of the longest sequence.
+    bounds: int32 [B + 1], where each sequence begins, and the end. longest, total: cells of the longest sequence and
+    of all, which a GPU would have to be waited for to tell.
     """
-    cells = torch.arange(int(bounds[-1]), device=bounds.device)
-    starts = bounds[:-1].long().repeat_interleave(bounds.diff())
+    cells = torch.arange(total, device=bounds.device)
+    starts = bounds[:-1].long().repeat_interleave(bounds.diff(), output_size=total)
     limits = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
     return {"position_ids": (cells - starts)[None], **limits}
 

@@ -73,7 +73,7 @@ class PolicyModule(nn.Module):
         """
         index = None if layer is None or embed_at is None else self.index_of(layer)
         with self.keeping(index) as kept:
-            packing = {} if bounds is None else packing_arguments(bounds, longest)
+            packing = {} if bounds is None else packing_arguments(bounds, longest, input_ids.numel())
             states = self.body(input_ids=input_ids, use_cache=False, **packing).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
         logprobs, entropy = self.head(chosen, targets, temperature)
