@@ -13,6 +13,7 @@ from trainer.report.progress import Display
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import GIB
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+from trainer.setup.packing import check_packing, packing_line
 from trainer.setup.planned import card_bytes, does_not_fit, request_of
 from trainer.setup.shapes import check_heads, shape_of
 
@@ -35,6 +36,7 @@ def plan_plan(config: PlanConfig) -> ShapedRun:
     if config.cluster.dtype != "bfloat16":
         raise ConfigError(f"cluster.dtype={config.cluster.dtype!r}: plans are for bfloat16, which cluster=gpu has")
     check_heads(config.model, config.engine.tensor_parallel)
+    check_packing(config.learner, config.model)
     return ShapedRun(config=config, shape=shape_of(config.model))
 
 
@@ -50,6 +52,7 @@ def show_plan(plan: ShapedRun, display: Display) -> None:
     else:
         display.console.print(_table(config, numbers))
         display.line(chosen.why)
+        display.line(numbers["packing"])
     if not chosen.fits:
         raise does_not_fit(config, shape, chosen, card=card)
 
@@ -71,6 +74,7 @@ def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[s
         "host_gib": _gib(gpu_memory.host_bytes(shape, ranks=config.cluster.gpus, reference=request.training.reference)),
         "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape)),
         "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape)),
+        "packing": packing_line(config.learner, config.model),
         "why": plan.why,
     }
 

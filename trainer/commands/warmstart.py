@@ -14,6 +14,7 @@ from trainer.data.demos import Demo
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
+from trainer.setup.packing import with_packing
 from trainer.setup.parts import ray_running
 from trainer.setup.preflight import DemosPlan, WarmstartPlan
 from trainer.setup.resolve import resolve_model
@@ -91,7 +92,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # Without a KL term no reference model is loaded beside the policy.
         with display.doing("starting the learner"):
-            alone = replace(config.learner, loss=replace(config.learner.loss, kl_coef=0.0))
+            alone = replace(with_packing(config.learner, model), loss=replace(config.learner.loss, kl_coef=0.0))
             learner = Learner.start(alone, model, timeout_s=config.cluster.start_timeout_s)
         losses: list[float] = []
         with closing(learner), display.counting("epochs", config.epochs) as bar:

@@ -11,6 +11,7 @@ from rollout.types import LOWEST_TEMPERATURE, Device, Precision
 Ratio = Literal["token", "sequence"]
 KlEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token", "sequence"]
+PackingMode = Literal["padded", "packed"]
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 
@@ -88,6 +89,10 @@ class LearnerConfig:
 
     token_budget: Annotated[int, Ge(1)] = 16384
     """Tokens of one micro-batch, padding included. Lower it if memory runs out."""
+
+    packing: PackingMode | None = None
+    """How sequences share a micro-batch: "padded" gives each a line as long as the longest, "packed" puts them one
+    after another. null packs on GPUs in bfloat16 where the model's attention allows it, and pads elsewhere."""
 
     optimizer_steps: Annotated[int, Ge(1)] = 4
     """Optimizer steps of one update, whatever the number of rows."""

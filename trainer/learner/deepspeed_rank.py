@@ -46,6 +46,7 @@ class LearnerRank:
         self.model_folder = model_folder
         self.reference_folder = reference_folder
         self.device = torch.device(config.device, 0) if config.device == "cuda" else torch.device("cpu")
+        self.packed = config.packing == "packed"
 
     def address(self) -> tuple[str, int]:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
@@ -66,7 +67,9 @@ class LearnerRank:
         backend = "nccl" if self.config.device == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         policy = PolicyModule(
-            self._load(self.model_folder), gradient_checkpointing=self.config.gradient_checkpointing
+            self._load(self.model_folder),
+            gradient_checkpointing=self.config.gradient_checkpointing,
+            packed=self.packed,
         ).to(self.device)
         check_forward(policy, temperature=self.config.temperature, layer=layer)
         self.model: PreTrainedModel = policy.model
@@ -86,7 +89,7 @@ class LearnerRank:
         self.engine.eval()
         scored: list[tuple[MicroBatch, PolicyOutput, Tensor | None]] = []
         with torch.no_grad():
-            for micro in (collate(batch, chains) for chains in micros):
+            for micro in (collate(batch, chains, packed=self.packed) for chains in micros):
                 output = self._forward(self.engine, micro, self.config.temperature, layer)
                 reference = None
                 if self.reference is not None:
@@ -173,7 +176,8 @@ class LearnerRank:
 
     def _reference(self) -> nn.Module:
         """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks."""
-        reference = PolicyModule(self._load(self.reference_folder)).to(self.device).requires_grad_(False).eval()
+        reference = PolicyModule(self._load(self.reference_folder), packed=self.packed)
+        reference.to(self.device).requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return reference
         engine, *_ = deepspeed.initialize(model=reference, config=_engine_config(self.config, reference))
@@ -191,7 +195,7 @@ class LearnerRank:
         self.engine.train()
         all_terms: list[LossTerms] = []
         for number, chains in enumerate(micros, start=1):
-            micro = collate(batch, chains)
+            micro = collate(batch, chains, packed=self.packed)
             self.engine.set_gradient_accumulation_boundary(number == len(micros))
             terms = loss_of(micro, self._forward(self.engine, micro, temperature))
             # DeepSpeed averages gradients over the ranks; the weights already hold the global denominator.
@@ -219,6 +223,8 @@ class LearnerRank:
             temperature=temperature,
             layer=layer,
             embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
+            bounds=None if micro.bounds is None else self._tensor(micro.bounds),
+            longest=micro.longest,
         )
 
     def _loss_inputs(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossInputs:

@@ -243,7 +243,13 @@ class Learner:
         return self.config.loss.kl_coef > 0
 
     def _pack(self, batch: TokenBatch, chains: Sequence[Chain]) -> Packing:
-        return pack_chains(batch, chains, token_budget=self.config.token_budget, world_size=self.config.world_size)
+        return pack_chains(
+            batch,
+            chains,
+            token_budget=self.config.token_budget,
+            world_size=self.config.world_size,
+            packed=self.config.packing == "packed",
+        )
 
     def _optimize(
         self, method: str, batch: TokenBatch, columns: TokenColumns | Float32, minibatches: Sequence[Sequence[Chain]]

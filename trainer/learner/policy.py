@@ -9,6 +9,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from trainer.config.build import ModelError
+from trainer.learner.attention import packing_arguments, use_packed_attention
 from trainer.learner.head import ResponseHead
 
 
@@ -29,11 +30,15 @@ class PolicyModule(nn.Module):
     Raises ModelError for a model that is built otherwise.
     """
 
-    def __init__(self, model: PreTrainedModel, *, gradient_checkpointing: bool = False) -> None:
+    def __init__(self, model: PreTrainedModel, *, gradient_checkpointing: bool = False, packed: bool = False) -> None:
+        """packed: sequences come packed into one line, see `trainer.learner.attention`."""
         super().__init__()
         self.model = model
+        self.packed = packed
         self.head = ResponseHead(model)
         self._path = _path_of_blocks(model)
+        if packed:
+            use_packed_attention(model)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -49,23 +54,27 @@ class PolicyModule(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,  # int64 [B, L], right-padded
+        input_ids: Tensor,  # int64 [B, L], right-padded; or packed [1, T]
         predict_at: Tensor,  # int64 [S], flat cells
         targets: Tensor,  # int64 [S]
         *,
         temperature: float = 1.0,
         layer: int | None = None,
         embed_at: Tensor | None = None,  # int64 [K], flat cells
+        bounds: Tensor | None = None,  # int32 [B + 1], flat cells
+        longest: int = 0,
     ) -> PolicyOutput:
         """Log-probs of `targets` given the cells before them, and the hidden state of `layer` at `embed_at`.
 
         layer: index into Hugging Face's `hidden_states`. 0 is the input of the first block, i the output of block i,
             the last (or -1) the output of the body, which is that of its final norm.
+        bounds, longest: of packed sequences, see `attention.packing_arguments`; None if they are padded.
         No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
         index = None if layer is None or embed_at is None else self.index_of(layer)
         with self.keeping(index) as kept:
-            states = self.body(input_ids=input_ids, use_cache=False).last_hidden_state  # [B, L, D]
+            packing = {} if bounds is None else packing_arguments(bounds, longest, input_ids.numel())
+            states = self.body(input_ids=input_ids, use_cache=False, **packing).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
         logprobs, entropy = self.head(chosen, targets, temperature)
         if index is None or embed_at is None:

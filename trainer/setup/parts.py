@@ -22,6 +22,7 @@ from trainer.report.progress import Display
 from trainer.setup.exchange import weights_route
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
+from trainer.setup.packing import with_packing
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
@@ -76,12 +77,13 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         wants = needs(estimator_of(config))
         if wants.revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
+        packed = with_packing(config.learner, model)
         display.stage("starting the engine, the learner and the worlds")
         with (
             weights_route(
                 config.cluster, model, display, nodes_share=output if len(ray_actors.nodes()) > 1 else None
             ) as route,
-            closing(Learner.reserve(config.learner, model, timeout_s=config.cluster.start_timeout_s)) as learner,
+            closing(Learner.reserve(packed, model, timeout_s=config.cluster.start_timeout_s)) as learner,
             closing(
                 start_engines(
                     config.engine,

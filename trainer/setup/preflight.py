@@ -27,6 +27,7 @@ from trainer.config.defaults import defaults_of
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.machine import check_machine
+from trainer.setup.packing import check_packing
 from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
@@ -35,7 +36,11 @@ MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # option
 # Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
 FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
 FREE_OF_MODEL = ("cache", "shape")
-FREE_OF_LEARNER = ("timeout_s", "gpus")  # the second in checkpoints of the time when ranks had a share of a GPU
+FREE_OF_LEARNER = (
+    "gpus",  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
+    "packing",  # which changes no more than roundings
+    "timeout_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
     check_heads(config.model, config.engine.tensor_parallel)
+    check_packing(config.learner, config.model)
     config = planned(config)
     resumed, damaged = _resumable(config, Path(config.output).absolute())
     return TrainingPlan(
@@ -163,6 +169,7 @@ def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
         raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
     check_machine(config.cluster, serves=False, trains=True)
     model_folder(config.model)
+    check_packing(config.learner, config.model)
     return WarmstartPlan(config=planned_warmstart(config), world=open_world(config.env))
 
 

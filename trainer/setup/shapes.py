@@ -57,6 +57,14 @@ def check_heads(model: ModelConfig, tensor_parallel: int) -> None:
         )
 
 
+def described(model: ModelConfig) -> dict[str, Any] | None:
+    """The model's config.json; None where it is not on this machine. Of a tiny one, which is made later, its type."""
+    if model.source == "tiny":
+        shape = model.tiny.shape(model.tiny.vocab_size)
+        return {"model_type": "qwen2", "head_dim": shape.head_size}
+    return None if (file := _config_file(model)) is None else _read(file)
+
+
 def _heads_of(model: ModelConfig) -> tuple[int, int] | None:
     """Query heads, and key and value heads, of one block; None where they are not known here."""
     if model.shape is not None or model.source == "tiny":

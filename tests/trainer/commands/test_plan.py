@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 KEYS = {
     *("fits", "placement", "zero_stage", "sleep", "kv_cache_bytes", "per_gpu_gib", "peak_gib", "host_gib", "shm_gib"),
-    *("checkpoint_gib", "why"),
+    *("checkpoint_gib", "packing", "why"),
 }
 
 
@@ -57,6 +57,7 @@ def test_a_table_fits_80_columns(tmp_path: Path) -> None:
     [
         (("cluster=cpu",), "cluster.gpus=0: there is nothing to plan without GPUs"),
         (("cluster.dtype=float32",), "cluster.dtype='float32': plans are for bfloat16"),
+        (("learner.packing=dense",), "learner.packing='dense'"),
         (("model.source=nobody/knows",), "model.source='nobody/knows' is not on this machine"),
         (("cluster.gpu_memory_gib=0",), "cluster.gpu_memory_gib=0.0 is out of range"),
     ],

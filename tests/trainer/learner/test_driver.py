@@ -22,7 +22,7 @@ from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE
 from tests.trainer.forked import fork_ranks
 from trainer.config.build import ConfigError, ModelError
-from trainer.config.learner import LearnerConfig, LossConfig
+from trainer.config.learner import LearnerConfig, LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
@@ -173,11 +173,20 @@ def fresh(folder: Path) -> PreTrainedModel:
 LAYOUTS = [(1, 1), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
 
 
-@pytest.mark.parametrize(("world_size", "zero_stage"), LAYOUTS)
+@pytest.mark.parametrize(
+    ("world_size", "zero_stage", "packing"),
+    [*[(*layout, "padded") for layout in LAYOUTS], (1, 1, "packed"), (2, 1, "packed"), (2, 3, "packed")],
+)
 def test_scores_and_update_equal_the_row_by_row_reference(
-    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, world_size: int, zero_stage: int
+    start: Starter,
+    batch: TokenBatch,
+    model_folder: Path,
+    tmp_path: Path,
+    world_size: int,
+    zero_stage: int,
+    packing: PackingMode,
 ) -> None:
-    config = replace(CONFIG, world_size=world_size, zero_stage=zero_stage)
+    config = replace(CONFIG, world_size=world_size, zero_stage=zero_stage, packing=packing)
     learner = start(config)
     model = fresh(model_folder)
     expected = slow_scores(model, batch, config.temperature)

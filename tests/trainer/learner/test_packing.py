@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.tokens import TokenBatch
-from trainer.learner.packing import MAX_PADDING, Chain, collate, find_chains, pack_chains, split_by_trajectory
+from trainer.learner.packing import (
+    MAX_PADDING,
+    Chain,
+    MicroBatch,
+    collate,
+    find_chains,
+    pack_chains,
+    split_by_trajectory,
+)
 
 
 def rows(*table: tuple[int, int, list[int], list[int]]) -> TokenBatch:
@@ -74,42 +82,50 @@ def test_every_row_is_in_one_chain_whose_last_row_contains_the_others(batch: Tok
         assert (np.diff(batch.time[list(chain)]) > 0).all()
 
 
-@given(batches(), st.integers(4, 60), st.integers(1, 3))
-def test_every_chain_goes_to_one_rank_and_the_limits_hold(batch: TokenBatch, budget: int, world: int) -> None:
+@given(batches(), st.integers(4, 60), st.integers(1, 3), st.booleans())
+def test_every_chain_goes_to_one_rank_and_the_limits_hold(
+    batch: TokenBatch, budget: int, world: int, packed: bool
+) -> None:
     chains = find_chains(batch)
-    packing = pack_chains(batch, chains, token_budget=budget, world_size=world)
+    packing = pack_chains(batch, chains, token_budget=budget, world_size=world, packed=packed)
     micros = [micro for rank in packing.ranks for micro in rank]
     assert sorted(chain for micro in micros for chain in micro) == sorted(chains)
     assert len({len(rank) for rank in packing.ranks}) == 1
-    cells = [collate(batch, micro).input_ids.size for micro in micros]
+    cells = [collate(batch, micro, packed=packed).input_ids.size for micro in micros]
     real = [sum(len(batch.row(chain[-1])) for chain in micro) for micro in micros]
     assert all(len(micro) == 1 or size <= budget for micro, size in zip(micros, cells, strict=True) if micro)
     # The limit holds in total, not for each micro-batch: halving one for an idle rank moves its padding into one half.
     used = sum(size for micro, size in zip(micros, cells, strict=True) if micro)
-    assert used - sum(real) <= MAX_PADDING * used
+    assert used - sum(real) <= (0 if packed else MAX_PADDING * used)
     assert (packing.padded_tokens, packing.real_tokens) == (sum(cells), sum(real))
     assert packing.row_tokens == batch.tokens.size
 
 
-@given(batches(), st.integers(4, 60), st.integers(1, 3))
-def test_every_response_token_is_predicted_once_in_its_own_context(batch: TokenBatch, budget: int, world: int) -> None:
-    packing = pack_chains(batch, find_chains(batch), token_budget=budget, world_size=world)
+def context_at(micro: MicroBatch, cell: int) -> list[int]:
+    """What a flat cell sees: its sequence up to itself."""
+    width = micro.input_ids.shape[1]
+    begins = np.arange(len(micro.input_ids)) * width if micro.bounds is None else micro.bounds[:-1]
+    first = max(begin for begin in begins.tolist() if begin <= cell)
+    return micro.input_ids.reshape(-1)[first : cell + 1].tolist()
+
+
+@given(batches(), st.integers(4, 60), st.integers(1, 3), st.booleans())
+def test_every_response_token_is_predicted_once_in_its_own_context(
+    batch: TokenBatch, budget: int, world: int, packed: bool
+) -> None:
+    packing = pack_chains(batch, find_chains(batch), token_budget=budget, world_size=world, packed=packed)
     seen: list[int] = []
-    for micro in (collate(batch, chains) for rank in packing.ranks for chains in rank if chains):
-        width = micro.input_ids.shape[1]
+    for micro in (collate(batch, chains, packed=packed) for rank in packing.ranks for chains in rank if chains):
         seen += micro.token_index.tolist()
         for at, target, place, segment in zip(
             micro.predict_at, micro.targets, micro.token_index, micro.segment, strict=True
         ):
             row = int(micro.rows[segment])
             within = int(place - batch.response_starts[row])
-            line, position = divmod(int(at), width)
-            context = batch.row(row)[: batch.prompt_lens[row] + within].tolist()
-            assert micro.input_ids[line, : position + 1].tolist() == context
+            assert context_at(micro, at) == batch.row(row)[: batch.prompt_lens[row] + within].tolist()
             assert target == batch.response(row)[within]
         for row, at in zip(micro.rows, micro.prompt_end_at, strict=True):
-            line, position = divmod(int(at), width)
-            assert micro.input_ids[line, : position + 1].tolist() == batch.prompt(row).tolist()
+            assert context_at(micro, at) == batch.prompt(row).tolist()
     assert sorted(seen) == list(range(batch.num_response_tokens))
 
 
@@ -122,17 +138,28 @@ def test_ranks_get_about_the_same_work() -> None:
     assert packing.padded_tokens <= 1.05 * packing.real_tokens
 
 
+def test_packed_micro_batches_of_mixed_lengths_fill_the_budget_evenly() -> None:
+    random = np.random.default_rng(0)
+    batch = rows(*[(index, 0, [1] * int(random.integers(20, 200)), [2]) for index in range(64)])
+    packing = pack_chains(batch, find_chains(batch), token_budget=1024, world_size=2, packed=True)
+    cells = [collate(batch, micro, packed=True).input_ids.size for rank in packing.ranks for micro in rank]
+    assert packing.padded_tokens == packing.real_tokens == sum(cells)
+    assert max(cells) - min(cells) <= 0.05 * max(cells)
+    assert len(cells) == 2 * -(-packing.real_tokens // 2048)
+
+
 def test_one_micro_batch_is_halved_for_two_ranks() -> None:
     batch = rows((0, 0, [1], [2]), (1, 0, [1], [3]), (2, 0, [1], [4]), (3, 0, [1], [5]))
     packing = pack_chains(batch, find_chains(batch), token_budget=100, world_size=2)
     assert packing.ranks == ((((0,), (1,)),), (((2,), (3,)),))
 
 
-def test_a_rank_without_work_gets_a_filler() -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_rank_without_work_gets_a_filler(packed: bool) -> None:
     batch = rows((0, 0, [1], [2]))
-    packing = pack_chains(batch, find_chains(batch), token_budget=100, world_size=2)
+    packing = pack_chains(batch, find_chains(batch), token_budget=100, world_size=2, packed=packed)
     assert packing.ranks == ((((0,),),), ((),))
-    filler = collate(batch, packing.ranks[1][0])
+    filler = collate(batch, packing.ranks[1][0], packed=packed)
     assert (filler.live, filler.input_ids.shape, len(filler.targets), len(filler.rows)) == (False, (1, 2), 1, 0)
 
 
