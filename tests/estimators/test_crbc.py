@@ -15,16 +15,19 @@ SEED = st.integers(0, 2**32 - 1)
 def slow(batch, gamma, floor, success_reward):
     """Backups until nothing moves, then Q - V over the std of Q over the visits."""
     after = [next_row(batch, i) for i in range(len(batch))]
+    visited = [visits(batch, i) for i in range(len(batch))]
     end = [outcome(batch, i) / success_reward for i in range(len(batch))]
     value = np.zeros(len(batch))  # of the state of each row
     ahead = value
     for _ in range(2000):
         ahead = gamma * np.array([end[i] if j is None else value[j] for i, j in enumerate(after)])
-        value = np.array([np.mean(ahead[visits(batch, i)]) for i in range(len(batch))])
+        before, value = value, np.array([np.mean(ahead[visited[i]]) for i in range(len(batch))])
+        if np.array_equal(before, value):
+            break
     action_value = np.array([np.mean(ahead[takes(batch, i)]) for i in range(len(batch))])
     result = np.zeros(len(batch))
     for i in range(len(batch)):
-        same = visits(batch, i)
+        same = visited[i]
         sigma = np.sqrt(np.mean((action_value[same] - value[i]) ** 2))
         if len(takes(batch, i)) < len(same) and np.ptp(action_value[same]) >= 1e-6:
             result[i] = (action_value[i] - value[i]) / max(sigma, floor)

@@ -1,5 +1,6 @@
 """Small random models and token batches for the learner's tests."""
 
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Co
 
 from rollout import ray_actors
 from trainer.data.tokens import TokenBatch
+from trainer.setup.models import convert_smollm2
 
+ROOT = Path(__file__).parents[2]
 VOCABULARY = 61
 SHAPE = {
     "vocab_size": VOCABULARY,
@@ -72,6 +75,16 @@ def dialogue() -> BatchFactory:
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct. One worker converts it, which takes half a minute; the others wait."""
+    cache = ROOT / ".cache" / "models"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "smollm2.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return convert_smollm2(cache)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import WORLDS, make
-from envs.cache import cache_folder
 from envs.prompts import Message
 from rollout.policy import Exchange
 from tests.fakes import completion, plain
@@ -18,7 +17,7 @@ from trainer.config.build import ModelError
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus, demonstrate, rendered_turns
-from trainer.setup.models import convert_smollm2, train_tokenizer
+from trainer.setup.models import train_tokenizer
 
 # No names of special tokens: every tokenizer reads those as the tokens.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<|" not in text)
@@ -165,8 +164,8 @@ def test_the_same_corpus_gives_the_same_ids(world_texts: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_models_dialogues_extend_token_by_token_too() -> None:
-    codec = ChatCodec(convert_smollm2(cache_folder("models")))
+def test_the_real_models_dialogues_extend_token_by_token_too(smollm2: Path) -> None:
+    codec = ChatCodec(smollm2)
     for steps in dialogues(codec, "bare", "test_depth3"):
         for (prompt, response), (later, _) in itertools.pairwise(steps):
             assert later[: len(prompt) + len(response)] == prompt + response

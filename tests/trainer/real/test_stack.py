@@ -29,7 +29,6 @@ from trainer.data.codec import ChatCodec
 from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
 from trainer.report.metric_log import read_metrics
-from trainer.setup.models import convert_smollm2
 
 pytestmark = pytest.mark.slow
 
@@ -226,8 +225,7 @@ def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: St
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_engine_and_learner_give_a_real_models_text_the_same_logprobs(tmp_path: Path) -> None:
-    folder = convert_smollm2(ROOT / ".cache" / "models")
-    with closing(Engines(folder, EngineConfig(), context=256)) as engines:
+def test_engine_and_learner_give_a_real_models_text_the_same_logprobs(smollm2: Path, tmp_path: Path) -> None:
+    with closing(Engines(smollm2, EngineConfig(), context=256)) as engines:
         engines.wait_ready()
-        logprobs_agree(engines, folder, tmp_path)
+        logprobs_agree(engines, smollm2, tmp_path)
