@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class RunState:
     """The estimator's options as they are now, calibrated values included."""
     tracking: str | None
     """The run id of wandb; None without wandb."""
+    seen: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Successes and rollouts of each task, for task_choice=difficulty (`Difficulty.seen`); else empty."""
 
 
 def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:

@@ -15,6 +15,7 @@ from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
+from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
@@ -93,6 +94,7 @@ class TrainingRun:
     ) -> None:
         self.config, self.output, self.parts, self.log, self.display = plan.config, output, parts, log, display
         self.estimator, self.finished = estimator, plan.start
+        self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations: list[tuple[int, Evaluation]] = []
 
     def all_updates(self) -> RunResult:
@@ -112,11 +114,19 @@ class TrainingRun:
         return RunResult(validations=tuple(self.validations), model=model)
 
     def _update(self, number: int) -> UpdateReport:
-        rollouts = self.config.groups_per_update * self.config.group_size
+        groups = self.config.max_groups_tried or self.config.groups_per_update  # at most
+        rollouts = groups * self.config.group_size
         with self.display.counting(f"rollouts of update {number}", rollouts) as bar:
             watch = Stopwatch(during=self.display.doing)
-            report = update(self.parts, self.estimator, number, on_done=_advance(bar.advance), watch=watch)
-        self.estimator = report.estimator
+            report = update(
+                self.parts,
+                self.estimator,
+                number,
+                on_done=_advance(bar.advance),
+                watch=watch,
+                difficulty=self.difficulty,
+            )
+        self.estimator, self.difficulty = report.estimator, report.difficulty
         self.finished = number
         return report
 
@@ -166,6 +176,7 @@ class TrainingRun:
             settings=settings_of(self.config),
             estimator=_estimator_options(self.config, self.estimator),
             tracking=self.log.tracking,
+            seen=dict(self.difficulty.seen) if self.config.task_choice == "difficulty" else {},
         )
         with self.display.doing("checkpoint"):
             return checkpoint.save(self.output, self.parts.learner, state, keep=self.config.checkpoint.keep)

@@ -12,8 +12,9 @@ from rollout.collect import Collected, RolloutsFailed
 from rollout.collection import PlayOptions
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
-from rollout.types import Trajectory
+from rollout.types import Task, Trajectory
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
+from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
 from trainer.data.tasks import spare_tasks, training_tasks
 from trainer.data.tokens import Targets
@@ -43,6 +44,8 @@ class UpdateReport:
     """Wall seconds of each lap, by its name."""
     estimator: Estimator
     """The estimator after the update, with whatever it calibrated."""
+    difficulty: Difficulty
+    """How often each task was solved, this update's rollouts included."""
 
 
 def update(
@@ -51,16 +54,19 @@ def update(
     number: int,
     on_done: Callable[[Trajectory], None] = lambda _: None,
     watch: Stopwatch | None = None,
+    difficulty: Difficulty | None = None,
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
+    difficulty: how often each task was solved before; None: no task was played yet.
     Raises RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
     EngineMismatch if it is not the one that the engines sampled from.
     """
     config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
+    difficulty = difficulty or Difficulty()
     with watch("collect"):
-        collected = _collect(parts, number, on_done)
+        collected = _collect(parts, number, difficulty, on_done)
     revised = None
     if wants.revisions:
         with watch("revise"):
@@ -95,17 +101,28 @@ def update(
         learned=learned,
         seconds=watch.laps,
         estimator=estimator,
+        difficulty=difficulty.after((*collected.groups, *collected.flat)),
     )
 
 
-def _collect(parts: Parts, number: int, on_done: Callable[[Trajectory], None]) -> Collected:
+def _tasks(parts: Parts, number: int, difficulty: Difficulty) -> tuple[list[Task], list[Task]]:
+    """The tasks of an update, and those that may replace them."""
+    config, ids = parts.config, parts.world.train
+    groups, most = config.groups_per_update, config.max_groups_tried or config.groups_per_update
+    if config.task_choice == "difficulty":
+        tasks = difficulty.tasks(ids, seed=config.seed, update=number - 1, count=most)
+        return tasks[:groups], tasks[groups:]
+    own = training_tasks(ids, seed=config.seed, update=number - 1, groups=groups)
+    return own, spare_tasks(ids, seed=config.seed, update=number - 1, groups=groups, count=most - groups)
+
+
+def _collect(parts: Parts, number: int, difficulty: Difficulty, on_done: Callable[[Trajectory], None]) -> Collected:
     config = parts.config
-    groups, ids = config.groups_per_update, parts.world.train
-    spares = (config.max_groups_tried or groups) - groups
+    tasks, spares = _tasks(parts, number, difficulty)
     return asyncio.run(
         parts.collector.collect(
-            training_tasks(ids, seed=config.seed, update=number - 1, groups=groups),
-            spares=spare_tasks(ids, seed=config.seed, update=number - 1, groups=groups, count=spares),
+            tasks,
+            spares=spares,
             group_size=config.group_size,
             options=PlayOptions(
                 sampling=config.sampling,

@@ -101,6 +101,10 @@ class TrainConfig:
     group_size: Count = 8
     """Rollouts of one task. Estimators that compare the rollouts of a group need 2 or more."""
 
+    task_choice: Literal["uniform", "difficulty"] = "uniform"
+    """How an update's tasks are drawn. "uniform" plays every task once an epoch, as the papers do; "difficulty" prefers
+    tasks that the policy solved about half the time so far, and tasks that it never played."""
+
     max_groups_tried: Annotated[int | None, Ge(1), doc("groups_per_update or more, or null")] = None
     """Dynamic sampling (DAPO 2503.14476): a group whose rollouts all earned the same is replaced by another task, until
     none is left or this many groups were played. null keeps every group, as the protocols of the papers here do."""
