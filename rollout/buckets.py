@@ -1,11 +1,12 @@
 """Tensors in a buffer, and the two checksums that tell whether an engine holds what the learner sent."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
-from rollout.transfer import WORDS, PublishError, TensorSpec
+from rollout.transfer import WORDS, Meeting, PublishError, TensorSpec
 
 CHUNK = 2**22  # numbers that are hashed at once
 _SPREAD = 2**40 + 1  # odd, and larger than any two words together: different words never have the same content
@@ -35,6 +36,25 @@ def unpack(buffer: Tensor, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, T
         flat = buffer[begin : begin + spec.num_bytes]
         yield spec.name, flat.view(getattr(torch, spec.dtype)).view(spec.shape)
         begin += spec.space
+
+
+def broadcast_group(device: str, meeting: Meeting) -> distributed.ProcessGroup:
+    """A group apart from the process's own ones, for NCCL on GPUs and gloo on CPUs. Returns when all have come."""
+    limit = timedelta(seconds=meeting.timeout_s)
+    store = distributed.TCPStore(
+        meeting.host, meeting.port, meeting.size, meeting.rank == 0, timeout=limit, wait_for_workers=False
+    )
+    kind = "ProcessGroupNCCL" if device == "cuda" else "ProcessGroupGloo"  # torch for CPUs does not have the first
+    group = getattr(distributed, kind)(store, meeting.rank, meeting.size, limit)
+    broadcast(group, torch.zeros(1, dtype=torch.uint8, device=device))
+    return group
+
+
+def broadcast(group: distributed.ProcessGroup, buffer: Tensor) -> None:
+    """Fill the buffer of every member with that of rank 0. uint8 [num_bytes]"""
+    group.broadcast(buffer, 0).wait()
+    if buffer.is_cuda:
+        torch.cuda.current_stream().synchronize()
 
 
 def digest(tensor: Tensor) -> Tensor:

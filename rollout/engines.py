@@ -3,8 +3,9 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,8 @@ from annotated_types import Ge, Interval, doc
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import ActorTimeout, Remote, check_room, gather, spawn
-from rollout.transfer import Deadline, PublishError, Sender, add_contents
+from rollout.ray_actors import ActorTimeout, Call, Remote, check_room, gather, spawn
+from rollout.transfer import Deadline, Meeting, PublishError, Sender, add_contents
 from rollout.types import Device, Precision
 
 ENGINE = "rollout.vllm_engine:Engine"  # by name: the driver needs no vLLM
@@ -153,10 +154,24 @@ class Engines:
         check_room(specs)
         self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
         self._can_sleep = config.sleep
+        self._tensor_parallel = config.tensor_parallel
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
         gather([engine.submit("ready") for engine in self.remotes], timeout_s)
+
+    def connect(self, meeting: Meeting) -> list[Call]:
+        """Meet the learner for broadcasts, all of the group at once; `gather` waits for the calls."""
+        ranks = range(1, 1 + self.num_workers, self._tensor_parallel)
+        return [
+            engine.submit("connect", replace(meeting, rank=rank))
+            for engine, rank in zip(self.remotes, ranks, strict=True)
+        ]
+
+    @property
+    def num_workers(self) -> int:
+        """vLLM's workers: one for each GPU of each engine, or one for an engine on CPUs."""
+        return len(self.remotes) * self._tensor_parallel
 
     def publish(self, sender: Sender, version: int, timeout_s: float = PUBLISH_S) -> None:
         """Load the sender's weights; every engine serves `version` when this returns. Engines that sleep are woken.
@@ -165,7 +180,7 @@ class Engines:
         PublishError, with the bucket, if something does not arrive as it was sent or within the limit, or if an engine
         then holds other weights than the learner. Engines that are half new by then refuse every request.
         """
-        limit, where = Deadline(timeout_s), "the first bucket"
+        limit, where, pool = Deadline(timeout_s), "the first bucket", ThreadPoolExecutor(1)
         try:
             contents: dict[str, int] = {}
             with closing(sender.buckets(version, timeout_s)) as buckets:
@@ -174,8 +189,9 @@ class Engines:
                     if self._can_sleep and bucket.number == 1:
                         self._call("wake_weights", limit=limit)
                     loading = [engine.submit("load", version, bucket) for engine in self.remotes]
-                    sender.transmit()
+                    sending = pool.submit(sender.transmit, limit.left_s)  # what an engine raises ends the wait for both
                     gather(loading, limit.left_s)
+                    sending.result()
                     contents = add_contents(contents, bucket.contents)
             where = "the last check"
             served = self._call("finish", version, contents, limit=limit)
@@ -188,6 +204,8 @@ class Engines:
         except BaseException as error:
             self._lose(str(error))
             raise
+        finally:
+            pool.shutdown(wait=False)
         if self._can_sleep:
             self._call("wake_cache", limit=limit)
 

@@ -115,10 +115,15 @@ class Remote:
         return Call(actor=self, method="place", reference=self._handle.place.remote())
 
     @property
+    def pid(self) -> int | None:
+        """Of the actor's process; None until Ray has found a node with room for it."""
+        number = self._handle._actor_id.hex()  # pyright: ignore[reportPrivateUsage]  no public way to ask
+        return cast(Mapping[str, Any], state.actors(number)).get("Pid") or None
+
+    @property
     def is_placed(self) -> bool:
         """Whether Ray has found a node with room for the actor."""
-        number = self._handle._actor_id.hex()  # pyright: ignore[reportPrivateUsage]  no public way to ask
-        return bool(cast(Mapping[str, Any], state.actors(number)).get("Pid"))
+        return self.pid is not None
 
     @property
     def log(self) -> str:

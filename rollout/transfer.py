@@ -32,6 +32,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Meeting:
+    """Where the learner's first rank and all workers of all engines meet for broadcasts."""
+
+    host: str = ""
+    """Of the learner's first rank; empty where nobody meets."""
+    port: int = 0
+    """On that host."""
+    rank: int = 0
+    """Of whoever joins: 0 is the sender; for an engine that of its first worker."""
+    size: int = 0
+    """How many meet."""
+    timeout_s: float = 0.0
+    """For all to come, and later for each broadcast."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
     """One tensor of a bucket."""
 
@@ -130,7 +146,7 @@ class Sender(Protocol):
         """The weights in buckets. One is taken back when the next is asked for. timeout_s: for all of them."""
         ...
 
-    def transmit(self) -> None:
+    def transmit(self, timeout_s: float) -> None:
         """Send the bucket, where it is a broadcast: the engines wait for it."""
         ...
 

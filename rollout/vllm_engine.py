@@ -11,14 +11,14 @@ import asyncio
 import pickle
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import distributed, nn
 from vllm.config import VllmConfig
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import (
@@ -40,14 +40,16 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from rollout.buckets import as_words, check_digests, content, unpack
+from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, unpack
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
 from rollout.messages import Answer, Request
 from rollout.transfer import (
+    Broadcast,
     Bucket,
     GpuBuffer,
     Handle,
     HostBuffer,
+    Meeting,
     PublishError,
     WholeFile,
     add_contents,
@@ -61,8 +63,14 @@ DEVICE_ARGUMENT = 6  # of `rebuild_cuda_tensor`
 
 
 @dataclass
-class NoInit(WeightTransferInitInfo):
-    """Nothing is set up beforehand: each bucket says where it lies."""
+class Meet(WeightTransferInitInfo):
+    """As `rollout.transfer.Meeting`; without a host nobody meets, and each bucket says where it lies."""
+
+    host: str = ""
+    port: int = 0
+    rank: int = 0
+    size: int = 0
+    timeout_s: float = 0.0
 
 
 @dataclass
@@ -73,21 +81,25 @@ class PickledBucket(WeightTransferUpdateInfo):
     """Pickled: vLLM's processes pass on bytes and plain values only."""
 
 
-class BucketTransfer(WeightTransferEngine[NoInit, PickledBucket]):
+class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
     """Loads weights in buckets, whichever way they travel, and tells the checksums of what the model then holds."""
 
-    init_info_cls = NoInit
+    init_info_cls = Meet
     update_info_cls = PickledBucket
 
     def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: Any) -> None:
         super().__init__(config, vllm_config, device, model)
         self._gpu_buffers = PackedBufferImporter()
         self._packed: dict[str, torch.Tensor] = {}
+        self._group: distributed.ProcessGroup | None = None
         if device.type == "cpu":
             self._watch_packing()
 
-    def init_transfer_engine(self, init_info: NoInit) -> None:
-        pass
+    def init_transfer_engine(self, init_info: Meet) -> None:
+        if init_info.host:
+            meeting = Meeting(**asdict(init_info))
+            own = replace(meeting, rank=meeting.rank + self.parallel_config.rank)
+            self._group = broadcast_group(self.device.type, own)
 
     def start_weight_update(self) -> None:
         self._packed.clear()
@@ -124,7 +136,11 @@ class BucketTransfer(WeightTransferEngine[NoInit, PickledBucket]):
             arguments = list(pickle.loads(handle.handles[uuid]))
             arguments[DEVICE_ARGUMENT] = self.device.index  # this process may number the GPUs otherwise
             return self._gpu_buffers.rebuild(arguments)
-        raise PublishError(f"this engine takes no weights by {type(handle).__name__}")
+        if not isinstance(handle, Broadcast) or self._group is None:
+            raise PublishError(f"this engine has not met the learner and takes no {type(handle).__name__}")
+        buffer = torch.empty(handle.num_bytes, dtype=torch.uint8, device=self.device)
+        broadcast(self._group, buffer)
+        return buffer
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -216,6 +232,10 @@ class Engine:
             await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
             self._ready = True
         return True
+
+    async def connect(self, meeting: Meeting) -> None:
+        """Meet the learner for broadcasts; rank: that of the engine's first worker."""
+        await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=asdict(meeting)))
 
     async def complete(self, request: Request) -> Answer:
         """Sample one response. Raises PublishError from an engine that a publish has left half new."""

@@ -65,7 +65,7 @@ KNOWN_TO = {
     "transformers": ("trainer",),
     "torch": (
         *("trainer", "rollout/vllm_engine.py", "rollout/buckets.py"),
-        *("scripts/bench/hidden.py", "scripts/bench/logprob.py", "scripts/bench/publish.py"),
+        *("scripts/bench/hidden.py", "scripts/bench/logprob.py"),
     ),
     "safetensors": ("trainer", "rollout/vllm_engine.py"),
 }

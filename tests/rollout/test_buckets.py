@@ -1,13 +1,17 @@
 """Tensors pass through a buffer unchanged, and one changed number is seen: on the way and inside the engine."""
 
 import re
+import socket
+from dataclasses import replace
+from queue import Queue
+from threading import Thread
 
 import pytest
 import torch
 from torch import Tensor
 
-from rollout.buckets import as_words, check_digests, content, digest, pack, spec_of, unpack
-from rollout.transfer import PublishError, TensorSpec, add_contents, check_contents, in_buckets, layer_of
+from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, digest, pack, spec_of, unpack
+from rollout.transfer import Meeting, PublishError, TensorSpec, add_contents, check_contents, in_buckets, layer_of
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -95,3 +99,22 @@ def test_an_engine_whose_weights_are_not_the_learners_is_refused(held: dict[str,
 def test_a_parameter_belongs_to_the_layer_of_its_first_number() -> None:
     names = ("model.layers.3.mlp.experts.7.w1", "transformer.h.0.attn.bias", "model.norm.weight")
     assert [layer_of(name) for name in names] == ["layer 3", "layer 0", "the rest"]
+
+
+def member(meeting: Meeting, values: list[int], received: Queue) -> None:
+    buffer = torch.tensor(values, dtype=torch.uint8)
+    broadcast(broadcast_group("cpu", meeting), buffer)
+    received.put((meeting.rank, buffer.tolist()))
+
+
+def test_a_broadcast_fills_every_members_buffer_with_the_senders() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        meeting = Meeting(host="127.0.0.1", port=listener.getsockname()[1], size=3, timeout_s=60.0)
+    received: Queue = Queue()
+    members = [Thread(target=member, args=(replace(meeting, rank=rank), [rank + 1] * 4, received)) for rank in range(3)]
+    for one in members:
+        one.start()
+    for one in members:
+        one.join()
+    assert sorted(received.get_nowait() for _ in members) == [(rank, [1] * 4) for rank in range(3)]

@@ -55,7 +55,7 @@ class Buckets:
         finally:
             self.calls.append(("close",))
 
-    def transmit(self) -> None:
+    def transmit(self, timeout_s: float) -> None:
         self.calls.append(("transmit",))
 
 

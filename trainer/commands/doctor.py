@@ -40,7 +40,7 @@ def _prove(config: DoctorConfig, display: Display) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="stepcredit-proof-") as folder:
             spec = ProofSpec(device="cuda", shape=preset_shapes()[PROVEN])
-            holds = prove(spec, Path(folder), display, report)
+            holds = prove(spec, Path(folder), display, report, publish_only=config.only == "publish")
     finally:
         ray_actors.stop()
     display.stage(f"figures: {report}")

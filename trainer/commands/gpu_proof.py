@@ -8,9 +8,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Answer, Request
 from rollout.ray_actors import gather
+from rollout.transfer import Bucket, PublishError, Route, Sender, Way
 from rollout.types import Device, Precision
 from trainer.commands.proof_kernels import kernels
 from trainer.commands.proof_model import exact_logprobs, write_model
@@ -32,11 +34,13 @@ from trainer.learner.driver import Learner, Scores
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.setup import gpu_memory
+from trainer.setup.exchange import BYTES
 from trainer.setup.gpu_memory import GIB, Training
 from trainer.setup.gpu_watch import GpuMemory
 from trainer.setup.packing import with_packing
 
 LONGEST_FAILURE = 400
+PUBLISH_S = 120.0
 Result = TypeVar("Result")
 ERROR_LIMIT = 0.02
 """The largest relative error of a kernel that computes in bfloat16."""
@@ -105,6 +109,8 @@ class Part:
     """What earlier parts must have given; else it is not run."""
     gives: str | None = None
     """What later parts may need."""
+    publishes: bool = False
+    """Whether it belongs to the check of publishes alone."""
 
 
 class Proof:
@@ -119,6 +125,7 @@ class Proof:
         self.agreed: float | None = None
         self.memory = GpuMemory(spec.device)
         self.training = Training(ranks=1, zero_stage=1, token_budget=16384, checkpointing=True, reference=True)
+        self.fastest: Way = "ipc" if spec.device == "cuda" else "shm"
         self.engines: Engines
         self.learner: Learner
         self.scores: Scores
@@ -126,18 +133,21 @@ class Proof:
     def parts(self) -> Iterator[Part]:
         """The parts in order."""
         model, engine, learner, scores = "model", "engine", "learner", "scores"
-        yield Part("model with random weights", self.make_model, gives=model)
-        yield Part("engine starts", self.start_engine, needs=(model,), gives=engine)
+        yield Part("model with random weights", self.make_model, gives=model, publishes=True)
+        yield Part("engine starts", self.start_engine, needs=(model,), gives=engine, publishes=True)
         yield Part("engine samples", self.sample, needs=(engine,))
-        yield Part("engine sleeps", self.sleep, needs=(engine,))
-        yield Part("learner starts beside it", self.start_learner, needs=(engine,), gives=learner)
-        yield Part("engine takes weights", self.publish, needs=(learner,))
-        yield Part("engine and learner agree", self.agree, needs=(learner,))
+        yield Part("engine sleeps", self.sleep, needs=(engine,), publishes=True)
+        yield Part("learner starts beside it", self.start_learner, needs=(engine,), gives=learner, publishes=True)
+        for way in ("file", "shm", self.fastest):
+            name = f"engine takes weights by {way}"
+            yield Part(name, partial(self.publish, way), needs=(learner,), publishes=True)
+            yield Part(f"engine and learner agree, {way}", self.agree, needs=(learner,), publishes=True)
         yield Part("learner scores", self.score, needs=(learner,), gives=scores)
         yield Part("learner learns", self.learn, needs=(scores,))
-        yield Part("engine takes new weights", self.publish, needs=(scores,))
+        yield Part("engine takes new weights", partial(self.publish, self.fastest), needs=(scores,))
         yield Part("engine and learner agree again", self.agree, needs=(scores,))
         yield Part("engine samples again", self.sample, needs=(scores,))
+        yield Part("engine refuses damaged weights", self.refuse, needs=(learner,), publishes=True)
         self.close()  # the rest needs the GPU for itself
         yield Part("packed pass equals rows", self.pack, needs=(model,))
         if self.spec.device == "cuda":
@@ -212,22 +222,30 @@ class Proof:
         self.learner.join(layer=-1, timeout_s=600)
         return self._held(gpu_memory.learner_idle(self.spec.shape, self.training), before)
 
-    def publish(self) -> Shown:
-        began = time.perf_counter()
-        published = self.learner.publish(self.folder / "weights", self.version)
-        wrote = time.perf_counter()
-        self.engines.publish(Path(published.path), self.version, published.checksum)
+    def publish(self, way: Way) -> Shown:
+        """The engine, whose own weights go as it sleeps, compares what it then holds with the learner's checksums."""
+        self.engines.sleep()
+        with self.memory.watched() as peak:
+            before, began = self.memory.used_gib(), time.perf_counter()
+            self.engines.publish(self._routed(way), self.version, PUBLISH_S)
+            seconds = time.perf_counter() - began
         self.version += 1
-        loaded = time.perf_counter()
-        size = Path(published.path).stat().st_size / GIB
-        return Shown(
-            numbers={
-                "weights_gib": size,
-                "write_s": wrote - began,
-                "load_s": loaded - wrote,
-                "used_gib": self.memory.used_gib(),
-            }
-        )
+        size = self.spec.shape.parameters * BYTES[self.spec.dtype] / GIB
+        memory = {"before_gib": before, "peak_gib": peak.gib, "used_gib": self.memory.used_gib()}
+        return Shown(numbers={"weights_gib": size, "publish_s": seconds, "gib_per_s": size / seconds} | memory)
+
+    def refuse(self) -> Shown:
+        """Says of the first tensor that it was sent with another checksum. The engine serves nothing afterwards."""
+        self.engines.sleep()
+        try:
+            self.engines.publish(Damaged(self._routed(self.fastest)), self.version, PUBLISH_S)
+        except PublishError as error:
+            return Shown(numbers={}, holds="arrived with checksum" in str(error), must=f"a line with it, not {error}")
+        return Shown(numbers={}, holds=False, must="a publish that raises")
+
+    def _routed(self, way: Way) -> Learner:
+        self.learner.route = Route(way=way, folder=self.folder / "weights")
+        return self.learner
 
     def agree(self) -> Shown:
         batch = self._rows(4)
@@ -349,11 +367,32 @@ class Proof:
         return speed | ({"mfu": flops / seconds / PEAK_FLOPS} if self.spec.device == "cuda" else {})
 
 
-def prove(spec: ProofSpec, folder: Path, display: Display, report: Path) -> bool:
-    """Run all parts, print a line for each, and write them to `report` as JSON lines. Returns whether all hold."""
+class Damaged:
+    """A sender whose first tensor seems to change on the way."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+        with closing(self._sender.buckets(version, timeout_s)) as buckets:
+            for bucket in buckets:
+                first, *others = bucket.digests
+                yield replace(bucket, digests=(first ^ 1, *others))
+
+    def transmit(self, timeout_s: float) -> None:
+        self._sender.transmit(timeout_s)
+
+
+def prove(spec: ProofSpec, folder: Path, display: Display, report: Path, *, publish_only: bool = False) -> bool:
+    """Run the parts, print a line for each, and write them to `report` as JSON lines. Returns whether all hold.
+
+    publish_only: run those parts only that a check of publishes consists of.
+    """
     proof, given, holding = Proof(spec, folder), set[str](), True
     try:
         for part in proof.parts():
+            if publish_only and not part.publishes:
+                continue
             began = time.perf_counter()
             try:
                 if lacking := [need for need in part.needs if need not in given]:

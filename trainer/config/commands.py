@@ -368,11 +368,20 @@ class DoctorConfig:
     gpu: bool = False
     """Whether everything that only a GPU can show is run on one card, in some ten minutes; `--gpu` is the same."""
 
+    only: Literal["publish"] | None = None
+    """Which part of the proof is run: "publish" is the engine, the learner and their publishes; null runs all."""
+
     json: bool = False
     """Whether the findings are printed as one line of JSON instead of a table; `--json` is the same."""
 
     report: str = "outputs/doctor.jsonl"
     """File of the proof's figures, one JSON object for each of its parts."""
+
+    def __post_init__(self) -> None:
+        if self.only is not None and not self.gpu:
+            raise ConfigError(
+                f"only={self.only!r} without gpu=True, and there is no proof to take a part of: add gpu=true"
+            )
 
 
 def _check_response_fits(model: ModelConfig, sampling: Sampling) -> None:

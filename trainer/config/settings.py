@@ -152,9 +152,10 @@ class ClusterConfig:
     start_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 900.0
     """Seconds that engines and learner ranks each have to find a GPU, and then to start and load their models."""
 
-    weight_transfer: Literal["auto", "file", "shm", "ipc"] = "auto"
+    weight_transfer: Literal["auto", "file", "shm", "ipc", "nccl"] = "auto"
     """How weights reach the engines: "file" as one safetensors file; in buckets, "shm" through shared memory, "ipc" on
-    the GPU that rank and engine share; "auto" is ipc for colocated engines, and file elsewhere."""
+    the GPU that rank and engine share, "nccl" from GPU to GPU. "auto" is ipc for colocated engines, nccl for split
+    ones, and file on CPUs."""
 
     publish_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 300.0
     """Seconds until all engines must serve new weights; a publish that stalls ends the run."""
@@ -196,12 +197,21 @@ class ClusterConfig:
                 "cluster.weight_transfer=auto"
             )
 
+        if self.weight_transfer == "nccl" and self.placement != "split":
+            raise ConfigError(
+                f"cluster.weight_transfer='nccl' with cluster.device={self.device!r} and "
+                f"cluster.placement={self.placement!r}: NCCL takes no two processes on one GPU, and no CPU; set "
+                "cluster.weight_transfer=auto"
+            )
+
     @property
     def way(self) -> Way:
         """How weights reach the engines."""
         if self.weight_transfer != "auto":
             return self.weight_transfer
-        return "ipc" if self.shares_gpus else "file"
+        if self.device == "cpu":
+            return "file"
+        return "ipc" if self.shares_gpus else "nccl"
 
     @property
     def shares_gpus(self) -> bool:

@@ -35,8 +35,8 @@ class Difficulty:
     def weight(self, task_id: str) -> float:
         """p (1 - p), the variance of one rollout's success, with p = (successes + 1) / (rollouts + 2).
 
-        >>> Difficulty().weight("new"), Difficulty({"won": (8.0, 8.0)}).weight("won")
-        (0.25, 0.09)
+        >>> Difficulty().weight("new"), Difficulty({"won": (2.0, 2.0)}).weight("won")
+        (0.25, 0.1875)
         """
         wins, plays = self.seen.get(task_id, (0.0, 0.0))
         solved = (wins + 1) / (plays + 2)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.distributed import TCPStore
 from transformers import PreTrainedModel
 
-from rollout.buckets import spec_of
+from rollout.buckets import broadcast_group, spec_of
 from rollout.placement import interface_of
 from rollout.ray_actors import own_address
-from rollout.transfer import Bucket, Route
+from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.check import check_forward
@@ -136,6 +136,14 @@ class LearnerRank:
     def pack(self, number: int) -> Bucket | None:
         """Gather bucket `number`, from 1, and make it ready for the engines; None where this rank sends nothing."""
         return self.outgoing.pack(number, self.weights)
+
+    def connect(self, meeting: Meeting) -> None:
+        """Meet the engines for broadcasts."""
+        self.engine_group = broadcast_group(self.config.device, meeting)
+
+    def transmit(self) -> None:
+        """Broadcast the bucket that was packed last to the engines, which wait for it."""
+        self.outgoing.transmit(self.engine_group)
 
     def close_publish(self) -> None:
         """Give the memory back that the publish took."""

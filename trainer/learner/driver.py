@@ -11,7 +11,7 @@ import numpy as np
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.placement import Place
 from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
-from rollout.transfer import Bucket, Deadline, GpuBuffer, Route
+from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
@@ -209,12 +209,27 @@ class Learner:
             for number in range(1, count + 1):
                 packed: list[Bucket | None] = self._call("pack", number, timeout_s=limit.left_s)
                 yield _joined([part for part in packed if part is not None])
-        finally:
-            if self.ranks:
-                self._call("close_publish", timeout_s=timeout_s)
+        except GeneratorExit:
+            for rank in self.ranks:
+                rank.submit("close_publish")  # the publish has failed: a rank may be stuck in it
+            raise
+        self._call("close_publish", timeout_s=limit.left_s)
 
-    def transmit(self) -> None:
-        """Send the bucket, where it is a broadcast."""
+    def transmit(self, timeout_s: float) -> None:
+        """Broadcast the bucket to the engines, if that is how it travels. Raises ActorTimeout."""
+        if self.route.way == "nccl":
+            with self._ended_on_error("transmit"):
+                gather([self.ranks[0].submit("transmit")], timeout_s)
+
+    def meeting(self, *, size: int, timeout_s: float) -> Meeting:
+        """Where the first rank will meet the engines for broadcasts. size: of the group, this rank included."""
+        host, port = self._call("address", timeout_s=timeout_s)[0]
+        return Meeting(host=host, port=port, size=size, timeout_s=timeout_s)
+
+    def connect(self, meeting: Meeting) -> None:
+        """Meet the engines, which must be on their way. Raises ActorTimeout where not all come."""
+        with self._ended_on_error("connect"):
+            gather([self.ranks[0].submit("connect", meeting)], meeting.timeout_s)
 
     def save(self, folder: str | Path) -> None:
         """Write everything a later learner needs to continue exactly from here. All ranks must see the folder."""

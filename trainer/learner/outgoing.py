@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.multiprocessing.reductions import reduce_tensor
 
-from rollout.buckets import as_words, content, digest, pack
+from rollout.buckets import as_words, broadcast, content, digest, pack
 from rollout.transfer import (
     Broadcast,
     Bucket,
@@ -43,6 +43,7 @@ class Outgoing:
         # Memory of a GPU is only shared with engines on this GPU, so each rank fills a buffer of its own.
         self.sends = rank == 0 or route.way == "ipc"
         self._buffer, self._handle = _no_buffer, None
+        self._used = 0
         if self.sends and route.way != "file":
             size = max(sum(spec.space for spec in group) for group in self.groups)
             self._buffer, self._handle = _BUFFERS[route.way](route, size)
@@ -64,8 +65,8 @@ class Outgoing:
             handle = self._written({name: sums.added(name, tensor).to("cpu", copy=True) for name, tensor in named})
         else:
             pack((sums.added(name, tensor) for name, tensor in named), self._buffer)
-            handle = self._handle
-        assert handle is not None
+            self._used = sum(spec.space for spec in groups[0])
+            handle = self._handle or Broadcast(num_bytes=self._used)
         digests, contents = sums.words()
         if self._buffer.is_cuda:
             torch.cuda.current_stream().synchronize()  # another process reads it now
@@ -78,10 +79,9 @@ class Outgoing:
             handle=handle,
         )
 
-    @property
-    def buffer(self) -> Tensor:
-        """What was packed last. uint8 [num_bytes]"""
-        return self._buffer
+    def transmit(self, group: distributed.ProcessGroup) -> None:
+        """Broadcast what was packed last."""
+        broadcast(group, self._buffer[: self._used])
 
     def close(self) -> None:
         """Give the buffer's memory back. The engines have let go of it."""
@@ -149,9 +149,9 @@ def _gpu_buffer(_: Route, num_bytes: int) -> tuple[Tensor, Handle]:
     return buffer, GpuBuffer(handles={uuid: pickle.dumps(reduce_tensor(buffer)[1])})
 
 
-def _broadcast_buffer(_: Route, num_bytes: int) -> tuple[Tensor, Handle]:
+def _broadcast_buffer(_: Route, num_bytes: int) -> tuple[Tensor, None]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.empty(num_bytes, dtype=torch.uint8, device=device), Broadcast(num_bytes=num_bytes)
+    return torch.empty(num_bytes, dtype=torch.uint8, device=device), None
 
 
 _BUFFERS = {"shm": _host_buffer, "ipc": _gpu_buffer, "nccl": _broadcast_buffer}

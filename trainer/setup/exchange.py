@@ -34,8 +34,8 @@ def weights_route(
     other run writes there. Raises ConfigError where no place has room for what passes through host memory: two copies
     of a file, or a bucket.
     """
-    if cluster.way == "ipc":
-        yield Route(way="ipc", bucket_bytes=cluster.bucket_bytes)
+    if cluster.way in ("ipc", "nccl"):
+        yield Route(way=cluster.way, bucket_bytes=cluster.bucket_bytes)
         return
     weights = weights_bytes(Path(model), cluster.dtype)
     # The old file goes after the new one is written. A bucket is never larger than all weights.

@@ -126,6 +126,16 @@ def start_models(engines: Engines, learner: Learner, cluster: ClusterConfig, *, 
     else:
         learner.join(layer=layer, timeout_s=limit)
         engines.wait_ready(limit)
+    if cluster.way == "nccl":
+        meet(engines, learner, limit)
+
+
+def meet(engines: Engines, learner: Learner, timeout_s: float) -> None:
+    """Connect the learner's first rank and all engines for broadcasts. Raises ActorTimeout where not all come."""
+    meeting = learner.meeting(size=1 + engines.num_workers, timeout_s=timeout_s)
+    coming = engines.connect(meeting)
+    learner.connect(meeting)
+    ray_actors.gather(coming, timeout_s)
 
 
 def start_engines(

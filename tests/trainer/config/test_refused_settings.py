@@ -89,6 +89,9 @@ def test_a_setting_out_of_range_is_refused(plain_train: dict[str, Any], path: st
         ("cluster.gpus", -1),
         ("cluster.placement", "together"),
         ("cluster.start_timeout_s", 0.0),
+        ("cluster.publish_timeout_s", 0.0),
+        ("cluster.bucket_bytes", 0),
+        ("cluster.weight_transfer", "carrier pigeon"),
         ("cluster.cpus", 0),
         ("cluster.object_store_bytes", 1024),
         ("seed", -1),
@@ -180,6 +183,16 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             ("cluster.sleep=True", "cluster.placement='split'", "cluster.sleep=false"),
         ),
         ("train", {"cluster.placement": "split"}, ("cluster.placement='split'", "cluster.device='cpu'")),
+        (
+            "train",
+            {"cluster.weight_transfer": "ipc"},
+            ("cluster.weight_transfer='ipc'", "cluster.device='cpu'", "cluster.weight_transfer=auto"),
+        ),
+        (
+            "train",
+            GPU4 | {"cluster.weight_transfer": "nccl"},
+            ("cluster.weight_transfer='nccl'", "cluster.placement='colocated'", "cluster.weight_transfer=auto"),
+        ),
         ("train", GPU4 | {"cluster.ranks": 5}, ("cluster.ranks=5", "cluster.gpus=4", "lower cluster.ranks")),
         ("warmstart", GPU4 | {"cluster.ranks": 5}, ("cluster.ranks=5", "cluster.gpus=4")),
         (

@@ -129,8 +129,8 @@ class Damaged:
                 file.write(bytes([byte[0] ^ 1]))
             yield bucket
 
-    def transmit(self) -> None:
-        self.learner.transmit()
+    def transmit(self, timeout_s: float) -> None:
+        self.learner.transmit(timeout_s)
 
 
 class Misreported(Damaged):

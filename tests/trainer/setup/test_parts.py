@@ -2,8 +2,12 @@
 
 import pytest
 
+from rollout.ray_actors import Call
+from rollout.transfer import Meeting
 from trainer.config.settings import ClusterConfig
 from trainer.setup.parts import start_models
+
+MEET = [("connect 3", 900.0)] * 2  # engines and learner
 
 
 class Recorded:
@@ -18,6 +22,15 @@ class Recorded:
     def sleep(self) -> None:
         self.events.append(("sleep", None))
 
+    num_workers = 2
+
+    def meeting(self, *, size: int, timeout_s: float) -> Meeting:
+        return Meeting(host="here", size=size, timeout_s=timeout_s)
+
+    def connect(self, meeting: Meeting) -> list[Call]:
+        self.events.append((f"connect {meeting.size}", meeting.timeout_s))
+        return []
+
     def join(self, *, layer: int | None, timeout_s: float | None) -> None:
         assert layer == -3
         self.events.append(("join", timeout_s))
@@ -27,14 +40,15 @@ class Recorded:
     ("cluster", "events"),
     [
         (ClusterConfig(device="cuda", gpus=2, sleep=True), [("ready", 900.0), ("sleep", None), ("join", 900.0)]),
-        (ClusterConfig(device="cuda", gpus=2, placement="split"), [("join", 900.0), ("ready", 900.0)]),
+        (ClusterConfig(device="cuda", gpus=2, placement="split"), [("join", 900.0), ("ready", 900.0), *MEET]),
         (ClusterConfig(start_timeout_s=60.0), [("join", 60.0), ("ready", 60.0)]),
     ],
     ids=["shared GPUs", "split GPUs", "CPU"],
 )
 def test_a_learner_loads_its_models_on_shared_gpus_once_the_engines_sleep(
-    cluster: ClusterConfig, events: list[tuple[str, float | None]]
+    cluster: ClusterConfig, events: list[tuple[str, float | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = Recorded()
+    monkeypatch.setattr("rollout.ray_actors.gather", lambda calls, _: calls)
     start_models(parts, parts, cluster, layer=-3)  # pyright: ignore[reportArgumentType]
     assert parts.events == events
