@@ -37,8 +37,10 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.outputs import PoolingRequestOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, unpack
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
@@ -240,44 +242,34 @@ class Engine:
     async def complete(self, request: Request) -> Answer:
         """Sample one response. Raises PublishError from an engine that a publish has left half new."""
         self._check_serving()
-        params = SamplingParams(
-            temperature=request.temperature,
-            top_p=request.top_p,
-            max_tokens=request.max_tokens,
-            seed=request.seed,
-            stop_token_ids=list(request.stop_ids),
-            logprobs=0,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            detokenize=False,
-            skip_clone=True,
-        )
-        prompt = TokensPrompt(prompt_token_ids=request.prompt_ids)
         version = self._version
         final = None
-        async for output in self._llm.generate(prompt, params, request.name):
+        async for output in self._llm.generate(*_asked(request)):
             final = output
         if final is None:
             raise RuntimeError(f"vLLM ended request {request.name} without an output")
-        response = final.outputs[0]
-        if response.logprobs is None:
-            raise RuntimeError(f"vLLM returned no log-probs for request {request.name}")
-        ids = list(response.token_ids)
-        entries = cast(Sequence[LogprobsOnePosition], response.logprobs)  # only a prompt's log-probs have gaps
-        logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
-        return Answer(ids, logprobs, str(response.finish_reason), version)
+        return _answer(request, final, version)
 
     async def complete_wave(self, requests: Sequence[Request]) -> list[Answer]:
         """Sample several responses, admitted together and in this order: equal waves make equal batches.
 
         The scheduler is paused while the requests queue, and its caches are cleared first. So neither arrival times nor
-        earlier requests can change which numbers are added together.
+        earlier requests can change which numbers are added together. The engine's core takes messages in the order in
+        which they were sent, so it goes on with all requests of the wave in its queue, however long they took.
         """
         self._check_serving()
         await self._llm.pause_generation(mode="keep", clear_cache=True)
-        running = [asyncio.create_task(self.complete(request)) for request in requests]
-        await asyncio.sleep(0.05)  # until all of them have queued
-        await self._llm.resume_generation()
-        return list(await asyncio.gather(*running))
+        version = self._version
+        try:
+            queued = [await self._queued(request) for request in requests]
+        finally:
+            await self._llm.resume_generation()
+        return [_answer(request, await output.get(), version) for request, output in zip(requests, queued, strict=True)]
+
+    async def _queued(self, request: Request) -> RequestOutputCollector:
+        """Send a request to the engine's core; returns where its output will be."""
+        prompt, params, name = _asked(request)
+        return await self._llm.add_request(name, prompt, params)
 
     async def load(self, version: int, bucket: Bucket) -> None:
         """Load a bucket of a version's weights; requests in flight wait, and new ones are refused until `finish`.
@@ -364,3 +356,30 @@ class Engine:
 
     async def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+def _asked(request: Request) -> tuple[TokensPrompt, SamplingParams, str]:
+    """A request as vLLM takes it; its output comes whole."""
+    params = SamplingParams(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        stop_token_ids=list(request.stop_ids),
+        logprobs=0,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        detokenize=False,
+        skip_clone=True,
+    )
+    return TokensPrompt(prompt_token_ids=request.prompt_ids), params, request.name
+
+
+def _answer(request: Request, output: RequestOutput | PoolingRequestOutput, version: int) -> Answer:
+    """vLLM's output for a request as an answer of the weights of `version`."""
+    response = cast(RequestOutput, output).outputs[0]
+    if response.logprobs is None:
+        raise RuntimeError(f"vLLM returned no log-probs for request {request.name}")
+    ids = list(response.token_ids)
+    entries = cast(Sequence[LogprobsOnePosition], response.logprobs)  # only a prompt's log-probs have gaps
+    logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
+    return Answer(ids, logprobs, str(response.finish_reason), version)

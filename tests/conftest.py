@@ -9,16 +9,21 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 settings.register_profile("untimed", deadline=None)  # a busy machine is slow, which is no failure
 settings.load_profile("untimed")
 
-# They start Ray, engines or learners. One worker takes them all, in this order, so that what they share starts once;
-# it begins with them, because they wait much and compute little.
-REAL = (
-    "tests/rollout/test_placement.py",
-    "tests/rollout/test_pool.py",
-    "tests/rollout/test_ray_actors.py",
-    "tests/rollout/test_two_nodes.py",
-    "tests/trainer/learner/test_driver.py",
-    "tests/trainer/real/",
-)
+# They start Ray, engines or learners. One worker takes each list, in this order, so that what its files share starts
+# once. Both begin at once, because these tests wait much and compute little. A file belongs to the first list that has
+# it.
+REAL = {
+    "actors": (
+        "tests/trainer/real/test_ends.py",
+        "tests/trainer/learner/test_driver.py",
+        "tests/rollout/test_pool.py",
+        "tests/rollout/test_placement.py",
+        "tests/rollout/test_ray_actors.py",
+        "tests/rollout/test_two_nodes.py",
+    ),
+    "engines": ("tests/trainer/real/",),
+}
+FIRST = tuple(start for starts in REAL.values() for start in starts)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,16 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+    items.sort(key=lambda item: next((n for n, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)))
 
 
-class RealTestsInOneWorker(LoadFileScheduling):
-    """Deals out whole files, and the files of REAL together."""
+class RealTestsTogether(LoadFileScheduling):
+    """Deals out whole files, and the files of each list of REAL together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "real" if nodeid.startswith(REAL) else super()._split_scope(nodeid)
+        lists = (name for name, starts in REAL.items() if nodeid.startswith(starts))
+        return next(lists, None) or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RealTestsInOneWorker:
-    return RealTestsInOneWorker(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RealTestsTogether:
+    return RealTestsTogether(config, log)

@@ -105,6 +105,7 @@ def stack(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr("trainer.commands.warmstart.ray_running", lambda config: nullcontext())
         policy = named(COMMANDS["warmstart"].run)(planned("warmstart", *WARM_START, f"output={folder}"), quiet()).model
         config = planned("train", *RUN, f"model.source={policy}", "output=none").config
+        patch.setattr("rollout.engines.ENGINE", "tests.trainer.real.late_engine:LateEngine")
         with closing(parts.start_engines(config.engine, config.model, str(policy), deterministic=True)) as engines:
             engines.wait_ready()
             patch.setattr(parts, "ray_running", lambda config: nullcontext())

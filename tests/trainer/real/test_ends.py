@@ -19,7 +19,10 @@ from tests.trainer.real.conftest import RUN
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-SHORT = ("updates=50", "groups_per_update=1", "validation.tasks=1", "validation.every=50", "learner.optimizer_steps=1")
+SHORT = (
+    *("updates=50", "groups_per_update=1", "validation.tasks=1", "validation.every=50", "learner.optimizer_steps=1"),
+    "cluster.threads=1",  # a second one waits for its core, which other tests have
+)
 ENGINE = "ray::_AsyncHost"  # what Ray calls its process
 
 

@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +51,24 @@ def machine() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def runs(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of a finished run by estimator."""
+def run_of(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of an estimator's finished run; the first test that asks runs it."""
     folder = tmp_path_factory.mktemp("runs")
-    for estimator in ("gigpo", "bipace", "ibpo"):
+
+    @cache
+    def finished(estimator: str) -> Path:
         stack.train(folder / estimator, f"estimator={estimator}")
-    return {estimator: folder / estimator for estimator in ("gigpo", "bipace", "ibpo")}
+        return folder / estimator
+
+    return finished
 
 
 @pytest.mark.parametrize("estimator", ["gigpo", "bipace", "ibpo"])
 def test_three_updates_give_the_recorded_numbers(
-    runs: dict[str, Path], estimator: str, pytestconfig: pytest.Config
+    run_of: Callable[[str], Path], estimator: str, pytestconfig: pytest.Config
 ) -> None:
     """To the last digit on the kind of machine that they were recorded on, to four digits on another."""
-    rows, file = unclocked(read_metrics(runs[estimator])), GOLDEN / f"{estimator}.json"
+    rows, file = unclocked(read_metrics(run_of(estimator))), GOLDEN / f"{estimator}.json"
     if pytestconfig.getoption("--record-golden"):
         file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     golden = json.loads(file.read_text())
@@ -76,24 +81,25 @@ def test_three_updates_give_the_recorded_numbers(
 
 
 def test_a_killed_run_that_the_command_resumes_gives_the_numbers_of_the_whole_run(
-    stack: Stack, runs: dict[str, Path], tmp_path: Path
+    stack: Stack, run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """The resumed part is a process of its own, with Ray, an engine, ranks and workers of its own."""
     folder = tmp_path / "run"
-    shutil.copytree(runs["gigpo"], folder)
+    shutil.copytree(run_of("gigpo"), folder)
     shutil.rmtree(folder / "checkpoints" / "update-000003")
     (folder / "checkpoints" / "latest").write_text("update-000002")
     command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "train", *RUN]
     words = ("estimator=gigpo", f"model.source={stack.policy}", f"output={folder}", "resume=auto")
     subprocess.run([*command, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    assert unclocked(read_metrics(folder)) == unclocked(read_metrics(runs["gigpo"]))
+    assert unclocked(read_metrics(folder)) == unclocked(read_metrics(run_of("gigpo")))
     last = Path("rollouts") / "update-000003.jsonl.zst"
-    assert (folder / last).read_bytes() == (runs["gigpo"] / last).read_bytes()
+    assert (folder / last).read_bytes() == (run_of("gigpo") / last).read_bytes()
 
 
-def test_a_policy_revises_its_failures(runs: dict[str, Path]) -> None:
-    for update, numbers in enumerate(read_metrics(runs["ibpo"])[1:], start=1):
-        groups = list(read_groups(runs["ibpo"] / "rollouts" / f"update-{update:06d}.jsonl.zst"))
+def test_a_policy_revises_its_failures(run_of: Callable[[str], Path]) -> None:
+    folder = run_of("ibpo")
+    for update, numbers in enumerate(read_metrics(folder)[1:], start=1):
+        groups = list(read_groups(folder / "rollouts" / f"update-{update:06d}.jsonl.zst"))
         failures = [(rollout, group) for group in groups for rollout in group.trajectories if not rollout.success]
         revisions = [revision for group in groups for revision in group.revisions or ()]
         assert numbers["revise/rollouts"] == len(failures) > 0
@@ -194,6 +200,17 @@ def test_an_engine_ends_a_response_at_a_stop_id_and_keeps_it(stack: Stack) -> No
     stop = ids[1]
     assert greedy(stop).token_ids == ids[: ids.index(stop) + 1]
     assert greedy(stop).finish_reason == "stop"
+
+
+def test_requests_of_a_wave_that_come_late_are_in_the_queue_before_the_engine_goes_on(stack: Stack) -> None:
+    engine = stack.engines.remotes[0]
+    prompt = ChatCodec(stack.policy).encode((Message(role="user", content=TEXT),)).tolist()
+    wave = [Request(f"late-{number}", prompt[number:], 1.0, 1.0, 16, number, ()) for number in range(8)]
+    punctual = engine.call("complete_wave", wave)
+    engine.call("be_late", 0.2)
+    late = engine.call("complete_wave", wave)
+    assert engine.call("be_late", 0.0) == ["request"] * len(wave) + ["resume"]
+    assert late == punctual
 
 
 def whole(path: Path) -> Bucket:
