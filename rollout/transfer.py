@@ -116,7 +116,7 @@ class Bucket:
     tensors: tuple[TensorSpec, ...]
     """What is in it, in the order of the buffer."""
     digests: tuple[int, ...]
-    """Of each tensor, see `rollout.buckets.digest`."""
+    """Of each tensor, see `rollout.buckets.digest`; none for a file, which has a checksum of its own."""
     contents: Mapping[str, int]
     """The sum of the tensors' contents by layer, see `rollout.buckets.content` and `layer_of`."""
     handle: Handle
