@@ -189,5 +189,5 @@ def check_contents(version: int, expected: Mapping[str, int], actual: Mapping[st
     if wrong:
         raise PublishError(
             f"publish of version {version}: the engine's weights are not the learner's in {len(wrong)} of "
-            f"{len(expected)} layers, first in {wrong[0]}: publish again"
+            f"{len(expected)} layers, first in {wrong[0]}"
         )
