@@ -29,6 +29,7 @@ CPU_ENV = {
 CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192
 PUBLISH_S = 300.0
+REMEDY = "resume=auto goes on from the last checkpoint; if it comes again, choose another cluster.weight_transfer"
 SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -200,7 +201,7 @@ class Engines:
         except (PublishError, ActorTimeout) as error:
             reason = str(error).removeprefix(f"publish of version {version}: ")
             self._lose(reason)
-            raise PublishError(f"publish of version {version}: {where}: {reason}") from error
+            raise PublishError(f"publish of version {version}: {where}: {reason}: {REMEDY}") from error
         except BaseException as error:
             self._lose(str(error))
             raise

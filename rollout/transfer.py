@@ -116,7 +116,7 @@ class Bucket:
     tensors: tuple[TensorSpec, ...]
     """What is in it, in the order of the buffer."""
     digests: tuple[int, ...]
-    """Of each tensor, see `rollout.buckets.digest`."""
+    """Of each tensor, see `rollout.buckets.digest`; none for a file, which has a checksum of its own."""
     contents: Mapping[str, int]
     """The sum of the tensors' contents by layer, see `rollout.buckets.content` and `layer_of`."""
     handle: Handle
@@ -189,5 +189,5 @@ def check_contents(version: int, expected: Mapping[str, int], actual: Mapping[st
     if wrong:
         raise PublishError(
             f"publish of version {version}: the engine's weights are not the learner's in {len(wrong)} of "
-            f"{len(expected)} layers, first in {wrong[0]}: publish again"
+            f"{len(expected)} layers, first in {wrong[0]}"
         )

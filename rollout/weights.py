@@ -34,11 +34,9 @@ def checksum(path: Path) -> str:
 def verify(path: Path, version: int, expected: str) -> None:
     """Raise PublishError unless the file is there and has the checksum that its writer sent."""
     if not path.is_file():
-        raise PublishError(f"publish of version {version}: there are no weights at {path}; publish again")
+        raise PublishError(f"publish of version {version}: there are no weights at {path}")
     if (actual := checksum(path)) != expected:
-        raise PublishError(
-            f"publish of version {version}: {path} has checksum {actual}, the learner wrote {expected}; publish again"
-        )
+        raise PublishError(f"publish of version {version}: {path} has checksum {actual}, the learner wrote {expected}")
 
 
 def roomy(needed_bytes: int, shared: Path = SHARED_MEMORY, disk: Path | None = None) -> Path:

@@ -114,7 +114,9 @@ def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serve
 ) -> None:
     first, second = recorders(started)
     second.fails = ("load", 3, BUCKETS[1], error)
-    whole = f"publish of version 3: bucket 2 of 2 (model.layers.2.up to model.layers.2.up): {message}"
+    whole = (
+        f"publish of version 3: bucket 2 of 2 (model.layers.2.up to model.layers.2.up): {message}: resume=auto goes on"
+    )
     with pytest.raises(PublishError, match=re.escape(whole)):
         started.publish(Buckets(first.calls), 3)
     assert first.calls[-2:] == [("close",), ("lose", message)]

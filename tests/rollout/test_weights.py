@@ -41,7 +41,7 @@ def test_one_flipped_byte_is_refused_in_one_line(weights: Path, place: int) -> N
         byte = file.read(1)[0]
         file.seek(place)
         file.write(bytes([byte ^ 0xFF]))
-    with pytest.raises(PublishError, match=rf"^publish of version 3: {weights} has checksum .* wrote {written}; .*$"):
+    with pytest.raises(PublishError, match=rf"^publish of version 3: {weights} has checksum .* wrote {written}$"):
         verify(weights, 3, written)
 
 

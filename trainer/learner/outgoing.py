@@ -60,8 +60,9 @@ class Outgoing:
         if not self.sends:
             deque(named, maxlen=0)
             return None
-        sums = _Sums()
-        if self.route.way == "file":
+        is_file = self.route.way == "file"  # which has a checksum of its own
+        sums = _Sums(with_digests=not is_file)
+        if is_file:
             handle = self._written({name: sums.added(name, tensor).to("cpu", copy=True) for name, tensor in named})
         else:
             pack((sums.added(name, tensor) for name, tensor in named), self._buffer)
@@ -113,7 +114,8 @@ class Outgoing:
 class _Sums:
     """The checksums of a bucket's tensors, computed where they lie."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_digests: bool) -> None:
+        self._with_digests = with_digests
         self._names: list[str] = []
         self._digests: list[Tensor] = []
         self._contents: list[Tensor] = []
@@ -121,7 +123,8 @@ class _Sums:
     def added(self, name: str, tensor: Tensor) -> Tensor:
         """The tensor, whose checksums are on their way."""
         self._names.append(name)
-        self._digests.append(digest(tensor))
+        if self._with_digests:
+            self._digests.append(digest(tensor))
         self._contents.append(content(tensor))
         return tensor
 
