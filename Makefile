@@ -20,6 +20,8 @@ lint: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
+	@$(BIN)/shellcheck scripts/install scripts/lock scripts/slurm/train.sbatch .ci/run
+	@$(BIN)/hadolint docker/Dockerfile
 	@$(MAKE) --no-print-directory docs
 
 check: lint
