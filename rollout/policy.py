@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from envs.prompts import Message
 from rollout.messages import Answer, Request
 from rollout.pool import EpisodeFailed
 from rollout.ray_actors import Remote
+from rollout.routing import Router
 from rollout.types import Completion, Ids, Sampling
 
 BAD_LOGPROBS = "bad_logprobs"
@@ -100,7 +101,11 @@ class Independent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnginePolicy(Independent):
-    """vLLM engines behind one policy. All rollouts of a task go to one engine, to share its prefix cache."""
+    """vLLM engines behind one policy.
+
+    The first prompts of a task's rollouts go to one engine, and so does a prompt that continues the turn before: they
+    find their beginning in its prefix cache. All others go to the engine with the fewest requests (`Router`).
+    """
 
     engines: tuple[Remote, ...]
     """Handles of `vllm_engine.Engine`; at least one."""
@@ -108,13 +113,27 @@ class EnginePolicy(Independent):
     """The engines' tokenizer."""
     prompt_tokens: int
     """The longest prompt that is sent, in tokens."""
+    router: Router = field(init=False)
+    """What the engines have to do at present."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "router", Router(len(self.engines)))
+
+    @contextmanager
+    def session(self, rollouts: int) -> Generator[Self]:
+        """A policy without memory of earlier collections: a publish empties the engines' caches."""
+        del rollouts
+        yield replace(self)
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
         prompt_ids = self.encode(messages, before)
-        engine = self.engines[self.engine_number(key)]
-        answer: Answer = await engine.acall("complete", self.request(prompt_ids, sampling, seed, key))
+        *rollout, step = key
+        shares = (key[0],) if step == 0 else (*rollout, "on") if continues(prompt_ids, before) else None
+        with self.router.engine(shares, leaves=(*rollout, "on")) as number:
+            request = self.request(prompt_ids, sampling, seed, key)
+            answer: Answer = await self.engines[number].acall("complete", request)
         return self.completion(prompt_ids, answer)
 
     def request(self, prompt_ids: Ids, sampling: Sampling, seed: int, key: Key) -> Request:
@@ -130,7 +149,7 @@ class EnginePolicy(Independent):
         )
 
     def engine_number(self, key: Key) -> int:
-        """Which engine answers the requests of this key's task."""
+        """Which engine answers the requests of this key's task where waves must be the same in every run."""
         return key[0] % len(self.engines)
 
     def encode(self, messages: tuple[Message, ...], before: Exchange | None) -> Ids:
@@ -159,3 +178,11 @@ class EnginePolicy(Independent):
             finish_reason=answer.finish_reason,
             policy_version=answer.policy_version,
         )
+
+
+def continues(prompt_ids: Ids, before: Exchange | None) -> bool:
+    """Whether the prompt begins with all tokens of the turn before: its prompt and its answer."""
+    if before is None:
+        return False
+    said = np.concatenate([before.completion.prompt_ids, before.completion.token_ids])
+    return len(prompt_ids) >= len(said) and np.array_equal(prompt_ids[: len(said)], said)

@@ -4,13 +4,16 @@ import asyncio
 import math
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
-from rollout.policy import EnginePolicy, Exchange, PromptTooLong
+from rollout.policy import EnginePolicy, Exchange, Key, PromptTooLong
 from rollout.pool import EpisodeFailed
+from rollout.routing import SLACK
 from rollout.types import Completion, Ids, Sampling
 from tests.fakes import SAMPLING, CharCodec, ScriptedEngine, completion, plain
 
@@ -61,12 +64,78 @@ def test_the_turn_before_reaches_the_codec() -> None:
     assert complete(continuing, (0, 0, 1), before).prompt_ids.tolist() == [41, 42]
 
 
-def test_all_rollouts_of_a_task_share_an_engine_and_tasks_are_spread() -> None:
+class Waiting(ScriptedEngine):
+    """An engine that answers once `go` is set, so that requests pile up."""
+
+    def __init__(self, go: asyncio.Event) -> None:
+        super().__init__()
+        self.go = go
+
+    async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        await self.go.wait()
+        return await super().acall(method, *args, timeout_s=timeout_s)
+
+    @property
+    def keys(self) -> list[Key]:
+        return [tuple(int(part) for part in sent.name.split("-")[:-1]) for sent in self.asked]
+
+
+async def ask_at_once(keys: Sequence[Key], engines: int, before: Exchange | None = None) -> list[list[Key]]:
+    """The keys that each engine was asked, in an order of arrival where none was answered before the last came."""
+    go = asyncio.Event()
+    asked = [Waiting(go) for _ in range(engines)]
+    with policy(*asked).session(len(keys)) as session:
+        tasks = [
+            asyncio.create_task(session.complete(ASKED, before, sampling=SAMPLING, seed=9, key=key)) for key in keys
+        ]
+        await asyncio.sleep(0.01)
+        go.set()
+        await asyncio.gather(*tasks)
+    return [engine.keys for engine in asked]
+
+
+async def test_first_prompts_of_a_task_share_an_engine_and_tasks_are_spread() -> None:
+    keys = [(task, sibling, 0) for task in range(4) for sibling in range(4)]
+    shared = await ask_at_once(keys, engines=4)
+    assert [{key[0] for key in asked} for asked in shared] == [{0}, {1}, {2}, {3}]
+
+
+async def test_an_engine_that_is_far_busier_is_not_waited_for() -> None:
+    asked = await ask_at_once([(0, sibling, 0) for sibling in range(12)], engines=2)
+    home, other = (len(keys) for keys in asked)
+    assert (home + other, home - other) == (12, SLACK)
+
+
+async def test_prompts_that_share_nothing_go_to_the_engine_with_the_fewest_requests() -> None:
+    asked = await ask_at_once([(0, sibling, 3) for sibling in range(6)], engines=3)
+    assert [len(keys) for keys in asked] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("goes_on", "number"), [(True, 1), (False, 0)])
+def test_a_prompt_that_continues_the_turn_before_goes_to_its_engine(goes_on: bool, number: int) -> None:
+    class GoesOn(CharCodec):
+        def encode(self, messages: Sequence[Message], before: Exchange | None = None) -> Ids:
+            ids = super().encode(messages)
+            if before is None or not goes_on:
+                return ids
+            return np.concatenate([before.completion.prompt_ids, before.completion.token_ids, ids])
+
     engines = [ScriptedEngine(), ScriptedEngine()]
-    for key in [(task, sibling, time) for task in range(4) for sibling in range(2) for time in range(2)]:
-        complete(policy(*engines), key)
-    even, odd = ([int(sent.name.split("-")[0]) for sent in engine.asked] for engine in engines)
-    assert (even, odd) == ([0, 0, 0, 0, 2, 2, 2, 2], [1, 1, 1, 1, 3, 3, 3, 3])
+    asked = EnginePolicy(engines=tuple(engines), codec=GoesOn(), prompt_tokens=100)  # pyright: ignore
+    with asked.router.engine(None, leaves="another") as busy:
+        first = complete(asked, (5, 0, 0))  # engine 0 has a request
+    assert (busy, len(engines[1].asked)) == (0, 1)
+    complete(asked, (5, 0, 1), Exchange(messages=ASKED, completion=first))
+    assert engines[number].asked[-1].name == "5-0-1-9"
+
+
+def test_a_request_that_fails_is_no_longer_counted_as_load() -> None:
+    engine = ScriptedEngine()
+    engine.fail = RuntimeError("out of memory")
+    asked = policy(engine)
+    with pytest.raises(RuntimeError):
+        complete(asked, (0, 0, 0))
+    assert asked.router.load == [0]
 
 
 def test_a_prompt_of_the_limit_is_sent_and_one_token_more_is_refused_before_it_is() -> None:
