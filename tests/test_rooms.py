@@ -52,6 +52,7 @@ KNOWN_TO = {
     "vllm": ("rollout/vllm_engine.py",),
     "openai": ("rollout/openai_endpoint.py",),
     "deepspeed": ("trainer/learner/deepspeed_rank.py",),
+    "peft": ("trainer/learner/adapter.py",),
     "wandb": ("trainer/report/metric_log.py",),
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),

@@ -18,7 +18,7 @@ class WatchedRank(LearnerRank):
         step = self.engine.step
 
         def watched() -> None:
-            gradients = {name: cast(Tensor, safe_get_full_grad(one)) for name, one in self.parameters.items()}
+            gradients = {name: cast(Tensor, safe_get_full_grad(one)) for name, one in self.trained.items()}
             self.summed = {name: gradient.detach().float().clone() for name, gradient in gradients.items()}
             step()
 

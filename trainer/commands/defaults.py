@@ -24,6 +24,7 @@ def register() -> None:
     A command's YAML names its defaults first, so that every setting is there and can be overridden without `+`.
     """
     OmegaConf.register_new_resolver("on_gpus", on_gpus, replace=True)
+    OmegaConf.register_new_resolver("times", times, replace=True)
     for name, config in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_defaults", node=defaults_of(config), provider="stepcredit")
 
@@ -31,3 +32,8 @@ def register() -> None:
 def on_gpus(value: Any, *, _root_: DictConfig) -> Any:
     """In YAML, ${on_gpus:VALUE}: the value where cluster.device is cuda, null on a CPU."""
     return value if _root_.cluster.device == "cuda" else None
+
+
+def times(factor: float, value: float) -> float:
+    """In YAML, ${times:FACTOR,VALUE}: their product."""
+    return factor * value

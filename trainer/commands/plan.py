@@ -1,7 +1,7 @@
 """Say what a training run would take of its GPUs, on any machine: arithmetic only, nothing is started."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -71,9 +71,9 @@ def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[s
             for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
         },
         "peak_gib": _gib(plan.peak),
-        "host_gib": _gib(gpu_memory.host_bytes(shape, ranks=config.cluster.gpus, reference=request.training.reference)),
+        "host_gib": _gib(gpu_memory.host_bytes(shape, replace(request.training, ranks=config.cluster.gpus))),
         "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape)),
-        "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape)),
+        "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape, request.training)),
         "packing": packing_line(config.learner, config.model),
         "why": plan.why,
     }

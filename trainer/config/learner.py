@@ -13,6 +13,7 @@ KlEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token", "sequence"]
 PackingMode = Literal["padded", "packed"]
 Beta = Annotated[float, Interval(ge=0, lt=1)]
+TargetModules = tuple[str, ...] | Literal["all-linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,24 @@ class LossConfig:
     negative_weight: Annotated[float, Ge(0)] = 1.0
     """Factor of advantages below 0. With 0 the policy learns from what went better than its siblings alone
     (near RAFT, 2504.11343). 2506.01347 does the opposite: it scales the advantages above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """A low-rank adapter (LoRA, 2106.09685) that is trained in place of the weights, without dropout.
+
+    A matrix W of the model becomes W + (alpha / rank) B A, where B A has the given rank and is 0 at the start. W stays
+    as it was loaded, and is the reference policy too.
+    """
+
+    rank: Annotated[int | None, Ge(1), doc("1 or more, or null to train all weights")] = None
+    """Rank of the adapter's matrices; null adds no adapter and trains all weights."""
+
+    alpha: Annotated[int, Ge(1)] = 32
+    """Numerator of the adapter's scale alpha / rank."""
+
+    target_modules: TargetModules = "all-linear"
+    """Last names of the linear layers that get an adapter, such as [q_proj,v_proj]; "all-linear": all but the head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +135,9 @@ class LearnerConfig:
 
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss of reinforcement learning."""
+
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """The adapter that is trained in place of the weights, if its rank is given."""
 
     def __post_init__(self) -> None:
         if self.dtype == "bfloat16" and self.zero_stage == 0:

@@ -92,6 +92,12 @@ class ModelShape:
         ends = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return self.layers * self.block_parameters + ends + self.hidden
 
+    def adapter_parameters(self, rank: int) -> int:
+        """Parameters A of a LoRA adapter of this rank on all linear layers but the head: rank * (in + out) of each."""
+        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
+        attention = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
+        return self.layers * rank * (attention + 3 * (self.hidden + self.mlp))
+
     @property
     def kv_bytes_per_token(self) -> int:
         """Bytes of keys and values of one token, in bfloat16."""

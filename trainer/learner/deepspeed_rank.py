@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from rollout.ray_actors import own_address
 from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
+from trainer.learner.adapter import Adapter
 from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
@@ -34,6 +35,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 
 STATE_FILE = "learner.json"
+ADAPTER = "adapter"  # the folder beside an exported model
 MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
 
 
@@ -66,14 +68,15 @@ class LearnerRank:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
         backend = "nccl" if self.config.device == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
-        policy = PolicyModule(
-            self._load(self.model_folder),
-            gradient_checkpointing=self.config.gradient_checkpointing,
-            packed=self.packed,
-        ).to(self.device)
+        model = self._load(self.model_folder)
+        self.parameters = dict(model.named_parameters())
+        self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)
+        policy = PolicyModule(model, gradient_checkpointing=self.config.gradient_checkpointing, packed=self.packed).to(
+            self.device
+        )
         check_forward(policy, temperature=self.config.temperature, layer=layer)
         self.model: PreTrainedModel = policy.model
-        self.parameters = dict(policy.model.named_parameters())
+        self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
         optimizer = _optimizer(self.config, policy)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, self.config))
         self.engine, *_ = deepspeed.initialize(
@@ -150,8 +153,13 @@ class LearnerRank:
         self.outgoing.close()
 
     def save(self, folder: str) -> None:
-        """Write weights, optimizer, schedule and this rank's RNG state into an existing folder, as DeepSpeed does."""
-        self.engine.save_checkpoint(folder, tag="engine", save_latest=False)
+        """Write weights, optimizer, schedule and this rank's RNG state into an existing folder, as DeepSpeed does.
+
+        Of a policy with an adapter only the adapter's weights.
+        """
+        self.engine.save_checkpoint(
+            folder, tag="engine", save_latest=False, exclude_frozen_parameters=self.adapter is not None
+        )
         torch.save(self._rng_state(), Path(folder) / f"rng-{self.rank}.pt")
         if self.rank == 0:
             (Path(folder) / STATE_FILE).write_text(json.dumps(_identity(self.config)))
@@ -161,7 +169,7 @@ class LearnerRank:
         saved = json.loads((Path(folder) / STATE_FILE).read_text())
         if saved != _identity(self.config):
             raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {_identity(self.config)}")
-        path, _ = self.engine.load_checkpoint(folder, tag="engine")
+        path, _ = self.engine.load_checkpoint(folder, tag="engine", load_module_strict=self.adapter is None)
         if path is None:
             raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
         rng = torch.load(Path(folder) / f"rng-{self.rank}.pt", weights_only=True)
@@ -170,10 +178,16 @@ class LearnerRank:
             torch.cuda.set_rng_state(rng["cuda"])
 
     def export(self, folder: str) -> None:
-        """Write a Hugging Face folder: the model folder's other files (tokenizer, template) and the current weights."""
+        """Write a Hugging Face folder: the model folder's other files (tokenizer, template) and the current weights.
+
+        An adapter is merged into the weights, and written by itself into `adapter` beside the folder.
+        """
         weights = self._gathered_weights()
+        matrices = self._gathered_matrices(self.adapter) if self.adapter else {}
         if self.rank != 0:
             return
+        if self.adapter is not None:
+            self.adapter.write(Path(folder).with_name(ADAPTER), matrices, self.model_folder)
         skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.pt")
         shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
         self.model.save_pretrained(folder, state_dict=weights)
@@ -182,8 +196,13 @@ class LearnerRank:
     def _load(self, folder: str) -> PreTrainedModel:
         return load_model(folder, getattr(torch, self.config.dtype))
 
-    def _reference(self) -> nn.Module:
-        """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks."""
+    def _reference(self) -> Callable[..., PolicyOutput]:
+        """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks.
+
+        Beside an adapter it is the policy with the adapter off: the same weights.
+        """
+        if self.adapter is not None:
+            return self.adapter.without(self.engine)
         reference = PolicyModule(self._load(self.reference_folder), packed=self.packed)
         reference.to(self.device).requires_grad_(False).eval()
         if self.config.zero_stage < 3:
@@ -211,7 +230,7 @@ class LearnerRank:
             all_terms.append(terms)
         learning_rate = self.engine.get_lr()[0]
         # Without ZeRO, DeepSpeed clips by the norm but does not report it.
-        norm = _grad_norm(self.parameters.values()) if self.config.zero_stage == 0 else None
+        norm = _grad_norm(self.trained.values()) if self.config.zero_stage == 0 else None
         self.engine.step()
         norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
         if not np.isfinite(norm):
@@ -222,7 +241,7 @@ class LearnerRank:
         return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate)
 
     def _forward(
-        self, module: nn.Module, micro: MicroBatch, temperature: float, layer: int | None = None
+        self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None
     ) -> PolicyOutput:
         return module(
             self._tensor(micro.input_ids),
@@ -257,20 +276,30 @@ class LearnerRank:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
     def weights(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        """These weights, whole, as engines and checkpoints get them. Under ZeRO-3 all ranks gather them together."""
-        parameters = [self.parameters[name] for name in names]
-        with deepspeed.zero.GatheredParameters(parameters, enabled=self.config.zero_stage == 3):
-            for name, parameter in zip(names, parameters, strict=True):
-                yield name, parameter.detach()
+        """These weights, whole, with the adapter merged in. Under ZeRO-3 all ranks gather them together."""
+        needed = [one for name in names for one in (self.parameters[name], *self._matrices_of(name))]
+        with deepspeed.zero.GatheredParameters(needed, enabled=self.config.zero_stage == 3):
+            for name in names:
+                weight = self.parameters[name].detach()
+                yield name, self.adapter.merged(name, weight) if self.adapter else weight
+
+    def _matrices_of(self, name: str) -> list[nn.Parameter]:
+        return self.adapter.matrices_of(name) if self.adapter else []
 
     def _gathered_weights(self) -> dict[str, Tensor]:
-        """All weights in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
-        weights: dict[str, Tensor] = {}
+        """Copies in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
+        copies: dict[str, Tensor] = {}
         for single in self.parameters:
-            for name, tensor in self.weights([single]):
+            for name, weight in self.weights([single]):
                 if self.rank == 0:
-                    weights[name] = tensor.to("cpu", copy=True)
-        return weights
+                    copies[name] = weight.to("cpu", copy=True)
+        return copies
+
+    def _gathered_matrices(self, adapter: Adapter) -> dict[str, Tensor]:
+        """Copies of the adapter's matrices, in the CPU memory of each rank."""
+        matrices = adapter.matrices
+        with deepspeed.zero.GatheredParameters([*matrices.values()], enabled=self.config.zero_stage == 3):
+            return {name: matrix.detach().to("cpu", copy=True) for name, matrix in matrices.items()}
 
     def _rng_state(self) -> dict[str, Tensor]:
         state = {"cpu": torch.get_rng_state()}
@@ -279,7 +308,8 @@ class LearnerRank:
 
 def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
     """DeepSpeed's configuration. Its micro-batch counts are nominal: `_optimizer_step` sets the boundary itself."""
-    bucket = min(MAX_BUCKET, sum(parameter.numel() for parameter in policy.parameters()))
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    bucket = min(MAX_BUCKET, sum(parameter.numel() for parameter in trained or policy.parameters()))
     half = config.dtype == "bfloat16"
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -316,11 +346,12 @@ def _rate(config: LearnerConfig, step: int) -> float:
 
 def _decay_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: matrices get weight decay, norms and biases do not."""
-    parameters = list(policy.parameters())
-    return [
+    parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    groups = [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]  # an adapter has matrices only
 
 
 def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -337,7 +368,8 @@ def _summed(all_terms: Sequence[LossTerms]) -> dict[str, float]:
 
 def _identity(config: LearnerConfig) -> dict[str, Any]:
     """The settings that a checkpoint's layout depends on."""
-    return {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
+    layout = {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
+    return layout if config.lora.rank is None else layout | {"lora": json.loads(json.dumps(asdict(config.lora)))}
 
 
 def _numpy(values: Tensor) -> Float32:

@@ -109,7 +109,8 @@ class ChunkedLogprobs(torch.autograd.Function):
         grad_logprobs, grad_entropy = grad_outputs
         hidden, weight, targets, normaliser, entropy, bias = ctx.saved_tensors
         working = _working(hidden)  # of the sums over chunks
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=working)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=working) if ctx.needs_input_grad[1] else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=working)
         for part in _chunks(hidden, weight):
             logits = _logits(hidden[part], weight, bias, ctx.maths)  # [C, V]
@@ -126,11 +127,13 @@ class ChunkedLogprobs(torch.autograd.Function):
                 grad = grad.mul_(slope)
             grad = grad.to(weight.dtype)
             torch.mm(grad, weight, out=grad_hidden[part])
-            _add_product(grad_weight, grad.T, hidden[part])
+            if grad_weight is not None:
+                _add_product(grad_weight, grad.T, hidden[part])
             if grad_bias is not None:
                 grad_bias.add_(grad.sum(0, dtype=working))
         grad_bias = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, grad_bias, None
+        grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_hidden, grad_weight, None, None, grad_bias, None
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, maths: LogitsMaths) -> Tensor:

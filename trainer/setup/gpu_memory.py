@@ -1,7 +1,8 @@
 """What a learner rank and an engine take of a GPU, in bytes: arithmetic from a model's shape, no measurement.
 
-P = parameters, W = learner ranks, T = tokens of a micro-batch, D = width, M = width of the MLP, L = blocks, V = words
-of the vocabulary. Weights are bfloat16, optimizer states float32, as DeepSpeed keeps them.
+P = parameters, A = those that are trained (all, or a LoRA adapter's), W = learner ranks, T = tokens of a micro-batch,
+D = width, M = width of the MLP, L = blocks, V = words of the vocabulary. Weights are bfloat16, optimizer states
+float32, as DeepSpeed keeps them.
 """
 
 from dataclasses import dataclass
@@ -36,12 +37,24 @@ class Training:
     checkpointing: bool
     """Activations are computed again in the backward pass."""
     reference: bool
-    """A frozen reference policy for the KL term stands beside the policy."""
+    """The loss has a KL term to a frozen reference policy, which stands beside a policy without an adapter."""
+    adapter_rank: int | None = None
+    """Rank of a LoRA adapter on all linear layers; None trains all weights."""
 
     @property
     def shards(self) -> int:
         """Parts that the optimizer's states are split into."""
         return self.ranks if self.zero_stage else 1
+
+    def trained(self, shape: ModelShape) -> int:
+        """A, the parameters that have gradients and optimizer states."""
+        return shape.parameters if self.adapter_rank is None else shape.adapter_parameters(self.adapter_rank)
+
+    def weights(self, shape: ModelShape) -> int:
+        """Parameters of the policy and, where it is a model of its own, of the reference."""
+        if self.adapter_rank is not None:
+            return shape.parameters + self.trained(shape)
+        return shape.parameters * (2 if self.reference else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,48 +70,55 @@ class Serving:
 def learner_idle(shape: ModelShape, training: Training) -> int:
     """What a rank holds between two updates.
 
-    stages 0 and 1    2P weights + 4P gradients (float32, never sharded) + 12P/W states + 2P reference
-    stage 2           2P + 12P/W + 2P
-    stage 3           16P/W with a reference, 14P/W without
+    stages 0 and 1    2P weights + 4A gradients (float32, never sharded) + 12A/W states + 2P reference
+    stage 2           2P + 12A/W + 2P
+    stage 3           (4P + 12A)/W with a reference, (2P + 12A)/W without
+
+    Without an adapter A = P. An adapter's own weights add 2A, and it needs no reference beside it.
     """
-    weights = 2 * shape.parameters * (2 if training.reference else 1)
-    states = 12 * shape.parameters
+    weights = 2 * training.weights(shape)
+    trained = training.trained(shape)
+    states = 12 * trained
     if training.zero_stage == 3:
         return CONTEXT_BYTES + (weights + states) // training.ranks
-    gradients = 4 * shape.parameters if training.zero_stage <= 1 else 0
+    gradients = 4 * trained if training.zero_stage <= 1 else 0
     return CONTEXT_BYTES + weights + gradients + states // training.shards
 
 
 def learner_peak(shape: ModelShape, training: Training) -> int:
     """The most that a rank holds: at the optimizer step or in the backward pass, taken together.
 
-    On top of `learner_idle` come the activations and the head. Stages 2 and 3 add the gradients of 4P/W, a flat copy of
+    On top of `learner_idle` come the activations and the head. Stages 2 and 3 add the gradients of 4A/W, a flat copy of
     them for the optimizer, and two buckets; stage 3 also the gathered weights. At stages 0 and 1 each bfloat16 gradient
     is freed as it joins the float32 sum.
     """
-    sharded = training.zero_stage >= 2
-    gradients = 2 * 4 * shape.parameters // training.ranks if sharded else 0
-    buckets = 2 * BUCKET_BYTES if sharded else 0
+    sharded, trained = training.zero_stage >= 2, training.trained(shape)
+    gradients = 2 * 4 * trained // training.ranks if sharded else 0
+    buckets = 2 * min(BUCKET_BYTES, 2 * trained) if sharded else 0
     live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
     step = gradients + buckets + live
-    return learner_idle(shape, training) + step + activations(shape, training) + head(shape)
+    return learner_idle(shape, training) + step + activations(shape, training) + head(shape, training)
 
 
 def activations(shape: ModelShape, training: Training) -> int:
     """Activations of one micro-batch: (31 D + 8 M) bytes a token and block, of one block only with checkpointing.
 
     31 D: inputs and float32 copies of two norms, queries, keys, values, the attention's output. 8 M: gate, up, their
-    activation and product. With checkpointing each block keeps its input, 2 D.
+    activation and product. With checkpointing each block keeps its input, 2 D. An adapter of rank r keeps the products
+    with A of seven layers, 14 r.
     """
-    block = training.token_budget * (31 * shape.hidden + 8 * shape.mlp)
+    block = training.token_budget * (31 * shape.hidden + 8 * shape.mlp + 14 * (training.adapter_rank or 0))
     if not training.checkpointing:
         return shape.layers * block
     return shape.layers * training.token_budget * 2 * shape.hidden + block
 
 
-def head(shape: ModelShape) -> int:
-    """Logits of one chunk, and 10 V D of the head's gradient: its float32 sum, a chunk's part of it, its bfloat16."""
-    return LOGITS_BYTES + 10 * shape.vocabulary * shape.hidden
+def head(shape: ModelShape, training: Training) -> int:
+    """Logits of one chunk, and 10 V D of the head's gradient: its float32 sum, a chunk's part of it, its bfloat16.
+
+    Beside an adapter the head is frozen and has no gradient.
+    """
+    return LOGITS_BYTES + (10 * shape.vocabulary * shape.hidden if training.adapter_rank is None else 0)
 
 
 def engine_awake(shape: ModelShape, serving: Serving) -> int:
@@ -111,9 +131,10 @@ def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int) -> int:
     return requests * context * shape.kv_bytes_per_token
 
 
-def checkpoint_bytes(shape: ModelShape) -> int:
-    """One checkpoint on disk: weights, float32 states, and the exported model."""
-    return (2 + 12 + 2) * shape.parameters
+def checkpoint_bytes(shape: ModelShape, training: Training) -> int:
+    """One checkpoint on disk: trained weights, their float32 states, the exported model, and an adapter by itself."""
+    own = 2 if training.adapter_rank is None else 4
+    return 2 * shape.parameters + (12 + own) * training.trained(shape)
 
 
 def shared_memory_bytes(shape: ModelShape) -> int:
@@ -121,7 +142,6 @@ def shared_memory_bytes(shape: ModelShape) -> int:
     return 2 * 2 * shape.parameters
 
 
-def host_bytes(shape: ModelShape, *, ranks: int, reference: bool) -> int:
+def host_bytes(shape: ModelShape, training: Training) -> int:
     """Host memory at the start, when every rank loads policy and reference, and for the weights in shared memory."""
-    loaded = 2 * shape.parameters * (2 if reference else 1)
-    return ranks * loaded + shared_memory_bytes(shape)
+    return training.ranks * 2 * training.weights(shape) + shared_memory_bytes(shape)

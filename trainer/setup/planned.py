@@ -17,6 +17,8 @@ from trainer.setup.shapes import find_shape
 CARD_GIB = 79.6
 """What a card of 80 GB shows: the card that is planned for where none is here."""
 TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
+ADAPTER_RANK = 32
+"""Rank of the adapter that a refusal proposes, and that learner=lora has."""
 
 
 def planned(config: TrainConfig) -> TrainConfig:
@@ -46,19 +48,19 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     """
     if config.cluster.device == "cpu" or (shape := find_shape(config.model)) is None:
         return config
-    plan = plan_gpus(
-        GpuRequest(
-            shape=shape,
-            training=_training(config.learner, ranks=config.cluster.ranks, reference=False),
-            serving=None,
-            gpu_bytes=card_bytes(config.cluster),
-            placements=("split",),
-            stages=_stages(config.learner.zero_stage),
-        )
+    request = GpuRequest(
+        shape=shape,
+        training=_training(config.learner, ranks=config.cluster.ranks, reference=False),
+        serving=None,
+        gpu_bytes=card_bytes(config.cluster),
+        placements=("split",),
+        stages=_stages(config.learner.zero_stage),
     )
+    plan = plan_gpus(request)
     if not plan.fits:
+        adapter = f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}, " if _fits_with_adapter(request) else ""
         raise ConfigError(
-            f"model.source={config.model.source!r} {plan.why}: raise cluster.gpus, or take a smaller model"
+            f"model.source={config.model.source!r} {plan.why}: raise cluster.gpus, {adapter}or take a smaller model"
         )
     return replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
 
@@ -86,10 +88,18 @@ def does_not_fit(config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card:
     """The refusal of a run whose plan does not fit: what is missing, and how many GPUs would do."""
     more = (count for count in TRIED_GPUS if count > config.cluster.gpus)
     enough = next((count for count in more if plan_gpus(request_of(config, shape, count, card=card)).fits), None)
-    remedy = f"take cluster.gpus={enough}, where it fits, or a smaller model"
-    if enough is None:
-        remedy = "lower learner.token_budget, or take a smaller model"
-    return ConfigError(f"model.source={config.model.source!r} {plan.why}: {remedy}")
+    remedies = ["lower learner.token_budget" if enough is None else f"take cluster.gpus={enough}, where it fits"]
+    if _fits_with_adapter(request_of(config, shape, config.cluster.gpus, card=card)):
+        remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
+    return ConfigError(
+        f"model.source={config.model.source!r} {plan.why}: {', '.join(remedies)}, or take a smaller model"
+    )
+
+
+def _fits_with_adapter(request: GpuRequest) -> bool:
+    """Whether a run that trains all weights would fit if it trained an adapter."""
+    training = replace(request.training, adapter_rank=ADAPTER_RANK)
+    return request.training.adapter_rank is None and plan_gpus(replace(request, training=training)).fits
 
 
 def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int:
@@ -110,6 +120,7 @@ def _training(learner: LearnerConfig, *, ranks: int, reference: bool) -> Trainin
         token_budget=learner.token_budget,
         checkpointing=learner.gradient_checkpointing,
         reference=reference,
+        adapter_rank=learner.lora.rank,
     )
 
 

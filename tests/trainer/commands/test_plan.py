@@ -42,7 +42,15 @@ def test_what_fits_nowhere_is_refused_with_the_number_of_gpus_that_would_do(tmp_
     code, plan, errors = planned(tmp_path, "model=qwen2.5_7b")
     assert (code, plan["fits"]) == (2, False)
     (line,) = errors.splitlines()
-    assert line.endswith("take cluster.gpus=4, where it fits, or a smaller model")
+    assert line.endswith(
+        "take cluster.gpus=4, where it fits, train a LoRA adapter with learner.lora.rank=32, or take a smaller model"
+    )
+
+
+def test_seven_billion_parameters_plan_onto_one_gpu_with_an_adapter(tmp_path: Path) -> None:
+    code, plan, errors = planned(tmp_path, "model=qwen2.5_7b", "learner=lora")
+    assert (code, errors, plan["fits"]) == (0, "", True)
+    assert (plan["placement"], plan["zero_stage"]) == ("side by side", 1)
 
 
 def test_a_table_fits_80_columns(tmp_path: Path) -> None:

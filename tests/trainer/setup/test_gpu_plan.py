@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GraniteConfig, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
 from trainer.config.build import ModelError
+from trainer.config.learner import LoraConfig
 from trainer.config.shape import ModelShape
+from trainer.learner.adapter import Adapter
 from trainer.learner.head import LOGITS_PER_CHUNK
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import CONTEXT_BYTES, GIB, Serving, Training
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
+from trainer.setup.models import random_qwen2
 
 SMALL = {
     "hidden_size": 64,
@@ -86,10 +89,39 @@ def test_the_bytes_of_a_rank_are_those_of_the_formulas() -> None:
         assert saved == (p if stage == 3 else 2 * p)
 
 
+@pytest.mark.parametrize(("shape", "rank", "parameters"), [(QWEN_7B, 32, 80_740_352), (QWEN_05B, 8, 4_399_104)])
+def test_the_parameters_of_an_adapter_are_those_that_peft_counts(shape: ModelShape, rank: int, parameters: int) -> None:
+    config = LoraConfig(rank=rank)
+    with torch.device("meta"):
+        model = random_qwen2(replace(shape, layers=2), context=64)
+        matrices = Adapter(model, config).matrices
+    counted = sum(matrix.numel() for matrix in matrices.values())
+    assert shape.adapter_parameters(rank) == counted * shape.layers // 2 == parameters
+
+
+def test_an_adapter_takes_the_base_once_and_its_own_18_bytes_a_parameter() -> None:
+    shape, p, a = QWEN_7B, QWEN_7B.parameters, QWEN_7B.adapter_parameters(32)
+    one = Training(ranks=1, zero_stage=1, token_budget=1, checkpointing=True, reference=True, adapter_rank=32)
+    for reference in (True, False):  # the reference is the policy with the adapter off
+        assert gpu_memory.learner_idle(shape, replace(one, reference=reference)) == CONTEXT_BYTES + 2 * p + 18 * a
+    two = replace(one, zero_stage=3, ranks=2)
+    assert gpu_memory.learner_idle(shape, two) == CONTEXT_BYTES + (2 * p + 14 * a) // 2
+    assert gpu_memory.checkpoint_bytes(shape, one) == 2 * p + 16 * a
+    assert gpu_memory.host_bytes(shape, one) == 2 * (p + a) + 4 * p
+
+
+def test_seven_billion_parameters_fit_one_gpu_with_an_adapter_and_not_without() -> None:
+    full = request(QWEN_7B, 1)
+    adapted = replace(full, training=replace(full.training, adapter_rank=32))
+    plan = plan_gpus(adapted)
+    assert not plan_gpus(full).fits
+    assert (plan.fits, plan.placement, plan.zero_stage) == (True, "side by side", 1)
+
+
 def test_a_step_adds_no_gradients_to_the_float32_sums_of_stage_1_and_two_copies_at_stage_2() -> None:
     shape, p = QWEN_15B, QWEN_15B.parameters
     one = Training(ranks=2, zero_stage=1, token_budget=1, checkpointing=True, reference=True)
-    fixed = gpu_memory.activations(shape, one) + gpu_memory.head(shape)
+    fixed = gpu_memory.activations(shape, one) + gpu_memory.head(shape, one)
     assert gpu_memory.learner_peak(shape, one) == gpu_memory.learner_idle(shape, one) + fixed
     two = replace(one, zero_stage=2)
     added = 2 * 2 * p + 2 * gpu_memory.BUCKET_BYTES  # 4P/W for two ranks, twice
@@ -98,7 +130,9 @@ def test_a_step_adds_no_gradients_to_the_float32_sums_of_stage_1_and_two_copies_
 
 def test_a_plans_logits_are_those_of_the_head_on_a_gpu() -> None:
     assert 3 * 4 * LOGITS_PER_CHUNK["cuda"] == gpu_memory.LOGITS_BYTES
-    assert gpu_memory.head(QWEN_7B) - gpu_memory.LOGITS_BYTES == 10 * 152_064 * 3584
+    training = Training(ranks=1, zero_stage=1, token_budget=1, checkpointing=True, reference=True)
+    assert gpu_memory.head(QWEN_7B, training) - gpu_memory.LOGITS_BYTES == 10 * 152_064 * 3584
+    assert gpu_memory.head(QWEN_7B, replace(training, adapter_rank=32)) == gpu_memory.LOGITS_BYTES
 
 
 def test_checkpointing_keeps_one_input_a_block_and_the_activations_of_one_block() -> None:
