@@ -7,11 +7,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from rollout import ray_actors
 from rollout.ray_actors import ActorSpec, gather, spawn
+from tests.two_nodes import two_nodes
 from trainer.config.build import ConfigError
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig, TuningConfig
 from trainer.report.progress import Display
@@ -53,12 +53,10 @@ class Part:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "node_name": "head"})
-    cluster.add_node(num_cpus=2, node_name="other", env_vars={PLANTED: "1"})
-    ray_actors.start(address=cluster.address)
-    yield cluster.address
-    ray_actors.stop()
-    cluster.shutdown()
+    with two_nodes(env_vars={PLANTED: "1"}) as address:
+        ray_actors.start(address=address)
+        yield address
+        ray_actors.stop()
 
 
 @pytest.fixture
