@@ -194,6 +194,7 @@ class Engines:
                     gather(loading, limit.left_s)
                     sending.result()
                     contents = add_contents(contents, bucket.contents)
+                    where = f"after {bucket}"
             where = "the last check"
             served = self._call("finish", version, contents, limit=limit)
             if set(served) != {version}:

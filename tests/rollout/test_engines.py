@@ -123,6 +123,17 @@ def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serve
     assert second.calls[-1] == ("lose", message)
 
 
+def test_every_wait_of_a_publish_has_what_is_left_of_its_limit(
+    started: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float | None] = []
+    monkeypatch.setattr(engines, "gather", lambda calls, limit=None: limits.append(limit) or calls)
+    started.publish(Buckets([]), 3, timeout_s=7.0)
+    assert len(limits) == 5  # weights wake, two buckets load, the check, the cache wakes
+    assert all(limit is not None and limit <= 7.0 for limit in limits)
+    assert limits == sorted(limits, key=lambda limit: -(limit or 0.0))
+
+
 def test_only_engines_that_share_a_gpu_sleep_and_wake(started: Engines) -> None:
     resident = Engines("folder", EngineConfig(count=1), context=512)
     for engines_of_a_run in (started, resident):

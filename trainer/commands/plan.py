@@ -59,7 +59,7 @@ def show_plan(plan: ShapedRun, display: Display) -> None:
 
 def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[str, Any]:
     """The plan as plain values; sizes in GiB unless the name says bytes."""
-    shape = request.shape
+    shape, cluster = request.shape, config.cluster
     return {
         "fits": plan.fits,
         "placement": plan.placement,
@@ -71,8 +71,8 @@ def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[s
             for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
         },
         "peak_gib": _gib(plan.peak),
-        "host_gib": _gib(gpu_memory.host_bytes(shape, replace(request.training, ranks=config.cluster.gpus))),
-        "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape)),
+        "host_gib": _gib(gpu_memory.host_bytes(shape, replace(request.training, ranks=cluster.gpus), cluster.way)),
+        "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape, cluster.way)),
         "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape, request.training)),
         "packing": packing_line(config.learner, config.model),
         "why": plan.why,

@@ -20,6 +20,7 @@ from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, sp
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
+CLOSING_S = 60.0  # for ranks to give back what a publish took
 # Without these settings glibc returns freed activations to the kernel and fetches them again: a third of a CPU step.
 MALLOC_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -210,10 +211,12 @@ class Learner:
                 packed: list[Bucket | None] = self._call("pack", number, timeout_s=limit.left_s)
                 yield _joined([part for part in packed if part is not None])
         except GeneratorExit:
-            for rank in self.ranks:
-                rank.submit("close_publish")  # the publish has failed: a rank may be stuck in it
+            if self.route.way == "nccl":
+                self.close()  # the first rank may be stuck in a broadcast that nobody takes
             raise
-        self._call("close_publish", timeout_s=limit.left_s)
+        finally:
+            if self.ranks:
+                self._call("close_publish", timeout_s=CLOSING_S)
 
     def transmit(self, timeout_s: float) -> None:
         """Broadcast the bucket to the engines, if that is how it travels. Raises ActorTimeout."""

@@ -52,7 +52,7 @@ def gpus() -> tuple[Gpu, ...]:
 def findings(found: tuple[Gpu, ...]) -> list[Finding]:
     """Python, cores, memory, disk, shared memory, locks and GPUs of this machine. found: its GPUs."""
     disk, shared = shutil.disk_usage(Path.cwd()).free, _free(SHARED_MEMORY)
-    short = "docker run --shm-size=16g, else weights go through the disk" if shared < LEAST_SHARED and found else None
+    short = "docker run --shm-size=16g, which Ray and NCCL use" if shared < LEAST_SHARED and found else None
     return [
         Finding(what="Python", value=platform.python_version()),
         Finding(what="cores", value=str(os.cpu_count())),

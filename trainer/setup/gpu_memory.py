@@ -7,6 +7,7 @@ float32, as DeepSpeed keeps them.
 
 from dataclasses import dataclass
 
+from rollout.transfer import Way
 from trainer.config.shape import ModelShape
 
 GIB = 2**30
@@ -137,11 +138,12 @@ def checkpoint_bytes(shape: ModelShape, training: Training) -> int:
     return 2 * shape.parameters + (12 + own) * training.trained(shape)
 
 
-def shared_memory_bytes(shape: ModelShape) -> int:
-    """Weights on their way to the engines: the new file is written before the old one goes."""
-    return 2 * 2 * shape.parameters
+def shared_memory_bytes(shape: ModelShape, way: Way) -> int:
+    """Weights on their way to the engines. A new file is written before the old one goes; on GPUs they need none."""
+    copies = {"file": 2, "shm": 1, "ipc": 0, "nccl": 0}[way]
+    return copies * 2 * shape.parameters
 
 
-def host_bytes(shape: ModelShape, training: Training) -> int:
+def host_bytes(shape: ModelShape, training: Training, way: Way) -> int:
     """Host memory at the start, when every rank loads policy and reference, and for the weights in shared memory."""
-    return training.ranks * 2 * training.weights(shape) + shared_memory_bytes(shape)
+    return training.ranks * 2 * training.weights(shape) + shared_memory_bytes(shape, way)

@@ -35,6 +35,7 @@ def test_a_plan_is_one_line_of_json(tmp_path: Path, model: str, gpus: int, place
     assert (code, errors, plan["fits"]) == (0, "", True)
     assert (plan["placement"], plan["zero_stage"], plan["sleep"]) == (placement, zero_stage, placement == "sleeping")
     assert set(plan) == KEYS
+    assert plan["shm_gib"] == 0  # weights stay on the GPUs
     assert list(tmp_path.iterdir()) == []  # a question leaves nothing behind
 
 
