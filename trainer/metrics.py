@@ -96,7 +96,8 @@ METRICS: Mapping[str, Metric] = {
         "0 or more",
     ),
     "learn/first_ratio_error": _metric(
-        "Mean |log probability ratio| at the first optimizer step, where only rounding may differ from 0.",
+        "Mean |log probability ratio| at the first optimizer step, where only rounding may differ from 0; with "
+        "learner.old_logprobs=engine the engine's as well.",
         "nats",
         "0 or more",
     ),
@@ -192,7 +193,6 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "learn/loss": learned.loss,
         "learn/policy_loss": learned.policy_loss,
         "learn/kl": learned.kl,
-        "learn/entropy": report.scores.entropy,
         "learn/clip_share": learned.clip_share,
         "learn/grad_norm": learned.grad_norm,
         "learn/learning_rate": learned.learning_rate,
@@ -204,6 +204,8 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "credit/abs_mean": float(np.abs(report.advantages.value).mean()),
         "credit/zero_share": float((report.advantages.value == 0).mean()),
     }
+    if report.scores.entropy is not None:
+        numbers["learn/entropy"] = report.scores.entropy
     if learned.engine_mismatch is not None:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
     if report.revised is not None:

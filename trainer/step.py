@@ -165,11 +165,12 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
             f"rollout.truncated={parts.config.rollout.truncated}) and learner.optimizer_steps={steps} needs one each: "
             "raise model.response_tokens if responses are truncated, else lower the steps"
         )
+    sampled = rollout_logprobs(table)
     return Targets(
         advantage=advantages.value.astype(np.float32),
         row_mask=live,
-        old_logprobs=scores.logprobs,
+        old_logprobs=sampled if scores.logprobs is None else scores.logprobs,
         ref_logprobs=scores.ref_logprobs,
-        rollout_logprobs=rollout_logprobs(table),
+        rollout_logprobs=sampled,
         token_mask=None if advantages.mask is None else token_mask(table),
     )

@@ -274,6 +274,7 @@ class WarmstartConfig:
             **CLUSTER,
             **LEARNER,
             "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
+            "learner.old_logprobs": Unused(value="learner", reason="a warm start has no old policy"),
             "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
             "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
         }

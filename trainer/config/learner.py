@@ -11,6 +11,7 @@ from rollout.types import LOWEST_TEMPERATURE, Device, Precision
 Ratio = Literal["token", "sequence"]
 KlEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token", "sequence"]
+OldLogprobs = Literal["learner", "engine"]
 PackingMode = Literal["padded", "packed"]
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 TargetModules = tuple[str, ...] | Literal["all-linear"]
@@ -46,7 +47,8 @@ class LossConfig:
 
     importance_cap: Annotated[float | None, Ge(1), doc("1 or more, or null")] = None
     """Largest weight exp(old - rollout log-prob) of a token; null leaves the weight out. 2 on
-    GPUs, whose engines round otherwise than the learner, null on a CPU."""
+    GPUs, whose engines round otherwise than the learner, null on a CPU. With learner.old_logprobs=engine it is the
+    largest probability ratio."""
 
     negative_weight: Annotated[float, Ge(0)] = 1.0
     """Factor of advantages below 0. With 0 the policy learns from what went better than its siblings alone
@@ -129,6 +131,11 @@ class LearnerConfig:
     """Seconds that one call of the ranks may take, the longest of which are the optimizer steps of an update and an
     epoch of a warm start."""
 
+    old_logprobs: OldLogprobs = "learner"
+    """Whose log-probs the probability ratio divides by. The "learner" takes them in a pass of its own. The "engine" has
+    them already: that saves the pass, and the ratio, which then holds the engine's roundings too, is truncated at
+    loss.importance_cap. It leaves learn/entropy out."""
+
     max_engine_mismatch: Annotated[float, Gt(0)] = 0.1
     """Largest mean |rollout - old log-prob| of an update, in nats. Above it the run stops: stale weights differ by more
     than rounding does, which is 0.001 in float32 and expected to be 0.01 to 0.02 in bfloat16."""
@@ -140,6 +147,11 @@ class LearnerConfig:
     """The adapter that is trained in place of the weights, if its rank is given."""
 
     def __post_init__(self) -> None:
+        if self.old_logprobs == "engine" and self.loss.importance_cap is None:
+            raise ValueError(
+                "learner.old_logprobs='engine' with learner.loss.importance_cap=None, so nothing bounds the engine's "
+                "roundings: set learner.loss.importance_cap=2, or learner.old_logprobs=learner"
+            )
         if self.dtype == "bfloat16" and self.zero_stage == 0:
             raise ValueError(
                 "cluster.dtype=bfloat16 with learner.zero_stage=0 keeps no float32 master weights, "

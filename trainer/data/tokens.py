@@ -130,7 +130,7 @@ class Targets:
     row_mask: Bool
     """bool [N]. False leaves a row out of the loss and of every mean."""
     old_logprobs: Float32
-    """float32 [R], nats. From the policy before this update (`Learner.score`)."""
+    """float32 [R], nats. From the policy before this update (`Learner.score`), or from the engine that sampled."""
     ref_logprobs: Float32 | None = None
     """float32 [R], nats. From the reference policy; required if the loss has a KL term."""
     rollout_logprobs: Float32 | None = None

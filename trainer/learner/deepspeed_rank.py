@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -88,12 +88,19 @@ class LearnerRank:
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
 
     def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
-        """Log-probs, entropies and, if a layer is given, hidden states of this rank's rows. No gradient."""
+        """Log-probs, entropies and, if a layer is given, hidden states of this rank's rows. No gradient.
+
+        Where the engine's log-probs are the old ones, the policy gives hidden states alone.
+        """
         self.engine.eval()
-        scored: list[tuple[MicroBatch, PolicyOutput, Tensor | None]] = []
+        takes_all = self.config.old_logprobs == "learner"
+        scored: list[tuple[MicroBatch, PolicyOutput | None, Tensor | None]] = []
         with torch.no_grad():
             for micro in (collate(batch, chains, packed=self.packed) for chains in micros):
-                output = self._forward(self.engine, micro, self.config.temperature, layer)
+                output = None
+                if takes_all or layer is not None:
+                    asked = micro if takes_all else _without_tokens(micro)
+                    output = self._forward(self.engine, asked, self.config.temperature, layer)
                 reference = None
                 if self.reference is not None:
                     reference = self._forward(self.reference, micro, self.config.temperature).logprobs
@@ -101,18 +108,19 @@ class LearnerRank:
                     scored.append((micro, output, reference))
         return RankScores(
             token_index=_joined([micro.token_index for micro, _, _ in scored], np.int64),
-            logprobs=_joined([_numpy(output.logprobs) for _, output, _ in scored]),
+            logprobs=_optional([output and output.logprobs for _, output, _ in scored]) if takes_all else None,
             ref_logprobs=_optional([reference for _, _, reference in scored]),
-            entropy=_joined([_numpy(output.entropy) for _, output, _ in scored]),
+            entropy=_optional([output and output.entropy for _, output, _ in scored]) if takes_all else None,
             rows=_joined([micro.rows for micro, _, _ in scored], np.int64),
-            hidden=_optional([output.hidden for _, output, _ in scored]),
+            hidden=_optional([output and output.hidden for _, output, _ in scored]),
         )
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
         """Take one optimizer step on the clipped surrogate per entry of `steps`."""
 
         def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
-            return policy_loss(self._loss_inputs(columns, micro, output), self.config.loss)
+            inputs = self._loss_inputs(columns, micro, output)
+            return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
 
         return [self._optimizer_step(batch, micros, loss_of, self.config.temperature) for micros in steps]
 
@@ -370,6 +378,12 @@ def _identity(config: LearnerConfig) -> dict[str, Any]:
     """The settings that a checkpoint's layout depends on."""
     layout = {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
     return layout if config.lora.rank is None else layout | {"lora": json.loads(json.dumps(asdict(config.lora)))}
+
+
+def _without_tokens(micro: MicroBatch) -> MicroBatch:
+    """The micro-batch for a pass that scores none of its response tokens."""
+    none = np.zeros(0, dtype=np.int64)
+    return replace(micro, predict_at=none, targets=none)
 
 
 def _numpy(values: Tensor) -> Float32:

@@ -36,14 +36,14 @@ class Scores:
     Raises FloatingPointError for values that are not finite, which weights that are broken give.
     """
 
-    logprobs: Float32
-    """float32 [R], nats. Log-probs of the response tokens, in the batch's order."""
+    logprobs: Float32 | None
+    """float32 [R], nats. Log-probs of the response tokens, in the batch's order; None if the engine's are taken."""
     ref_logprobs: Float32 | None
     """float32 [R], nats. The reference policy's; None if the loss has no KL term."""
     embedding: Float32 | None
     """float32 [N, D]. Hidden state at each row's last prompt token; None if no layer was asked for."""
-    entropy: float
-    """Mean over the R tokens of the entropy of the next-token distribution, in nats."""
+    entropy: float | None
+    """Mean over the R tokens of the entropy of the next-token distribution, in nats; None as `logprobs`."""
 
     def __post_init__(self) -> None:
         check_finite(logprobs=self.logprobs, ref_logprobs=self.ref_logprobs, embedding=self.embedding)
@@ -81,7 +81,8 @@ class LearnReport:
     row_tokens: int
     """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
     engine_mismatch: float | None
-    """Mean of |rollout - old log-prob| over the tokens in the loss, in nats; None without rollout log-probs."""
+    """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
+    the engine's as old ones, over those of the first optimizer step."""
 
 
 class OutOfMemory(RuntimeError):
@@ -151,17 +152,23 @@ class Learner:
         self._call("join", *meeting, layer, timeout_s=timeout_s)
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
-        """Log-probs of every response token and, if a layer is given, hidden states, in one pass over the chains."""
+        """Log-probs of every response token and, if a layer is given, hidden states, in one pass over the chains.
+
+        Where the engine's log-probs are the old ones, the pass goes no further than `layer`, or is not made.
+        """
+        takes_all = self.config.old_logprobs == "learner"
+        if not (takes_all or self._uses_reference or layer is not None):
+            return Scores(logprobs=None, ref_logprobs=None, embedding=None, entropy=None)
         packing = self._pack(batch, find_chains(batch))
         shared = share(batch)
         parts: list[RankScores] = self._call_each("score", [(shared, micros, layer) for micros in packing.ranks])
         tokens = np.concatenate([part.token_index for part in parts])  # [R]
         rows = np.concatenate([part.rows for part in parts])  # [N]
         return Scores(
-            logprobs=_in_order(tokens, [part.logprobs for part in parts]),
+            logprobs=_in_order(tokens, [part.logprobs for part in parts]) if takes_all else None,
             ref_logprobs=_in_order(tokens, [part.ref_logprobs for part in parts]) if self._uses_reference else None,
             embedding=None if layer is None else _in_order(rows, [part.hidden for part in parts]),
-            entropy=float(np.concatenate([part.entropy for part in parts]).mean(dtype=np.float64)),
+            entropy=_mean([part.entropy for part in parts]) if takes_all else None,
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
@@ -173,7 +180,9 @@ class Learner:
         """
         targets.check_fits(batch)
         loss, live = self.config.loss, targets.live_tokens(batch)
-        for name, used in (("ref_logprobs", loss.kl_coef > 0), ("rollout_logprobs", loss.importance_cap is not None)):
+        of_engine = self.config.old_logprobs == "engine"
+        weighs = loss.importance_cap is not None and not of_engine
+        for name, used in (("ref_logprobs", loss.kl_coef > 0), ("rollout_logprobs", weighs)):
             if used and getattr(targets, name) is None:
                 raise ValueError(f"this loss uses {name} and the targets have none: pass them, or change the loss")
         minibatches = _minibatches(batch, live, self.config.optimizer_steps, seed)
@@ -182,12 +191,14 @@ class Learner:
             weight=_weights(batch, live, minibatches, loss.aggregation),
             old_logprobs=targets.old_logprobs,
             ref_logprobs=targets.ref_logprobs if loss.kl_coef > 0 else None,
-            rollout_logprobs=targets.rollout_logprobs if loss.importance_cap is not None else None,
+            rollout_logprobs=targets.rollout_logprobs if weighs else None,
         )
         if loss.kl_coef == loss.entropy_coef == 0:
             credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
             minibatches = [_with_credit(chains, credit) for chains in minibatches]
         report = self._optimize("learn", batch, columns, minibatches)
+        if of_engine:
+            return replace(report, engine_mismatch=report.first_ratio_error)
         if targets.rollout_logprobs is None:
             return report
         mismatch = np.abs(targets.rollout_logprobs - targets.old_logprobs)[live].mean(dtype=np.float64)
@@ -373,6 +384,10 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
 def _mean_log_ratio(ranks: Sequence[StepStats]) -> float:
     """Mean |log ratio| of one optimizer step over the tokens of all ranks, in nats; 0 if none is in the loss."""
     return sum(step.log_ratio for step in ranks) / max(1.0, sum(step.live_tokens for step in ranks))
+
+
+def _mean(parts: Sequence[Float32 | None]) -> float:
+    return float(np.concatenate([part for part in parts if part is not None]).mean(dtype=np.float64))
 
 
 def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:

@@ -60,10 +60,12 @@ class LossTerms:
     """How many tokens are in the loss."""
 
 
-def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
+def policy_loss(inputs: LossInputs, config: LossConfig, *, of_engine: bool = False) -> LossTerms:
     """The clipped surrogate with its optional KL, entropy and importance terms, as weighted sums.
 
     loss = -sum w (clipped surrogate) + kl_coef * sum w (KL estimate) - entropy_coef * sum w (entropy)
+
+    of_engine: `old_logprobs` are the engine's; the ratio is truncated in place of the importance weight.
     """
     log_ratio = inputs.logprobs - inputs.old_logprobs  # [S]
     live = inputs.weight > 0
@@ -72,8 +74,9 @@ def policy_loss(inputs: LossInputs, config: LossConfig) -> LossTerms:
         log_ratio = sequence_log_ratio(log_ratio, live, inputs.segment, inputs.num_rows)
     ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     advantage = torch.where(inputs.advantage < 0, config.negative_weight * inputs.advantage, inputs.advantage)
-    surrogate, clipped = clipped_surrogate(ratio, advantage, config)
-    if config.importance_cap is not None:
+    within = truncated_ratio(ratio, config) if of_engine else ratio
+    surrogate, clipped = clipped_surrogate(within, advantage, config)
+    if config.importance_cap is not None and not of_engine:
         surrogate = surrogate * importance_weight(inputs.old_logprobs, _present(inputs, "rollout_logprobs"), config)
     policy = -(inputs.weight * surrogate).sum()
     entropy = (inputs.weight * inputs.entropy).sum()
@@ -167,6 +170,17 @@ def importance_weight(old_logprobs: Tensor, rollout_logprobs: Tensor, config: Lo
     Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training", eq. TIS.
     """
     return (old_logprobs - rollout_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().clamp(max=config.importance_cap)
+
+
+def truncated_ratio(ratio: Tensor, config: LossConfig) -> Tensor:
+    """min(r, cap) of r = pi / pi_engine as value, and as the weight of its gradient. [S] -> [S]
+
+        sg[min(1, cap / r)] r     with sg for stop-gradient; d/dtheta = min(r, cap) d log pi / dtheta
+
+    Yao et al. 2025 as `importance_weight`, with the policy before the update taken for the engine's.
+    """
+    assert config.importance_cap is not None  # `LearnerConfig` sees to it
+    return ratio * (config.importance_cap / ratio.detach()).clamp(max=1.0)
 
 
 def _present(inputs: LossInputs, name: Literal["ref_logprobs", "rollout_logprobs"]) -> Tensor:

@@ -21,11 +21,11 @@ class TokenColumns:
     weight: Float32
     """float32 [R]. What the token weighs in the loss (`token_weights`); 0 leaves it out."""
     old_logprobs: Float32
-    """float32 [R], nats. From the policy before the update."""
+    """float32 [R], nats. From the policy before the update, or from the engine (learner.old_logprobs)."""
     ref_logprobs: Float32 | None
     """float32 [R], nats. From the reference policy; None if the loss has no KL term."""
     rollout_logprobs: Float32 | None
-    """float32 [R], nats. From the engine; None if the loss does not weigh by importance."""
+    """float32 [R], nats. From the engine; None if the loss does not weigh by importance, or divides by them already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,12 @@ class RankScores:
 
     token_index: Int64
     """int64 [S]. Where these tokens stand in an array per response token of the whole batch."""
-    logprobs: Float32
-    """float32 [S], nats."""
+    logprobs: Float32 | None
+    """float32 [S], nats; None if nobody asked for the policy's."""
     ref_logprobs: Float32 | None
     """float32 [S], nats. From the reference policy; None if there is none."""
-    entropy: Float32
-    """float32 [S], nats."""
+    entropy: Float32 | None
+    """float32 [S], nats; None as `logprobs`."""
     rows: Int64
     """int64 [K]. Which rows of the batch these are."""
     hidden: Float32 | None

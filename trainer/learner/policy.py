@@ -68,11 +68,12 @@ class PolicyModule(nn.Module):
 
         layer: index into Hugging Face's `hidden_states`. 0 is the input of the first block, i the output of block i,
             the last (or -1) the output of the body, which is that of its final norm.
+        predict_at: may be empty; the body then runs no further than the blocks that `layer` needs.
         bounds, longest: of packed sequences, see `attention.packing_arguments`; None if they are padded.
         No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
         index = None if layer is None or embed_at is None else self.index_of(layer)
-        with self.keeping(index) as kept:
+        with self.keeping(index) as kept, self.shortened(None if len(predict_at) else index):
             packing = {} if bounds is None else packing_arguments(bounds, longest, input_ids.numel())
             states = self.body(input_ids=input_ids, use_cache=False, **packing).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
@@ -105,6 +106,21 @@ class PolicyModule(nn.Module):
             yield kept
         finally:
             handle.remove()
+
+    @contextmanager
+    def shortened(self, index: int | None) -> Iterator[None]:
+        """The body without the blocks behind hidden states `index`, for the length of the block; None keeps all."""
+        blocks, (parent, name) = self.blocks, self._place_of_blocks()
+        if index is not None:
+            setattr(parent, name, blocks[: max(index, 1)])  # the first block's input is kept when it is called
+        try:
+            yield
+        finally:
+            setattr(parent, name, blocks)
+
+    def _place_of_blocks(self) -> tuple[nn.Module, str]:
+        path, _, name = self._path.rpartition(".")
+        return self.body.get_submodule(path), name
 
     def _keep_input(self, kept: list[Tensor]) -> RemovableHandle:
         def keep(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:

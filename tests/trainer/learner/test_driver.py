@@ -224,6 +224,33 @@ def test_loss_options_reach_the_ranks(
     assert_same_weights(weights_of(learner, tmp_path), dict(model.named_parameters()), config.learning_rate)
 
 
+@pytest.mark.parametrize(("world_size", "zero_stage"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize("kl_coef", [0.0, 0.1])
+def test_the_engines_logprobs_as_old_ones_save_the_policys_pass_and_learn_the_same(
+    start: Starter, batch: TokenBatch, tmp_path: Path, world_size: int, zero_stage: int, kl_coef: float
+) -> None:
+    loss = LossConfig(kl_coef=kl_coef, importance_cap=1e6)
+    own = replace(CONFIG, world_size=world_size, zero_stage=zero_stage, loss=loss)
+    usual, saving = start(own), start(replace(own, old_logprobs="engine"))
+    expected, scores = usual.score(batch, layer=-2), saving.score(batch, layer=-2)
+    assert (scores.logprobs, scores.entropy) == (None, None)
+    np.testing.assert_allclose(scores.embedding, expected.embedding, atol=1e-6)
+    bare = saving.score(batch)
+    assert bare.embedding is None
+    if kl_coef == 0:
+        assert bare.ref_logprobs is None
+    else:
+        np.testing.assert_allclose(bare.ref_logprobs, expected.ref_logprobs, atol=1e-6)
+    sampled = expected.logprobs + 0.01
+    targets = replace(on_policy(batch, expected.logprobs), ref_logprobs=expected.ref_logprobs, rollout_logprobs=sampled)
+    # The ratio against the engine is exp(-0.01) everywhere; the usual learner weighs by the same factor.
+    first = usual.learn(batch, targets, seed=0)
+    second = saving.learn(batch, replace(targets, old_logprobs=sampled), seed=0)
+    assert second.loss == pytest.approx(first.loss, abs=1e-5)
+    assert second.engine_mismatch == pytest.approx(first.engine_mismatch, abs=1e-5) == pytest.approx(0.01, abs=1e-4)
+    assert_same_weights(weights_of(saving, tmp_path / "a"), weights_of(usual, tmp_path / "b"), own.learning_rate)
+
+
 @pytest.mark.parametrize("optimizer_steps", [1, 3])
 @pytest.mark.parametrize(("negative_weight", "uncredited"), [(1.0, 0.0), (0.0, -1.0)])
 def test_rows_without_credit_are_counted_but_not_run(

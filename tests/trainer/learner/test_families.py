@@ -138,6 +138,26 @@ def test_every_hidden_state_of_a_family_is_hugging_faces_of_the_same_index(model
             torch.testing.assert_close(output.hidden, states[layer].flatten(0, 1), rtol=0, atol=1e-6)
 
 
+def test_a_pass_that_scores_no_token_gives_the_same_hidden_states_and_runs_no_block_behind_them(
+    model: PreTrainedModel,
+) -> None:
+    ids, targets = token_ids()
+    cells, none = torch.arange(ids.numel()), torch.zeros(0, dtype=torch.int64)
+    policy = PolicyModule(model)
+    ran: list[int] = []
+    for number, block in enumerate(policy.blocks):
+        block.register_forward_hook(lambda *_, number=number: ran.append(number))
+    with torch.no_grad():
+        for layer in range(4):
+            full = policy(ids, TARGETS_AT, targets, layer=layer, embed_at=cells)
+            ran.clear()
+            short = policy(ids, none, none, layer=layer, embed_at=cells)
+            assert torch.equal(short.hidden, full.hidden)
+            assert ran == list(range(max(layer, 1)))
+            assert len(short.logprobs) == 0
+    assert len(policy.blocks) == 3
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_family_that_is_computed_right_passes_the_check(model: PreTrainedModel, dtype: torch.dtype) -> None:
     check_forward(PolicyModule(model.to(dtype)), temperature=0.7, layer=-2)

@@ -15,6 +15,7 @@ from trainer.learner.losses import (
     likelihood_loss,
     policy_loss,
     sequence_log_ratio,
+    truncated_ratio,
 )
 from trainer.learner.token_weights import token_weights
 
@@ -58,6 +59,34 @@ def test_dual_clip_bounds_the_surrogate_of_negative_advantages() -> None:
     surrogate, clipped = clipped_surrogate(torch.tensor([8.0, 1.0, 8.0]), torch.tensor([-1.0, -1.0, 1.0]), config)
     assert surrogate.tolist() == [-2.0, -1.0, 1.25]
     assert clipped.tolist() == [True, False, True]
+
+
+def test_a_ratio_against_the_engine_is_truncated_in_value_and_in_the_weight_of_its_gradient() -> None:
+    # min(r, 2) of r = 1/2, 2, 8; d/d log pi is the same.
+    logprobs = torch.tensor([0.5, 2.0, 8.0]).log().requires_grad_()
+    within = truncated_ratio(logprobs.exp(), LossConfig(importance_cap=2.0))
+    within.sum().backward()
+    assert logprobs.grad is not None
+    torch.testing.assert_close(within.detach(), torch.tensor([0.5, 2.0, 2.0]))
+    torch.testing.assert_close(logprobs.grad, torch.tensor([0.5, 2.0, 2.0]))
+
+
+def test_old_logprobs_of_the_engine_bound_what_a_negative_advantage_can_weigh() -> None:
+    config = replace(QUARTER, importance_cap=2.0)
+    logprobs = torch.zeros(4, requires_grad=True)
+    # A = 1, r = 8: clipped at 1.25, no gradient. A = -1, r = 8: -min(8, 2) = -2, with gradient.
+    off = inputs(logprobs, old_logprobs=torch.full((4,), -log(8)))
+    terms = policy_loss(off, config, of_engine=True)
+    terms.loss.backward()
+    assert terms.policy.item() == pytest.approx(-0.25 * (1.25 + 1.25 - 2.0 - 2.0))
+    assert terms.ratio_max.item() == pytest.approx(8.0)
+    torch.testing.assert_close(logprobs.grad, torch.tensor([0.0, 0.0, 0.5, 0.5]))
+
+
+def test_below_the_cap_the_engines_logprobs_are_old_logprobs_like_any_other() -> None:
+    config = replace(QUARTER, importance_cap=2.0)
+    old = inputs(torch.tensor([-1.0, -2.0, -1.5, -0.5]), old_logprobs=torch.tensor([-1.1, -1.9, -1.7, -0.4]))
+    assert policy_loss(old, config, of_engine=True).loss == policy_loss(old, replace(config, importance_cap=None)).loss
 
 
 def test_kl_estimators_of_one_nat() -> None:
