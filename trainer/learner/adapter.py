@@ -104,7 +104,7 @@ class Adapter:
 def weights_digest(folder: Path) -> str:
     """xxh3-64 of all weights files of a model's folder, in hexadecimal: which base an adapter belongs to."""
     files = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
-    return xxhash.xxh3_64_hexdigest(" ".join(checksum(path) for path in files))
+    return xxhash.xxh3_64_hexdigest(" ".join(map(checksum, files)).encode())
 
 
 def _check_targets(model: PreTrainedModel, targets: tuple[str, ...]) -> None:
