@@ -7,11 +7,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import peft
 import torch
+import xxhash
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rollout.weights import checksum
 from trainer.config.build import ModelError
 from trainer.config.learner import LoraConfig
 
@@ -29,7 +31,7 @@ class Adapter:
 
     def __init__(self, model: PreTrainedModel, config: LoraConfig) -> None:
         """Add the adapter to `model` and freeze its own weights. Raises ModelError for layers that it does not have."""
-        targets = config.target_modules
+        targets = self._targets = config.target_modules
         if not isinstance(targets, str):
             _check_targets(model, targets)
         self.config = peft.LoraConfig(
@@ -43,6 +45,12 @@ class Adapter:
             torch.manual_seed(SEED)
             peft.inject_adapter_in_model(self.config, model, adapter_name=NAME)
         self._layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the shape and the scale of the matrices depend on, as plain JSON values."""
+        targets = self._targets if isinstance(self._targets, str) else list(self._targets)
+        return {"rank": self.config.r, "alpha": self.config.lora_alpha, "target_modules": targets}
 
     @property
     def matrices(self) -> dict[str, nn.Parameter]:
@@ -91,6 +99,12 @@ class Adapter:
         finally:
             for layer in self._layers.values():
                 layer.enable_adapters(True)
+
+
+def weights_digest(folder: Path) -> str:
+    """xxh3-64 of all weights files of a model's folder, in hexadecimal: which base an adapter belongs to."""
+    files = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
+    return xxhash.xxh3_64_hexdigest(" ".join(map(checksum, files)).encode())
 
 
 def _check_targets(model: PreTrainedModel, targets: tuple[str, ...]) -> None:

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields, replace
-from functools import partial
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from rollout.ray_actors import own_address
 from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
-from trainer.learner.adapter import Adapter
+from trainer.learner.adapter import Adapter, weights_digest
 from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
@@ -170,13 +170,13 @@ class LearnerRank:
         )
         torch.save(self._rng_state(), Path(folder) / f"rng-{self.rank}.pt")
         if self.rank == 0:
-            (Path(folder) / STATE_FILE).write_text(json.dumps(_identity(self.config)))
+            (Path(folder) / STATE_FILE).write_text(json.dumps(self._identity()))
 
     def load(self, folder: str) -> None:
         """Continue from `save`. Raises ValueError for a checkpoint of another world size, ZeRO stage or dtype."""
         saved = json.loads((Path(folder) / STATE_FILE).read_text())
-        if saved != _identity(self.config):
-            raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {_identity(self.config)}")
+        if saved != (own := self._identity()):
+            raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
         path, _ = self.engine.load_checkpoint(folder, tag="engine", load_module_strict=self.adapter is None)
         if path is None:
             raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
@@ -200,6 +200,18 @@ class LearnerRank:
         shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
         self.model.save_pretrained(folder, state_dict=weights)
         write_stop_ids(Path(folder))
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint depends on. An adapter's names its base too, which the checkpoint does not hold."""
+        config = self.config
+        layout = {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
+        if self.adapter is None:
+            return layout
+        return layout | {"lora": self.adapter.settings, "base": self._base}
+
+    @cached_property
+    def _base(self) -> str:
+        return weights_digest(Path(self.model_folder))
 
     def _load(self, folder: str) -> PreTrainedModel:
         return load_model(folder, getattr(torch, self.config.dtype))
@@ -372,12 +384,6 @@ def _summed(all_terms: Sequence[LossTerms]) -> dict[str, float]:
     table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in all_terms]).cpu()
     totals = dict(zip(names, table.double().sum(0).tolist(), strict=True))
     return totals | {"ratio_max": float(table[:, names.index("ratio_max")].max())}
-
-
-def _identity(config: LearnerConfig) -> dict[str, Any]:
-    """The settings that a checkpoint's layout depends on."""
-    layout = {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
-    return layout if config.lora.rank is None else layout | {"lora": json.loads(json.dumps(asdict(config.lora)))}
 
 
 def _without_tokens(micro: MicroBatch) -> MicroBatch:

@@ -36,6 +36,16 @@ GPU4: dict[str, Any] = {"cluster.device": "cuda", "cluster.gpus": 4}
         ("log.wandb", "yes", "log.wandb='yes': choose one of 'auto', 'online', 'offline', 'disabled'"),
         ("learner.learning_rate", 0.0, "learner.learning_rate=0.0 is out of range: choose a value above 0"),
         ("learner.zero_stage", 4, "learner.zero_stage=4 is out of range: choose 0, 1, 2 or 3"),
+        (
+            "learner.lora.rank",
+            0,
+            "learner.lora.rank=0 is out of range: choose 1 or more, or null to train all weights",
+        ),
+        (
+            "learner.lora.target_modules",
+            "q_proj",
+            "learner.lora.target_modules='q_proj' is not a list: write learner.lora.target_modules=[...]",
+        ),
         # A policy cannot learn from greedy rollouts: the learner divides by the temperature.
         ("sampling.temperature", 0.0, "sampling.temperature=0.0 is out of range: choose 0.01 or more"),
         # vLLM would sample at 0.01, and the learner score at 0.005.

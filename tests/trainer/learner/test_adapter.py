@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
+from rollout.types import Precision
 from tests.trainer.learner.test_driver import (
     CONFIG,
     Learners,
@@ -24,7 +26,7 @@ from tests.trainer.learner.test_driver import (
     slow_scores,
     weights_of,
 )
-from trainer.config.build import ModelError
+from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LoraConfig, TargetModules
 from trainer.data.tokens import TokenBatch
 from trainer.learner.adapter import Adapter
@@ -213,3 +215,60 @@ def test_scores_and_update_of_an_adapter_equal_the_row_by_row_reference(
             merged = {name: adapter.merged(name, one.detach()) for name, one in base.items()}
             assert_same_weights(weights_of(learner, tmp_path), merged, config.learning_rate)
     assert all(torch.equal(base[name], untouched[name]) for name in base)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 1), ("bfloat16", 3)])
+def test_a_resumed_adapter_continues_exactly_and_its_checkpoint_holds_nothing_of_the_base(
+    start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
+) -> None:
+    config = replace(ADAPTED, world_size=2, dtype=dtype, zero_stage=zero_stage, optimizer_steps=2)
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    uninterrupted = start(config)
+    uninterrupted.learn(batch, targets, seed=0)
+    uninterrupted.save(tmp_path / "state")
+    expected = uninterrupted.learn(batch, targets, seed=1)
+    weights = weights_of(uninterrupted, tmp_path / "first")
+    uninterrupted.close()
+
+    resumed = start(config)
+    resumed.load(tmp_path / "state")
+    assert resumed.learn(batch, targets, seed=1) == expected
+    for name, tensor in weights_of(resumed, tmp_path / "second").items():
+        assert torch.equal(tensor, weights[name]), name
+    for file in (tmp_path / "state").rglob("*model_states.pt"):
+        module = torch.load(file, weights_only=False)["module"]
+        assert [name for name in module if "lora_" not in name] == []
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_adapter_or_of_another_base_is_refused(
+    start: Starter, untied_llama: PreTrainedModel, tmp_path: Path
+) -> None:
+    start(ADAPTED).save(tmp_path / "state")
+    for config, folder, told in (
+        (CONFIG, None, r"'lora': \{.*'rank': 4"),
+        (replace(ADAPTED, lora=replace(LORA, rank=8)), None, "'rank': 4.*'rank': 8"),
+        (ADAPTED, tmp_path / "other", "'base': "),
+    ):
+        if folder is not None:
+            untied_llama.save_pretrained(folder)
+        with pytest.raises(ConfigError, match=told):
+            start(config, folder).load(tmp_path / "state")
+
+
+@pytest.mark.slow
+def test_export_writes_the_merged_model_and_the_adapter_beside_it(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path
+) -> None:
+    learner = start(replace(ADAPTED, world_size=2, zero_stage=3))
+    learner.sft(batch, optimizer_steps=2)
+    published, scored = weights_of(learner, tmp_path), learner.score(batch).logprobs
+    learner.export(tmp_path / "model")
+    exported = fresh(tmp_path / "model")
+    for name, parameter in exported.named_parameters():
+        assert torch.equal(parameter, published[name]), name
+    adapted = PeftModel.from_pretrained(fresh(model_folder), str(tmp_path / "adapter"))
+    for model in (exported, adapted):
+        np.testing.assert_allclose(slow_scores(model, batch, CONFIG.temperature), scored, atol=1e-4)
+    assert np.abs(scored - slow_scores(fresh(model_folder), batch, CONFIG.temperature)).max() > 0.01

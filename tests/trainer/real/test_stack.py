@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from rollout.record import read_groups
 from rollout.transfer import Bucket, PublishError, Route, Way, WholeFile, add_contents, layer_of
 from rollout.weights import checksum
 from tests.trainer.real.conftest import RUN, Stack, unclocked
-from trainer.config.learner import LearnerConfig
+from trainer.config.learner import LearnerConfig, LoraConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"
 TEXT = "Crafting commands:\ncraft 1 copper rod using 2 copper\n\nGoal: craft copper rod."
+TRAINED = LearnerConfig(learning_rate=1e-3, threads=2)
 TOLERANCE = 1e-3  # nats, float32 on both sides; one optimizer step below moves log-probs by a hundred times as much
 
 
@@ -136,11 +138,13 @@ class Damaged:
         self.learner.transmit(timeout_s)
 
 
-def logprobs_agree(engines: Engines, folder: Path, work: Path, way: Way = "file") -> None:
+def logprobs_agree(
+    engines: Engines, folder: Path, work: Path, way: Way = "file", config: LearnerConfig = TRAINED
+) -> None:
     """Engine and learner give a text the same log-probs before and after a publish; a damaged publish is refused."""
     ids = ChatCodec(folder).encode_response(TEXT)
     batch = TokenBatch.from_rows([ids[:5]], [ids[5:]], trajectory=[0], time=[0])
-    with closing(Learner.start(LearnerConfig(learning_rate=1e-3, threads=2), folder)) as learner:
+    with closing(Learner.start(config, folder)) as learner:
         learner.route = Route(way=way, folder=work, bucket_bytes=2**18)
 
         def both() -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +215,10 @@ def test_an_engine_that_slept_takes_weights_but_serves_only_after_its_cache_woke
 @pytest.mark.parametrize("way", ["file", "shm"])
 def test_engine_and_learner_give_a_tiny_policys_text_the_same_logprobs(stack: Stack, tmp_path: Path, way: Way) -> None:
     logprobs_agree(stack.engines, stack.policy, tmp_path, way)
+
+
+def test_an_engine_serves_an_adapter_that_was_merged_into_its_weights(stack: Stack, tmp_path: Path) -> None:
+    logprobs_agree(stack.engines, stack.policy, tmp_path, config=replace(TRAINED, lora=LoraConfig(rank=8)))
 
 
 @pytest.mark.usefixtures("ray_session")
