@@ -13,7 +13,9 @@ from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
 from trainer.step import UpdateReport
 
-Unit = Literal["share", "count", "tokens", "steps", "seconds", "nats", "score", "ratio", "credit", "number"]
+Unit = Literal[
+    "share", "count", "tokens", "steps", "seconds", "nats", "score", "ratio", "credit", "number", "tokens a second"
+]
 Range = Literal["0 to 1", "0 or more", "1 or more", "above 0", "any"]
 
 
@@ -152,6 +154,16 @@ METRICS: Mapping[str, Metric] = {
     # --- time; the laps are collect, revise, score, credit, learn and publish
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),
+    "speed/collect": _metric(
+        "Response tokens of all rollouts, replaced groups included, per second of the collect lap.",
+        "tokens a second",
+        "0 or more",
+    ),
+    "speed/learn": _metric(
+        "Tokens that went through the model in the optimizer steps, per second of the learn lap.",
+        "tokens a second",
+        "0 or more",
+    ),
     # --- validation, one rollout per held-out task; one that could not be played counts as not solved
     "validation/success": _share("Held-out tasks that were solved."),
     "validation/low": _share("Lower end of the 95 % interval of the success share (Wilson)."),
@@ -214,6 +226,11 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
+    sampled = _response_tokens((*report.collected.groups, *report.collected.flat))
+    numbers |= {
+        "speed/collect": sampled / report.seconds["collect"],
+        "speed/learn": learned.tokens / report.seconds["learn"],
+    }
     return numbers
 
 

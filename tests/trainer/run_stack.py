@@ -31,7 +31,7 @@ from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
-TIMED = ("seconds/", "share/")
+TIMED = ("seconds/", "share/", "speed/")
 
 
 class HashLearner(FolderLearner):

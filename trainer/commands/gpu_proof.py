@@ -449,5 +449,5 @@ def _update(words: list[str], folder: Path) -> Shown:
         raise RuntimeError(f"exit code {finished.returncode}: {(finished.stderr or finished.stdout)[-350:]}")
     last: dict[str, Any] = list(read_metrics(output))[-1]
     kept = ("learn/engine_mismatch", "learn/first_ratio_error", "learn/kl", "rollout/success")
-    times = {name: value for name, value in last.items() if name.startswith("seconds/")}
+    times = {name: value for name, value in last.items() if name.startswith(("seconds/", "speed/"))}
     return Shown(numbers={name: float(last[name]) for name in kept if last.get(name) is not None} | times)
