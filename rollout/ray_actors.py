@@ -204,7 +204,8 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
 
     target: the class, or "module:Class" to spare this process the import.
     """
-    env = dict(spec.env)
+    # Many containers set it. Each actor would then compile what it imports, vLLM for 17 s, at every start.
+    env = {"PYTHONDONTWRITEBYTECODE": "", **spec.env}
     options: dict[str, Any] = {
         "num_cpus": spec.num_cpus,
         "num_gpus": spec.num_gpus,

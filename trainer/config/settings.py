@@ -167,13 +167,18 @@ class ClusterConfig:
     """Address of a running Ray cluster, or "auto"; null starts Ray on this machine."""
 
     object_store_bytes: Annotated[int, Ge(SMALLEST_OBJECT_STORE)] = 2**29
-    """Shared memory for Ray's object store, in bytes."""
+    """Shared memory for Ray's object store, in bytes. Read only where a run starts Ray itself."""
 
     def __post_init__(self) -> None:
         if (self.device == "cuda") != (self.gpus > 0):
             raise ConfigError(
                 f"cluster.device={self.device!r} with cluster.gpus={self.gpus}: take a preset that sets both, such as "
                 "cluster=cpu or cluster=gpu1"
+            )
+        if self.address is not None and self.cpus is not None:
+            raise ConfigError(
+                f"cluster.cpus={self.cpus} with cluster.address={self.address!r}, a cluster that counts its own: leave "
+                "cluster.cpus out, or give it to ray start as --num-cpus"
             )
         if self.sleep and self.device == "cpu":
             raise ConfigError(

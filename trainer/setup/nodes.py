@@ -17,7 +17,7 @@ from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.report.progress import Display
 from trainer.setup.folder import model_folder
 from trainer.setup.gpu_memory import GIB
-from trainer.setup.machine import OLDEST_DRIVER, is_too_old
+from trainer.setup.machine import CPU_BUILD, OLDEST_DRIVER, is_too_old
 from trainer.setup.planned import card_bytes
 from trainer.setup.probe import NONCE, Report, Wanted
 
@@ -125,6 +125,8 @@ def _files(report: Report, own: Report, wanted: Wanted) -> Iterator[str]:
 def _machine(node: Node, report: Report, card: int) -> Iterator[str]:
     if not card or not node.gpus:
         return
+    if report.versions.get("vllm", "").startswith(f"{CPU_BUILD} "):
+        yield "vLLM's and torch's CPU builds are installed: run STEPCREDIT_LOCK=gpu scripts/install there"
     if report.shared_bytes < LEAST_SHARED:
         yield (
             f"{report.shared_bytes / GIB:.2f} GiB of shared memory are free, NCCL and vLLM need "

@@ -13,6 +13,7 @@ from rollout.placement import Place
 from rollout.policy import EnginePolicy, Policy
 from rollout.pool import EnvPool, PoolConfig
 from rollout.waves import WavePolicy
+from rollout.weights import SHARED_MEMORY, sweep
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
@@ -50,7 +51,11 @@ class Parts:
 
 @contextmanager
 def ray_running(config: ClusterConfig) -> Iterator[None]:
-    """Run Ray for the length of the block. Raises ConfigError where it has fewer GPUs than the settings ask for."""
+    """Run Ray for the length of the block. Raises ConfigError where it has fewer GPUs than the settings ask for.
+
+    What killed runs left in shared memory goes first: Ray counts what is free there.
+    """
+    sweep(SHARED_MEMORY)
     ray_actors.start(num_cpus=config.cpus, address=config.address, object_store_bytes=config.object_store_bytes)
     try:
         gpus = ray_actors.resources().get("GPU", 0)

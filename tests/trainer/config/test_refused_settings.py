@@ -102,6 +102,9 @@ def test_a_setting_out_of_range_is_refused(plain_train: dict[str, Any], path: st
         ("cluster.publish_timeout_s", 0.0),
         ("cluster.bucket_bytes", 0),
         ("cluster.weight_transfer", "carrier pigeon"),
+        ("engine.timeout_s", 0.0),
+        ("engine.response_timeout_s", 0.0),
+        ("learner.timeout_s", 0.0),
         ("cluster.cpus", 0),
         ("cluster.object_store_bytes", 1024),
         ("seed", -1),
@@ -192,6 +195,7 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             GPU4 | {"cluster.sleep": True, "cluster.placement": "split"},
             ("cluster.sleep=True", "cluster.placement='split'", "cluster.sleep=false"),
         ),
+        ("train", {"cluster.address": "auto", "cluster.cpus": 4}, ("cluster.cpus=4", "cluster.address='auto'")),
         ("train", {"cluster.placement": "split"}, ("cluster.placement='split'", "cluster.device='cpu'")),
         (
             "train",

