@@ -70,6 +70,8 @@ class LearnerRank:
             packed=self.packed,
         ).to(self.device)
         check_forward(policy, temperature=self.config.temperature, layer=layer)
+        if self.config.compile == "layers":
+            policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.parameters = dict(policy.model.named_parameters())
         optimizer = _optimizer(self.config, policy)
