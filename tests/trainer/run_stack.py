@@ -50,12 +50,15 @@ class HashLearner(FolderLearner):
         self.first_ratio_error = 0.0
         self.engine_mismatch = 0.01
         self.targets: Targets | None = None
+        self.takes_engines = False  # as with learner.old_logprobs=engine
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
         self.events.append("score")
         direction = np.random.default_rng(0).standard_normal((batch.num_rows, 4)).astype(np.float32)
         logprobs = np.full(batch.num_response_tokens, self.logprob, np.float32)
         embedding = None if layer is None else np.float32(self.scale) * direction
+        if self.takes_engines:
+            return Scores(logprobs=None, ref_logprobs=None, embedding=embedding, entropy=None)
         return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5)
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
@@ -158,6 +161,7 @@ def one_update(
     tmp_path: Path, number: int, script: Callable[[Key], str] | None = None, **changes: Any
 ) -> tuple[Stack, UpdateReport]:
     stack, config = Stack(script=script), configured(tmp_path, **changes)
+    stack.learner.takes_engines = config.learner.old_logprobs == "engine"
     corridor = Corridor()
     world = World(
         env=corridor,

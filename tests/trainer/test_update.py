@@ -12,10 +12,12 @@ from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.policy import Key, PromptTooLong
 from tests.fakes import Corridor
-from tests.trainer.run_stack import HashLearner, Stack, configured, one_update, stops_at_first
+from tests.trainer.run_stack import HashLearner, Stack, configured, defaults, one_update, stops_at_first
+from trainer.config.learner import OldLogprobs
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
-from trainer.learner.first_ratio import EngineMismatch, RatioNotOne
+from trainer.learner.driver import LearnReport
+from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learned
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 
 # --- one update ---------------------------------------------------------------------------------------------------
@@ -26,6 +28,28 @@ def test_an_update_collects_scores_credits_learns_and_publishes_in_this_order(tm
     assert stack.events == ["ask", "sleep", "score", "learn", "publish 3"]
     assert list(report.seconds) == ["collect", "score", "credit", "learn", "publish"]
     assert stack.engines.word == stack.learner.word != "0"
+
+
+def test_an_update_learns_from_the_engines_logprobs_where_no_pass_takes_the_learners(tmp_path: Path) -> None:
+    learner = defaults().learner
+    saving = replace(learner, old_logprobs="engine", loss=replace(learner.loss, importance_cap=2.0), optimizer_steps=2)
+    stack, report = one_update(tmp_path, 1, learner=saving)
+    targets = stack.learner.targets
+    assert targets is not None
+    assert targets.rollout_logprobs is not None
+    assert targets.old_logprobs.tolist() == targets.rollout_logprobs.tolist()
+    assert "learn/entropy" not in update_numbers(report)
+
+
+@pytest.mark.parametrize(("old", "stops"), [("learner", True), ("engine", False)])
+def test_a_first_ratio_that_holds_the_engines_roundings_is_judged_as_the_engines(old: OldLogprobs, stops: bool) -> None:
+    report = LearnReport(**{**dict.fromkeys(LearnReport.__dataclass_fields__, 1), "first_ratio_error": 0.05})
+    loss = replace(defaults().learner.loss, importance_cap=2.0)
+    config = replace(defaults().learner, old_logprobs=old, loss=loss)
+    with pytest.raises(RatioNotOne if stops else EngineMismatch):
+        check_learned(report, config)
+    if not stops:
+        check_learned(replace(report, engine_mismatch=0.05), config)
 
 
 def test_an_update_plays_its_own_tasks_each_as_often_as_the_group_is_large(tmp_path: Path) -> None:

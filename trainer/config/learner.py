@@ -12,6 +12,7 @@ Ratio = Literal["token", "sequence"]
 KlEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token", "sequence"]
 OldLogprobs = Literal["learner", "engine"]
+CompileMode = Literal["none", "layers"]
 PackingMode = Literal["padded", "packed"]
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 TargetModules = tuple[str, ...] | Literal["all-linear"]
@@ -121,6 +122,10 @@ class LearnerConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time. The commands take it from model.tuning."""
 
+    compile: CompileMode = "none"
+    """Whether torch compiles the policy's "layers", which takes a minute at the start and a C compiler. Not with
+    zero_stage=3, which gathers weights inside a layer."""
+
     threads: Annotated[int, Ge(1)] = 1
     """CPU threads of each rank. Follows cluster.threads."""
 
@@ -147,6 +152,11 @@ class LearnerConfig:
     """The adapter that is trained in place of the weights, if its rank is given."""
 
     def __post_init__(self) -> None:
+        if self.compile == "layers" and self.zero_stage == 3:
+            raise ValueError(
+                "learner.compile='layers' with learner.zero_stage=3, whose hooks gather weights inside a layer: set "
+                "learner.compile=none, or a lower stage"
+            )
         if self.old_logprobs == "engine" and self.loss.importance_cap is None:
             raise ValueError(
                 "learner.old_logprobs='engine' with learner.loss.importance_cap=None, so nothing bounds the engine's "

@@ -75,6 +75,8 @@ class LearnerRank:
             self.device
         )
         check_forward(policy, temperature=self.config.temperature, layer=layer)
+        if self.config.compile == "layers":
+            policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
         optimizer = _optimizer(self.config, policy)

@@ -185,6 +185,16 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             {"cluster.dtype": "bfloat16", "learner.zero_stage": 0},
             ("cluster.dtype=bfloat16", "learner.zero_stage=0"),
         ),
+        (
+            "train",
+            {"learner.old_logprobs": "engine"},
+            ("learner.old_logprobs='engine'", "learner.loss.importance_cap=2", "learner.old_logprobs=learner"),
+        ),
+        (
+            "train",
+            {"learner.compile": "layers", "learner.zero_stage": 3},
+            ("learner.compile='layers'", "learner.zero_stage=3", "learner.compile=none"),
+        ),
         ("train", {"learner.decay_steps": 599}, ("learner.decay_steps=599", "600 optimizer steps")),
         ("train", {"cluster.sleep": True}, ("cluster.sleep=True", "cluster.device='cpu'")),
         ("train", {"cluster.gpus": 1}, ("cluster.gpus=1", "cluster.device='cpu'")),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
+from tests.trainer.learner.test_families import build
 from trainer.config.build import ModelError
 from trainer.learner import head
 from trainer.learner.head import ChunkedLogprobs, float32_product
@@ -184,6 +185,23 @@ def test_a_float32_product_on_cuda_equals_its_twin() -> None:
     ours = float32_product(left.cuda(), right.cuda()).cpu()
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, float32_product(left, right), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_blocks_give_the_same_logprobs_hidden_states_and_gradients(backend: str, checkpointing: bool) -> None:
+    model = build("Qwen2")
+    policy = PolicyModule(model, gradient_checkpointing=checkpointing).train()
+
+    def outcome() -> list[Tensor]:
+        output = policy(INPUT_IDS, PREDICT_AT, TARGETS, temperature=0.7, layer=1, embed_at=EMBED_AT)
+        loss = output.logprobs.sum() + output.entropy.sum()
+        return [output.logprobs, output.entropy, output.hidden, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    eager = outcome()
+    policy.compile_blocks(backend)
+    for ours, theirs in zip(outcome(), eager, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------
