@@ -32,11 +32,16 @@ def weights_route(
 
     nodes_share: the run's output folder where the run has several nodes, which have no shared memory in common; no
     other run writes there. Raises ConfigError where no place has room for what passes through host memory: two copies
-    of a file, or a bucket.
+    of a file, or a bucket; and for buckets in shared memory of several nodes.
     """
     if cluster.way in ("ipc", "nccl"):
         yield Route(way=cluster.way, bucket_bytes=cluster.bucket_bytes)
         return
+    if cluster.way == "shm" and nodes_share is not None:
+        raise ConfigError(
+            "cluster.weight_transfer='shm' with several nodes, which have no memory in common: set "
+            "cluster.weight_transfer=auto"
+        )
     weights = weights_bytes(Path(model), cluster.dtype)
     # The old file goes after the new one is written. A bucket is never larger than all weights.
     needed, what = (2 * weights, "two copies of the weights") if cluster.way == "file" else (weights, "the weights")

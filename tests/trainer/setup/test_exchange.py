@@ -70,3 +70,9 @@ def test_weights_that_stay_on_a_gpu_need_no_room_in_host_memory(
     monkeypatch.setattr("trainer.setup.exchange.weights_bytes", lambda *_: 2**60)
     with weights_route(ClusterConfig(device="cuda", gpus=1, bucket_bytes=7), str(model), Display(), tmp_path) as route:
         assert route == Route(way="ipc", folder=None, bucket_bytes=7)
+
+
+def test_several_nodes_have_no_shared_memory_to_put_a_bucket_in(model: Path, tmp_path: Path) -> None:
+    route = weights_route(ClusterConfig(weight_transfer="shm"), str(model), Display(), nodes_share=tmp_path)
+    with pytest.raises(ConfigError, match=r"cluster\.weight_transfer='shm' with several nodes.*=auto"), route:
+        pass
