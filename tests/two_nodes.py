@@ -33,6 +33,6 @@ def two_nodes(**other: Any) -> Iterator[str]:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "node_name": "head"})
         try:
             cluster.add_node(num_cpus=2, node_name="other", **other)
-            yield cluster.address
+            yield str(cluster.address)
         finally:
             cluster.shutdown()
