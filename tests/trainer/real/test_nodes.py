@@ -32,15 +32,10 @@ parts.start_models = start_and_tell
 main()
 """
 WORDS = (
-    *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "estimator=gigpo", "updates=1"),
-    *(
-        "groups_per_update=2",
-        "group_size=2",
-        "learner.optimizer_steps=1",
-        "validation.every=null",
-        "checkpoint.every=1",
-    ),
-    *("cluster.ranks=2", "cluster.engines=2", "cluster.threads=1", "log.wandb=disabled", "log.tensorboard=false"),
+    *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "estimator=gigpo", "updates=1", "group_size=2"),
+    *("groups_per_update=2", "learner.optimizer_steps=1", "validation.every=null", "checkpoint.every=1"),
+    *("cluster.ranks=2", "cluster.engines=2", "cluster.threads=1", "cluster.start_timeout_s=1700"),
+    *("log.wandb=disabled", "log.tensorboard=false"),
 )
 
 
