@@ -249,7 +249,9 @@ class Proof:
 
     def agree(self) -> Shown:
         batch = self._rows(4)
-        ours = self.learner.score(batch).logprobs.reshape(self.spec.rows, self.spec.response)[:AGREEING_ROWS]
+        logprobs = self.learner.score(batch).logprobs
+        assert logprobs is not None  # this learner takes its own
+        ours = logprobs.reshape(self.spec.rows, self.spec.response)[:AGREEING_ROWS]
         calls = [
             self.engines.remotes[0].submit("prompt_logprobs", batch.row(number).tolist())
             for number in range(AGREEING_ROWS)
@@ -281,6 +283,7 @@ class Proof:
 
     def learn(self) -> Shown:
         batch = self._rows(2)
+        assert self.scores.logprobs is not None  # this learner takes its own
         targets = Targets(
             advantage=np.random.default_rng(3).standard_normal(self.spec.rows).astype(np.float32),
             row_mask=np.ones(self.spec.rows, np.bool_),
