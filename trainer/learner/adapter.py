@@ -101,6 +101,20 @@ class Adapter:
                 layer.enable_adapters(True)
 
 
+def keep_trained(policy: nn.Module) -> None:
+    """Leave frozen weights out of the policy's state, by all their names: a checkpoint needs the adapter alone.
+
+    DeepSpeed leaves out the first name of a weight that two modules share, such as the head's, and keeps the second.
+    """
+
+    def drop(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+        for name, parameter in module.named_parameters(prefix.removesuffix("."), remove_duplicate=False):
+            if not parameter.requires_grad:
+                state.pop(name, None)
+
+    policy.register_state_dict_post_hook(drop)
+
+
 def weights_digest(folder: Path) -> str:
     """xxh3-64 of all weights files of a model's folder, in hexadecimal: which base an adapter belongs to."""
     files = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))

@@ -21,7 +21,7 @@ from rollout.ray_actors import own_address
 from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
-from trainer.learner.adapter import Adapter, weights_digest
+from trainer.learner.adapter import Adapter, keep_trained, weights_digest
 from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
@@ -74,6 +74,8 @@ class LearnerRank:
         policy = PolicyModule(model, gradient_checkpointing=self.config.gradient_checkpointing, packed=self.packed).to(
             self.device
         )
+        if self.adapter is not None:
+            keep_trained(policy)
         check_forward(policy, temperature=self.config.temperature, layer=layer)
         if self.config.compile == "layers":
             policy.compile_blocks()

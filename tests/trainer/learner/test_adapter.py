@@ -29,7 +29,7 @@ from tests.trainer.learner.test_driver import (
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LoraConfig, TargetModules
 from trainer.data.tokens import TokenBatch
-from trainer.learner.adapter import Adapter
+from trainer.learner.adapter import Adapter, keep_trained
 from trainer.learner.head import ChunkedLogprobs
 from trainer.learner.policy import PolicyModule, PolicyOutput
 
@@ -165,6 +165,14 @@ def test_a_target_that_is_no_linear_layer_below_the_head_is_refused_with_those_t
         f"learner.lora.target_modules={list(targets)}: {type(base).__name__} has no linear layer '{wrong}' below its "
         "head; choose from down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj, or all-linear"
     )
+
+
+def test_the_state_of_a_policy_with_an_adapter_is_the_adapter(base: PreTrainedModel) -> None:
+    """The embedding of a model with a tied head has three names."""
+    adapter, policy = Adapter(base, LORA), PolicyModule(base)
+    keep_trained(policy)
+    assert len(policy.state_dict()) == len(adapter.matrices) == 2 * 3 * 7
+    assert all(".lora_" in name for name in policy.state_dict())
 
 
 class Shapes(TorchDispatchMode):
