@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from typing import cast
 
 import torch
 from torch import Tensor, distributed
@@ -41,7 +42,7 @@ def unpack(buffer: Tensor, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, T
 def broadcast_group(device: str, meeting: Meeting) -> distributed.ProcessGroup:
     """A group apart from the process's own ones, for NCCL on GPUs and gloo on CPUs. Returns when all have come."""
     limit = timedelta(seconds=meeting.timeout_s)
-    store = distributed.TCPStore(
+    store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  torch documents it under this name
         meeting.host, meeting.port, meeting.size, meeting.rank == 0, timeout=limit, wait_for_workers=False
     )
     kind = "ProcessGroupNCCL" if device == "cuda" else "ProcessGroupGloo"  # torch for CPUs does not have the first
@@ -88,7 +89,8 @@ def content(tensor: Tensor) -> Tensor:
 
 def as_words(sums: Sequence[Tensor]) -> list[int]:
     """Checksums as integers in [0, 2**64), with one transfer from the device."""
-    return [value % WORDS for value in torch.stack(list(sums)).tolist()] if sums else []
+    values = cast(list[int], torch.stack(list(sums)).tolist()) if sums else []
+    return [value % WORDS for value in values]
 
 
 def check_digests(tensors: Sequence[tuple[str, Tensor]], expected: Sequence[int]) -> None:

@@ -135,7 +135,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
             uuid = str(torch.cuda.get_device_properties(self.device).uuid)
             if uuid not in handle.handles:
                 raise PublishError(f"no learner rank is on GPU {uuid}: set cluster.weight_transfer=file")
-            arguments = list(pickle.loads(handle.handles[uuid]))
+            arguments = list(cast(Sequence[Any], pickle.loads(handle.handles[uuid])))
             arguments[DEVICE_ARGUMENT] = self.device.index  # this process may number the GPUs otherwise
             return self._gpu_buffers.rebuild(arguments)
         if not isinstance(handle, Broadcast) or self._group is None:
@@ -163,7 +163,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
 
         A parameter that is gone has no numbers and adds nothing to `contents`.
         """
-        names = {id(module): name for name, module in self.model.named_modules()}
+        names = {id(module): name for name, module in cast(nn.Module, self.model).named_modules()}
 
         def watched(pack: Callable[[nn.Module], None], layer: nn.Module) -> None:
             before = content(cast(torch.Tensor, layer.weight))
@@ -296,7 +296,7 @@ class Engine:
         self._check_serving(version)
         with self._lost_on_error(version):
             await self._llm.finish_weight_update(weight_version=str(version))
-            held = await self._llm.collective_rpc("weight_contents")
+            held = cast(Sequence[Mapping[str, int]], await self._llm.collective_rpc("weight_contents"))
             if len(held) == 1:  # workers that share a model hold parts, some of them twice; all checked what arrived
                 check_contents(version, contents, held[0])
             self._version, self._loading = version, None
