@@ -22,7 +22,8 @@ class EngineMismatch(PublishError):
 
 def check_learned(report: LearnReport, config: LearnerConfig) -> None:
     """Raise RatioNotOne or EngineMismatch where an update was not learned from the policy's own rollouts."""
-    check_first_ratio(report.first_ratio_error, config.dtype)
+    if report.optimizer_steps > 0:
+        check_first_ratio(report.first_ratio_error, config.dtype)
     mismatch = report.engine_mismatch
     if mismatch is not None and not mismatch <= config.max_engine_mismatch:  # what is no number is no agreement
         raise EngineMismatch(
