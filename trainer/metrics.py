@@ -91,6 +91,9 @@ METRICS: Mapping[str, Metric] = {
     ),
     "learn/clip_share": _share("Response tokens at which the clipped branch of the loss was the active one."),
     "learn/grad_norm": _metric("Norm of the gradient before clipping.", "number", "0 or more"),
+    "learn/skipped_steps": _count(
+        "Optimizer steps that were skipped because their gradient was not finite; the other numbers leave them out."
+    ),
     "learn/learning_rate": _metric("Learning rate of the last optimizer step.", "number", "0 or more"),
     "learn/ratio_max": _metric(
         "Largest probability ratio between the policy and the policy before the update, over all tokens.",
@@ -202,14 +205,8 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
-        "learn/loss": learned.loss,
-        "learn/policy_loss": learned.policy_loss,
-        "learn/kl": learned.kl,
-        "learn/clip_share": learned.clip_share,
-        "learn/grad_norm": learned.grad_norm,
+        "learn/skipped_steps": float(learned.skipped_steps),
         "learn/learning_rate": learned.learning_rate,
-        "learn/ratio_max": learned.ratio_max,
-        "learn/first_ratio_error": learned.first_ratio_error,
         "learn/tokens": float(learned.tokens),
         "learn/padded_ratio": learned.padded_ratio,
         "learn/chain_saving": learned.row_tokens / learned.tokens,
@@ -218,6 +215,9 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     }
     if report.scores.entropy is not None:
         numbers["learn/entropy"] = report.scores.entropy
+    if learned.optimizer_steps > 0:
+        names = ("loss", "policy_loss", "kl", "clip_share", "grad_norm", "ratio_max", "first_ratio_error")
+        numbers |= {f"learn/{name}": getattr(learned, name) for name in names}
     if learned.engine_mismatch is not None:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
     if report.revised is not None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import compress
+from pathlib import Path
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from rollout.collection import PlayOptions
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Task, Trajectory
+from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
 from trainer.data.tasks import spare_tasks, training_tasks
-from trainer.data.tokens import Targets
-from trainer.learner.driver import LearnReport, Scores
+from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner.driver import GradientNotFinite, LearnReport, Scores
 from trainer.learner.first_ratio import check_learned
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts
@@ -60,7 +62,8 @@ def update(
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
     difficulty: how often each task was solved before; None: no task was played yet.
-    Raises RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
+    Raises GradientNotFinite, with the file of the batch, where too many optimizer steps in a row had to be skipped,
+    RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
     EngineMismatch if it is not the one that the engines sampled from.
     """
     config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
@@ -88,7 +91,7 @@ def update(
         advantages = estimator(batch)
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
-        learned = parts.learner.learn(tokens, targets, seed=derive_seed(config.seed, "minibatches", number))
+        learned = _learn(parts, number, tokens, targets)
         check_learned(learned, config.learner)
     with watch("publish"):
         publish(parts, number)
@@ -153,6 +156,16 @@ def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
 def publish(parts: Parts, version: int) -> None:
     """Hand the learner's weights to every engine, as policy version `version`."""
     parts.engines.publish(parts.learner, version, parts.config.cluster.publish_timeout_s)
+
+
+def _learn(parts: Parts, number: int, tokens: TokenBatch, targets: Targets) -> LearnReport:
+    """Take the optimizer steps of an update. A batch that ends the run is saved beside it."""
+    seed = derive_seed(parts.config.seed, "minibatches", number)
+    try:
+        return parts.learner.learn(tokens, targets, seed=seed)
+    except GradientNotFinite as error:
+        batch = BadBatch(update=number, seed=seed, tokens=tokens, targets=targets)
+        raise GradientNotFinite(f"{error}; its batch is {batch.write(Path(parts.config.output))}") from error
 
 
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:

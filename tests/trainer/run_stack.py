@@ -46,6 +46,8 @@ class HashLearner(FolderLearner):
         super().__init__("0")
         self.events = events
         self.dies_at: int | None = None
+        self.faults: dict[int, Exception] = {}  # by the number of the call of `learn`, from 1
+        self.skipped_steps = 0
         self.updates = 0
         self.first_ratio_error = 0.0
         self.engine_mismatch = 0.01
@@ -67,11 +69,20 @@ class HashLearner(FolderLearner):
         self.targets = targets
         if self.updates == self.dies_at:
             raise KeyboardInterrupt
+        if (fault := self.faults.get(self.updates)) is not None:
+            raise fault
         targets.check_fits(batch)
         self.word = str(derive_seed(self.word, seed, str(targets.advantage.tolist()), str(batch.tokens.tolist())))
-        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0)
-        means |= {"optimizer_steps": 1, "tokens": 1, "first_ratio_error": self.first_ratio_error}
-        means |= {"engine_mismatch": self.engine_mismatch}
+        taken = 2 - self.skipped_steps
+        means = dict.fromkeys(LearnReport.__dataclass_fields__, 1.0 if taken else np.nan)
+        means |= {
+            "optimizer_steps": taken,
+            "skipped_steps": self.skipped_steps,
+            "learning_rate": 1.0,
+            "tokens": 1,
+            "first_ratio_error": self.first_ratio_error,
+        }
+        means |= {"engine_mismatch": self.engine_mismatch, "row_tokens": 1, "padded_ratio": 1.0}
         return LearnReport(**means)  # pyright: ignore[reportArgumentType]
 
 

@@ -11,14 +11,17 @@ from envs.base import Ending
 from estimators import ESTIMATORS
 from estimators.bipace import Bipace
 from rollout.policy import Key, PromptTooLong
-from tests.fakes import Corridor
+from rollout.seeds import derive_seed
+from tests.fakes import Corridor, plain
 from tests.trainer.run_stack import HashLearner, Stack, configured, defaults, one_update, stops_at_first
 from trainer.config.learner import OldLogprobs
+from trainer.data.bad_batch import BadBatch
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
-from trainer.learner.driver import LearnReport
+from trainer.learner.driver import GradientNotFinite, LearnReport
 from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learned
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
+from trainer.report.metric_log import read_metrics
 
 # --- one update ---------------------------------------------------------------------------------------------------
 
@@ -186,6 +189,33 @@ def test_broken_weights_end_an_update_with_the_cause_and_the_remedy(
     monkeypatch.setattr(HashLearner, wrong, np.nan)
     with pytest.raises(FloatingPointError, match=rf"values {named} are not finite.*lower learner.learning_rate"):
         one_update(tmp_path, 1, estimator={"name": "bipace", "layer": -1})
+
+
+def test_an_update_that_ends_the_run_by_its_gradient_saves_its_batch_beside_the_run(tmp_path: Path) -> None:
+    stack, config = Stack(), configured(tmp_path)
+    stack.learner.faults = {2: GradientNotFinite("gradient norm inf in 3 optimizer steps in a row")}
+    with pytest.raises(GradientNotFinite, match=r"in a row; its batch is .*/bad-batch-000002\.npz$"):
+        stack.train(config)
+    saved = BadBatch.read(tmp_path / "bad-batch-000002.npz")
+    assert (saved.update, saved.seed) == (2, derive_seed(config.seed, "minibatches", 2))
+    assert plain(saved.targets) == plain(stack.learner.targets)
+    saved.targets.check_fits(saved.tokens)
+
+
+@pytest.mark.parametrize(("skipped", "told"), [(0, True), (1, True), (2, False)])
+def test_skipped_steps_are_counted_and_an_update_without_any_other_tells_no_means(
+    tmp_path: Path, skipped: int, told: bool
+) -> None:
+    stack = Stack()
+    stack.learner.skipped_steps = skipped
+    if not told:
+        stack.learner.first_ratio_error = np.nan
+    stack.train(configured(tmp_path, updates=1))
+    row = read_metrics(tmp_path)[-1]
+    assert row["learn/skipped_steps"] == skipped
+    assert all(np.isfinite(value) for value in row.values())
+    means = ("loss", "policy_loss", "kl", "clip_share", "grad_norm", "ratio_max", "first_ratio_error")
+    assert [f"learn/{name}" in row for name in means] == [told] * len(means)
 
 
 # --- the logged numbers -------------------------------------------------------------------------------------------

@@ -119,6 +119,9 @@ class LearnerConfig:
     optimizer_steps: Annotated[int, Ge(1)] = 4
     """Optimizer steps of one update, whatever the number of rows."""
 
+    max_skipped_steps: Annotated[int, Ge(1)] = 3
+    """Optimizer steps in a row whose gradient is not finite before the run ends. Fewer are skipped and counted."""
+
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time. The commands take it from model.tuning."""
 

@@ -1,6 +1,7 @@
 """One learner rank, run in a Ray actor: a DeepSpeed engine around a policy. No other file imports DeepSpeed."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -242,7 +243,10 @@ class LearnerRank:
         loss_of: Callable[[MicroBatch, PolicyOutput], LossTerms],
         temperature: float,
     ) -> StepStats:
-        """Sum gradients over the micro-batches, then step. Raises FloatingPointError if their norm is not finite."""
+        """Sum gradients over the micro-batches, then step. Skip the step on all ranks if their norm is not finite.
+
+        DeepSpeed skips it under ZeRO; a step that is skipped leaves weights, optimizer and schedule as they were.
+        """
         self.engine.train()
         all_terms: list[LossTerms] = []
         for number, chains in enumerate(micros, start=1):
@@ -254,15 +258,15 @@ class LearnerRank:
             all_terms.append(terms)
         learning_rate = self.engine.get_lr()[0]
         # Without ZeRO, DeepSpeed clips by the norm but does not report it.
-        norm = _grad_norm(self.trained.values()) if self.config.zero_stage == 0 else None
-        self.engine.step()
-        norm = float(norm if norm is not None else cast(float, self.engine.get_global_grad_norm()))
-        if not np.isfinite(norm):
-            raise FloatingPointError(
-                f"gradient norm {norm}: if it comes again after resume=auto, start a new run with a lower "
-                "learner.learning_rate from the last checkpoint's model (model.source)"
-            )
-        return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate)
+        norm = float(_grad_norm(self.trained.values())) if self.config.zero_stage == 0 else None
+        if norm is None or math.isfinite(norm):
+            self.engine.step()
+            norm = float(cast(float, self.engine.get_global_grad_norm())) if norm is None else norm
+            skipped = not self.engine.was_step_applied()
+        else:
+            self.engine.zero_grad()
+            skipped = True
+        return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate, skipped=skipped)
 
     def _forward(
         self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None

@@ -1,5 +1,6 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -53,7 +54,8 @@ class Scores:
 class LearnReport:
     """What one call of `learn` or `sft` did.
 
-    "Mean" below is the mean over the optimizer steps of the weighted mean over a step's response tokens.
+    "Mean" below is the mean over the optimizer steps that were taken of the weighted mean over a step's response
+    tokens. It is NaN where all were skipped.
     """
 
     loss: float
@@ -67,13 +69,15 @@ class LearnReport:
     ratio_max: float
     """Largest probability ratio of the policy against the policy before the update."""
     first_ratio_error: float
-    """Mean |log ratio| of the tokens in the loss at the first optimizer step, in nats (`first_ratio`); 0 for `sft`."""
+    """Mean |log ratio| of the tokens in the loss at the first step taken, in nats (`first_ratio`); 0 for `sft`."""
     grad_norm: float
     """Norm of the gradient before clipping, averaged over the optimizer steps."""
     learning_rate: float
     """Learning rate of the last optimizer step."""
     optimizer_steps: int
     """How many optimizer steps were taken."""
+    skipped_steps: int
+    """How many were not, because their gradient was not finite."""
     tokens: int
     """Tokens that went through the model."""
     padded_ratio: float
@@ -83,6 +87,10 @@ class LearnReport:
     engine_mismatch: float | None
     """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
     the engine's as old ones, over those of the first optimizer step."""
+
+
+class GradientNotFinite(FloatingPointError):
+    """Too many optimizer steps in a row had a gradient that is not finite."""
 
 
 class OutOfMemory(RuntimeError):
@@ -102,6 +110,7 @@ class Learner:
         self.ranks = list(ranks)
         self.places = tuple(places)
         self.route = Route(way="file")
+        self._skipped_in_a_row = 0
 
     @classmethod
     def start(
@@ -176,7 +185,8 @@ class Learner:
 
         Each step gets whole trajectories, drawn in the seed's order. In a loss without KL and entropy terms a row whose
         weighted advantage is 0 has no gradient: it counts in the denominators but does not go through the model.
-        Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps.
+        Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps, and
+        GradientNotFinite after `config.max_skipped_steps` skipped steps in a row, those of earlier calls included.
         """
         targets.check_fits(batch)
         loss, live = self.config.loss, targets.live_tokens(batch)
@@ -293,7 +303,18 @@ class Learner:
                 for rank in range(self.config.world_size)
             ],
         )
+        self._count_skipped(parts[0])
         return _merged(parts, packings)
+
+    def _count_skipped(self, steps: Sequence[StepStats]) -> None:
+        for step in steps:
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if step.skipped else 0
+            if self._skipped_in_a_row == self.config.max_skipped_steps:
+                raise GradientNotFinite(
+                    f"gradient norm {step.grad_norm} in {self._skipped_in_a_row} optimizer steps in a row "
+                    "(learner.max_skipped_steps): if it comes again after resume=auto, start a new run with a lower "
+                    "learner.learning_rate from the last checkpoint's model (model.source)"
+                )
 
     def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:
         return self._call_each(method, [arguments] * self.config.world_size, timeout_s)
@@ -358,10 +379,14 @@ def _weights(
 
 
 def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -> LearnReport:
-    """Sum over the ranks and average over the optimizer steps. Norm and learning rate are the same on every rank."""
+    """Sum over the ranks and average over the optimizer steps that were taken.
+
+    Norm and learning rate are the same on every rank, and so is which steps were skipped.
+    """
+    taken = [steps for steps in zip(*parts, strict=True) if not steps[0].skipped]
 
     def total(name: str) -> float:
-        return sum(getattr(step, name) for rank in parts for step in rank) / len(packings)
+        return _mean([sum(getattr(step, name) for step in steps) for steps in taken])
 
     tokens = sum(packing.real_tokens for packing in packings)
     return LearnReport(
@@ -369,16 +394,21 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         policy_loss=total("policy"),
         kl=total("kl"),
         clip_share=total("clip_share"),
-        ratio_max=max(step.ratio_max for rank in parts for step in rank),
-        first_ratio_error=_mean_log_ratio([rank[0] for rank in parts]),
-        grad_norm=sum(step.grad_norm for step in parts[0]) / len(packings),
+        ratio_max=max((step.ratio_max for steps in taken for step in steps), default=math.nan),
+        first_ratio_error=_mean_log_ratio(taken[0]) if taken else math.nan,
+        grad_norm=_mean([steps[0].grad_norm for steps in taken]),
         learning_rate=parts[0][-1].learning_rate,
-        optimizer_steps=len(packings),
+        optimizer_steps=len(taken),
+        skipped_steps=len(packings) - len(taken),
         tokens=tokens,
         padded_ratio=sum(packing.padded_tokens for packing in packings) / tokens,
         row_tokens=sum(packing.row_tokens for packing in packings),
         engine_mismatch=None,
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _mean_log_ratio(ranks: Sequence[StepStats]) -> float:

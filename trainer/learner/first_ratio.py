@@ -22,7 +22,8 @@ class EngineMismatch(PublishError):
 
 def check_learned(report: LearnReport, config: LearnerConfig) -> None:
     """Raise RatioNotOne or EngineMismatch where an update was not learned from the policy's own rollouts."""
-    if config.old_logprobs == "learner":  # else the first ratio is the engine's mismatch
+    # with the engine's old log-probs the first ratio is the engine's mismatch
+    if report.optimizer_steps > 0 and config.old_logprobs == "learner":
         check_first_ratio(report.first_ratio_error, config.dtype)
     mismatch = report.engine_mismatch
     if mismatch is not None and not mismatch <= config.max_engine_mismatch:  # what is no number is no agreement

@@ -68,6 +68,8 @@ class StepStats:
     """Norm of the gradient over all ranks, before clipping."""
     learning_rate: float
     """The learning rate of the step."""
+    skipped: bool
+    """Whether the step was not taken, on all ranks alike, because the gradient was not finite."""
 
 
 def check_finite(**columns: Float32 | None) -> None:

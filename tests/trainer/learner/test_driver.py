@@ -24,7 +24,7 @@ from tests.trainer.forked import fork_ranks
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LearnerConfig, LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.learner.driver import Learner, OutOfMemory
+from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
@@ -557,3 +557,35 @@ def test_a_rank_without_memory_names_the_settings_that_save_some(
     learner = Learner(CONFIG, [Rank()])  # pyright: ignore[reportArgumentType]
     with pytest.raises(OutOfMemory, match=r"during score \(CUDA out of memory.*lower learner\.token_budget"):
         learner.score(batch)
+
+
+def unbounded(batch: TokenBatch) -> Targets:
+    """Targets whose gradient overflows in float32, though they themselves are finite."""
+    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
+    return replace(targets, advantage=np.full(batch.num_rows, 3e38, np.float32))
+
+
+@pytest.mark.parametrize(("stage", "ranks"), [(0, 2), (1, 1), (2, 2), (3, 1)])
+def test_a_step_whose_gradient_is_not_finite_is_skipped_as_if_it_had_never_been(
+    start: Starter, batch: TokenBatch, stage: int, ranks: int
+) -> None:
+    config = replace(CONFIG, zero_stage=stage, world_size=ranks, warmup_steps=2)
+    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
+    steady, struck = start(config), start(config)
+    report = struck.learn(batch, unbounded(batch), seed=0)
+    assert (report.optimizer_steps, report.skipped_steps, np.isnan(report.grad_norm)) == (0, 1, True)
+    after, expected = (learner.learn(batch, targets, seed=0) for learner in (struck, steady))
+    assert after == expected
+    assert (after.optimizer_steps, after.skipped_steps) == (1, 0)
+    assert struck.score(batch).logprobs.tolist() == steady.score(batch).logprobs.tolist()
+
+
+def test_as_many_skipped_steps_in_a_row_as_may_be_end_the_run_and_others_do_not(
+    start: Starter, batch: TokenBatch
+) -> None:
+    learner = start(replace(CONFIG, max_skipped_steps=2))
+    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
+    for wrong in (True, False, True):
+        learner.learn(batch, unbounded(batch) if wrong else targets, seed=0)
+    with pytest.raises(GradientNotFinite, match=r"gradient norm inf in 2 optimizer steps in a row \(learner.max_skipp"):
+        learner.learn(batch, unbounded(batch), seed=0)
