@@ -139,12 +139,13 @@ class TrainingRun:
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
             self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
-        has_kl = self.config.learner.loss.kl_coef > 0
-        spread = f"kl {report.learned.kl:.4f}" if has_kl else f"entropy {numbers['learn/entropy']:.3f}"
+        spread = "" if report.scores.entropy is None else f"entropy {report.scores.entropy:.3f}  "
+        if self.config.learner.loss.kl_coef > 0:
+            spread = f"kl {report.learned.kl:.4f}  "
         self.display.line(
             f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
             f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
-            f"{spread}  {sum(report.seconds.values()):.1f} s"
+            f"{spread}{sum(report.seconds.values()):.1f} s"
         )
 
     def _validate(self, number: int) -> Evaluation:

@@ -177,7 +177,7 @@ class Learner:
             logprobs=_in_order(tokens, [part.logprobs for part in parts]) if takes_all else None,
             ref_logprobs=_in_order(tokens, [part.ref_logprobs for part in parts]) if self._uses_reference else None,
             embedding=None if layer is None else _in_order(rows, [part.hidden for part in parts]),
-            entropy=_mean([part.entropy for part in parts]) if takes_all else None,
+            entropy=_mean_of([part.entropy for part in parts]) if takes_all else None,
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
@@ -416,7 +416,7 @@ def _mean_log_ratio(ranks: Sequence[StepStats]) -> float:
     return sum(step.log_ratio for step in ranks) / max(1.0, sum(step.live_tokens for step in ranks))
 
 
-def _mean(parts: Sequence[Float32 | None]) -> float:
+def _mean_of(parts: Sequence[Float32 | None]) -> float:
     return float(np.concatenate([part for part in parts if part is not None]).mean(dtype=np.float64))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,8 @@ def records(file: Path) -> Iterator[Record]:
             place += left
             continue
         _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        if place + 7 + length > len(data):
+            return  # it is being written
         parts += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
@@ -133,11 +136,20 @@ def records(file: Path) -> Iterator[Record]:
             parts = b""
 
 
+def finished(file: Path) -> list[Record]:
+    """Its records once wandb's own process has written the last, which may be after the run was closed."""
+    end = time.monotonic() + 60
+    while not (kept := list(records(file))) or not kept[-1].HasField("exit"):
+        assert time.monotonic() < end, f"{file} has no last record"
+        time.sleep(0.05)
+    return kept
+
+
 def tracked(output: Path) -> dict[str, tuple[str, list[tuple[int, float]]]]:
     """(group, rows) of every wandb run in the output folder, by its id."""
     runs: dict[str, tuple[str, list[tuple[int, float]]]] = {}
     for file in sorted(output.glob("wandb/offline-run-*/run-*.wandb")):
-        kept = list(records(file))
+        kept = finished(file)
         (run,) = [record.run for record in kept if record.HasField("run")][:1]
         history = [
             {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
@@ -174,7 +186,7 @@ def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:
     started.write(5, {"learn/loss": 1.0})
     started.close()
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    axes = {record.metric.glob_name: record.metric.step_metric for record in records(file) if record.HasField("metric")}
+    axes = {record.metric.glob_name: record.metric.step_metric for record in finished(file) if record.HasField("metric")}
     assert axes["*"] == "update"
 
 
