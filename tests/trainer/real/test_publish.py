@@ -1,6 +1,5 @@
 """A real engine takes weights by every way that a CPU has, and serves nothing once it holds others than it should."""
 
-import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, distributed
 from transformers import AutoModelForCausalLM
 
-from rollout.buckets import broadcast_group, spec_of
+from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Request
 from rollout.ray_actors import gather
@@ -57,12 +56,10 @@ class ModelSender:
             self.outgoing.transmit(self.group)
 
     def meet(self, engines: Engines) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        meeting = Meeting(host="127.0.0.1", port=port, size=1 + engines.num_workers, timeout_s=100.0)
+        store = meeting_store("127.0.0.1")
+        meeting = Meeting(host=store.host, port=store.port, size=1 + engines.num_workers, timeout_s=100.0)
         coming = engines.connect(meeting)
-        self.group = broadcast_group("cpu", meeting)
+        self.group = broadcast_group("cpu", meeting, store)
         gather(coming, 100.0)
 
     def moved(self) -> None:
