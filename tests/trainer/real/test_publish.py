@@ -15,7 +15,7 @@ from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Request
 from rollout.ray_actors import gather
-from rollout.transfer import Bucket, Meeting, PublishError, Route, Way
+from rollout.transfer import Bucket, HostBuffer, Meeting, PublishError, Route, Way
 from trainer.commands.proof_model import write_model
 from trainer.config.shape import ModelShape
 from trainer.learner.outgoing import Outgoing
@@ -46,7 +46,8 @@ class ModelSender:
                 bucket = self.outgoing.pack(number, self.weights)
                 assert bucket is not None
                 if number == 2 and self.damage == "flipped":
-                    self.outgoing.buffer[9] ^= 1
+                    assert isinstance(bucket.handle, HostBuffer)
+                    torch.from_file(bucket.handle.path, shared=True, size=16, dtype=torch.uint8)[9] ^= 1
                 if number == 2 and self.damage == "stale":
                     bucket = replace(bucket, contents={name: value ^ 1 for name, value in bucket.contents.items()})
                 yield bucket
