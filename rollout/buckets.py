@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  torch documents it so
 
 from rollout.transfer import WORDS, Meeting, PublishError, TensorSpec
 
@@ -39,12 +40,18 @@ def unpack(buffer: Tensor, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, T
         begin += spec.space
 
 
-def broadcast_group(device: str, meeting: Meeting) -> distributed.ProcessGroup:
-    """A group apart from the process's own ones, for NCCL on GPUs and gloo on CPUs. Returns when all have come."""
+def meeting_store(host: str) -> TCPStore:
+    """What the sender of broadcasts opens on its host, where the others meet it. Its `port` is free."""
+    return TCPStore(host, 0, is_master=True, wait_for_workers=False)
+
+
+def broadcast_group(device: str, meeting: Meeting, store: TCPStore | None = None) -> distributed.ProcessGroup:
+    """A group apart from the process's own ones, for NCCL on GPUs and gloo on CPUs. Returns when all have come.
+
+    store: the sender's own `meeting_store`; the others leave it out and connect to it.
+    """
     limit = timedelta(seconds=meeting.timeout_s)
-    store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  torch documents it under this name
-        meeting.host, meeting.port, meeting.size, meeting.rank == 0, timeout=limit, wait_for_workers=False
-    )
+    store = store or TCPStore(meeting.host, meeting.port, timeout=limit, wait_for_workers=False)
     kind = "ProcessGroupNCCL" if device == "cuda" else "ProcessGroupGloo"  # torch for CPUs does not have the first
     group = getattr(distributed, kind)(store, meeting.rank, meeting.size, limit)
     broadcast(group, torch.zeros(1, dtype=torch.uint8, device=device))

@@ -1,7 +1,6 @@
 """Tensors pass through a buffer unchanged, and one changed number is seen: on the way and inside the engine."""
 
 import re
-import socket
 from dataclasses import replace
 from queue import Queue
 from threading import Thread
@@ -9,8 +8,20 @@ from threading import Thread
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed import TCPStore
 
-from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, digest, pack, spec_of, unpack
+from rollout.buckets import (
+    as_words,
+    broadcast,
+    broadcast_group,
+    check_digests,
+    content,
+    digest,
+    meeting_store,
+    pack,
+    spec_of,
+    unpack,
+)
 from rollout.transfer import Meeting, PublishError, TensorSpec, add_contents, check_contents, in_buckets, layer_of
 
 
@@ -101,18 +112,19 @@ def test_a_parameter_belongs_to_the_layer_of_its_first_number() -> None:
     assert [layer_of(name) for name in names] == ["layer 3", "layer 0", "the rest"]
 
 
-def member(meeting: Meeting, values: list[int], received: Queue) -> None:
+def member(meeting: Meeting, store: TCPStore | None, values: list[int], received: Queue) -> None:
     buffer = torch.tensor(values, dtype=torch.uint8)
-    broadcast(broadcast_group("cpu", meeting), buffer)
+    broadcast(broadcast_group("cpu", meeting, store), buffer)
     received.put((meeting.rank, buffer.tolist()))
 
 
 def test_a_broadcast_fills_every_members_buffer_with_the_senders() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        meeting = Meeting(host="127.0.0.1", port=listener.getsockname()[1], size=3, timeout_s=60.0)
-    received: Queue = Queue()
-    members = [Thread(target=member, args=(replace(meeting, rank=rank), [rank + 1] * 4, received)) for rank in range(3)]
+    store, received = meeting_store("127.0.0.1"), Queue()
+    meeting = Meeting(host=store.host, port=store.port, size=3, timeout_s=60.0)
+    members = [
+        Thread(target=member, args=(replace(meeting, rank=rank), None if rank else store, [rank + 1] * 4, received))
+        for rank in range(3)
+    ]
     for one in members:
         one.start()
     for one in members:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed import TCPStore
 from transformers import PreTrainedModel
 
-from rollout.buckets import broadcast_group, spec_of
+from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.placement import interface_of
 from rollout.ray_actors import own_address
 from rollout.transfer import Bucket, Meeting, Route
@@ -153,9 +153,14 @@ class LearnerRank:
         """Gather bucket `number`, from 1, and make it ready for the engines; None where this rank sends nothing."""
         return self.outgoing.pack(number, self.weights)
 
+    def expect_engines(self) -> tuple[str, int]:
+        """Open the place where this rank will meet the engines for broadcasts: address and port."""
+        self.engine_store = meeting_store(own_address())
+        return self.engine_store.host, self.engine_store.port
+
     def connect(self, meeting: Meeting) -> None:
         """Meet the engines for broadcasts."""
-        self.engine_group = broadcast_group(self.config.device, meeting)
+        self.engine_group = broadcast_group(self.config.device, meeting, self.engine_store)
 
     def transmit(self) -> None:
         """Broadcast the bucket that was packed last to the engines, which wait for it."""

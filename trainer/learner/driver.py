@@ -247,7 +247,8 @@ class Learner:
 
     def meeting(self, *, size: int, timeout_s: float) -> Meeting:
         """Where the first rank will meet the engines for broadcasts. size: of the group, this rank included."""
-        host, port = self._call("address", timeout_s=timeout_s)[0]
+        with self._ended_on_error("expect_engines"):
+            ((host, port),) = gather([self.ranks[0].submit("expect_engines")], timeout_s)
         return Meeting(host=host, port=port, size=size, timeout_s=timeout_s)
 
     def connect(self, meeting: Meeting) -> None:

@@ -1,6 +1,5 @@
 """A real engine takes weights by every way that a CPU has, and serves nothing once it holds others than it should."""
 
-import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor, distributed
 from transformers import AutoModelForCausalLM
 
-from rollout.buckets import broadcast_group, spec_of
+from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Request
 from rollout.ray_actors import gather
-from rollout.transfer import Bucket, Meeting, PublishError, Route, Way
+from rollout.transfer import Bucket, HostBuffer, Meeting, PublishError, Route, Way
 from trainer.commands.proof_model import write_model
 from trainer.config.shape import ModelShape
 from trainer.learner.outgoing import Outgoing
@@ -47,7 +46,8 @@ class ModelSender:
                 bucket = self.outgoing.pack(number, self.weights)
                 assert bucket is not None
                 if number == 2 and self.damage == "flipped":
-                    self.outgoing.buffer[9] ^= 1
+                    assert isinstance(bucket.handle, HostBuffer)
+                    torch.from_file(bucket.handle.path, shared=True, size=16, dtype=torch.uint8)[9] ^= 1
                 if number == 2 and self.damage == "stale":
                     bucket = replace(bucket, contents={name: value ^ 1 for name, value in bucket.contents.items()})
                 yield bucket
@@ -57,12 +57,10 @@ class ModelSender:
             self.outgoing.transmit(self.group)
 
     def meet(self, engines: Engines) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        meeting = Meeting(host="127.0.0.1", port=port, size=1 + engines.num_workers, timeout_s=100.0)
+        store = meeting_store("127.0.0.1")
+        meeting = Meeting(host=store.host, port=store.port, size=1 + engines.num_workers, timeout_s=100.0)
         coming = engines.connect(meeting)
-        self.group = broadcast_group("cpu", meeting)
+        self.group = broadcast_group("cpu", meeting, store)
         gather(coming, 100.0)
 
     def moved(self) -> None:
