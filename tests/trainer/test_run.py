@@ -161,6 +161,16 @@ def test_a_killed_run_that_chooses_tasks_by_difficulty_goes_on_with_what_it_had_
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
 
 
+def test_a_run_on_the_engines_logprobs_tells_no_entropy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack, learner = Stack(), defaults().learner
+    stack.learner.takes_engines = True
+    loss = replace(learner.loss, kl_coef=0.0, importance_cap=2.0)
+    saving = replace(learner, old_logprobs="engine", loss=loss, optimizer_steps=2)
+    stack.train(configured(tmp_path, learner=saving, updates=2), Display())
+    assert "entropy" not in capsys.readouterr().out
+    assert ["learn/entropy" in row for row in read_metrics(tmp_path) if row["update"] > 0] == [False, False]
+
+
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
