@@ -135,4 +135,4 @@ def _check_targets(model: PreTrainedModel, targets: tuple[str, ...]) -> None:
 
 
 def _weight(matrices: nn.ModuleDict) -> nn.Parameter:
-    return cast(nn.Linear, matrices[NAME]).weight
+    return cast(nn.Parameter, matrices[NAME].weight)
