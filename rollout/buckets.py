@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import cast
 
 import torch
 from torch import Tensor, distributed
@@ -88,15 +87,18 @@ def content(tensor: Tensor) -> Tensor:
     """
     total = torch.zeros((), dtype=torch.int64, device=tensor.device)
     numbers = tensor.detach().reshape(-1)
-    for part in numbers.split(CHUNKS[tensor.device.type]):
-        bits = part.float().view(torch.int32).long()
+    chunk = CHUNKS[tensor.device.type]
+    for begin in range(0, len(numbers), chunk):
+        bits = numbers[begin : begin + chunk].float().view(torch.int32).long()
         total += (bits + _SPREAD).mul_(bits).sum()
     return total
 
 
 def as_words(sums: Sequence[Tensor]) -> list[int]:
     """Checksums as integers in [0, 2**64), with one transfer from the device."""
-    values = cast(list[int], torch.stack(list(sums)).tolist()) if sums else []
+    if not sums:
+        return []
+    values: list[int] = torch.stack(list(sums)).tolist()  # pyright: ignore[reportUnknownMemberType]
     return [value % WORDS for value in values]
 
 

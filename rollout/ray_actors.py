@@ -334,7 +334,7 @@ def nodes() -> list[Node]:
 
 def own_address() -> str:
     """The address under which the other nodes of the cluster reach this one."""
-    return str(ray.util.get_node_ip_address())
+    return cast(str, ray.util.get_node_ip_address())
 
 
 def check_room(specs: Sequence[ActorSpec]) -> None:

@@ -132,7 +132,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
         if isinstance(handle, HostBuffer):
             return torch.from_file(handle.path, shared=True, size=handle.num_bytes, dtype=torch.uint8)
         if isinstance(handle, GpuBuffer):
-            uuid = str(torch.cuda.get_device_properties(self.device).uuid)
+            uuid = str(cast(Any, torch.cuda.get_device_properties(self.device)).uuid)
             if uuid not in handle.handles:
                 raise PublishError(f"no learner rank is on GPU {uuid}: set cluster.weight_transfer=file")
             arguments = list(cast(Sequence[Any], pickle.loads(handle.handles[uuid])))
@@ -163,7 +163,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
 
         A parameter that is gone has no numbers and adds nothing to `contents`.
         """
-        names = {id(module): name for name, module in cast(nn.Module, self.model).named_modules()}
+        names = {id(module): name for name, module in cast(Any, self.model).named_modules()}
 
         def watched(pack: Callable[[nn.Module], None], layer: nn.Module) -> None:
             before = content(cast(torch.Tensor, layer.weight))

@@ -127,12 +127,14 @@ def _step(policy: PolicyModule, micros: Sequence[MicroBatch]) -> None:
 
 def _seconds(step: partial[None], device: Device) -> float:
     """Of one call, after one that warms up."""
+    seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
         step()
         if device == "cuda":
             torch.cuda.synchronize()
-    return time.perf_counter() - began
+        seconds = time.perf_counter() - began
+    return seconds
 
 
 def _differences(ours: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:

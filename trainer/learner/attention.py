@@ -77,8 +77,11 @@ def packed_attention(
         )
     if not query.is_cuda:
         return _one_by_one(module, query, key, value, cu_seq_lens_q.tolist(), scaling, sliding_window), None
+    flat_query, flat_key, flat_value = (part[0].transpose(0, 1) for part in (query, key, value))
     attended = varlen_attn(
-        *(part[0].transpose(0, 1) for part in (query, key, value)),
+        flat_query,
+        flat_key,
+        flat_value,
         cu_seq_lens_q,
         cu_seq_lens_q,
         max_length_q,
@@ -102,9 +105,11 @@ def _one_by_one(
 ) -> Tensor:
     attended: list[Tensor] = []
     for first, last in pairwise(bounds):
-        parts = (part[:, :, first:last] for part in (query, key, value))
+        own_query, own_key, own_value = (part[:, :, first:last] for part in (query, key, value))
         mask = _window(last - first, sliding_window, query.device)
-        attended.append(sdpa_attention_forward(module, *parts, mask, scaling=scaling, is_causal=True)[0])
+        attended.append(
+            sdpa_attention_forward(module, own_query, own_key, own_value, mask, scaling=scaling, is_causal=True)[0]
+        )
     return torch.cat(attended, dim=1)
 
 

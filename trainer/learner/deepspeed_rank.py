@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  its documented place
 from transformers import PreTrainedModel
 
 from rollout.buckets import broadcast_group, meeting_store, spec_of
