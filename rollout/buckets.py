@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from typing import cast
 
 import torch
 from torch import Tensor, distributed
@@ -98,7 +99,7 @@ def as_words(sums: Sequence[Tensor]) -> list[int]:
     """Checksums as integers in [0, 2**64), with one transfer from the device."""
     if not sums:
         return []
-    values: list[int] = torch.stack(list(sums)).tolist()  # pyright: ignore[reportUnknownMemberType]
+    values = cast(list[int], torch.stack(list(sums)).tolist())  # pyright: ignore[reportUnknownMemberType]
     return [value % WORDS for value in values]
 
 

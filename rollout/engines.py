@@ -2,11 +2,13 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 from annotated_types import Ge, Interval, doc
@@ -14,7 +16,8 @@ from annotated_types import Ge, Interval, doc
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import ActorTimeout, Call, Remote, check_room, gather, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, check_room, gather, spawn
+from rollout.seats import EnginesLost, Seat, reason_of
 from rollout.transfer import Deadline, Meeting, PublishError, Sender, add_contents
 from rollout.types import Device, Precision
 
@@ -30,6 +33,7 @@ CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192
 PUBLISH_S = 300.0
 REMEDY = "resume=auto goes on from the last checkpoint; if it comes again, choose another cluster.weight_transfer"
+PROBE_S = 10.0  # for an engine to say whether it serves
 SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -71,6 +75,10 @@ class EngineConfig:
 
     response_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 1800.0
     """Seconds that an engine may take for a response, or for a wave of them, time in its queue included."""
+
+    restarts: Annotated[int, Ge(0)] = 3
+    """Engines that are started anew in one update in the place of those that died or fell silent. One more ends the
+    run."""
 
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
@@ -132,6 +140,20 @@ class EngineConfig:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class EngineLosses:
+    """What engines lost: the account of one update."""
+
+    allowed: int
+    """Restarts of one update."""
+    restarts: int = 0
+    """Those since the last publish began."""
+    restarted: int = 0
+    """Those since the account was taken last."""
+    requests: Counter[str] = field(default_factory=Counter[str])
+    """Requests that had to be asked again, by reason."""
+
+
 class Engines:
     """vLLM engines that stay loaded for the whole run and serve one policy."""
 
@@ -153,16 +175,26 @@ class Engines:
         shared = engine_places(places, engines=config.count, tensor_parallel=config.tensor_parallel) if places else ()
         specs = [config.spec(number, shared[number] if shared else None) for number in range(config.count)]
         check_room(specs)
+        self._model, self._options, self._specs = str(model), options, specs
         self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
+        self.seats = tuple(Seat(self, number) for number in range(config.count))
+        """Where policies ask: engines that are lost are replaced."""
         self._can_sleep = config.sleep
         self._tensor_parallel = config.tensor_parallel
+        self._start_s: float | None = None
+        self._meets = False
+        self._published: tuple[Sender, int, float] | None = None  # what an engine that starts anew must load
+        self._losses = EngineLosses(allowed=config.restarts)
+        self._restarting = Lock()
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
+        self._start_s = timeout_s
         gather([engine.submit("ready") for engine in self.remotes], timeout_s)
 
     def connect(self, meeting: Meeting) -> list[Call]:
         """Meet the learner for broadcasts, all of the group at once; `gather` waits for the calls."""
+        self._meets = True
         ranks = range(1, 1 + self.num_workers, self._tensor_parallel)
         return [
             engine.submit("connect", replace(meeting, rank=rank))
@@ -179,8 +211,79 @@ class Engines:
 
         The KV cache wakes last: the sender's buffer and weights, old ones and new, are never on a GPU beside it. Raises
         PublishError, with the bucket, if something does not arrive as it was sent or within the limit, or if an engine
-        then holds other weights than the learner. Engines that are half new by then refuse every request.
+        then holds other weights than the learner. Engines that are lost by then are replaced, and all take the weights
+        once more; those that a second failure leaves half new refuse every request.
         """
+        self._published = sender, version, timeout_s
+        self._losses.restarts = 0
+        try:
+            self._send(self.remotes, sender, version, timeout_s)
+        except (PublishError, ActorDied, ActorTimeout) as error:
+            lost = self._lost()
+            if not lost:
+                raise
+            for number in lost:
+                self._install(number, self._next(number, error))
+            self._send(self.remotes, sender, version, timeout_s)
+
+    def take_losses(self) -> "EngineLosses":
+        """What was lost since the last call."""
+        losses = replace(self._losses, requests=Counter(self._losses.requests))
+        self._losses.requests.clear()
+        self._losses.restarted = 0
+        return losses
+
+    async def restarted(self, number: int, engine: Remote, error: Exception) -> None:
+        """Return once another engine with the same weights is in the place of this one. Raises EnginesLost."""
+        self._losses.requests[reason_of(error)] += 1
+        await asyncio.to_thread(self._restart_once, number, engine, error)
+
+    def _restart_once(self, number: int, engine: Remote, error: Exception) -> None:
+        """The requests that an engine lost all report it; the first one starts the next engine."""
+        with self._restarting:
+            if self.remotes[number] is not engine:
+                return
+            following = self._next(number, error)
+            if self._published is not None:
+                self._send([following], *self._published)
+            self._install(number, following)  # only now: nobody may ask it before it has the weights
+
+    def _install(self, number: int, engine: Remote) -> None:
+        self.remotes = (*self.remotes[:number], engine, *self.remotes[number + 1 :])
+
+    def _next(self, number: int, error: Exception) -> Remote:
+        """A new engine for a place, the old one ended. Raises EnginesLost where it is not possible any more."""
+        if self._meets:
+            raise EnginesLost(f"with cluster.weight_transfer=nccl no engine is started anew: {error}") from error
+        if self._losses.restarts == self._losses.allowed:
+            raise EnginesLost(
+                f"more than engine.restarts={self._losses.allowed} lost in one update: {error}"
+            ) from error
+        self._losses.restarts += 1
+        self._losses.restarted += 1
+        with suppress(ActorDied, ActorTimeout):  # a kill alone would leave vLLM's own processes behind
+            gather([self.remotes[number].submit("shutdown")], SHUTDOWN_S)
+        self.remotes[number].kill()
+        engine = spawn(ENGINE, self._model, self._options, spec=self._specs[number])
+        gather([engine.submit("ready")], self._start_s)
+        if self._can_sleep and self._published is not None:
+            gather([engine.submit("sleep")])  # a publish wakes it
+        return engine
+
+    def _lost(self) -> list[int]:
+        """The numbers of the engines that do not answer, or have weights of two versions."""
+        lost: list[int] = []
+        for number, engine in enumerate(self.remotes):
+            try:
+                serves = gather([engine.submit("serves")], PROBE_S)[0]
+            except (ActorDied, ActorTimeout):
+                serves = False
+            if not serves:
+                lost.append(number)
+        return lost
+
+    def _send(self, engines: Sequence[Remote], sender: Sender, version: int, timeout_s: float) -> None:
+        """Load the sender's weights into these engines. Raises PublishError."""
         limit, where, pool = Deadline(timeout_s), "the first bucket", ThreadPoolExecutor(1)
         try:
             contents: dict[str, int] = {}
@@ -188,38 +291,33 @@ class Engines:
                 for bucket in buckets:
                     where = str(bucket)
                     if self._can_sleep and bucket.number == 1:
-                        self._call("wake_weights", limit=limit)
-                    loading = [engine.submit("load", version, bucket) for engine in self.remotes]
+                        _call(engines, "wake_weights", limit=limit)
+                    loading = [engine.submit("load", version, bucket) for engine in engines]
                     sending = pool.submit(sender.transmit, limit.left_s)  # what an engine raises ends the wait for both
                     gather(loading, limit.left_s)
                     sending.result()
                     contents = add_contents(contents, bucket.contents)
                     where = f"after {bucket}"
             where = "the last check"
-            served = self._call("finish", version, contents, limit=limit)
+            served = _call(engines, "finish", version, contents, limit=limit)
             if set(served) != {version}:
                 raise PublishError(f"the engines serve {served}: stale weights")
         except (PublishError, ActorTimeout) as error:
             reason = str(error).removeprefix(f"publish of version {version}: ")
-            self._lose(reason)
+            _lose(engines, reason)
             raise PublishError(f"publish of version {version}: {where}: {reason}: {REMEDY}") from error
         except BaseException as error:
-            self._lose(str(error))
+            _lose(engines, str(error))
             raise
         finally:
             pool.shutdown(wait=False)
         if self._can_sleep:
-            self._call("wake_cache", limit=limit)
-
-    def _lose(self, reason: str) -> None:
-        """Tell the engines that the publish has failed; no answer is waited for, since one of them may be stuck."""
-        for engine in self.remotes:
-            engine.submit("lose", reason)
+            _call(engines, "wake_cache", limit=limit)
 
     def sleep(self) -> None:
         """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing."""
         if self._can_sleep:
-            self._call("sleep")
+            _call(self.remotes, "sleep")
 
     def close(self) -> None:
         """Stop the engines and their processes."""
@@ -227,13 +325,20 @@ class Engines:
         for engine in self.remotes:
             engine.kill()
 
-    def _call(self, method: str, *args: Any, limit: Deadline | None = None) -> list[Any]:
-        """Call a method of all engines at once and wait for the answers."""
-        calls = [engine.submit(method, *args) for engine in self.remotes]
-        return gather(calls, None if limit is None else limit.left_s)
-
     async def _shut_down(self) -> None:
         """An orderly shutdown ends vLLM's own worker processes too; killing the actor would leave them behind."""
         await asyncio.gather(
             *(engine.acall("shutdown", timeout_s=SHUTDOWN_S) for engine in self.remotes), return_exceptions=True
         )
+
+
+def _lose(engines: Sequence[Remote], reason: str) -> None:
+    """Tell the engines that the publish has failed; no answer is waited for, since one of them may be stuck."""
+    for engine in engines:
+        engine.submit("lose", reason)
+
+
+def _call(engines: Sequence[Remote], method: str, *args: Any, limit: Deadline | None = None) -> list[Any]:
+    """Call a method of these engines at once and wait for the answers."""
+    calls = [engine.submit(method, *args) for engine in engines]
+    return gather(calls, None if limit is None else limit.left_s)

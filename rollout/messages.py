@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class EngineDead(RuntimeError):
+    """vLLM's own process inside an engine is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One prompt for an engine to answer, and how to sample the answer."""

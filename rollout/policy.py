@@ -3,14 +3,13 @@
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
 from rollout.pool import EpisodeFailed
-from rollout.ray_actors import Remote
 from rollout.routing import Router
 from rollout.types import Completion, Ids, Sampling
 
@@ -99,6 +98,14 @@ class Independent:
         pass
 
 
+class Asked(Protocol):
+    """Takes calls to an engine."""
+
+    async def acall(self, method: str, *args: Any) -> Any:
+        """Call and wait."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnginePolicy(Independent):
     """vLLM engines behind one policy.
@@ -107,8 +114,8 @@ class EnginePolicy(Independent):
     find their beginning in its prefix cache. All others go to the engine with the fewest requests (`Router`).
     """
 
-    engines: tuple[Remote, ...]
-    """Handles of `vllm_engine.Engine`; at least one."""
+    engines: tuple[Asked, ...]
+    """Where requests to a `vllm_engine.Engine` go; at least one."""
     codec: Codec
     """The engines' tokenizer."""
     prompt_tokens: int

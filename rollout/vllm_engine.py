@@ -40,11 +40,12 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.outputs import PoolingRequestOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, unpack
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
-from rollout.messages import Answer, Request
+from rollout.messages import Answer, EngineDead, Request
 from rollout.transfer import (
     Broadcast,
     Bucket,
@@ -244,8 +245,9 @@ class Engine:
         self._check_serving()
         version = self._version
         final = None
-        async for output in self._llm.generate(*_asked(request)):
-            final = output
+        with _death_named():
+            async for output in self._llm.generate(*_asked(request)):
+                final = output
         if final is None:
             raise RuntimeError(f"vLLM ended request {request.name} without an output")
         return _answer(request, final, version)
@@ -258,13 +260,15 @@ class Engine:
         which they were sent, so it goes on with all requests of the wave in its queue, however long they took.
         """
         self._check_serving()
-        await self._llm.pause_generation(mode="keep", clear_cache=True)
-        version = self._version
-        try:
-            queued = [await self._queued(request) for request in requests]
-        finally:
-            await self._llm.resume_generation()
-        return [_answer(request, await output.get(), version) for request, output in zip(requests, queued, strict=True)]
+        with _death_named():
+            await self._llm.pause_generation(mode="keep", clear_cache=True)
+            version = self._version
+            try:
+                queued = [await self._queued(request) for request in requests]
+            finally:
+                await self._llm.resume_generation()
+            outputs = [await output.get() for output in queued]
+        return [_answer(request, output, version) for request, output in zip(requests, outputs, strict=True)]
 
     async def _queued(self, request: Request) -> RequestOutputCollector:
         """Send a request to the engine's core; returns where its output will be."""
@@ -308,6 +312,10 @@ class Engine:
         """Serve nothing any more if a publish is under way: the weights are partly old and partly new."""
         if self._loading is not None and self._lost is None:
             self._lost = reason
+
+    async def serves(self) -> bool:
+        """Whether the weights are of one version."""
+        return self._lost is None and self._loading is None
 
     def _check_serving(self, loading: int | None = None) -> None:
         """Raise PublishError where the weights are partly old and partly new. loading: a version that may go on."""
@@ -356,6 +364,15 @@ class Engine:
 
     async def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+@contextmanager
+def _death_named() -> Generator[None]:
+    """Raise EngineDead, which the driver knows without vLLM, where vLLM's process is gone."""
+    try:
+        yield
+    except EngineDeadError as error:
+        raise EngineDead(f"vLLM's own process has ended ({' '.join(str(error).split())})") from error
 
 
 def _asked(request: Request) -> tuple[TokensPrompt, SamplingParams, str]:

@@ -60,7 +60,11 @@ METRICS: Mapping[str, Metric] = {
         "Groups whose rollouts all earned the same and that another task replaced (max_groups_tried)."
     ),
     "rollout/replaced_tokens": _metric("Response tokens of the replaced groups.", "tokens", "0 or more"),
-    "failure/REASON": _count("Rollouts that failed for this reason, whether they were then retried or given up."),
+    "rollout/engine_restarts": _count("Engines that were started anew in the place of those that died or fell silent."),
+    "failure/REASON": _count(
+        "Rollouts that failed for this reason, whether they were then retried or given up. Of engine_died, "
+        "engine_timeout and engine_half_new: requests that were asked again of the next engine, with the same seed."
+    ),
     # --- the revision phase, only where the estimator needs one
     "revise/rollouts": _count("Failed rollouts that were revised."),
     "revise/repaired": _count("Failed rollouts that at least one revision repaired."),
@@ -205,6 +209,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
+        "rollout/engine_restarts": float(report.losses.restarted),
         "learn/skipped_steps": float(learned.skipped_steps),
         "learn/learning_rate": learned.learning_rate,
         "learn/tokens": float(learned.tokens),
@@ -223,6 +228,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
+    numbers |= {f"failure/{reason}": float(count) for reason, count in report.losses.requests.items()}
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
     numbers |= {f"seconds/{lap}": seconds for lap, seconds in report.seconds.items()}
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}

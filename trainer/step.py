@@ -11,6 +11,7 @@ import numpy as np
 from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected, RolloutsFailed
 from rollout.collection import PlayOptions
+from rollout.engines import EngineLosses
 from rollout.revise import Revised, revise
 from rollout.seeds import derive_seed
 from rollout.types import Task, Trajectory
@@ -46,6 +47,8 @@ class UpdateReport:
     """Wall seconds of each lap, by its name."""
     estimator: Estimator
     """The estimator after the update, with whatever it calibrated."""
+    losses: EngineLosses
+    """What engines lost since the last update, validations included, and how many were started anew."""
     difficulty: Difficulty
     """How often each task was solved, this update's rollouts included."""
 
@@ -104,6 +107,7 @@ def update(
         learned=learned,
         seconds=watch.laps,
         estimator=estimator,
+        losses=parts.engines.take_losses(),
         difficulty=difficulty.after((*collected.groups, *collected.flat)),
     )
 

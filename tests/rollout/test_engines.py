@@ -1,5 +1,6 @@
 """What a run's engines are started with and called for, and that an engine with stale weights is noticed."""
 
+import asyncio
 import re
 from collections.abc import Generator
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 
 from rollout import engines
 from rollout.engines import EngineConfig, Engines, PublishError
-from rollout.ray_actors import ActorTimeout
+from rollout.messages import EngineDead
+from rollout.ray_actors import ActorDied, ActorTimeout
+from rollout.seats import EnginesLost
 from rollout.transfer import Bucket, HostBuffer, TensorSpec
 
 BUCKETS = tuple(
@@ -25,6 +28,9 @@ BUCKETS = tuple(
 SUM = {"layer 0": 0, "the rest": 3}
 
 
+spawned: list["Recorder"] = []
+
+
 class Recorder:
     """A `Remote` that records its calls and answers at once. serves: a version to claim, or None."""
 
@@ -33,11 +39,21 @@ class Recorder:
         self.calls: list[tuple[Any, ...]] = []
         self.serves: int | None = None
         self.fails: tuple[Any, ...] = ()
+        self.lost = False
+        spawned.append(self)
+
+    def kill(self) -> None:
+        self.calls.append(("kill",))
+
+    async def acall(self, method: str, *args: Any) -> Any:
+        return gathered([self.submit(method, *args)])[0]
 
     def submit(self, method: str, *args: Any) -> Any:
         self.calls.append((method, *args))
         if self.fails[:-1] == (method, *args):
             return self.fails[-1]
+        if method == "serves":
+            return not self.lost
         return (args[0] if self.serves is None else self.serves) if method == "finish" else None
 
 
@@ -68,6 +84,7 @@ def gathered(answers: list[Any], timeout_s: float | None = None) -> list[Any]:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
+    spawned.clear()
     monkeypatch.setattr(engines, "spawn", Recorder)
     monkeypatch.setattr(engines, "gather", gathered)
     monkeypatch.setattr(engines, "check_room", list)
@@ -119,8 +136,81 @@ def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serve
     )
     with pytest.raises(PublishError, match=re.escape(whole)):
         started.publish(Buckets(first.calls), 3)
-    assert first.calls[-2:] == [("close",), ("lose", message)]
-    assert second.calls[-1] == ("lose", message)
+    assert first.calls[-3:] == [("close",), ("lose", message), ("serves",)]
+    assert second.calls[-2] == ("lose", message)
+
+
+def test_a_publish_that_fails_in_the_middle_replaces_the_engines_that_are_lost_and_is_sent_once_more(
+    started: Engines,
+) -> None:
+    first, second = recorders(started)
+    second.fails = ("load", 3, BUCKETS[1], ActorDied("engine 1 died during load"))
+    second.lost = True
+    started.publish(Buckets([]), 3)
+    third = spawned[2]
+    assert started.remotes == (first, third)
+    assert second.calls[-2:] == [("shutdown",), ("kill",)]
+    loads = [("load", 3, bucket) for bucket in BUCKETS]
+    whole = [("wake_weights",), *loads, ("finish", 3, SUM), ("wake_cache",)]
+    assert first.calls[-len(whole) :] == whole
+    assert third.calls == [("ready",), ("sleep",), *whole]
+    assert started.take_losses().restarted == 1
+    assert started.take_losses().restarted == 0
+
+
+LOSSES = [
+    (ActorDied("engine 1 died during complete"), "engine_died"),
+    (EngineDead("vLLM's own process has ended"), "engine_died"),
+    (ActorTimeout("no answer of engine 1 within 9 s"), "engine_timeout"),
+    (PublishError("this engine has weights of two versions"), "engine_half_new"),
+]
+
+
+@pytest.mark.parametrize(("error", "reason"), LOSSES, ids=["died", "core died", "silent", "half new"])
+def test_what_an_engine_loses_is_asked_again_of_the_next_one_which_has_the_weights_first(
+    started: Engines, error: Exception, reason: str
+) -> None:
+    async def ask_twice() -> list[Any]:
+        return await asyncio.gather(*(started.seats[1].acall("complete", "prompt") for _ in range(2)))
+
+    first, second = recorders(started)
+    started.publish(Buckets([]), 3)
+    before = list(first.calls)
+    second.fails = ("complete", "prompt", error)
+    assert asyncio.run(ask_twice()) == [None, None]
+    third = spawned[2]
+    loads = [("load", 3, bucket) for bucket in BUCKETS]
+    sent = [("wake_weights",), *loads, ("finish", 3, SUM), ("wake_cache",)]
+    assert third.calls == [("ready",), ("sleep",), *sent, ("complete", "prompt"), ("complete", "prompt")]
+    assert first.calls == before
+    losses = started.take_losses()
+    assert (losses.restarted, dict(losses.requests)) == (1, {reason: 2})
+
+
+def test_one_more_engine_lost_in_an_update_than_may_be_ends_the_run_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, started: Engines
+) -> None:
+    class Mortal(Recorder):
+        """Dies of every request."""
+
+        def submit(self, method: str, *args: Any) -> Any:
+            return ActorDied("engine 0 died") if method == "complete" else super().submit(method, *args)
+
+    monkeypatch.setattr(engines, "spawn", Mortal)
+    mortal = Engines("folder", EngineConfig(restarts=2), context=512)
+    for _ in range(2):  # a publish begins a new account
+        mortal.publish(Buckets([]), 3)
+        with pytest.raises(EnginesLost, match=r"^more than engine.restarts=2 lost in one update: engine 0 died$"):
+            asyncio.run(mortal.seats[0].acall("complete", "prompt"))
+        assert mortal.take_losses().restarted == 2
+
+
+def test_an_error_that_is_the_requests_own_starts_no_engine(started: Engines) -> None:
+    first, _ = recorders(started)
+    first.fails = ("complete", "prompt", ValueError("too long"))
+    with pytest.raises(ValueError, match="too long"):
+        asyncio.run(started.seats[0].acall("complete", "prompt"))
+    assert len(spawned) == 2
 
 
 def test_every_wait_of_a_publish_has_what_is_left_of_its_limit(

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from rollout.collect import Collector, RolloutConfig
+from rollout.engines import EngineLosses
 from rollout.policy import Key
 from rollout.seeds import derive_seed
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, ScriptedPolicy
@@ -92,6 +93,10 @@ class WordEngines:
 
     events: list[str]
     word: str = ""
+    losses: EngineLosses = field(default_factory=lambda: EngineLosses(allowed=3))
+
+    def take_losses(self) -> EngineLosses:
+        return self.losses
 
     def sleep(self) -> None:
         self.events.append("sleep")

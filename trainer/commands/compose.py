@@ -28,6 +28,7 @@ from envs.base import EnvError
 from rollout.collect import RolloutsFailed
 from rollout.placement import NoPlace
 from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed, StartFailed
+from rollout.seats import EnginesLost
 from rollout.weights import PublishError
 from trainer.commands.defaults import register
 from trainer.commands.interrupt import Interrupted, Interruption
@@ -42,7 +43,8 @@ from trainer.report.progress import Display
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, ModelError, EnvError, NoCluster, NoPlace, HydraException, OmegaConfBaseException)
 FAILED = (
-    *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, PublishError, OutOfMemory, RatioNotOne, FloatingPointError),
+    *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, EnginesLost, PublishError),
+    *(OutOfMemory, RatioNotOne, FloatingPointError),
 )
 GO_ON = "trainer.setup.go_on:how_to_go_on"
 

@@ -18,7 +18,14 @@ def load_model(folder: str, dtype: torch.dtype) -> PreTrainedModel:
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     _silence(config)
-    model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, local_files_only=True)
+    capped = any(getattr(part, "attn_logit_softcapping", None) for part in _parts(config))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        local_files_only=True,
+        attn_implementation="eager" if capped else None,  # SDPA passes over the cap of Gemma 2's attention
+    )
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0

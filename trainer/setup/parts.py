@@ -161,7 +161,7 @@ def engine_policy(
     engines: Engines, codec: ChatCodec, limits: ModelConfig, *, deterministic: bool = False
 ) -> EnginePolicy | WavePolicy:
     """The engines as a policy; a deterministic one asks them in waves."""
-    policy = EnginePolicy(engines=engines.remotes, codec=codec, prompt_tokens=limits.prompt_tokens)
+    policy = EnginePolicy(engines=engines.seats, codec=codec, prompt_tokens=limits.prompt_tokens)
     return WavePolicy(policy) if deterministic else policy
 
 

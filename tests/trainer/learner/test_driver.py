@@ -560,9 +560,9 @@ def test_a_rank_without_memory_names_the_settings_that_save_some(
 
 
 def unbounded(batch: TokenBatch) -> Targets:
-    """Targets whose gradient overflows in float32, though they themselves are finite."""
-    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
-    return replace(targets, advantage=np.full(batch.num_rows, 3e38, np.float32))
+    """Finite targets whose loss overflows: a ratio of exp(8) or more times an advantage near float32's largest."""
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -16.0, dtype=np.float32))
+    return replace(targets, advantage=np.full(batch.num_rows, -3e38, np.float32))
 
 
 @pytest.mark.parametrize(("stage", "ranks"), [(0, 2), (1, 1), (2, 2), (3, 1)])

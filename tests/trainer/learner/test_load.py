@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     MixtralConfig,
@@ -63,3 +65,18 @@ def test_a_policy_is_loaded_in_the_precision_that_was_asked_for(tmp_path: Path, 
     model = load_model(str(tmp_path), dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert not model.training
+
+
+def test_the_soft_cap_of_gemma_2s_attention_is_not_passed_over(tmp_path: Path) -> None:
+    capped_at = {"attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 1}
+    config = Gemma2Config(**{**SHAPE, "head_dim": 8, "initializer_range": 0.5, **capped_at})
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    model, ids = load_model(str(tmp_path), torch.float32), torch.arange(20)[None]
+    capped = model(ids).logits
+    model.set_attn_implementation("eager")
+    assert torch.equal(capped, model(ids).logits)
+    model.config.attn_logit_softcapping = None
+    for module in model.modules():
+        if hasattr(module, "attn_logit_softcapping"):
+            module.attn_logit_softcapping = None
+    assert (capped - model(ids).logits).abs().max() > 0.1
