@@ -98,6 +98,7 @@ METRICS: Mapping[str, Metric] = {
     "learn/skipped_steps": _count(
         "Optimizer steps that were skipped because their gradient was not finite; the other numbers leave them out."
     ),
+    "learn/restarts": _count("Times that the run went back to its last checkpoint because this update was lost."),
     "learn/learning_rate": _metric("Learning rate of the last optimizer step.", "number", "0 or more"),
     "learn/ratio_max": _metric(
         "Largest probability ratio between the policy and the policy before the update, over all tokens.",
@@ -209,6 +210,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
+        "learn/restarts": float(report.restarts),
         "rollout/engine_restarts": float(report.losses.restarted),
         "learn/skipped_steps": float(learned.skipped_steps),
         "learn/learning_rate": learned.learning_rate,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from estimators import Estimator
+from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import write_groups
 from rollout.types import Trajectory
 from trainer import checkpoint
@@ -17,13 +18,26 @@ from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
+from trainer.learner.driver import OutOfMemory
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts, assembled
-from trainer.setup.preflight import TrainingPlan, estimator_of, settings_of
+from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
+
+LOST = (ActorDied, ActorTimeout, OutOfMemory)
+"""Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
+this."""
+
+
+class UpdateLost(RuntimeError):
+    """An update that cannot be finished with the parts as they are."""
+
+    def __init__(self, update: int, cause: Exception, validations: Sequence[tuple[int, Evaluation]]) -> None:
+        super().__init__(f"update {update}: {cause}")
+        self.update, self.cause, self.validations = update, cause, validations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +52,11 @@ class RunResult:
 
 
 def train(plan: TrainingPlan, display: Display) -> RunResult:
-    """Run all updates. Raises ConfigError before any weights load where the model or its prompts do not fit."""
+    """Run all updates. Raises ConfigError before any weights load where the model or its prompts do not fit.
+
+    Where the learner is lost, all parts are started again from the last checkpoint, and what came after it is repeated
+    with the same tasks and seeds. An update that is lost twice ends the run with the reason.
+    """
     config, world = plan.config, plan.world
     output = Path(config.output).absolute()
     output.mkdir(parents=True, exist_ok=True)
@@ -46,14 +64,39 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         display.stage(
             f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
-    with assembled(config, world, display) as parts:
-        (output / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
+    validations: list[tuple[int, Evaluation]] = []
+    lost_before: set[int] = set()
+    while True:
+        try:
+            return _from_checkpoint(plan, output, display, validations, lost_before)
+        except UpdateLost as lost:
+            if lost.update in lost_before:
+                raise lost.cause from lost
+            lost_before.add(lost.update)
+            plan = going_on(plan)
+            display.stage(f"update {lost.update} was lost: {lost.cause}")
+            # What is played again is measured again.
+            validations = [one for one in lost.validations if plan.resumed is not None and one[0] <= plan.start]
+
+
+def _from_checkpoint(
+    plan: TrainingPlan,
+    output: Path,
+    display: Display,
+    validations: Sequence[tuple[int, Evaluation]],
+    lost_before: Set[int],
+) -> RunResult:
+    """Start the parts and run the updates that are left. Raises UpdateLost."""
+    with assembled(plan.config, plan.world, display) as parts:
+        (output / "config.json").write_text(json.dumps(asdict(plan.config), indent=1, default=str))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         if log.continuation is not None:
             display.stage(log.continuation)
         try:
-            return TrainingRun(plan, output, parts, estimator, log, display).all_updates()
+            run = TrainingRun(plan, output, parts, estimator, log, display)
+            run.validations, run.lost_before = list(validations), lost_before
+            return run.all_updates()
         finally:
             log.close()
 
@@ -96,6 +139,8 @@ class TrainingRun:
         self.estimator, self.finished = estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations: list[tuple[int, Evaluation]] = []
+        self.lost_before: Set[int] = frozenset()
+        """The updates that were lost before and are repeated."""
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
@@ -106,10 +151,13 @@ class TrainingRun:
         model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
             for number in range(self.finished + 1, self.config.updates + 1):
-                report = self._update(number)
-                self._log(report)
-                if self._due(number, self.config.checkpoint.every):
-                    model = self._save(number) / "model"
+                try:
+                    report = self._update(number)
+                    self._log(report)
+                    if self._due(number, self.config.checkpoint.every):
+                        model = self._save(number) / "model"
+                except LOST as error:
+                    raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
         return RunResult(validations=tuple(self.validations), model=model)
 
@@ -126,6 +174,7 @@ class TrainingRun:
                 watch=watch,
                 difficulty=self.difficulty,
             )
+        report = replace(report, restarts=int(number in self.lost_before))
         self.estimator, self.difficulty = report.estimator, report.difficulty
         self.finished = number
         return report

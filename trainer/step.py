@@ -51,6 +51,8 @@ class UpdateReport:
     """What engines lost since the last update, validations included, and how many were started anew."""
     difficulty: Difficulty
     """How often each task was solved, this update's rollouts included."""
+    restarts: int = 0
+    """How often the run had to go back to its last checkpoint because this update was lost."""
 
 
 def update(

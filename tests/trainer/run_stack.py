@@ -141,6 +141,7 @@ class Stack:
 
         @contextmanager
         def assembled(config: TrainConfig, world: World, _: Display) -> Iterator[Parts]:
+            self.learner.word = "0"  # a learner that starts
             yield self.parts(config, world)
 
         with pytest.MonkeyPatch.context() as patch:

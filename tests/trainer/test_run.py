@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rollout.collect import RolloutConfig, RolloutsFailed
 from rollout.policy import Key, PromptTooLong
+from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import read_groups
 from tests.fakes import ScriptedPolicy, plain
 from tests.trainer.run_stack import TIMED, Stack, configured, defaults, one_update, stops_at_first
@@ -20,6 +21,7 @@ from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
 from trainer.config.settings import ValidationConfig
 from trainer.data.tasks import training_tasks
+from trainer.learner.driver import OutOfMemory
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 
@@ -193,6 +195,46 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_
 def lasting(output: Path) -> list[dict[str, float]]:
     """Rows without what a clock says."""
     return [{name: value for name, value in row.items() if not name.startswith(TIMED)} for row in read_metrics(output)]
+
+
+LOSSES = [
+    ActorDied("learner rank 0 died during learn"),
+    OutOfMemory("a learner rank ran out of memory"),
+    ActorTimeout("no answer of learner rank 1 to learn"),
+]
+
+
+@pytest.mark.parametrize("error", LOSSES, ids=["died", "out of memory", "silent"])
+@pytest.mark.parametrize("at", [2, 4])  # before the first checkpoint, and after it
+def test_a_run_that_loses_a_rank_goes_on_from_its_last_checkpoint_as_if_nothing_had_happened(
+    tmp_path: Path, error: Exception, at: int
+) -> None:
+    whole, struck = Stack(), Stack()
+    expected = whole.train(configured(tmp_path / "whole"))
+    struck.learner.faults = {at: error}
+    result = struck.train(configured(tmp_path / "struck"))
+    assert [number for number, _ in result.validations] == [number for number, _ in expected.validations] == [0, 2, 4]
+    assert struck.learner.word == whole.learner.word
+    repeated, rows = lasting(tmp_path / "struck"), lasting(tmp_path / "whole")
+    assert [row["update"] for row in repeated if row.get("learn/restarts")] == [at]
+    assert [{**row, "learn/restarts": 0.0} if "learn/loss" in row else row for row in repeated] == rows
+
+
+def test_an_update_that_is_lost_twice_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    stack = Stack()
+    # Update 3 is lost as the third call of `learn`; after the checkpoint of update 2 it is the fourth.
+    stack.learner.faults = dict.fromkeys((3, 4), ActorDied("learner rank 0 died during learn"))
+    with pytest.raises(ActorDied, match=r"^learner rank 0 died during learn$"):
+        stack.train(configured(tmp_path))
+    assert [row["update"] for row in read_metrics(tmp_path)] == [0, 1, 2]
+
+
+def test_two_updates_that_are_lost_once_each_do_not_end_the_run(tmp_path: Path) -> None:
+    whole, stack = Stack(), Stack()
+    whole.train(configured(tmp_path / "whole"))
+    stack.learner.faults = dict.fromkeys((1, 5), ActorDied("learner rank 0 died during learn"))
+    stack.train(configured(tmp_path / "struck"))
+    assert stack.learner.word == whole.learner.word
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:

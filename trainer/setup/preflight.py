@@ -132,6 +132,13 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     )
 
 
+def going_on(plan: TrainingPlan) -> TrainingPlan:
+    """The same run from its last checkpoint, or from its start where it has none yet."""
+    config = replace(plan.config, resume="auto")
+    resumed, damaged = _resumable(config, Path(config.output).absolute())
+    return replace(plan, config=config, resumed=resumed, damaged=damaged)
+
+
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
     """Raises ConfigError or EnvError as `plan_training` does, and for a folder that already holds a quickstart."""
     output = Path(config.output).absolute()
