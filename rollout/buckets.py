@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import cast
 
 import torch
 from torch import Tensor, distributed
@@ -99,8 +98,7 @@ def as_words(sums: Sequence[Tensor]) -> list[int]:
     """Checksums as integers in [0, 2**64), with one transfer from the device."""
     if not sums:
         return []
-    values = cast(list[int], torch.stack(list(sums)).tolist())  # pyright: ignore[reportUnknownMemberType]
-    return [value % WORDS for value in values]
+    return [int(value) % WORDS for value in torch.stack(list(sums)).cpu().numpy()]
 
 
 def check_digests(tensors: Sequence[tuple[str, Tensor]], expected: Sequence[int]) -> None:
