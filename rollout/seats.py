@@ -49,7 +49,7 @@ class Seat:
             engine = self._engines.remotes[self._number]
             try:
                 return await engine.acall(method, *args)
-            except tuple(LOST) as error:
+            except (ActorDied, EngineDead, ActorTimeout, PublishError) as error:
                 await self._engines.restarted(self._number, engine, error)
 
 

@@ -33,7 +33,7 @@ INNER = {
     "step": {"setup", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
     "metrics": {"step", "evaluation", "data"},
-    "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "data", "report", "config"},
+    "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
     "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
 }
