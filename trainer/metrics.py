@@ -63,7 +63,7 @@ METRICS: Mapping[str, Metric] = {
     "rollout/engine_restarts": _count("Engines that were started anew in the place of those that died or fell silent."),
     "failure/REASON": _count(
         "Rollouts that failed for this reason, whether they were then retried or given up. Of engine_died, "
-        "engine_timeout and engine_half_new: requests that were asked again of the next engine, with the same seed."
+        "engine_timeout and engine_half_new: requests, or whole waves, that were asked again with the same seeds."
     ),
     # --- the revision phase, only where the estimator needs one
     "revise/rollouts": _count("Failed rollouts that were revised."),
