@@ -2,7 +2,8 @@
 
 `python -m scripts.bench.logprob [--quick] [--device cuda]`: T = 2,048 and V = 151,936, forward only, in bfloat16 on
 CUDA and float32 on a CPU. full: log-softmax of all logits. selective: logits at the targets less a log-sum-exp.
-chunked: the learner's head. Memory is what lives beside hidden states and matrix at most. The last line is JSON.
+chunked: the learner's head. Memory is what lives beside hidden states and matrix at most. tokens_ratio: cells of the
+learner's micro-batches per real token of 1,024 rows of mixed lengths. The last line is JSON.
 """
 
 import itertools
@@ -10,16 +11,21 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from scripts.bench.command_line import add_device, parser, report
+from trainer.data.tokens import TokenBatch
 from trainer.learner.head import ChunkedLogprobs
+from trainer.learner.packing import find_chains, pack_chains
 
 TOKENS, QUICK_TOKENS = 2048, 64
 VOCABULARY = 151_936
 WIDTH = 896
+ROWS, PROMPT, RESPONSE = 1024, 500, 100  # of the rows whose padding is counted; the lengths are medians
+BUDGET = 16384  # cells of a micro-batch
 MEGABYTE = 1e6
 Inputs = tuple[Tensor, Tensor, Tensor]
 Way = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -78,6 +84,23 @@ def seconds(way: Way, values: Inputs, times: int) -> float:
     return fastest
 
 
+def tokens_ratio(*, packed: bool) -> float:
+    """Cells that go through the model per real token, for rows of mixed lengths."""
+    random = np.random.default_rng(0)
+    prompts, responses = (
+        random.lognormal(np.log(median), 0.5, ROWS).astype(np.int32) + 1 for median in (PROMPT, RESPONSE)
+    )
+    batch = TokenBatch(
+        tokens=np.zeros(int((prompts + responses).sum()), np.int32),
+        prompt_lens=prompts,
+        response_lens=responses,
+        trajectory=np.arange(ROWS, dtype=np.int64),
+        time=np.zeros(ROWS, np.int64),
+    )
+    packing = pack_chains(batch, find_chains(batch), token_budget=BUDGET, world_size=1, packed=packed)
+    return packing.padded_tokens / packing.real_tokens
+
+
 @torch.no_grad()
 def main() -> None:
     """Measure and print."""
@@ -96,7 +119,9 @@ def main() -> None:
         {f"extra_mb_{name}": round(size, 1) for name, size in memory.items()}
         | {
             "time_vs_full": round(spent["chunked"] / spent["full"], 3),
-            "tokens_ratio": round(spent["chunked"] / spent["selective"], 3),
+            "time_vs_selective": round(spent["chunked"] / spent["selective"], 3),
+            "tokens_ratio": round(tokens_ratio(packed=False), 3),
+            "tokens_ratio_packed": round(tokens_ratio(packed=True), 3),
             "tokens_per_s": round(tokens / spent["chunked"], 1),
         }
     )
