@@ -63,9 +63,9 @@ class Hgpo:
         value, defined = np.zeros(len(batch)), np.zeros(len(batch))  # defined: the weight of each row's defined levels
         diagnostics: dict[str, float] = {}
         for k, sets in enumerate(contexts(batch, self.depth)):
-            level = relative(returns, sets.label, moments(sets, returns, self.norm, ddof=0))
-            value += weight[k] * level
-            defined += weight[k] * (level != 0.0)
+            of = moments(sets, returns, self.norm, ddof=0)
+            value += weight[k] * relative(returns, sets.label, of)
+            defined += weight[k] * of.signal[sets.label]  # a value that is its set's mean is 0 and defined
             diagnostics[f"alone_at_{k}"] = float((sets.size[sets.label] == 1).mean())
         total = np.where(defined > 0.0, defined, 1.0) if self.skip_undefined else weight.sum()
         return Advantages(value=value / total, diagnostics=diagnostics)

@@ -94,8 +94,7 @@ def _from_checkpoint(
         if log.continuation is not None:
             display.stage(log.continuation)
         try:
-            run = TrainingRun(plan, output, parts, estimator, log, display)
-            run.validations, run.lost_before = list(validations), lost_before
+            run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
             return run.all_updates()
         finally:
             log.close()
@@ -134,13 +133,14 @@ class TrainingRun:
         estimator: Estimator,
         log: MetricLog,
         display: Display,
+        validations: Sequence[tuple[int, Evaluation]],
+        lost_before: Set[int],
     ) -> None:
+        """validations: those before the checkpoint. lost_before: updates that were lost before and are repeated."""
         self.config, self.output, self.parts, self.log, self.display = plan.config, output, parts, log, display
         self.estimator, self.finished = estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
-        self.validations: list[tuple[int, Evaluation]] = []
-        self.lost_before: Set[int] = frozenset()
-        """The updates that were lost before and are repeated."""
+        self.validations, self.lost_before = list(validations), lost_before
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""

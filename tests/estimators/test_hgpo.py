@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from estimators import StepBatch, build
-from tests.estimators.slow import returns, rewards, standard, within_visits
+from tests.estimators.slow import flat, returns, rewards, standard, within_visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -25,9 +25,8 @@ def slow(batch, depth, alpha, gamma, norm, skip_undefined):
         contexts = [context(batch, i, k) for i in range(len(batch))]
         for i, mine in enumerate(contexts):
             values = future[[other == mine for other in contexts]]
-            level = standard(future[i], values, norm, ddof=0)
-            result[i] += (k + 1) ** alpha * level
-            defined[i] += (k + 1) ** alpha if level != 0.0 or not skip_undefined else 0.0
+            result[i] += (k + 1) ** alpha * standard(future[i], values, norm, ddof=0)
+            defined[i] += (k + 1) ** alpha if not flat(values) or not skip_undefined else 0.0
     return np.array([value / weight if weight else 0.0 for value, weight in zip(result, defined, strict=True)])
 
 
@@ -40,6 +39,8 @@ def slow(batch, depth, alpha, gamma, norm, skip_undefined):
     norm=st.sampled_from(["mean", "mean_std"]),
     skip_undefined=st.booleans(),
 )
+# a return that is the mean of its context
+@example(seed=507, lengths=[[1, 5, 5, 6, 6]], depth=1, alpha=0.0, gamma=0.95, norm="mean", skip_undefined=True)
 def test_hgpo_equals_the_formula_in_loops(random_columns, seed, lengths, depth, alpha, gamma, norm, skip_undefined):
     batch = StepBatch(**random_columns(seed, lengths, num_states=2))
     fast = build("hgpo", depth=depth, alpha=alpha, gamma=gamma, norm=norm, skip_undefined=skip_undefined)(batch).value

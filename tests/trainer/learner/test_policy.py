@@ -71,7 +71,7 @@ def test_gradients_equal_those_of_a_plain_forward(
         model.gradient_checkpointing_disable()
         model.eval()
     for ours, theirs in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize("layer", range(-LAYERS - 1, LAYERS + 1))
@@ -201,7 +201,7 @@ def test_compiled_blocks_give_the_same_logprobs_hidden_states_and_gradients(back
     eager = outcome()
     policy.compile_blocks(backend)
     for ours, theirs in zip(outcome(), eager, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Request
 from rollout.ray_actors import gather
+from rollout.seats import EnginesLost
 from rollout.transfer import Bucket, HostBuffer, Meeting, PublishError, Route, Way
 from trainer.commands.proof_model import write_model
 from trainer.config.shape import ModelShape
@@ -103,7 +104,9 @@ def test_an_engine_takes_weights_by_every_way_and_is_lost_with_one_wrong_value(
             engines.publish(sender, version)
             np.testing.assert_allclose(served(engines), sender.logprobs(), atol=1e-4)
         sender.damage = damage
-        with pytest.raises(PublishError, match=f"^publish of version 9: {message}.*: resume=auto"):
+        refused = "^with cluster.weight_transfer=nccl no engine is started anew: publish of version 9: "
+        lost = f"{refused}{message}.*: resume=auto"
+        with pytest.raises(EnginesLost, match=lost):
             engines.publish(sender, 9)
         with pytest.raises(PublishError, match=r"serves nothing \(publish of version 9: "):
             engines.remotes[0].call("complete", Request("lost", IDS, 1.0, 1.0, 8, 0, ()))
