@@ -15,6 +15,7 @@ settings.load_profile("untimed")
 REAL = {
     "actors": (
         "tests/trainer/real/test_ends.py",
+        "tests/trainer/real/test_chaos.py",
         "tests/trainer/learner/test_driver.py",
         "tests/rollout/test_pool.py",
         "tests/rollout/test_placement.py",
