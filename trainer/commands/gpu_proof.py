@@ -22,7 +22,8 @@ import numpy as np
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Answer, Request
 from rollout.ray_actors import gather
-from rollout.transfer import Bucket, PublishError, Route, Sender, Way
+from rollout.seats import EnginesLost
+from rollout.transfer import Bucket, Route, Sender, Way
 from rollout.types import Device, Precision
 from trainer.commands.proof_kernels import kernels
 from trainer.commands.proof_model import exact_logprobs, write_model
@@ -184,6 +185,7 @@ class Proof:
             sleep=on_gpu,
             threads=config.threads,
             kv_cache_bytes=cache,
+            restarts=0,  # a damaged publish would start a second engine, which takes as long as all the rest
         )
         self.engines = Engines(self.model, engine, context=self.spec.context, places=self.learner.places)
         self.engines.wait_ready(600)
@@ -239,7 +241,7 @@ class Proof:
         self.engines.sleep()
         try:
             self.engines.publish(Damaged(self._routed(self.fastest)), self.version, PUBLISH_S)
-        except PublishError as error:
+        except EnginesLost as error:
             return Shown(numbers={}, holds="arrived with checksum" in str(error), must=f"a line with it, not {error}")
         return Shown(numbers={}, holds=False, must="a publish that raises")
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Task
+from trainer.data.tasks import numbered
 
 FADING = 0.5
 """What earlier rollouts of a task weigh when it is played again: the policy has changed since."""
@@ -48,7 +49,4 @@ class Difficulty:
         # Sampling by weight without replacement: the first of exponential clocks to ring (Efraimidis and Spirakis).
         waits = {task_id: -math.log(1 - chance.random()) / self.weight(task_id) for task_id in task_ids}
         order = sorted(task_ids, key=waits.__getitem__)
-        return [
-            Task(number=number, task_id=order[number % len(order)], seed=derive_seed(seed, "world", update, number))
-            for number in range(count)
-        ]
+        return numbered([order[place % len(order)] for place in range(count)], seed=seed, update=update)

@@ -10,12 +10,11 @@ from rollout.types import Task
 def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:
     """The `groups` tasks of update number `update`, from 0. Every epoch is one permutation of all tasks."""
     first = update * groups
-    tasks: list[Task] = []
-    for number, place in enumerate(range(first, first + groups)):
+    drawn: list[str] = []
+    for place in range(first, first + groups):
         epoch, index = divmod(place, len(task_ids))
-        task_id = _permutation(task_ids, derive_seed(seed, "epoch", epoch))[index]
-        tasks.append(Task(number=number, task_id=task_id, seed=derive_seed(seed, "world", update, number)))
-    return tasks
+        drawn.append(_permutation(task_ids, derive_seed(seed, "epoch", epoch))[index])
+    return numbered(drawn, seed=seed, update=update)
 
 
 def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int, count: int) -> list[Task]:
@@ -23,9 +22,15 @@ def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int,
     taken = {task.task_id for task in training_tasks(task_ids, seed=seed, update=update, groups=groups)}
     others = [task_id for task_id in task_ids if task_id not in taken] or task_ids
     order = _permutation(others, derive_seed(seed, "spares", update))
+    drawn = [order[place % len(order)] for place in range(count)]
+    return numbered(drawn, seed=seed, update=update, first=groups)
+
+
+def numbered(task_ids: Sequence[str], *, seed: int, update: int, first: int = 0) -> list[Task]:
+    """The tasks of an update in order, numbered from `first`, each with a world of its own."""
     return [
-        Task(number=number, task_id=order[place % len(order)], seed=derive_seed(seed, "world", update, number))
-        for place, number in enumerate(range(groups, groups + count))
+        Task(number=number, task_id=task_id, seed=derive_seed(seed, "world", update, number))
+        for number, task_id in enumerate(task_ids, start=first)
     ]
 
 

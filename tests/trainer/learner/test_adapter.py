@@ -22,6 +22,7 @@ from tests.trainer.learner.test_driver import (
     assert_same_weights,
     fresh,
     off_policy,
+    resumed_exactly,
     slow_learn,
     slow_scores,
     weights_of,
@@ -231,19 +232,7 @@ def test_a_resumed_adapter_continues_exactly_and_its_checkpoint_holds_nothing_of
     start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
 ) -> None:
     config = replace(ADAPTED, world_size=2, dtype=dtype, zero_stage=zero_stage, optimizer_steps=2)
-    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
-    uninterrupted = start(config)
-    uninterrupted.learn(batch, targets, seed=0)
-    uninterrupted.save(tmp_path / "state")
-    expected = uninterrupted.learn(batch, targets, seed=1)
-    weights = weights_of(uninterrupted, tmp_path / "first")
-    uninterrupted.close()
-
-    resumed = start(config)
-    resumed.load(tmp_path / "state")
-    assert resumed.learn(batch, targets, seed=1) == expected
-    for name, tensor in weights_of(resumed, tmp_path / "second").items():
-        assert torch.equal(tensor, weights[name]), name
+    resumed_exactly(start, config, batch, tmp_path)
     for file in (tmp_path / "state").rglob("*model_states.pt"):
         module = torch.load(file, weights_only=False)["module"]
         assert [name for name in module if "lora_" not in name] == []

@@ -24,7 +24,7 @@ from tests.trainer.forked import fork_ranks
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LearnerConfig, LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
+from trainer.learner.driver import GradientNotFinite, Learner, LearnReport, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 from trainer.learner.losses import LossInputs, policy_loss
 from trainer.learner.token_weights import token_weights
@@ -298,12 +298,8 @@ def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenB
     assert_same_weights(weights_of(cut, tmp_path / "cut"), weights_of(whole, tmp_path / "whole"), CONFIG.learning_rate)
 
 
-@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 1), ("bfloat16", 1), ("bfloat16", 2), ("bfloat16", 3)])
-def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
-    start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
-) -> None:
-    layout = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage)
-    config = replace(layout, warmup_steps=2, decay_steps=10, optimizer_steps=2)
+def resumed_exactly(start: Starter, config: LearnerConfig, batch: TokenBatch, tmp_path: Path) -> LearnReport:
+    """A learner that is resumed from `state` goes on as one that never stopped. Returns the report after it."""
     targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
     uninterrupted = start(config)
     uninterrupted.learn(batch, targets, seed=0)
@@ -317,6 +313,16 @@ def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
     assert resumed.learn(batch, targets, seed=1) == expected
     for name, tensor in weights_of(resumed, tmp_path / "second").items():
         assert torch.equal(tensor, weights[name]), name
+    return expected
+
+
+@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 1), ("bfloat16", 1), ("bfloat16", 2), ("bfloat16", 3)])
+def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
+    start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
+) -> None:
+    layout = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage)
+    config = replace(layout, warmup_steps=2, decay_steps=10, optimizer_steps=2)
+    expected = resumed_exactly(start, config, batch, tmp_path)
     # 4 optimizer steps at 1/3, 2/3, 1 and then a tenth less of the full rate.
     assert expected.learning_rate == pytest.approx(0.01 * 0.9)
 
