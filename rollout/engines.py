@@ -3,9 +3,9 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -186,6 +186,7 @@ class Engines:
         self._published: tuple[Sender, int, float] | None = None  # what an engine that starts anew must load
         self._losses = EngineLosses(allowed=config.restarts)
         self._restarting = Lock()
+        self._replaces = True
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
@@ -243,10 +244,21 @@ class Engines:
         with self._restarting:
             if self.remotes[number] is not engine:
                 return
+            if not self._replaces:
+                raise EnginesLost(f"no engine is started anew while the learner works: {error}") from error
             following = self._next(number, error)
             if self._published is not None:
                 self._send([following], *self._published)
             self._install(number, following)  # only now: nobody may ask it before it has the weights
+
+    @contextmanager
+    def none_replaced(self) -> Iterator[None]:
+        """While the block runs, the sender is at work: requests of an engine that is lost raise EnginesLost."""
+        self._replaces = False
+        try:
+            yield
+        finally:
+            self._replaces = True
 
     def _install(self, number: int, engine: Remote) -> None:
         self.remotes = (*self.remotes[:number], engine, *self.remotes[number + 1 :])

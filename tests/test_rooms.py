@@ -30,10 +30,11 @@ INNER = {
     "checksums": set[str](),
     "checkpoint": {"checksums", "learner", "config"},
     "setup": {"checkpoint", "learner", "data", "report", "config"},
-    "step": {"setup", "learner", "data", "report"},
+    "gather": {"setup", "data", "report"},
+    "step": {"gather", "setup", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
     "metrics": {"step", "evaluation", "data"},
-    "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
+    "run": {"step", "gather", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
     "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
 }

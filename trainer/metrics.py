@@ -60,6 +60,11 @@ METRICS: Mapping[str, Metric] = {
         "Groups whose rollouts all earned the same and that another task replaced (max_groups_tried)."
     ),
     "rollout/replaced_tokens": _metric("Response tokens of the replaced groups.", "tokens", "0 or more"),
+    "rollout/staleness": _metric(
+        "Updates that the policy had learned since it sampled a step, mean over the steps; above 0 with ahead=1 only.",
+        "number",
+        "0 or more",
+    ),
     "rollout/engine_restarts": _count("Engines that were started anew in the place of those that died or fell silent."),
     "failure/REASON": _count(
         "Rollouts that failed for this reason, whether they were then retried or given up. Of engine_died, "
@@ -159,11 +164,12 @@ METRICS: Mapping[str, Metric] = {
     "credit/batch_std": _metric(
         "reinforce_pp: the standard deviation that the returns are divided by.", "credit", "above 0"
     ),
-    # --- time; the laps are collect, revise, score, credit, learn and publish
+    # --- time; the laps are collect, revise, score, credit, learn and publish; rollouts that were played ahead have
+    # none, and the wait for the next ones is the lap wait
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),
     "speed/collect": _metric(
-        "Response tokens of all rollouts, replaced groups included, per second of the collect lap.",
+        "Response tokens of all rollouts, replaced groups included, per second of playing them.",
         "tokens a second",
         "0 or more",
     ),
@@ -210,6 +216,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
+        "rollout/staleness": float(np.mean([report.number - 1 - step.completion.policy_version for step in steps])),
         "learn/restarts": float(report.restarts),
         "rollout/engine_restarts": float(report.losses.restarted),
         "learn/skipped_steps": float(learned.skipped_steps),
@@ -236,7 +243,7 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
     sampled = _response_tokens((*report.collected.groups, *report.collected.flat))
     numbers |= {
-        "speed/collect": sampled / report.seconds["collect"],
+        "speed/collect": sampled / report.collect_seconds,
         "speed/learn": learned.tokens / report.seconds["learn"],
     }
     return numbers

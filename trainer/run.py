@@ -18,6 +18,7 @@ from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
+from trainer.gather import Ahead
 from trainer.learner.driver import OutOfMemory
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
@@ -93,10 +94,11 @@ def _from_checkpoint(
         log = _open_log(plan, output)
         if log.continuation is not None:
             display.stage(log.continuation)
+        run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
         try:
-            run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
             return run.all_updates()
         finally:
+            run.close()
             log.close()
 
 
@@ -141,6 +143,12 @@ class TrainingRun:
         self.estimator, self.finished = estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
+        self.ahead = Ahead() if plan.config.ahead else None
+
+    def close(self) -> None:
+        """End the rollouts that are being played ahead."""
+        if self.ahead is not None:
+            self.ahead.close()
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
@@ -173,6 +181,8 @@ class TrainingRun:
                 on_done=_advance(bar.advance),
                 watch=watch,
                 difficulty=self.difficulty,
+                ahead=self.ahead,
+                drained=self._due(number, self.config.checkpoint.every),
             )
         report = replace(report, restarts=int(number in self.lost_before))
         self.estimator, self.difficulty = report.estimator, report.difficulty

@@ -109,6 +109,11 @@ class TrainConfig:
     """Dynamic sampling (DAPO 2503.14476): a group whose rollouts all earned the same is replaced by another task, until
     none is left or this many groups were played. null keeps every group, as the protocols of the papers here do."""
 
+    ahead: Annotated[int, Interval(ge=0, le=1), doc("0 or 1")] = 0
+    """Updates that rollouts are played ahead. With 1 the engines play the next update's rollouts while the learner
+    works on this one's: they are of the policy one version before, for which loss.importance_cap corrects. The update
+    after a checkpoint plays its own."""
+
     max_idle_turns: Annotated[int | None, Ge(1), doc("1 or more, or null for no limit")] = None
     """End a training rollout after this many turns in a row that left the state unchanged; null never does.
     Validation plays every episode to its end."""
@@ -130,6 +135,7 @@ class TrainConfig:
         _check_gpus(self.cluster, engines=self.engine, ranks=self.learner.world_size)
         self._check_distribution()
         self._check_optimizer_steps()
+        self._check_ahead()
         if self.max_groups_tried is not None and self.max_groups_tried < self.groups_per_update:
             raise ConfigError(
                 f"max_groups_tried={self.max_groups_tried} is below groups_per_update={self.groups_per_update}: raise "
@@ -141,6 +147,18 @@ class TrainConfig:
             raise ConfigError(
                 f"sampling.top_p={self.sampling.top_p}: the learner's log-probs are of all tokens, not of those it "
                 "keeps; train with sampling.top_p=1.0"
+            )
+
+    def _check_ahead(self) -> None:
+        if self.ahead and self.engine.sleep:
+            raise ConfigError(
+                "ahead=1 with engines that sleep while the learner works (cluster.sleep=true, or planned: engine "
+                "and learner do not fit side by side): set cluster.placement=split, raise cluster.gpus, or set ahead=0"
+            )
+        if self.ahead and self.learner.loss.importance_cap is None:
+            raise ConfigError(
+                "ahead=1 with learner.loss.importance_cap=None, so nothing corrects for the older policy of the "
+                "rollouts: set learner.loss.importance_cap=2, or ahead=0"
             )
 
     def _check_optimizer_steps(self) -> None:
