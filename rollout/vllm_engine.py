@@ -393,10 +393,11 @@ def _asked(request: Request) -> tuple[TokensPrompt, SamplingParams, str]:
 
 def _answer(request: Request, output: RequestOutput | PoolingRequestOutput, version: int) -> Answer:
     """vLLM's output for a request as an answer of the weights of `version`."""
-    response = cast(RequestOutput, output).outputs[0]
+    output = cast(RequestOutput, output)
+    response = output.outputs[0]
     if response.logprobs is None:
         raise RuntimeError(f"vLLM returned no log-probs for request {request.name}")
     ids = list(response.token_ids)
     entries = cast(Sequence[LogprobsOnePosition], response.logprobs)  # only a prompt's log-probs have gaps
     logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
-    return Answer(ids, logprobs, str(response.finish_reason), version)
+    return Answer(ids, logprobs, str(response.finish_reason), version, cast(int, output.num_cached_tokens))

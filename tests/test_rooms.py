@@ -32,7 +32,7 @@ INNER = {
     "setup": {"checkpoint", "learner", "data", "report", "config"},
     "step": {"setup", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
-    "metrics": {"step", "evaluation", "data"},
+    "metrics": {"step", "evaluation", "setup", "data"},
     "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
     "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},

@@ -23,6 +23,7 @@ from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
+from trainer.setup.mfu import Arithmetic
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
@@ -141,6 +142,8 @@ class TrainingRun:
         self.estimator, self.finished = estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
+        self._arithmetic = Arithmetic.of(self.config)
+        self._between = Stopwatch()  # what the next row tells of the time between the updates
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
@@ -155,7 +158,8 @@ class TrainingRun:
                     report = self._update(number)
                     self._log(report)
                     if self._due(number, self.config.checkpoint.every):
-                        model = self._save(number) / "model"
+                        with self._between("checkpoint"):
+                            model = self._save(number) / "model"
                 except LOST as error:
                     raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
@@ -180,10 +184,13 @@ class TrainingRun:
         return report
 
     def _log(self, report: UpdateReport) -> None:
-        numbers = update_numbers(report)
+        numbers = update_numbers(report, self._arithmetic)
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
-            numbers |= evaluation_numbers(self._validate(report.number))
+            with self._between("validate"):
+                numbers |= evaluation_numbers(self._validate(report.number))
+        numbers |= {f"seconds/{lap}": seconds for lap, seconds in self._between.laps.items()}
+        self._between = Stopwatch()
         self.log.write(report.number, numbers)
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
