@@ -23,6 +23,7 @@ from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
+from trainer.report.update_line import UpdateLines
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
@@ -144,6 +145,7 @@ class TrainingRun:
         self.validations, self.lost_before = list(validations), lost_before
         self._arithmetic = Arithmetic.of(self.config)
         self._between = Stopwatch()  # what the next row tells of the time between the updates
+        self._lines = UpdateLines(plan.start, self.config.updates)
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
@@ -195,14 +197,8 @@ class TrainingRun:
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
             self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
-        spread = "" if report.scores.entropy is None else f"entropy {report.scores.entropy:.3f}  "
-        if self.config.learner.loss.kl_coef > 0:
-            spread = f"kl {report.learned.kl:.4f}  "
-        self.display.line(
-            f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
-            f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
-            f"{spread}{sum(report.seconds.values()):.1f} s"
-        )
+        for line in self._lines.lines(report.number, numbers, report.seconds):
+            self.display.line(line)
 
     def _validate(self, number: int) -> Evaluation:
         config, parts = self.config, self.parts
