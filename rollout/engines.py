@@ -80,6 +80,10 @@ class EngineConfig:
     """Engines that are started anew in one update in the place of those that died or fell silent. One more ends the
     run."""
 
+    request_times: bool = False
+    """Whether engines measure how long each request queued and ran, which costs a little of every engine step. Set by
+    `stepcredit profile`."""
+
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
@@ -94,6 +98,7 @@ class EngineConfig:
             "max_num_seqs": self.max_num_seqs,
             "tensor_parallel_size": self.tensor_parallel,
             "enable_prefix_caching": prefix_caching,
+            "disable_log_stats": not self.request_times,
         }
         if self.tensor_parallel > 1:
             # With "ray", its workers would ask Ray for GPUs of their own.

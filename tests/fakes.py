@@ -368,6 +368,7 @@ class ScriptedEngine:
         self.waves: list[list[str]] = []
         self.asked: list[Request] = []
         self.fail: Exception | None = None
+        self.cached = 0  # tokens that it finds of each prompt
         self.bad: dict[Key, tuple[float, int]] = {}  # key -> a log-prob that is no number, and for how many tries
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
@@ -391,7 +392,7 @@ class ScriptedEngine:
         if self.bad.get(key, (0.0, 0))[1]:
             logprobs[-1], tries = self.bad[key]
             self.bad[key] = logprobs[-1], tries - 1
-        return Answer(ids, logprobs, "stop", 0)
+        return Answer(ids, logprobs, "stop", 0, self.cached)
 
 
 # --- a learner ----------------------------------------------------------------------------------------------------

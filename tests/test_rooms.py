@@ -33,10 +33,10 @@ INNER = {
     "gather": {"setup", "data", "report"},
     "step": {"gather", "setup", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
-    "metrics": {"step", "evaluation", "data"},
+    "metrics": {"step", "evaluation", "setup", "data"},
     "run": {"step", "gather", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
-    "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
+    "commands": {"lab", "run", "step", "evaluation", "setup", "learner", "data", "report", "config"},
 }
 # The same inside trainer/lab/.
 INNER_LAB = {

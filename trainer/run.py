@@ -24,6 +24,8 @@ from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
+from trainer.report.update_line import UpdateLines
+from trainer.setup.mfu import Arithmetic
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
@@ -144,6 +146,9 @@ class TrainingRun:
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
         self.ahead = Ahead() if plan.config.ahead else None
+        self._arithmetic = Arithmetic.of(self.config)
+        self._between = Stopwatch()  # what the next row tells of the time between the updates
+        self._lines = UpdateLines(plan.start, self.config.updates)
 
     def close(self) -> None:
         """End the rollouts that are being played ahead."""
@@ -163,7 +168,8 @@ class TrainingRun:
                     report = self._update(number)
                     self._log(report)
                     if self._due(number, self.config.checkpoint.every):
-                        model = self._save(number) / "model"
+                        with self._between("checkpoint"):
+                            model = self._save(number) / "model"
                 except LOST as error:
                     raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
@@ -190,22 +196,19 @@ class TrainingRun:
         return report
 
     def _log(self, report: UpdateReport) -> None:
-        numbers = update_numbers(report)
+        numbers = update_numbers(report, self._arithmetic)
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
-            numbers |= evaluation_numbers(self._validate(report.number))
+            with self._between("validate"):
+                numbers |= evaluation_numbers(self._validate(report.number))
+        numbers |= {f"seconds/{lap}": seconds for lap, seconds in self._between.laps.items()}
+        self._between = Stopwatch()
         self.log.write(report.number, numbers)
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
             self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
-        spread = "" if report.scores.entropy is None else f"entropy {report.scores.entropy:.3f}  "
-        if self.config.learner.loss.kl_coef > 0:
-            spread = f"kl {report.learned.kl:.4f}  "
-        self.display.line(
-            f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
-            f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
-            f"{spread}{sum(report.seconds.values()):.1f} s"
-        )
+        for line in self._lines.lines(report.number, numbers, report.seconds):
+            self.display.line(line)
 
     def _validate(self, number: int) -> Evaluation:
         config, parts = self.config, self.parts

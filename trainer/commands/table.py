@@ -80,6 +80,14 @@ COMMANDS: Mapping[str, Command] = {
         help="say what a run would take of its GPUs",
         flags={"--json": "json=true"},
     ),
+    "profile": Command(
+        yaml="profile",
+        config="trainer.config.commands:ProfileConfig",
+        plan="trainer.setup.preflight:plan_training",
+        run="trainer.commands.profile:profile",
+        help="trace one update of a training run",
+        output=Output(what="a profile", default="outputs/profile/{now}", leaves=("trace.json.gz",)),
+    ),
     "doctor": Command(
         yaml="doctor",
         config="trainer.config.commands:DoctorConfig",

@@ -381,6 +381,22 @@ class PlanConfig(TrainConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileConfig(TrainConfig):
+    """A training run of which one update is traced. updates, validation and checkpoint are not read."""
+
+    warm_updates: Count = 1
+    """Updates before the one that is traced: the first of a run is slower."""
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        if self.resume != "never":
+            raise ConfigError(
+                f"resume={self.resume!r} with a profile, which starts anew: leave it out, and set model.source to the "
+                "model of a checkpoint"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorConfig:
     """An examination of this machine."""
 

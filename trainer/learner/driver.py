@@ -84,6 +84,10 @@ class LearnReport:
     """Cells of all micro-batches, padding included, per token; 1 or more."""
     row_tokens: int
     """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
+    squared_tokens: int
+    """The sum over the sequences of the square of their tokens, which attention takes."""
+    scored_tokens: int
+    """Response tokens, at which alone the head is computed."""
     engine_mismatch: float | None
     """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
     the engine's as old ones, over those of the first optimizer step."""
@@ -404,6 +408,8 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         tokens=tokens,
         padded_ratio=sum(packing.padded_tokens for packing in packings) / tokens,
         row_tokens=sum(packing.row_tokens for packing in packings),
+        squared_tokens=sum(packing.squared_tokens for packing in packings),
+        scored_tokens=sum(packing.scored_tokens for packing in packings),
         engine_mismatch=None,
     )
 

@@ -18,6 +18,7 @@ from trainer.config.commands import (
     DoctorConfig,
     EvaluateConfig,
     PlanConfig,
+    ProfileConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
@@ -29,6 +30,7 @@ JOIN = "trainer.lab.report.sweep:join"
 SOUND = {
     "train": ("trainer.run:train", TrainConfig),
     "plan": ("trainer.commands.plan:show_plan", PlanConfig),
+    "profile": ("trainer.commands.profile:profile", ProfileConfig),
     "doctor": ("trainer.commands.doctor:show_doctor", DoctorConfig),
     "evaluate": ("trainer.commands.evaluate:evaluate", EvaluateConfig),
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
