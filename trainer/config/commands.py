@@ -363,6 +363,27 @@ class PlanConfig(TrainConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PanelConfig:
+    """Panels to print or to compare: which tasks a number is of."""
+
+    env: EnvConfig
+    """The world."""
+
+    split: tuple[str, ...] | str | None = None
+    """Splits whose tasks are listed; null takes env.train_split and env.validation_split, with compare the file's."""
+
+    tasks: TaskCount = None
+    """Number of different tasks of each split, chosen as `evaluate` and a validation choose them; null takes all."""
+
+    compare: str | None = None
+    """File of panels, from `stepcredit panel --json` or a run's panel.json, with which these are compared. The exit
+    code is 1 where they differ."""
+
+    json: bool = False
+    """Whether the panels are printed whole, as one line of JSON; `--json` is the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorConfig:
     """An examination of this machine."""
 

@@ -1,0 +1,37 @@
+"""The panels of a world as the commands use them: made from its splits, written to a file, read back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs import find
+from envs.panel import Panel, panel_of, read_manifest
+from trainer.config.build import ConfigError
+from trainer.config.settings import EnvConfig
+from trainer.data.tasks import spread
+from trainer.setup.world import World, world_reference
+
+
+def panel(config: EnvConfig, world: World, split: str, count: int | None = None) -> Panel:
+    """The panel that `count` tasks of a split make (None: all), chosen and ordered as a validation does.
+
+    Raises EnvError for a split that the world does not have, and for one that lists a task twice.
+    """
+    task_ids = world.env.tasks(split)
+    chosen = spread(task_ids, count or len(task_ids))
+    return panel_of(world.env, world=find(world_reference(config)).name, split=split, task_ids=chosen)
+
+
+def as_json(panels: Sequence[Panel]) -> str:
+    """One line, which `read_panels` reads."""
+    return json.dumps({"panels": [one.manifest() for one in panels]})
+
+
+def read_panels(path: Path) -> tuple[Panel, ...]:
+    """The panels of a file. Raises ConfigError for a file that holds none, or that was edited."""
+    try:
+        return tuple(map(read_manifest, json.loads(path.read_text())["panels"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as panels ({error}): write it with stepcredit panel ENV --json > FILE"
+        ) from error
