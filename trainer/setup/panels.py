@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs import find
-from envs.panel import Panel, panel_of, read_manifest
+from envs.panel import Difference, Panel, compare, panel_of, read_manifest
 from trainer.config.build import ConfigError
 from trainer.config.settings import EnvConfig
 from trainer.data.tasks import spread
 from trainer.setup.world import World, world_reference
+
+FILE = "panel.json"
+"""The panel of a run or an evaluation, in its folder."""
 
 
 def panel(config: EnvConfig, world: World, split: str, count: int | None = None) -> Panel:
@@ -35,3 +38,21 @@ def read_panels(path: Path) -> tuple[Panel, ...]:
         raise ConfigError(
             f"{path} cannot be read as panels ({error}): write it with stepcredit panel ENV --json > FILE"
         ) from error
+
+
+def changed_since(folder: Path, now: Panel) -> Difference | None:
+    """How the panel differs from the one in a folder; None where it is the same, or the folder has none.
+
+    Raises ConfigError where tasks are not what they were, so that a continuation would mix results of two kinds.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    (before,) = read_panels(folder / FILE)
+    difference = compare(before, now)
+    if difference.changed or difference.facts:
+        first = f", {difference.changed[0]!r} the first" if difference.changed else ""
+        raise ConfigError(
+            f"{folder / FILE} is of other tasks than env.options give now ({difference}{first}): give the data that it "
+            "was begun with, or start anew in another output folder"
+        )
+    return difference or None
