@@ -145,6 +145,8 @@ class TrainConfig:
 
     def _check_optimizer_steps(self) -> None:
         learner, rollouts = self.learner, self.groups_per_update * self.group_size
+        if learner.optimizer_steps is None:
+            return  # rows_per_step follows the rollouts, and has no decay
         if learner.optimizer_steps > rollouts:
             raise ConfigError(
                 f"learner.optimizer_steps={learner.optimizer_steps} with groups_per_update={self.groups_per_update} x "
@@ -276,6 +278,7 @@ class WarmstartConfig:
             "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
             "learner.old_logprobs": Unused(value="learner", reason="a warm start has no old policy"),
             "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
+            "learner.rows_per_step": Unused(value=None, reason="a warm start has a rows_per_step of its own"),
             "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
         }
     )

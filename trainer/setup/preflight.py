@@ -247,7 +247,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
         )
-    if wants.revisions and config.learner.optimizer_steps > config.groups_per_update:
+    if wants.revisions and (config.learner.optimizer_steps or 1) > config.groups_per_update:
         # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
         raise ConfigError(
             f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
