@@ -106,6 +106,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "learn/clip_share": _share("Response tokens at which the clipped branch of the loss was the active one."),
     "learn/grad_norm": _metric("Norm of the gradient before clipping.", "number", "0 or more"),
+    "learn/optimizer_steps": _count("Optimizer steps that were taken (learner.optimizer_steps or rows_per_step)."),
     "learn/skipped_steps": _count(
         "Optimizer steps that were skipped because their gradient was not finite; the other numbers leave them out."
     ),
@@ -250,6 +251,7 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
         "rollout/worker_restarts": float(_worker_restarts(report)),
         "learn/restarts": float(report.restarts),
         "rollout/engine_restarts": float(report.losses.restarted),
+        "learn/optimizer_steps": float(learned.optimizer_steps),
         "learn/skipped_steps": float(learned.skipped_steps),
         "learn/learning_rate": learned.learning_rate,
         "learn/tokens": float(learned.tokens),

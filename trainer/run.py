@@ -25,11 +25,16 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
+from trainer.setup.conditions import conditions, conditions_line
 from trainer.setup.mfu import Arithmetic
+from trainer.setup.panels import FILE as PANEL
+from trainer.setup.panels import as_json
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
 
+CONDITIONS = "validation.json"
+"""What the run's validations are of: panel, temperature, packages."""
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
 """Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
 this."""
@@ -67,6 +72,7 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         display.stage(
             f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
+    _state_conditions(plan, output, display)
     validations: list[tuple[int, Evaluation]] = []
     lost_before: set[int] = set()
     while True:
@@ -80,6 +86,19 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
             display.stage(f"update {lost.update} was lost: {lost.cause}")
             # What is played again is measured again.
             validations = [one for one in lost.validations if plan.resumed is not None and one[0] <= plan.start]
+
+
+def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> None:
+    """Write what the validations are of, and print it in a line."""
+    if plan.panel is None:
+        return
+    temperature = plan.config.validation.temperature
+    stated = conditions(plan.panel, split_tasks=len(plan.world.validation), temperature=temperature)
+    display.line(f"validation: {conditions_line(stated)}")
+    if plan.other_panel is not None:
+        display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
+    (output / PANEL).write_text(as_json([plan.panel]))
+    (output / CONDITIONS).write_text(json.dumps(stated, indent=1))
 
 
 def _from_checkpoint(

@@ -146,12 +146,13 @@ def _learn(parts: Parts, number: int, tokens: TokenBatch, targets: Targets) -> L
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
     """What the learner gets. Raises RolloutsFailed where fewer rollouts are left than it takes optimizer steps."""
     live = live_rows(table, advantages.mask, truncated=parts.config.rollout.truncated)
-    left, steps = len({row.trajectory for row in compress(table, live)}), parts.config.learner.optimizer_steps
+    left = len({row.trajectory for row in compress(table, live)})
+    steps = parts.config.learner.steps_of(rows=int(live.sum()), rollouts=left)
     if left < steps:
         raise RolloutsFailed(
             f"{left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
-            f"rollout.truncated={parts.config.rollout.truncated}) and learner.optimizer_steps={steps} needs one each: "
-            "raise model.response_tokens if responses are truncated, else lower the steps"
+            f"rollout.truncated={parts.config.rollout.truncated}) and {steps} optimizer steps need one each: "
+            "raise model.response_tokens if responses are truncated, else lower learner.optimizer_steps"
         )
     sampled = rollout_logprobs(table)
     return Targets(

@@ -96,6 +96,15 @@ COMMANDS: Mapping[str, Command] = {
         help="say what this machine is and what would run on it",
         flags={"--json": "json=true", "--gpu": "gpu=true"},
     ),
+    "panel": Command(
+        yaml="panel",
+        config="trainer.config.commands:PanelConfig",
+        plan="trainer.commands.panel:plan_panel",
+        run="trainer.commands.panel:show_panels",
+        help="say which tasks numbers are of: stepcredit panel ENV",
+        positional="env",
+        flags={"--json": "json=true"},
+    ),
     "evaluate": Command(
         yaml="evaluate",
         config="trainer.config.commands:EvaluateConfig",

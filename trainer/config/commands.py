@@ -163,6 +163,8 @@ class TrainConfig:
 
     def _check_optimizer_steps(self) -> None:
         learner, rollouts = self.learner, self.groups_per_update * self.group_size
+        if learner.optimizer_steps is None:
+            return  # rows_per_step follows the rollouts, and has no decay
         if learner.optimizer_steps > rollouts:
             raise ConfigError(
                 f"learner.optimizer_steps={learner.optimizer_steps} with groups_per_update={self.groups_per_update} x "
@@ -294,6 +296,7 @@ class WarmstartConfig:
             "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
             "learner.old_logprobs": Unused(value="learner", reason="a warm start has no old policy"),
             "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
+            "learner.rows_per_step": Unused(value=None, reason="a warm start has a rows_per_step of its own"),
             "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
         }
     )
@@ -394,6 +397,27 @@ class ProfileConfig(TrainConfig):
                 f"resume={self.resume!r} with a profile, which starts anew: leave it out, and set model.source to the "
                 "model of a checkpoint"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelConfig:
+    """Panels to print or to compare: which tasks a number is of."""
+
+    env: EnvConfig
+    """The world."""
+
+    split: tuple[str, ...] | str | None = None
+    """Splits whose tasks are listed; null takes env.train_split and env.validation_split, with compare the file's."""
+
+    tasks: TaskCount = None
+    """Number of different tasks of each split, chosen as `evaluate` and a validation choose them; null takes all."""
+
+    compare: str | None = None
+    """File of panels, from `stepcredit panel --json` or a run's panel.json, with which these are compared. The exit
+    code is 1 where they differ."""
+
+    json: bool = False
+    """Whether the panels are printed whole, as one line of JSON; `--json` is the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

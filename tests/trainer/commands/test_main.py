@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
-    special = {"data": ("folder", "games"), "doctor": ("report", "figures.jsonl")}
+    special = {"data": ("folder", "games"), "doctor": ("report", "figures.jsonl"), "panel": ("tasks", 7)}
     setting, value = special.get(command.split()[0], ("seed", 7))
     ended = stepcredit(*command.split(), f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
