@@ -27,7 +27,7 @@ from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
-from trainer.learner.messages import MicroBatches, RankScores, StepStats, TokenColumns
+from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
 from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
 from trainer.learner.policy import PolicyModule, PolicyOutput
@@ -122,12 +122,25 @@ class LearnerRank:
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
         """Take one optimizer step on the clipped surrogate per entry of `steps`."""
-
-        def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
-            inputs = self._loss_inputs(columns, micro, output)
-            return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
-
+        loss_of = partial(self._surrogate, columns)
         return [self._optimizer_step(batch, micros, loss_of, self.config.temperature) for micros in steps]
+
+    def examine(self, batch: TokenBatch, columns: TokenColumns, rows: Sequence[int]) -> tuple[BrokenRow, ...]:
+        """The rows whose own loss or gradient is not finite. Each rank examines all rows, and nothing is changed."""
+        self.engine.train()
+        broken: list[BrokenRow] = []
+        for row in rows:
+            micro = collate(batch, ((row,),), packed=self.packed)
+            output = self._forward(self.engine.module, micro, self.config.temperature)
+            loss = self._surrogate(columns, micro, output).loss
+            gradients = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
+            named = zip(reversed(self.trained), reversed(gradients), strict=True)
+            parameter = next((name for name, one in named if one is not None and not one.isfinite().all()), None)
+            if parameter is not None or not loss.isfinite():
+                drift = np.abs(_numpy(output.logprobs) - columns.old_logprobs[micro.token_index])
+                largest = float(drift[columns.weight[micro.token_index] > 0].max(initial=0.0))
+                broken.append(BrokenRow(row=row, loss=float(loss), log_ratio=largest, parameter=parameter))
+        return tuple(broken)
 
     def sft(self, batch: TokenBatch, weight: Float32, steps: Sequence[MicroBatches]) -> list[StepStats]:
         """Take one optimizer step on the weighted negative log-likelihood, at temperature 1, per entry of `steps`."""
@@ -272,6 +285,10 @@ class LearnerRank:
             self.engine.zero_grad()
             skipped = True
         return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate, skipped=skipped)
+
+    def _surrogate(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossTerms:
+        inputs = self._loss_inputs(columns, micro, output)
+        return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
 
     def _forward(
         self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None
