@@ -30,7 +30,7 @@ INNER = {
     "checksums": set[str](),
     "checkpoint": {"checksums", "learner", "config"},
     "setup": {"checkpoint", "learner", "data", "report", "config"},
-    "step": {"setup", "learner", "data", "report"},
+    "step": {"setup", "checkpoint", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
     "metrics": {"step", "evaluation", "data"},
     "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},

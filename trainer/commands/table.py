@@ -101,6 +101,14 @@ COMMANDS: Mapping[str, Command] = {
             resumable=True,
         ),
     ),
+    "replay": Command(
+        yaml="replay",
+        config="trainer.config.commands:ReplayConfig",
+        plan="trainer.setup.past_run:plan_replay",
+        run="trainer.commands.replay:replay",
+        help="run a failed update again: stepcredit replay BATCH",
+        positional="batch",
+    ),
     "demos": Command(
         yaml="demos",
         config="trainer.config.commands:DemosConfig",

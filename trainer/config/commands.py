@@ -363,6 +363,15 @@ class PlanConfig(TrainConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """One update that is run again, by the learner alone."""
+
+    batch: str
+    """File that a run left which ended by gradients that are not finite, OUTPUT/bad-batch-NUMBER.npz. The run's folder
+    is where it lies. Given as the first word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorConfig:
     """An examination of this machine."""
 

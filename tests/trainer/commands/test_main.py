@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.trainer.commands.conftest import SOUND, Stepcredit, refused
+from tests.trainer.commands.conftest import SOUND, Stepcredit, past_run, refused
 from trainer.commands.table import COMMANDS, CONFIGS, named
 
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[3] / "configs" / "estimator").glob("*.yaml")}
@@ -13,8 +13,15 @@ pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
-    special = {"data": ("folder", "games"), "doctor": ("report", "figures.jsonl")}
+def test_a_sound_command_line_reaches_its_function_with_its_config(
+    stepcredit: Stepcredit, tmp_path: Path, command: str
+) -> None:
+    past_run(stepcredit, tmp_path / "run")
+    special = {
+        "data": ("folder", "games"),
+        "doctor": ("report", "figures.jsonl"),
+        "replay": ("batch", "run/bad-batch-000026.npz"),
+    }
     setting, value = special.get(command.split()[0], ("seed", 7))
     ended = stepcredit(*command.split(), f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")

@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit, refused
-from trainer.setup import preflight
+from tests.trainer.commands.conftest import Stepcredit, past_run, refused
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """A checkpoint as `stepcredit train` leaves it, its settings changed."""
-    stepcredit("train", f"output={output}")
-    _, config = stepcredit.runs.pop()
-    settings = preflight.settings_of(config)
-    change(settings)
-    folder = output / "checkpoints" / "update-000025"
-    folder.mkdir(parents=True)
-    state = {"update": 25, "settings": settings, "estimator": dict(config.estimator), "tracking": None}
-    (folder / "state.json").write_text(json.dumps(state))
-    (output / "checkpoints" / "latest").write_text("update-000025")
+    past_run(stepcredit, output)
+    file = output / "checkpoints" / "update-000025" / "state.json"
+    state = json.loads(file.read_text())
+    change(state["settings"])
+    file.write_text(json.dumps(state))
 
 
 def test_a_run_is_gone_on_with_where_the_settings_agree(stepcredit: Stepcredit, tmp_path: Path) -> None:
