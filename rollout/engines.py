@@ -15,6 +15,7 @@ from annotated_types import Ge, Interval, doc
 
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
+from rollout.marks import BINDING
 from rollout.placement import Place, engine_places
 from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, check_room, gather, spawn
 from rollout.seats import EnginesLost, Seat, reason_of
@@ -80,7 +81,7 @@ class EngineConfig:
     """Engines that are started anew in one update in the place of those that died or fell silent. One more ends the
     run."""
 
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], metadata=BINDING)
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts, assembled
-from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
+from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
 from trainer.step import UpdateReport, publish, update
 
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
@@ -88,7 +88,7 @@ def _from_checkpoint(
 ) -> RunResult:
     """Start the parts and run the updates that are left. Raises UpdateLost."""
     with assembled(plan.config, plan.world, display) as parts:
-        (output / "config.json").write_text(json.dumps(asdict(plan.config), indent=1, default=str))
+        (output / CONFIG).write_text(json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         if log.continuation is not None:
@@ -109,6 +109,8 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
         display.stage(fault)
     parts.learner.load(folder / "learner")
     display.stage(f"resumed after update {state.update} from {folder.name}")
+    if plan.changed:
+        display.stage(f"other settings than before, harmless ones: {plan.changed}")
     return estimator_of(replace(plan.config, estimator=state.estimator))
 
 
@@ -118,8 +120,7 @@ def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
     if plan.resumed is not None:
         _, state = plan.resumed
         resumed_at, tracking = state.update, state.tracking
-    settings = settings_of(plan.config)
-    return MetricLog(output, plan.config.log, settings=settings, resumed_at=resumed_at, tracking=tracking)
+    return MetricLog(output, plan.config.log, settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking)
 
 
 class TrainingRun:

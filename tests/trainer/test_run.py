@@ -247,6 +247,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) ->
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
 
 
+def test_a_resumed_run_says_which_harmless_settings_differ(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=2))
+    printed = StringIO()
+    Stack().train(
+        configured(tmp_path, updates=4, resume="auto", record="rollouts"), Display(Console(file=printed, width=200))
+    )
+    assert "· other settings than before, harmless ones: record none -> rollouts, updates 2 -> 4" in printed.getvalue()
+
+
 def test_more_updates_can_be_asked_for_afterwards(tmp_path: Path) -> None:
     whole, first, second = Stack(), Stack(), Stack()
     whole.train(configured(tmp_path / "whole", updates=4))

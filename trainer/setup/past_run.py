@@ -11,9 +11,8 @@ from trainer.data.bad_batch import BadBatch
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
+from trainer.setup.preflight import CONFIG
 from trainer.setup.world import World, open_world
-
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from trainer.config.commands import (
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.continuing import as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
@@ -32,15 +32,11 @@ from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
 
+CONFIG = "config.json"
+"""What a run was last started with, in its output folder."""
+ALWAYS_DIFFER = ("output", "resume")
+"""Harmless settings of which a resumed run says nothing."""
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
-# Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
-FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
-FREE_OF_MODEL = ("cache", "shape")
-FREE_OF_LEARNER = (
-    "gpus",  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
-    "packing",  # which changes no more than roundings
-    "timeout_s",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +57,9 @@ class TrainingPlan:
 
     damaged: tuple[str, ...] = ()
     """What is wrong with each later checkpoint."""
+
+    changed: str = ""
+    """The harmless settings in which the run differs from its last start; empty where there are none."""
 
     @property
     def start(self) -> int:
@@ -126,17 +125,22 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_heads(config.model, config.engine.tensor_parallel)
     check_packing(config.learner, config.model)
     config = planned(config)
-    resumed, damaged = _resumable(config, Path(config.output).absolute())
+    resumed, damaged, changed = _resumable(config)
     return TrainingPlan(
-        config=config, world=open_world(config.env), estimator=estimator, resumed=resumed, damaged=damaged
+        config=config,
+        world=open_world(config.env),
+        estimator=estimator,
+        resumed=resumed,
+        damaged=damaged,
+        changed=changed,
     )
 
 
 def going_on(plan: TrainingPlan) -> TrainingPlan:
     """The same run from its last checkpoint, or from its start where it has none yet."""
     config = replace(plan.config, resume="auto")
-    resumed, damaged = _resumable(config, Path(config.output).absolute())
-    return replace(plan, config=config, resumed=resumed, damaged=damaged)
+    resumed, damaged, changed = _resumable(config)
+    return replace(plan, config=config, resumed=resumed, damaged=damaged, changed=changed)
 
 
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
@@ -249,33 +253,52 @@ def estimator_of(config: TrainConfig) -> Estimator:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings in which a run and its continuation must agree, as plain JSON values."""
-    return _binding(json.loads(json.dumps(asdict(config), default=str)))
+    return binding(type(config), plain(config))
 
 
-def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that a continuation may change."""
-    kept = {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
-    model = {key: value for key, value in kept.get("model", {}).items() if key not in FREE_OF_MODEL}
-    learner = {key: value for key, value in kept.get("learner", {}).items() if key not in FREE_OF_LEARNER}
-    return kept | {"model": model, "learner": learner}
+def plain(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
-def _resumable(config: TrainConfig, output: Path) -> tuple[tuple[Path, RunState] | None, tuple[str, ...]]:
-    """The checkpoint to continue from, checked against the config, and what is wrong with later ones.
+def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple[str, ...], str]:
+    """The checkpoint to continue from, checked against the config; what is wrong with later ones; what differs.
 
-    (None, ()) for a fresh start.
+    (None, (), "") for a fresh start.
     """
+    output = Path(config.output).absolute()
     if config.resume == "never":
         if checkpoint.latest(output) is not None:
             raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
-        return None, ()
+        return None, (), ""
     newest = checkpoint.undamaged(output)
     if newest is None:
-        return None, ()
+        return None, (), ""
     folder, damaged = newest
     state = checkpoint.read_state(folder)
-    saved, defaults = replace(state, settings=_binding(state.settings)), _binding(defaults_of(TrainConfig))
-    checkpoint.check_same_run(saved, settings_of(config), folder, defaults=defaults)
+    _check_same_run(config, state, folder)
     if state.update >= config.updates:
         raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
-    return (folder, state), damaged
+    return (folder, state), damaged, _changed(config, output)
+
+
+def _check_same_run(config: TrainConfig, state: RunState, folder: Path) -> None:
+    """Raise ConfigError where a setting that is not harmless differs from the checkpoint's; it names each of them."""
+    kind = type(config)
+    saved, defaults = (binding(kind, settings) for settings in (state.settings, defaults_of(kind)))
+    different = differences(kind, saved, settings_of(config), defaults=defaults)
+    remedy = "start anew in another output folder"
+    if all(one.mark != "fixed" for one in different):
+        remedy = (
+            f"start a run of its own from there: stepcredit fork {folder.parents[1]} update={state.update} "
+            f"{as_words(different)}"
+        )
+    check_same_settings(different, f"checkpoint {folder}", remedy)
+
+
+def _changed(config: TrainConfig, output: Path) -> str:
+    """The harmless settings in which the run differs from its last start, in words."""
+    if not (output / CONFIG).is_file():
+        return ""
+    different = differences(type(config), json.loads((output / CONFIG).read_text()), plain(config))
+    return changes(one for one in different if one.mark == "harmless" and one.name not in ALWAYS_DIFFER)
