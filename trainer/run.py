@@ -108,7 +108,8 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     for fault in plan.damaged:
         display.stage(fault)
     parts.learner.load(folder / "learner")
-    display.stage(f"resumed after update {state.update} from {folder.name}")
+    whose = folder.name if plan.resumed != plan.origin else str(folder)
+    display.stage(f"resumed after update {state.update} from {whose}")
     if plan.changed:
         display.stage(f"other settings than before, harmless ones: {plan.changed}")
     return estimator_of(replace(plan.config, estimator=state.estimator))

@@ -87,6 +87,8 @@ def execute(command: Command, interruption: Interruption) -> None:
 
     try:
         check_options(command, sys.argv[1:])
+        if command.base is not None:
+            named(command.base)(sys.argv[1:])
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))

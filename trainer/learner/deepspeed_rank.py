@@ -82,12 +82,12 @@ class LearnerRank:
             policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
-        optimizer = _optimizer(self.config, policy)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, self.config))
+        self.optimizer = _optimizer(self.config, policy)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(_rate, self.config))
         self.engine, *_ = deepspeed.initialize(
             model=policy,
-            optimizer=optimizer,
-            lr_scheduler=schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
+            optimizer=self.optimizer,
+            lr_scheduler=self.schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
             config=_engine_config(self.config, policy),
         )
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
@@ -200,9 +200,11 @@ class LearnerRank:
         saved = json.loads((Path(folder) / STATE_FILE).read_text())
         if saved != (own := self._identity()):
             raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
+        own = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimizer.param_groups]
         path, _ = self.engine.load_checkpoint(folder, tag="engine", load_module_strict=self.adapter is None)
         if path is None:
             raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
+        self._keep_own(own)
         rng = torch.load(Path(folder) / f"rng-{self.rank}.pt", weights_only=True)
         torch.set_rng_state(rng["cpu"])
         if self.config.device == "cuda":
@@ -223,6 +225,17 @@ class LearnerRank:
         shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
         self.model.save_pretrained(folder, state_dict=weights)
         write_stop_ids(Path(folder))
+
+    def _keep_own(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Put the config's settings in the place of those that a checkpoint brought: a fork has others.
+
+        groups: betas and weight decay of each group of parameters.
+        """
+        rate = self.config.learning_rate * _rate(self.config, self.schedule.last_epoch)
+        for group, own in zip(self.optimizer.param_groups, groups, strict=True):
+            group.update(own, lr=rate)
+        self.schedule.base_lrs = [self.config.learning_rate] * len(groups)
+        self.schedule._last_lr = [rate] * len(groups)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint depends on. An adapter's names its base too, which the checkpoint does not hold."""

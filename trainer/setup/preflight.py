@@ -18,11 +18,12 @@ from trainer.config.build import ConfigError
 from trainer.config.commands import (
     DemosConfig,
     EvaluateConfig,
+    ForkConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
 )
-from trainer.config.continuing import as_words, binding, changes, check_same_settings, differences
+from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
@@ -54,6 +55,9 @@ class TrainingPlan:
 
     resumed: tuple[Path, RunState] | None
     """The checkpoint's folder and state to continue from; None starts fresh."""
+
+    origin: tuple[Path, RunState] | None = None
+    """The other run's checkpoint that a fork continues from as long as it has none of its own."""
 
     damaged: tuple[str, ...] = ()
     """What is wrong with each later checkpoint."""
@@ -140,7 +144,7 @@ def going_on(plan: TrainingPlan) -> TrainingPlan:
     """The same run from its last checkpoint, or from its start where it has none yet."""
     config = replace(plan.config, resume="auto")
     resumed, damaged, changed = _resumable(config)
-    return replace(plan, config=config, resumed=resumed, damaged=damaged, changed=changed)
+    return replace(plan, config=config, resumed=resumed or plan.origin, damaged=damaged, changed=changed)
 
 
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
@@ -273,20 +277,31 @@ def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple
         return None, (), ""
     newest = checkpoint.undamaged(output)
     if newest is None:
+        _check_no_fork(config, output)
         return None, (), ""
     folder, damaged = newest
     state = checkpoint.read_state(folder)
     _check_same_run(config, state, folder)
+    check_updates_left(config, state, folder)
+    return (folder, state), damaged, _changed(config, output)
+
+
+def check_updates_left(config: TrainConfig, state: RunState, folder: Path) -> None:
+    """Raise ConfigError where the checkpoint has done all updates that are asked for."""
     if state.update >= config.updates:
         raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
-    return (folder, state), damaged, _changed(config, output)
+
+
+def from_checkpoint(config: TrainConfig, state: RunState) -> tuple[Difference, ...]:
+    """The settings, harmless ones left out, in which a run differs from a checkpoint."""
+    kind = type(config)
+    saved, defaults = (binding(kind, settings) for settings in (state.settings, defaults_of(kind)))
+    return differences(kind, saved, settings_of(config), defaults=defaults)
 
 
 def _check_same_run(config: TrainConfig, state: RunState, folder: Path) -> None:
     """Raise ConfigError where a setting that is not harmless differs from the checkpoint's; it names each of them."""
-    kind = type(config)
-    saved, defaults = (binding(kind, settings) for settings in (state.settings, defaults_of(kind)))
-    different = differences(kind, saved, settings_of(config), defaults=defaults)
+    different = from_checkpoint(config, state)
     remedy = "start anew in another output folder"
     if all(one.mark != "fixed" for one in different):
         remedy = (
@@ -302,3 +317,14 @@ def _changed(config: TrainConfig, output: Path) -> str:
         return ""
     different = differences(type(config), json.loads((output / CONFIG).read_text()), plain(config))
     return changes(one for one in different if one.mark == "harmless" and one.name not in ALWAYS_DIFFER)
+
+
+def _check_no_fork(config: TrainConfig, output: Path) -> None:
+    """Raise ConfigError where a fork without a checkpoint would begin as an ordinary run."""
+    if isinstance(config, ForkConfig) or not (output / CONFIG).is_file():
+        return
+    if "run" in (before := json.loads((output / CONFIG).read_text())):
+        raise ConfigError(
+            f"{output} is a fork that has no checkpoint yet: go on with stepcredit fork {before['run']} "
+            f"update={before['update']} resume=auto output={output} and its other settings"
+        )

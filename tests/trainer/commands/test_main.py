@@ -23,7 +23,8 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "replay": ("batch", "run/bad-batch-000026.npz"),
     }
     setting, value = special.get(command.split()[0], ("seed", 7))
-    ended = stepcredit(*command.split(), f"{setting}={value}")
+    words = ("run", "update=25") if command == "fork" else ()
+    ended = stepcredit(*command.split(), *words, f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs
     assert (run, type(config)) == SOUND[command]

@@ -624,3 +624,24 @@ def test_an_update_that_is_run_again_tells_which_rows_and_which_parameter_are_no
     assert np.mean([step.loss for step in taken]) == report.loss
     assert np.mean([step.grad_norm for step in taken]) == report.grad_norm
     assert replayed.score(batch).logprobs.tolist() == plain.score(batch).logprobs.tolist()
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
+    start: Starter, batch: TokenBatch, tmp_path: Path, stage: int
+) -> None:
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    config = replace(CONFIG, zero_stage=stage, weight_decay=0.0, warmup_steps=1)
+    first = start(config)
+    first.learn(batch, targets, seed=0)
+    first.save(tmp_path / "state")
+    before = weights_of(first, tmp_path / "before")
+    first.close()
+    moved: list[Tensor] = []
+    for number, rate in enumerate((0.01, 0.001)):
+        learner = start(replace(config, learning_rate=rate))
+        learner.load(tmp_path / "state")
+        assert learner.learn(batch, targets, seed=1).learning_rate == rate
+        after = weights_of(learner, tmp_path / str(number))
+        moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
+    assert torch.linalg.vector_norm(moved[0] / 10 - moved[1]) < 1e-3 * torch.linalg.vector_norm(moved[1])
