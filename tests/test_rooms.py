@@ -29,7 +29,7 @@ INNER = {
     "learner": {"data", "config"},
     "checksums": set[str](),
     "checkpoint": {"checksums", "learner", "config"},
-    "setup": {"checkpoint", "learner", "data", "report", "config"},
+    "setup": {"checkpoint", "checksums", "learner", "data", "report", "config"},
     "step": {"setup", "checkpoint", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
     "metrics": {"step", "evaluation", "data"},

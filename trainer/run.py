@@ -20,6 +20,7 @@ from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.learner.driver import OutOfMemory
 from trainer.metrics import evaluation_numbers, update_numbers
+from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
@@ -121,7 +122,9 @@ def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
     if plan.resumed is not None:
         _, state = plan.resumed
         resumed_at, tracking = state.update, state.tracking
-    return MetricLog(output, plan.config.log, settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking)
+    return MetricLog(
+        output, labelled(plan.config), settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking
+    )
 
 
 class TrainingRun:

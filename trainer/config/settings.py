@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, doc
+from annotated_types import Ge, Gt, Interval, Len, doc
 
 from rollout.marks import FIXED, HARMLESS
 from rollout.transfer import BUCKET_BYTES, Way
@@ -263,3 +263,12 @@ class LogConfig:
 
     project: str = "stepcredit"
     """Project name at Weights & Biases."""
+
+    group: Annotated[str | None, Len(1, 128), doc("1 to 128 characters, or null")] = None
+    """Group of the run at Weights & Biases; null names experiment, world, model and estimator, so seeds share it."""
+
+    tags: tuple[Annotated[str, Len(1, 64), doc("1 to 64 characters")], ...] | None = None
+    """Tags of the run at Weights & Biases; null takes experiment, world, model, estimator and seed, one each."""
+
+    experiment: str | None = None
+    """What `group` and `tags` call the experiment; null takes the preset that was chosen, if one was."""

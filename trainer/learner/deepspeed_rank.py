@@ -128,10 +128,11 @@ class LearnerRank:
     def examine(self, batch: TokenBatch, columns: TokenColumns, rows: Sequence[int]) -> tuple[BrokenRow, ...]:
         """The rows whose own loss or gradient is not finite. Each rank examines all rows, and nothing is changed."""
         self.engine.train()
+        module = cast(Callable[..., PolicyOutput], self.engine.module)  # the engine's own forward forbids this backward
         broken: list[BrokenRow] = []
         for row in rows:
             micro = collate(batch, ((row,),), packed=self.packed)
-            output = self._forward(self.engine.module, micro, self.config.temperature)
+            output = self._forward(module, micro, self.config.temperature)
             loss = self._surrogate(columns, micro, output).loss
             gradients = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
             named = zip(reversed(self.trained), reversed(gradients), strict=True)

@@ -61,6 +61,12 @@ def test_a_users_groups_are_found_in_the_working_folder(stepcredit: Stepcredit, 
     assert "did you mean 'mine'?" in stepcredit("train", "estimator=mien").line
 
 
+def test_the_experiment_that_was_chosen_is_the_one_that_the_logs_name(stepcredit: Stepcredit) -> None:
+    for words in ((), ("experiment=tiny",), ("experiment=tiny", "log.experiment=mine")):
+        assert stepcredit("train", *words).code == 0
+    assert [config.log.experiment for _, config in stepcredit.runs] == [None, "tiny", "mine"]
+
+
 def test_a_users_groups_are_found_in_the_folder_of_config_dir(stepcredit: Stepcredit, tmp_path: Path) -> None:
     users_estimator(tmp_path / "elsewhere")
     assert stepcredit("train", "--config-dir", "elsewhere", "estimator=mine").code == 0

@@ -27,7 +27,7 @@ HARMLESS = {
     "rollout.": "retries max_failure_share env_timeout_s",
     "validation.": "every tasks temperature",
     "checkpoint.": "every keep",
-    "log.": "tensorboard wandb project",
+    "log.": "tensorboard wandb project group tags experiment",
 }
 FIXED = {
     "model.": "source",
