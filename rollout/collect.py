@@ -12,6 +12,7 @@ from envs.prompts import Prompter
 from rollout.collection import PROMPT_TOO_LONG, Collection, Job, PlayCounts, PlayOptions
 from rollout.dialogue import Dialogue
 from rollout.groups import Groups
+from rollout.marks import HARMLESS
 from rollout.policy import Exchange, Policy, PromptTooLong, Session
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
@@ -38,14 +39,14 @@ class RolloutConfig:
     counts it as invalid, "mask" leaves its row out of the loss (overlong filtering, DAPO 2503.14476). An action that
     may be cut is never played."""
 
-    retries: Annotated[int, Ge(0)] = 2
+    retries: Annotated[int, Ge(0)] = field(default=2, metadata=HARMLESS)
     """How often a failed episode is played again from its seed before its group is dropped. Episodes of one task that
     kill or hang their worker share these retries; other episodes of that worker are played again free of charge."""
 
-    max_failure_share: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    max_failure_share: Annotated[float, Interval(ge=0, le=1)] = field(default=0.25, metadata=HARMLESS)
     """Largest share of dropped groups in one collection. Above it the run stops."""
 
-    env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 60.0
+    env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = field(default=60.0, metadata=HARMLESS)
     """Seconds that a worker may spend in one reset or step, its start included. After that it counts as hung."""
 
 

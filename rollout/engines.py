@@ -15,6 +15,7 @@ from annotated_types import Ge, Interval, doc
 
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
+from rollout.marks import BINDING
 from rollout.placement import Place, engine_places
 from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, check_room, gather, spawn
 from rollout.seats import EnginesLost, Seat, reason_of
@@ -84,7 +85,7 @@ class EngineConfig:
     """Whether engines measure how long each request queued and ran, which costs a little of every engine step. Set by
     `stepcredit profile`."""
 
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], metadata=BINDING)
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
     def __post_init__(self) -> None:

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ class RunState:
     update: int
     """The last finished update, which is also the policy version."""
     settings: dict[str, Any]
-    """The settings that must be equal for a continuation to be the same run."""
+    """The settings that must be equal for a continuation to be the same run: all that are not harmless."""
     estimator: dict[str, Any]
     """The estimator's options as they are now, calibrated values included."""
     tracking: str | None
@@ -88,43 +87,11 @@ def undamaged(output: Path) -> tuple[Path, tuple[str, ...]] | None:
 def read_state(folder: Path) -> RunState:
     """The state that was saved in a checkpoint's folder. Raises ConfigError if the file is broken."""
     try:
-        return RunState(**json.loads((folder / STATE).read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+        state = RunState(**json.loads((folder / STATE).read_text()))
+        settings = {RENAMED.get(key, key): value for key, value in state.settings.items()}
+        return replace(state, settings=settings)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder / STATE} is broken ({error}): resume from another checkpoint") from error
-
-
-def check_same_run(
-    state: RunState, settings: Mapping[str, Any], folder: Path, *, defaults: Mapping[str, Any] | None = None
-) -> None:
-    """Raise ConfigError if a setting differs from the checkpoint's; it names the first that does.
-
-    defaults: what a setting was in effect if the checkpoint, made before there was such a setting, does not name it.
-    """
-    saved = {RENAMED.get(key, key): value for key, value in state.settings.items()}
-    check_same_settings(saved, settings, f"checkpoint {folder}", defaults=defaults)
-
-
-def check_same_settings(
-    before: Mapping[str, Any], now: Mapping[str, Any], what: str, *, defaults: Mapping[str, Any] | None = None
-) -> None:
-    """Raise ConfigError if a setting differs from those that `what` was made with; it names the first that does."""
-    flat_now, named = flat(now), flat(before)
-    flat_before = flat(defaults or {}) | named
-    for key in sorted(named.keys() | flat_now.keys()):
-        saved, current = flat_before.get(key), flat_now.get(key)
-        if saved != current:
-            raise ConfigError(
-                f"{what} was made with {key}={saved!r}, this run has {key}={current!r}: "
-                f"set it back, or start anew in another output folder"
-            )
-
-
-def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Nested settings under their dotted keys, as a command line writes them."""
-    pairs: dict[str, Any] = {}
-    for key, value in settings.items():
-        pairs |= flat(value, f"{group}{key}.") if isinstance(value, Mapping) else {f"{group}{key}": value}
-    return pairs
 
 
 def _sync_all(folder: Path) -> None:

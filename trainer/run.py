@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.gather import Ahead
 from trainer.learner.driver import OutOfMemory
 from trainer.metrics import evaluation_numbers, update_numbers
+from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
@@ -30,7 +31,7 @@ from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import FILE as PANEL
 from trainer.setup.panels import as_json
 from trainer.setup.parts import Parts, assembled
-from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
+from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
 from trainer.step import UpdateReport, publish, update
 
 CONDITIONS = "validation.json"
@@ -110,7 +111,7 @@ def _from_checkpoint(
 ) -> RunResult:
     """Start the parts and run the updates that are left. Raises UpdateLost."""
     with assembled(plan.config, plan.world, display) as parts:
-        (output / "config.json").write_text(json.dumps(asdict(plan.config), indent=1, default=str))
+        (output / CONFIG).write_text(json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         if log.continuation is not None:
@@ -131,7 +132,10 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     for fault in plan.damaged:
         display.stage(fault)
     parts.learner.load(folder / "learner")
-    display.stage(f"resumed after update {state.update} from {folder.name}")
+    whose = folder.name if plan.resumed != plan.origin else str(folder)
+    display.stage(f"resumed after update {state.update} from {whose}")
+    if plan.changed:
+        display.stage(f"other settings than before, harmless ones: {plan.changed}")
     return estimator_of(replace(plan.config, estimator=state.estimator))
 
 
@@ -141,8 +145,9 @@ def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
     if plan.resumed is not None:
         _, state = plan.resumed
         resumed_at, tracking = state.update, state.tracking
-    settings = settings_of(plan.config)
-    return MetricLog(output, plan.config.log, settings=settings, resumed_at=resumed_at, tracking=tracking)
+    return MetricLog(
+        output, labelled(plan.config), settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking
+    )
 
 
 class TrainingRun:

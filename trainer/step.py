@@ -14,6 +14,7 @@ from rollout.engines import EngineLosses
 from rollout.revise import Revised
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
+from trainer import checkpoint
 from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
@@ -139,8 +140,12 @@ def _learn(parts: Parts, number: int, tokens: TokenBatch, targets: Targets) -> L
     try:
         return parts.learner.learn(tokens, targets, seed=seed)
     except GradientNotFinite as error:
-        batch = BadBatch(update=number, seed=seed, tokens=tokens, targets=targets)
-        raise GradientNotFinite(f"{error}; its batch is {batch.write(Path(parts.config.output))}") from error
+        output = Path(parts.config.output)
+        newest = checkpoint.latest(output)
+        name = None if newest is None else newest.name
+        batch = BadBatch(update=number, seed=seed, checkpoint=name, tokens=tokens, targets=targets)
+        path = batch.write(output)
+        raise GradientNotFinite(f"{error}; to see which rows it comes from: stepcredit replay {path}") from error
 
 
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:

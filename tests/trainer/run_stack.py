@@ -21,13 +21,14 @@ from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, Sc
 from trainer import run
 from trainer.commands.defaults import register
 from trainer.config.build import build
-from trainer.config.commands import TrainConfig
+from trainer.config.commands import ForkConfig, TrainConfig
 from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import LearnReport, Scores
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
+from trainer.setup.past_run import plan_fork
 from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
@@ -156,7 +157,8 @@ class Stack:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run, "assembled", assembled)
-            return train(plan_training(config), display or Display(Console(quiet=True)))
+            plan = plan_fork(config) if isinstance(config, ForkConfig) else plan_training(config)
+            return train(plan, display or Display(Console(quiet=True)))
 
 
 @cache

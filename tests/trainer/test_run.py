@@ -20,7 +20,8 @@ from tests.trainer.run_stack import TIMED, Stack, configured, defaults, one_upda
 from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
-from trainer.config.settings import ValidationConfig
+from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.settings import CheckpointConfig, ValidationConfig
 from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
 from trainer.report.metric_log import read_metrics
@@ -249,6 +250,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) ->
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
 
 
+def test_a_resumed_run_says_which_harmless_settings_differ(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=2))
+    printed = StringIO()
+    Stack().train(
+        configured(tmp_path, updates=4, resume="auto", record="rollouts"), Display(Console(file=printed, width=200))
+    )
+    assert "· other settings than before, harmless ones: record none -> rollouts, updates 2 -> 4" in printed.getvalue()
+
+
 def test_more_updates_can_be_asked_for_afterwards(tmp_path: Path) -> None:
     whole, first, second = Stack(), Stack(), Stack()
     whole.train(configured(tmp_path / "whole", updates=4))
@@ -278,6 +288,55 @@ def test_a_folder_of_another_run_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match=named):
         refused.train(configured(tmp_path, **{"updates": 2, **changes}))
     assert refused.events == []
+
+
+# --- fork ---------------------------------------------------------------------------------------------------------
+
+
+def forked(config: TrainConfig, output: Path, update: int, **changes: Any) -> ForkConfig:
+    """A fork of a run that had this config."""
+    settings = {name: getattr(config, name) for name in TrainConfig.__dataclass_fields__}
+    return ForkConfig(**{**settings, "output": str(output), **changes}, run=config.output, update=update)
+
+
+def test_a_fork_goes_on_from_the_old_checkpoint_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    whole, fork, other = Stack(), Stack(), Stack()
+    config = configured(tmp_path / "whole", checkpoint=CheckpointConfig(every=2, keep=9))
+    whole.train(config)
+    before = tree(tmp_path / "whole")
+    fork.train(forked(config, tmp_path / "fork", 2))
+    assert fork.learner.word == whole.learner.word
+    rows, all_rows = lasting(tmp_path / "fork"), lasting(tmp_path / "whole")
+    assert rows == all_rows[3:]
+    assert [row["update"] for row in rows] == [3, 4]
+    came_from = json.loads((tmp_path / "fork" / "config.json").read_text())
+    assert (came_from["run"], came_from["update"]) == (str(tmp_path / "whole"), 2)
+    other.train(forked(config, tmp_path / "other", 2, seed=7, updates=5))
+    assert other.learner.word != whole.learner.word
+    assert [row["update"] for row in read_metrics(tmp_path / "other")] == [3, 4, 5]
+    assert tree(tmp_path / "whole") == before
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("at", [3, 5])  # before the fork's first checkpoint, and after it
+def test_a_fork_that_loses_a_rank_or_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path, at: int) -> None:
+    whole = Stack()
+    config = configured(tmp_path / "whole", checkpoint=CheckpointConfig(every=2, keep=9), updates=6)
+    whole.train(config)
+    struck, killed, again = Stack(), Stack(), Stack()
+    struck.learner.faults = {at - 2: ActorDied("learner rank 0 died during learn")}
+    struck.train(forked(config, tmp_path / "struck", 2))
+    assert struck.learner.word == whole.learner.word
+    assert [row["update"] for row in read_metrics(tmp_path / "struck")] == [3, 4, 5, 6]
+    killed.learner.dies_at = at - 2
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(forked(config, tmp_path / "killed", 2))
+    again.train(forked(config, tmp_path / "killed", 2, resume="auto"))
+    assert again.learner.word == whole.learner.word
+    assert lasting(tmp_path / "killed") == lasting(tmp_path / "whole")[3:]
 
 
 class Impatient(Display):

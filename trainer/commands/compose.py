@@ -71,7 +71,7 @@ def execute(command: Command, interruption: Interruption) -> None:
         composing = False
         try:
             _check_groups()
-            values: Any = OmegaConf.to_container(composed, resolve=True)
+            values: Any = _with_experiment(OmegaConf.to_container(composed, resolve=True))
             display = Display()
             with display.beating(), _place(command, config_class, values) as config:
                 with display.doing("opening the world"):
@@ -87,6 +87,8 @@ def execute(command: Command, interruption: Interruption) -> None:
 
     try:
         check_options(command, sys.argv[1:])
+        if command.base is not None:
+            named(command.base)(sys.argv[1:])
         body()
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
@@ -133,6 +135,13 @@ def _place(command: Command, config_class: Any, values: Mapping[str, Any]) -> It
     resumes = command.output.resumable and config.resume == "auto"
     with claimed(Path(chosen or default), command.output, chosen=chosen is not None, resumes=resumes) as place:
         yield replace(config, output=str(place))
+
+
+def _with_experiment(values: Any) -> Any:
+    """The settings, with the experiment that was chosen as the one that the logs name."""
+    chosen = HydraConfig.get().runtime.choices.get("experiment")
+    log = values.get("log")
+    return {**values, "log": {**log, "experiment": log["experiment"] or chosen}} if log and chosen else values
 
 
 def _check_groups() -> None:

@@ -48,6 +48,9 @@ class Command:
     help: str
     """One line for `stepcredit --help`."""
 
+    base: str | None = None
+    """base(words) makes known to Hydra what the YAML composes on, where that depends on the words of the command."""
+
     positional: str | None = None
     """The setting that a first word without "=" stands for."""
 
@@ -117,6 +120,29 @@ COMMANDS: Mapping[str, Command] = {
             leaves=("evaluation.json", "config.json", "rollouts.jsonl", "rollouts.jsonl.zst"),
             resumable=True,
         ),
+    ),
+    "fork": Command(
+        yaml="fork",
+        config="trainer.config.commands:ForkConfig",
+        plan="trainer.setup.past_run:plan_fork",
+        run="trainer.run:train",
+        help="a new run from an old checkpoint: stepcredit fork RUN_DIR update=N",
+        base="trainer.commands.forked:register_run",
+        positional="run",
+        output=Output(
+            what="a run",
+            default="outputs/fork/{now}",
+            leaves=("config.json", "metrics.jsonl", "checkpoints", "rollouts"),
+            resumable=True,
+        ),
+    ),
+    "replay": Command(
+        yaml="replay",
+        config="trainer.config.commands:ReplayConfig",
+        plan="trainer.setup.past_run:plan_replay",
+        run="trainer.commands.replay:replay",
+        help="run a failed update again: stepcredit replay BATCH",
+        positional="batch",
     ),
     "demos": Command(
         yaml="demos",

@@ -50,6 +50,19 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         raise ConfigError(str(error)) from error
 
 
+def settable(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a config that was built, without those that `build` fills in."""
+    plain = deepcopy(dict(values))
+    for path, rule in getattr(cls, "derived", {}).items():
+        *groups, name = path.split(".")
+        group: Any = plain
+        for inner in groups:
+            group = group.get(inner, {}) if isinstance(group, Mapping) else {}
+        if _is_fixed(rule) and isinstance(group, dict):
+            group.pop(name, None)
+    return plain
+
+
 def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
     """What to tell a user who wrote the unknown setting `key`, such as "learner.los.clip_low".
 

@@ -12,6 +12,7 @@ from estimators.own import with_name
 from rollout.collect import RolloutConfig
 from rollout.endpoint_options import check_options
 from rollout.engines import EngineConfig
+from rollout.marks import HARMLESS
 from rollout.revise import ReviseConfig
 from rollout.types import Sampling
 from trainer.config.build import ConfigError
@@ -50,7 +51,7 @@ class TrainConfig:
         }
     )
 
-    output: str
+    output: str = field(metadata=HARMLESS)
     """Folder of the run: metrics, checkpoints and recorded rollouts; null makes outputs/train/DATE_TIME."""
 
     model: ModelConfig
@@ -65,10 +66,10 @@ class TrainConfig:
     learner: LearnerConfig
     """How the policy is trained."""
 
-    engine: EngineConfig
+    engine: EngineConfig = field(metadata=HARMLESS)
     """The engines that generate responses."""
 
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata=HARMLESS)
     """The machines."""
 
     rollout: RolloutConfig
@@ -80,19 +81,19 @@ class TrainConfig:
     revise: ReviseConfig
     """How failed rollouts are revised. Read only for an estimator that asks for revisions, such as IBPO."""
 
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig, metadata=HARMLESS)
     """When the policy is measured, and on how many tasks."""
 
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=HARMLESS)
     """When the run is saved."""
 
-    log: LogConfig = field(default_factory=LogConfig)
+    log: LogConfig = field(default_factory=LogConfig, metadata=HARMLESS)
     """Where metrics go besides `metrics.jsonl`."""
 
     seed: Seed = 0
     """Seed of all randomness of the run."""
 
-    updates: Count = 150
+    updates: Count = field(default=150, metadata=HARMLESS)
     """Training iterations. Each collects rollouts, computes advantages, trains and publishes the weights."""
 
     groups_per_update: Count = 16
@@ -118,13 +119,13 @@ class TrainConfig:
     """End a training rollout after this many turns in a row that left the state unchanged; null never does.
     Validation plays every episode to its end."""
 
-    resume: Literal["never", "auto"] = "never"
+    resume: Literal["never", "auto"] = field(default="never", metadata=HARMLESS)
     """Whether to go on from the newest checkpoint in the output folder; "never" refuses a folder that holds a run."""
 
     deterministic: bool = False
     """Whether two runs of one seed give equal numbers. It costs time: requests go to the engine in fixed batches."""
 
-    record: Literal["none", "rollouts", "embeddings"] = "none"
+    record: Literal["none", "rollouts", "embeddings"] = field(default="none", metadata=HARMLESS)
     """What each update leaves on disk: nothing, its rollouts, or its rollouts with the hidden states of all steps."""
 
     def __post_init__(self) -> None:
@@ -418,6 +419,31 @@ class PanelConfig:
 
     json: bool = False
     """Whether the panels are printed whole, as one line of JSON; `--json` is the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkConfig(TrainConfig):
+    """A training run that begins with a checkpoint of another run, whose settings are its defaults."""
+
+    derived = MappingProxyType({**TrainConfig.derived, "commit": Unused(value=None, reason="the command finds it")})
+
+    run: str = field(metadata=HARMLESS)
+    """Folder of the other run. Given as the first word."""
+
+    update: Annotated[int | None, Ge(1), doc("1 or more")] = field(default=None, metadata=HARMLESS)
+    """The update of the other run after which this one begins; it must have a checkpoint."""
+
+    commit: str | None = field(default=None, metadata=HARMLESS)
+    """Commit of stepcredit that the fork was made with; null where it is no git checkout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """One update that is run again, by the learner alone."""
+
+    batch: str
+    """File that a run left which ended by gradients that are not finite, OUTPUT/bad-batch-NUMBER.npz. The run's folder
+    is where it lies. Given as the first word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, doc
 
+from rollout.marks import FIXED, HARMLESS
 from rollout.types import LOWEST_TEMPERATURE, Device, Precision
 
 Ratio = Literal["token", "sequence"]
@@ -87,7 +88,7 @@ class LearnerConfig:
     dtype: Precision = "float32"
     """Precision of the forward and backward pass; the optimizer keeps float32 weights. Follows cluster.dtype."""
 
-    zero_stage: Annotated[int, Interval(ge=0, le=3), doc("0, 1, 2 or 3")] = 1
+    zero_stage: Annotated[int, Interval(ge=0, le=3), doc("0, 1, 2 or 3")] = field(default=1, metadata=FIXED)
     """What the ranks split among them: 0 nothing, 1 the optimizer's state, 2 also gradients, 3 also weights. On
     GPUs the plan takes a higher stage where this one does not fit."""
 
@@ -109,10 +110,10 @@ class LearnerConfig:
     grad_clip: Annotated[float, Gt(0), doc("a value above 0 (a large one never clips)")] = 1.0
     """Largest global norm of the gradient. A larger gradient is scaled down to it."""
 
-    token_budget: Annotated[int, Ge(1)] = 16384
+    token_budget: Annotated[int, Ge(1)] = field(default=16384, metadata=HARMLESS)
     """Tokens of one micro-batch, padding included. Lower it if memory runs out."""
 
-    packing: PackingMode | None = None
+    packing: PackingMode | None = field(default=None, metadata=HARMLESS)
     """How sequences share a micro-batch: "padded" gives each a line as long as the longest, "packed" puts them one
     after another. null packs on GPUs in bfloat16 where the model's attention allows it, and pads elsewhere."""
 
@@ -123,13 +124,13 @@ class LearnerConfig:
     """Rows of one optimizer step, as the papers count them, with learner.optimizer_steps=null. An update with R rows in
     the loss takes R / rows_per_step steps, rounded up, at most one for each rollout: a rollout is never cut."""
 
-    max_skipped_steps: Annotated[int, Ge(1)] = 3
+    max_skipped_steps: Annotated[int, Ge(1)] = field(default=3, metadata=HARMLESS)
     """Optimizer steps in a row whose gradient is not finite before the run ends. Fewer are skipped and counted."""
 
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = field(default=False, metadata=HARMLESS)
     """Recompute activations in the backward pass: less memory, more time. The commands take it from model.tuning."""
 
-    compile: CompileMode = "none"
+    compile: CompileMode = field(default="none", metadata=HARMLESS)
     """Whether torch compiles the policy's "layers", which takes a minute at the start and a C compiler. Not with
     zero_stage=3, which gathers weights inside a layer."""
 
@@ -139,7 +140,7 @@ class LearnerConfig:
     temperature: Annotated[float, Ge(LOWEST_TEMPERATURE)] = 1.0
     """Temperature of the distribution whose log-probs are taken. Follows sampling.temperature."""
 
-    timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 7200.0
+    timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = field(default=7200.0, metadata=HARMLESS)
     """Seconds that one call of the ranks may take, the longest of which are the optimizer steps of an update and an
     epoch of a warm start."""
 
@@ -148,14 +149,14 @@ class LearnerConfig:
     them already: that saves the pass, and the ratio, which then holds the engine's roundings too, is truncated at
     loss.importance_cap. It leaves learn/entropy out."""
 
-    max_engine_mismatch: Annotated[float, Gt(0)] = 0.1
+    max_engine_mismatch: Annotated[float, Gt(0)] = field(default=0.1, metadata=HARMLESS)
     """Largest mean |rollout - old log-prob| of an update, in nats. Above it the run stops: stale weights differ by more
     than rounding does, which is 0.001 in float32 and expected to be 0.01 to 0.02 in bfloat16."""
 
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss of reinforcement learning."""
 
-    lora: LoraConfig = field(default_factory=LoraConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig, metadata=FIXED)
     """The adapter that is trained in place of the weights, if its rank is given."""
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from annotated_types import DocInfo, Ge, GroupedMetadata, Gt, Le, Lt, MultipleOf, Predicate
+from annotated_types import DocInfo, Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen, MultipleOf, Predicate
 
 
 def in_range(value: Any, metadata: Iterable[Any]) -> bool:
@@ -46,6 +46,10 @@ def _holds(constraint: Any, value: Any) -> bool:
             return value < bound
         case MultipleOf(multiple_of=factor):
             return value % factor == 0
+        case MinLen(min_length=bound):
+            return len(value) >= bound
+        case MaxLen(max_length=bound):
+            return len(value) <= bound
         case Predicate(func=test):
             return test(value)
         case _:

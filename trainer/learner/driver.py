@@ -1,7 +1,7 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
-from trainer.learner.messages import RankScores, StepStats, TokenColumns, check_finite
+from trainer.learner.messages import RankScores, ReplayedStep, StepStats, TokenColumns, check_finite
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.token_weights import token_weights
 
@@ -192,6 +192,41 @@ class Learner:
         Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps, and
         GradientNotFinite after `config.max_skipped_steps` skipped steps in a row, those of earlier calls included.
         """
+        columns, minibatches = self._prepared(batch, targets, seed)
+        report = self._optimize("learn", batch, columns, minibatches)
+        if self.config.old_logprobs == "engine":
+            return replace(report, engine_mismatch=report.first_ratio_error)
+        if targets.rollout_logprobs is None:
+            return report
+        live = targets.live_tokens(batch)
+        mismatch = np.abs(targets.rollout_logprobs - targets.old_logprobs)[live].mean(dtype=np.float64)
+        return replace(report, engine_mismatch=float(mismatch))
+
+    def replay(self, batch: TokenBatch, targets: Targets, *, seed: int) -> Iterator[ReplayedStep]:
+        """Take the optimizer steps of `learn` one by one. Where a gradient is not finite, find the rows it comes from.
+
+        Raises ValueError as `learn` does. No number of skipped steps ends it.
+        """
+        columns, minibatches = self._prepared(batch, targets, seed)
+        shared, shared_columns = share(batch), share(columns)
+        for chains in minibatches:
+            ranks = self._pack(batch, chains).ranks
+            parts = self._call_each("learn", [(shared, shared_columns, [micros]) for micros in ranks])
+            (step,) = zip(*parts, strict=True)
+            rows = tuple(row for chain in chains for row in chain)
+            skipped = step[0].skipped
+            yield ReplayedStep(
+                rows=rows,
+                loss=sum(one.loss for one in step),
+                grad_norm=step[0].grad_norm,
+                skipped=skipped,
+                broken=self._call("examine", shared, shared_columns, rows)[0] if skipped else (),
+            )
+
+    def _prepared(
+        self, batch: TokenBatch, targets: Targets, seed: int
+    ) -> tuple[TokenColumns, Sequence[Sequence[Chain]]]:
+        """What the ranks need to learn, and the chains of each optimizer step. Raises ValueError as `learn` does."""
         targets.check_fits(batch)
         loss, live = self.config.loss, targets.live_tokens(batch)
         of_engine = self.config.old_logprobs == "engine"
@@ -212,13 +247,7 @@ class Learner:
         if loss.kl_coef == loss.entropy_coef == 0:
             credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
             minibatches = [_with_credit(chains, credit) for chains in minibatches]
-        report = self._optimize("learn", batch, columns, minibatches)
-        if of_engine:
-            return replace(report, engine_mismatch=report.first_ratio_error)
-        if targets.rollout_logprobs is None:
-            return report
-        mismatch = np.abs(targets.rollout_logprobs - targets.old_logprobs)[live].mean(dtype=np.float64)
-        return replace(report, engine_mismatch=float(mismatch))
+        return columns, minibatches
 
     def sft(self, batch: TokenBatch, *, optimizer_steps: int = 1, seed: int = 0) -> LearnReport:
         """Supervised fine-tuning: minimise the mean negative log-likelihood per response token, at temperature 1."""

@@ -72,6 +72,36 @@ class StepStats:
     """Whether the step was not taken, on all ranks alike, because the gradient was not finite."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRow:
+    """A row whose own loss or gradient is not finite."""
+
+    row: int
+    """Which row of the batch."""
+    loss: float
+    """Its part of the loss of the step."""
+    log_ratio: float
+    """Largest |log ratio| of its tokens in the loss, in nats."""
+    parameter: str | None
+    """The first parameter on the way back from the loss whose gradient is not finite; None if all gradients are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedStep:
+    """One optimizer step of an update that was run again."""
+
+    rows: tuple[int, ...]
+    """Rows of its minibatch that went through the model."""
+    loss: float
+    """What was minimised."""
+    grad_norm: float
+    """Norm of the gradient before clipping."""
+    skipped: bool
+    """Whether the step was not taken because its gradient was not finite."""
+    broken: tuple[BrokenRow, ...]
+    """The rows that alone are not finite; empty for a step that was taken."""
+
+
 def check_finite(**columns: Float32 | None) -> None:
     """Raise FloatingPointError where what a model says about the rows is not finite; it names the first column."""
     for name, column in columns.items():

@@ -18,6 +18,7 @@ class MetricLog:
     """Writes one row of numbers per update to every log that is switched on.
 
     Args:
+        config: with the group and the tags for wandb (`labels.labelled`).
         settings: the run's settings, for wandb.
         resumed_at: the update of the checkpoint the run continues from; rows of later updates are deleted first.
             None for a fresh run, which deletes all rows.
@@ -37,27 +38,28 @@ class MetricLog:
         first = 0 if resumed_at is None else resumed_at + 1
         _drop_rows(self._path, first)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first) if config.tensorboard else None
-        self._wandb = _start_wandb(output, config, settings, tracking)
-        self._resumed_at = resumed_at
+        new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
+        self._tracking, self._goes_on_after = tracking or new_id, None if tracking is None else resumed_at
+        self._wandb = _start_wandb(output, config, settings, tracking, new_id)
 
     @property
     def tracking(self) -> str | None:
         """The id of the first of the run's wandb runs, by which it is gone on with; None without wandb."""
-        return self._wandb.group if self._wandb else None
+        return self._tracking if self._wandb else None
 
     @property
     def continuation(self) -> str | None:
         """How wandb shows what is logged after a resume, for the user; None for a fresh run, and without wandb."""
-        if self._wandb is None or self._resumed_at is None:
+        if self._wandb is None or self._goes_on_after is None:
             return None
-        if self._wandb.id == self._wandb.group:
+        if self._wandb.id == self._tracking:
             return (
-                f"wandb: run {self._wandb.id} goes on; updates after {self._resumed_at} that it already has stand "
+                f"wandb: run {self._wandb.id} goes on; updates after {self._goes_on_after} that it already has stand "
                 "there twice, as wandb deletes nothing"
             )
         return (
-            f"wandb: run {self._wandb.id} in group {self._wandb.group} has the updates after {self._resumed_at}, as "
-            "wandb goes on with no offline run"
+            f"wandb: run {self._wandb.id} in group {self._wandb.group!r} has the updates after {self._goes_on_after}, "
+            f"as wandb goes on with no offline run; first_run is {self._tracking} in the config of both"
         )
 
     def write(self, update: int, numbers: Mapping[str, float]) -> None:
@@ -93,11 +95,13 @@ def _drop_rows(path: Path, first: int) -> None:
     partial.rename(path)
 
 
-def _start_wandb(output: Path, config: LogConfig, settings: Mapping[str, Any], tracking: str | None) -> Any:
-    """A wandb run whose charts are drawn over the updates, in a group named by the id of its first run.
+def _start_wandb(
+    output: Path, config: LogConfig, settings: Mapping[str, Any], tracking: str | None, new_id: str
+) -> Any:
+    """A wandb run whose charts are drawn over the updates, and whose config names the first of its runs.
 
     An online run is gone on with. An offline run cannot be: its files would replace each other when they are synced, so
-    a new run of the same group has what comes after the resume.
+    a new run of the same group and name has what comes after the resume.
     """
     mode = config.wandb
     if mode == "disabled":
@@ -106,15 +110,15 @@ def _start_wandb(output: Path, config: LogConfig, settings: Mapping[str, Any], t
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
     was_offline = tracking is not None and any((output / "wandb").glob(f"offline-run-*-{tracking}"))
     goes_on = tracking is not None and mode == "online" and not was_offline
-    new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
     run = wandb.init(
         project=config.project,
         dir=str(output),
         name=output.name,
-        config=dict(settings),
+        config={**settings, "first_run": tracking or new_id},
         mode=mode,
         id=tracking if goes_on else new_id,
-        group=tracking or new_id,
+        group=config.group,
+        tags=config.tags,
         resume="allow" if goes_on else None,
         settings=wandb.Settings(silent=True, console="off"),
     )

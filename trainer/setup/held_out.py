@@ -9,9 +9,9 @@ from typing import Any
 from envs.panel import Panel
 from rollout.record import GroupLog, read_groups, read_log
 from rollout.types import RolloutGroup, Trajectory
-from trainer.checkpoint import check_same_settings
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
+from trainer.config.continuing import check_same_settings, differences
 from trainer.setup.panels import FILE, as_json
 
 RESULT = "evaluation.json"
@@ -76,7 +76,8 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     now = json.loads(json.dumps(asdict(config), default=str))
     served_here = before["endpoint"] is None and now["endpoint"] is None  # else the endpoint's own precision counts
     fixed_before, fixed_now = (_fixed(settings, served_here=served_here) for settings in (before, now))
-    check_same_settings(fixed_before, fixed_now, f"the evaluation in {output}")
+    different = differences(EvaluateConfig, fixed_before, fixed_now)
+    check_same_settings(different, f"the evaluation in {output}", "start anew in another output folder")
     if (output / FINISHED).is_file():
         return tuple(read_log(output / FINISHED))
     return tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()

@@ -5,12 +5,12 @@ nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envs.panel import Difference, Panel
+from envs.panel import Difference as PanelDifference
+from envs.panel import Panel
 from estimators import Estimator, needs
 from estimators import build as build_estimator
 from rollout.types import RolloutGroup
@@ -20,10 +20,12 @@ from trainer.config.build import ConfigError
 from trainer.config.commands import (
     DemosConfig,
     EvaluateConfig,
+    ForkConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
@@ -34,15 +36,11 @@ from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
 
+CONFIG = "config.json"
+"""What a run was last started with, in its output folder."""
+ALWAYS_DIFFER = ("output", "resume")
+"""Harmless settings of which a resumed run says nothing."""
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
-# Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
-FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
-FREE_OF_MODEL = ("cache", "shape")
-FREE_OF_LEARNER = (
-    "gpus",  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
-    "packing",  # which changes no more than roundings
-    "timeout_s",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +59,20 @@ class TrainingPlan:
     resumed: tuple[Path, RunState] | None
     """The checkpoint's folder and state to continue from; None starts fresh."""
 
+    origin: tuple[Path, RunState] | None = None
+    """The other run's checkpoint that a fork continues from as long as it has none of its own."""
+
     damaged: tuple[str, ...] = ()
     """What is wrong with each later checkpoint."""
 
     panel: Panel | None = None
     """The tasks of the validations; None for a run without any."""
 
-    other_panel: Difference | None = None
+    other_panel: PanelDifference | None = None
     """How they differ from those that the run was begun with, which tell the same of the tasks that both have."""
+
+    changed: str = ""
+    """The harmless settings in which the run differs from its last start; empty where there are none."""
 
     @property
     def start(self) -> int:
@@ -138,7 +142,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_packing(config.learner, config.model)
     config = planned(config)
     output = Path(config.output).absolute()
-    resumed, damaged = _resumable(config, output)
+    resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
     validated = None
     if config.validation.every is not None:
@@ -149,6 +153,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         estimator=estimator,
         resumed=resumed,
         damaged=damaged,
+        changed=changed,
         panel=validated,
         other_panel=None if resumed is None or validated is None else changed_since(output, validated),
     )
@@ -157,8 +162,8 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
 def going_on(plan: TrainingPlan) -> TrainingPlan:
     """The same run from its last checkpoint, or from its start where it has none yet."""
     config = replace(plan.config, resume="auto")
-    resumed, damaged = _resumable(config, Path(config.output).absolute())
-    return replace(plan, config=config, resumed=resumed, damaged=damaged)
+    resumed, damaged, changed = _resumable(config)
+    return replace(plan, config=config, resumed=resumed or plan.origin, damaged=damaged, changed=changed)
 
 
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
@@ -273,33 +278,74 @@ def estimator_of(config: TrainConfig) -> Estimator:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings in which a run and its continuation must agree, as plain JSON values."""
-    return _binding(json.loads(json.dumps(asdict(config), default=str)))
+    return binding(type(config), plain(config))
 
 
-def _binding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that a continuation may change."""
-    kept = {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
-    model = {key: value for key, value in kept.get("model", {}).items() if key not in FREE_OF_MODEL}
-    learner = {key: value for key, value in kept.get("learner", {}).items() if key not in FREE_OF_LEARNER}
-    return kept | {"model": model, "learner": learner}
+def plain(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
-def _resumable(config: TrainConfig, output: Path) -> tuple[tuple[Path, RunState] | None, tuple[str, ...]]:
-    """The checkpoint to continue from, checked against the config, and what is wrong with later ones.
+def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple[str, ...], str]:
+    """The checkpoint to continue from, checked against the config; what is wrong with later ones; what differs.
 
-    (None, ()) for a fresh start.
+    (None, (), "") for a fresh start.
     """
+    output = Path(config.output).absolute()
     if config.resume == "never":
         if checkpoint.latest(output) is not None:
             raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
-        return None, ()
+        return None, (), ""
     newest = checkpoint.undamaged(output)
     if newest is None:
-        return None, ()
+        _check_no_fork(config, output)
+        return None, (), ""
     folder, damaged = newest
     state = checkpoint.read_state(folder)
-    saved, defaults = replace(state, settings=_binding(state.settings)), _binding(defaults_of(TrainConfig))
-    checkpoint.check_same_run(saved, settings_of(config), folder, defaults=defaults)
+    _check_same_run(config, state, folder)
+    check_updates_left(config, state, folder)
+    return (folder, state), damaged, _changed(config, output)
+
+
+def check_updates_left(config: TrainConfig, state: RunState, folder: Path) -> None:
+    """Raise ConfigError where the checkpoint has done all updates that are asked for."""
     if state.update >= config.updates:
         raise ConfigError(f"updates={config.updates}, but {folder} has done {state.update}: raise updates to go on")
-    return (folder, state), damaged
+
+
+def from_checkpoint(config: TrainConfig, state: RunState) -> tuple[Difference, ...]:
+    """The settings, harmless ones left out, in which a run differs from a checkpoint."""
+    kind = type(config)
+    saved, defaults = (binding(kind, settings) for settings in (state.settings, defaults_of(kind)))
+    return differences(kind, saved, settings_of(config), defaults=defaults)
+
+
+def _check_same_run(config: TrainConfig, state: RunState, folder: Path) -> None:
+    """Raise ConfigError where a setting that is not harmless differs from the checkpoint's; it names each of them."""
+    different = from_checkpoint(config, state)
+    remedy = "start anew in another output folder"
+    if all(one.mark != "fixed" for one in different):
+        remedy = (
+            f"start a run of its own from there: stepcredit fork {folder.parents[1]} update={state.update} "
+            f"{as_words(different)}"
+        )
+    check_same_settings(different, f"checkpoint {folder}", remedy)
+
+
+def _changed(config: TrainConfig, output: Path) -> str:
+    """The harmless settings in which the run differs from its last start, in words."""
+    if not (output / CONFIG).is_file():
+        return ""
+    different = differences(type(config), json.loads((output / CONFIG).read_text()), plain(config))
+    return changes(one for one in different if one.mark == "harmless" and one.name not in ALWAYS_DIFFER)
+
+
+def _check_no_fork(config: TrainConfig, output: Path) -> None:
+    """Raise ConfigError where a fork without a checkpoint would begin as an ordinary run."""
+    if isinstance(config, ForkConfig) or not (output / CONFIG).is_file():
+        return
+    if "run" in (before := json.loads((output / CONFIG).read_text())):
+        raise ConfigError(
+            f"{output} is a fork that has no checkpoint yet: go on with stepcredit fork {before['run']} "
+            f"update={before['update']} resume=auto output={output} and its other settings"
+        )

@@ -1,11 +1,13 @@
 """The command in this process, in a folder of its own; plans are made, and what would run is recorded instead."""
 
+import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rollout import ray_actors
@@ -17,14 +19,19 @@ from trainer.config.commands import (
     DemosConfig,
     DoctorConfig,
     EvaluateConfig,
+    ForkConfig,
     PanelConfig,
     PlanConfig,
     ProfileConfig,
     QuickstartConfig,
+    ReplayConfig,
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.data.bad_batch import BadBatch
+from trainer.data.tokens import Targets, TokenBatch
 from trainer.lab.config import LabConfig
+from trainer.setup.preflight import settings_of
 
 RUNS = {command.run for command in COMMANDS.values()}
 JOIN = "trainer.lab.report.sweep:join"
@@ -35,6 +42,8 @@ SOUND = {
     "doctor": ("trainer.commands.doctor:show_doctor", DoctorConfig),
     "panel": ("trainer.commands.panel:show_panels", PanelConfig),
     "evaluate": ("trainer.commands.evaluate:evaluate", EvaluateConfig),
+    "fork": ("trainer.run:train", ForkConfig),
+    "replay": ("trainer.commands.replay:replay", ReplayConfig),
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
     "lab": ("trainer.lab.run:lab", LabConfig),
@@ -126,3 +135,31 @@ def refused(stepcredit: Stepcredit, *words: str) -> str:
     assert stepcredit.runs == []
     assert tree(Path.cwd()) == before
     return ended.line
+
+
+def past_run(stepcredit: Stepcredit, output: Path, *words: str, update: int = 25) -> TrainConfig:
+    """The folder that `stepcredit train WORDS` leaves, without weights: its config, a checkpoint and a bad batch."""
+    stepcredit("train", f"output={output}", *words)
+    stepcredit.plans.pop()
+    _, config = stepcredit.runs.pop()
+    folder = output / "checkpoints" / f"update-{update:06d}"
+    folder.mkdir(parents=True)
+    (output / "config.json").write_text(json.dumps(asdict(config), default=str))
+    state = {"update": update, "settings": settings_of(config), "estimator": dict(config.estimator), "tracking": "a1b2"}
+    (folder / "state.json").write_text(json.dumps(state))
+    (output / "checkpoints" / "latest").write_text(folder.name)
+    bad_batch(update + 1, folder.name).write(output)
+    return config
+
+
+def bad_batch(update: int, checkpoint: str | None) -> BadBatch:
+    """Two rows of one token each."""
+    ids = [np.array([1], np.int32)] * 2
+    zeros = np.zeros(2, np.float32)
+    return BadBatch(
+        update=update,
+        seed=0,
+        checkpoint=checkpoint,
+        tokens=TokenBatch.from_rows(ids, ids, trajectory=[0, 0], time=[0, 1]),
+        targets=Targets(advantage=zeros, row_mask=np.ones(2, np.bool_), old_logprobs=zeros, ref_logprobs=zeros),
+    )

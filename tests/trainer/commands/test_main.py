@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.trainer.commands.conftest import SOUND, Stepcredit, refused
+from tests.trainer.commands.conftest import SOUND, Stepcredit, past_run, refused
 from trainer.commands.table import COMMANDS, CONFIGS, named
 
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[3] / "configs" / "estimator").glob("*.yaml")}
@@ -13,10 +13,19 @@ pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_sound_command_line_reaches_its_function_with_its_config(stepcredit: Stepcredit, command: str) -> None:
-    special = {"data": ("folder", "games"), "doctor": ("report", "figures.jsonl"), "panel": ("tasks", 7)}
+def test_a_sound_command_line_reaches_its_function_with_its_config(
+    stepcredit: Stepcredit, tmp_path: Path, command: str
+) -> None:
+    past_run(stepcredit, tmp_path / "run")
+    special = {
+        "data": ("folder", "games"),
+        "doctor": ("report", "figures.jsonl"),
+        "panel": ("tasks", 7),
+        "replay": ("batch", "run/bad-batch-000026.npz"),
+    }
     setting, value = special.get(command.split()[0], ("seed", 7))
-    ended = stepcredit(*command.split(), f"{setting}={value}")
+    words = ("run", "update=25") if command == "fork" else ()
+    ended = stepcredit(*command.split(), *words, f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs
     assert (run, type(config)) == SOUND[command]
@@ -51,6 +60,12 @@ def test_a_users_groups_are_found_in_the_working_folder(stepcredit: Stepcredit, 
     assert (dict(config.estimator), config.updates) == ({"name": "gigpo", "gamma": 0.5}, 3)
     assert "mine" in stepcredit("train", "--help").out
     assert "did you mean 'mine'?" in stepcredit("train", "estimator=mien").line
+
+
+def test_the_experiment_that_was_chosen_is_the_one_that_the_logs_name(stepcredit: Stepcredit) -> None:
+    for words in ((), ("experiment=tiny",), ("experiment=tiny", "log.experiment=mine")):
+        assert stepcredit("train", *words).code == 0
+    assert [config.log.experiment for _, config in stepcredit.runs] == [None, "tiny", "mine"]
 
 
 def test_a_users_groups_are_found_in_the_folder_of_config_dir(stepcredit: Stepcredit, tmp_path: Path) -> None:

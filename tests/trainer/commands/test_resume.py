@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit, refused
-from trainer.setup import preflight
+from tests.trainer.commands.conftest import Stepcredit, past_run, refused
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """A checkpoint as `stepcredit train` leaves it, its settings changed."""
-    stepcredit("train", f"output={output}")
-    _, config = stepcredit.runs.pop()
-    settings = preflight.settings_of(config)
-    change(settings)
-    folder = output / "checkpoints" / "update-000025"
-    folder.mkdir(parents=True)
-    state = {"update": 25, "settings": settings, "estimator": dict(config.estimator), "tracking": None}
-    (folder / "state.json").write_text(json.dumps(state))
-    (output / "checkpoints" / "latest").write_text("update-000025")
+    past_run(stepcredit, output)
+    file = output / "checkpoints" / "update-000025" / "state.json"
+    state = json.loads(file.read_text())
+    change(state["settings"])
+    file.write_text(json.dumps(state))
 
 
 def test_a_run_is_gone_on_with_where_the_settings_agree(stepcredit: Stepcredit, tmp_path: Path) -> None:
@@ -69,3 +64,31 @@ def test_a_broken_checkpoint_is_refused_with_the_file(stepcredit: Stepcredit, tm
     line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto")
     assert "state.json is broken" in line
     assert "resume from another checkpoint" in line
+
+
+def test_harmless_settings_may_differ_and_are_told(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    harmless = ("checkpoint.every=3", "log.wandb=disabled", "learner.token_budget=512", "rollout.env_timeout_s=9")
+    assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", *harmless).code == 0
+    (plan,) = stepcredit.plans
+    assert plan.changed == (
+        "checkpoint.every 25 -> 3, learner.token_budget 16384 -> 512, log.wandb auto -> disabled, "
+        "rollout.env_timeout_s 60.0 -> 9.0"
+    )
+
+
+def test_settings_that_change_what_is_learned_are_told_all_at_once_with_the_fork_that_may_have_them(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    words = ("learner.learning_rate=0.5", "seed=4", "checkpoint.every=3")
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto", *words)
+    assert ", seed=0, this run has learner.learning_rate=0.5, seed=4: set them back" in line
+    fork = f"stepcredit fork {tmp_path}/run update=25 learner.learning_rate=0.5 seed=4"
+    assert line.endswith(f"set them back, or start a run of its own from there: {fork}")
+
+
+def test_settings_that_a_checkpoint_is_bound_to_are_told_without_a_fork(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto", "cluster.ranks=2", "seed=4")
+    assert "cluster.ranks=1, seed=0, this run has cluster.ranks=2, seed=4: set them back, or start anew" in line

@@ -608,3 +608,53 @@ def test_as_many_skipped_steps_in_a_row_as_may_be_end_the_run_and_others_do_not(
         learner.learn(batch, unbounded(batch) if wrong else targets, seed=0)
     with pytest.raises(GradientNotFinite, match=r"gradient norm inf in 2 optimizer steps in a row \(learner.max_skipp"):
         learner.learn(batch, unbounded(batch), seed=0)
+
+
+@pytest.mark.parametrize(("stage", "ranks"), [(0, 2), (1, 1), (2, 2), (3, 1), (3, 2)])
+def test_an_update_that_is_run_again_tells_which_rows_and_which_parameter_are_not_finite(
+    start: Starter, batch: TokenBatch, stage: int, ranks: int
+) -> None:
+    config = replace(CONFIG, zero_stage=stage, world_size=ranks, optimizer_steps=3)
+    targets = off_policy(batch, np.zeros(batch.num_response_tokens, dtype=np.float32))
+    broken = int(np.flatnonzero(targets.row_mask)[-1])
+    advantage = targets.advantage.copy()
+    advantage[broken] = -3e38
+    old_logprobs = targets.old_logprobs.copy()
+    old_logprobs[batch.response_index(np.array([broken]))] = -16.0
+    struck = replace(targets, advantage=advantage, old_logprobs=old_logprobs)
+    replayed, plain = start(config), start(config)
+    steps = list(replayed.replay(batch, struck, seed=0))
+    assert [step.skipped for step in steps] == [broken in step.rows for step in steps]
+    assert sum(step.skipped for step in steps) == 1
+    assert [[one.row for one in step.broken] for step in steps] == [[broken] if step.skipped else [] for step in steps]
+    (row,) = (row for step in steps for row in step.broken)
+    assert row.loss == np.inf
+    assert row.log_ratio > 8
+    assert row.parameter == "model.norm.weight"
+    # Nothing else of the update is changed by the search.
+    report = plain.learn(batch, struck, seed=0)
+    taken = [step for step in steps if not step.skipped]
+    assert np.mean([step.loss for step in taken]) == report.loss
+    assert np.mean([step.grad_norm for step in taken]) == report.grad_norm
+    assert replayed.score(batch).logprobs.tolist() == plain.score(batch).logprobs.tolist()
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
+    start: Starter, batch: TokenBatch, tmp_path: Path, stage: int
+) -> None:
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    config = replace(CONFIG, zero_stage=stage, weight_decay=0.0, warmup_steps=1)
+    first = start(config)
+    first.learn(batch, targets, seed=0)
+    first.save(tmp_path / "state")
+    before = weights_of(first, tmp_path / "before")
+    first.close()
+    moved: list[Tensor] = []
+    for number, rate in enumerate((0.01, 0.001)):
+        learner = start(replace(config, learning_rate=rate))
+        learner.load(tmp_path / "state")
+        assert learner.learn(batch, targets, seed=1).learning_rate == rate
+        after = weights_of(learner, tmp_path / str(number))
+        moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
+    assert torch.linalg.vector_norm(moved[0] / 10 - moved[1]) < 1e-3 * torch.linalg.vector_norm(moved[1])

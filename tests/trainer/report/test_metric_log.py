@@ -3,7 +3,7 @@
 import json
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def test_wandb_without_a_login_stays_in_the_runs_own_folder(tmp_path: Path, monk
 
 # --- wandb after a resume -----------------------------------------------------------------------------------------
 
-OFFLINE = LogConfig(tensorboard=False, wandb="offline")
+OFFLINE = LogConfig(tensorboard=False, wandb="offline", group="mine", tags=("tiny", "seed=0"))
 
 
 def records(file: Path) -> Iterator[Record]:
@@ -145,9 +145,9 @@ def finished(file: Path) -> list[Record]:
     return kept
 
 
-def tracked(output: Path) -> dict[str, tuple[str, list[tuple[int, float]]]]:
-    """(group, rows) of every wandb run in the output folder, by its id."""
-    runs: dict[str, tuple[str, list[tuple[int, float]]]] = {}
+def tracked(output: Path) -> dict[str, dict[str, Any]]:
+    """Group, tags, first run, rows and wandb's own steps of every wandb run in the output folder, by its id."""
+    runs: dict[str, dict[str, Any]] = {}
     for file in sorted(output.glob("wandb/offline-run-*/run-*.wandb")):
         kept = finished(file)
         (run,) = [record.run for record in kept if record.HasField("run")][:1]
@@ -156,7 +156,13 @@ def tracked(output: Path) -> dict[str, tuple[str, list[tuple[int, float]]]]:
             for record in kept
             if record.HasField("history")
         ]
-        runs[run.run_id] = run.run_group, [(row["update"], row["learn/loss"]) for row in history]
+        runs[run.run_id] = {
+            "group": run.run_group,
+            "tags": list(run.tags),
+            "first_run": next(json.loads(one.value_json) for one in run.config.update if one.key == "first_run"),
+            "rows": [(row["update"], row["learn/loss"]) for row in history],
+            "steps": [row["_step"] for row in history],
+        }
     return runs
 
 
@@ -172,13 +178,22 @@ def test_a_resumed_run_loses_no_row_in_wandb(tmp_path: Path) -> None:
     assert second.tracking == first.tracking
     assert first.tracking is not None
     (own, resumed) = sorted(tracked(tmp_path).items(), key=lambda entry: entry[0] != first.tracking)
-    assert own == (first.tracking, (first.tracking, [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]))
-    assert resumed[1] == (first.tracking, [(3, 3.5), (4, 4.5)])
+    same = {"group": "mine", "tags": ["tiny", "seed=0"], "first_run": first.tracking}
+    assert own == (first.tracking, {**same, "rows": [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)], "steps": [0, 1, 2, 3]})
+    assert resumed[1] == {**same, "rows": [(3, 3.5), (4, 4.5)], "steps": [0, 1]}
     assert first.continuation is None
     assert second.continuation == (
-        f"wandb: run {resumed[0]} in group {first.tracking} has the updates after 2, as wandb goes on with no offline "
-        "run"
+        f"wandb: run {resumed[0]} in group 'mine' has the updates after 2, as wandb goes on with no offline run; "
+        f"first_run is {first.tracking} in the config of both"
     )
+
+
+def test_a_fork_is_a_wandb_run_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[OnlineRun] = []
+    monkeypatch.setattr(wandb, "init", started(runs))
+    fork = log(tmp_path, LogConfig(tensorboard=False, wandb="online"), resumed_at=2, tracking=None)
+    assert [(run.id, run.resume) for run in runs] == [(fork.tracking, None)]
+    assert fork.continuation is None
 
 
 def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:
@@ -210,16 +225,21 @@ class OnlineRun:
         pass
 
 
-def test_an_online_run_is_gone_on_with_and_keeps_the_rows_that_wandbs_step_has_passed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs: list[OnlineRun] = []
+def started(runs: list[OnlineRun]) -> Callable[..., OnlineRun]:
+    """A stand-in for `wandb.init` that keeps the runs it starts."""
 
     def init(*, id: str, group: str, resume: str | None, **_: Any) -> OnlineRun:
         runs.append(OnlineRun(id=id, group=group, resume=resume))
         return runs[-1]
 
-    monkeypatch.setattr(wandb, "init", init)
+    return init
+
+
+def test_an_online_run_is_gone_on_with_and_keeps_the_rows_that_wandbs_step_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[OnlineRun] = []
+    monkeypatch.setattr(wandb, "init", started(runs))
     resumed = log(tmp_path, LogConfig(tensorboard=False, wandb="online"), resumed_at=2, tracking="first")
     resumed.write(3, {"learn/loss": 0.5})
     assert [(run.id, run.resume, run.rows) for run in runs] == [
@@ -234,8 +254,8 @@ def test_a_run_that_was_tracked_offline_is_not_gone_on_with_online(
 ) -> None:
     first = log(tmp_path, OFFLINE)
     first.close()
-    monkeypatch.setattr(wandb, "init", lambda *, id, group, resume, **_: OnlineRun(id=id, group=group, resume=resume))
-    online = LogConfig(tensorboard=False, wandb="online")
+    monkeypatch.setattr(wandb, "init", started([]))
+    online = LogConfig(tensorboard=False, wandb="online", group="mine")
     resumed = log(tmp_path, online, resumed_at=2, tracking=first.tracking)
     assert resumed.tracking == first.tracking
-    assert f"in group {first.tracking} has the updates after 2" in (resumed.continuation or "")
+    assert "in group 'mine' has the updates after 2" in (resumed.continuation or "")

@@ -1,0 +1,32 @@
+"""What `stepcredit fork` composes on: the settings of the run that its words name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from trainer.config.build import ConfigError
+from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.defaults import defaults_of
+from trainer.setup.past_run import settings_to_fork
+
+GROUPS = ("env", "estimator")
+"""Groups whose presets may be chosen: such a choice takes the place of the run's settings."""
+
+
+def register_run(words: Sequence[str]) -> None:
+    """Make the settings of the run known to Hydra as `fork_defaults`. Raises ConfigError for a folder without a run."""
+    settings = [word for word in words if "=" in word and not word.startswith("-")]
+    chosen = {
+        override.key_or_group: override.value() for override in OverridesParser.create().parse_overrides(settings)
+    }
+    defaults = defaults_of(ForkConfig)
+    if isinstance(run := chosen.get("run"), str):
+        defaults |= settings_to_fork(Path(run).absolute())
+        fresh: dict[str, Any] = defaults_of(TrainConfig)
+        defaults |= {group: fresh[group] for group in GROUPS if group in chosen}
+    elif not any(word.startswith("-") for word in words):  # such as --help
+        raise ConfigError("run is not set: write stepcredit fork RUN_DIR update=N")
+    ConfigStore.instance().store(name="fork_defaults", node=defaults, provider="stepcredit")

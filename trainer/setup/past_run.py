@@ -1,0 +1,159 @@
+"""A run that lies on disk: its config and its checkpoints, checked before anything loads. This imports no torch."""
+
+import json
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainer import checkpoint, checksums
+from trainer.checkpoint import RunState
+from trainer.config.build import ConfigError, build, settable
+from trainer.config.commands import ForkConfig, ReplayConfig, TrainConfig
+from trainer.config.continuing import Difference, check_same_settings
+from trainer.data.bad_batch import BadBatch
+from trainer.setup.folder import model_folder
+from trainer.setup.machine import check_machine
+from trainer.setup.packing import check_packing
+from trainer.setup.preflight import CONFIG, TrainingPlan, check_updates_left, from_checkpoint, plain, plan_training
+from trainer.setup.world import World, open_world
+
+ROOT = Path(__file__).parents[2]
+OF_FORKS = frozenset(ForkConfig.__dataclass_fields__) - frozenset(TrainConfig.__dataclass_fields__)
+"""Settings that say where a fork comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlan:
+    """An update that can be run again."""
+
+    config: ReplayConfig
+    """What was asked for."""
+
+    batch: BadBatch
+    """What the update learned from."""
+
+    run: TrainConfig
+    """The settings of its run."""
+
+    start: Path | None
+    """Folder of the checkpoint to begin with; None begins where the run began."""
+
+    world: World
+    """The driver's copy of the world, open: a model that is made here is made from its texts."""
+
+    @property
+    def done(self) -> int:
+        """The last update before the start."""
+        return 0 if self.start is None else int(self.start.name.removeprefix("update-"))
+
+    @property
+    def between(self) -> int:
+        """How many updates lie between the start and the one that is run again."""
+        return self.batch.update - 1 - self.done
+
+
+def plan_replay(config: ReplayConfig) -> ReplayPlan:
+    """Raises ConfigError or EnvError for whatever of a replay is already known to fail."""
+    path = Path(config.batch).absolute()
+    batch, run = BadBatch.read(path), config_of(path.parent)
+    start = None if batch.checkpoint is None else path.parent / checkpoint.FOLDER / batch.checkpoint
+    if start is not None:
+        check_checkpoint(start, f"{path.name} was learned from after it")
+    check_machine(run.cluster, serves=False, trains=True)
+    model_folder(run.model)
+    check_packing(run.learner, run.model)
+    return ReplayPlan(config=config, batch=batch, run=run, start=start, world=open_world(run.env))
+
+
+def plan_fork(config: ForkConfig) -> TrainingPlan:
+    """The plan of a run that begins with another's checkpoint, or goes on from one of its own.
+
+    Raises ConfigError or EnvError as `plan_training` does, and for a checkpoint that is not there, damaged, or fits no
+    such settings.
+    """
+    run = Path(config.run).absolute()
+    config_of(run)  # refuses a folder without a run
+    folder = _checkpoint_after(run, config.update)
+    state = checkpoint.read_state(folder)
+    config = replace(config, run=str(run), commit=_commit())
+    check_updates_left(config, state, folder)
+    plan = plan_training(config)
+    _check_fits(plan.config, state, folder)
+    state = replace(state, estimator=_estimator_now(plan.config, state), tracking=None)
+    return replace(plan, origin=(folder, state), resumed=plan.resumed or (folder, state))
+
+
+def settings_to_fork(run: Path) -> dict[str, Any]:
+    """The settings of a run as the defaults of a fork, without what is the run's own."""
+    settings = settable(TrainConfig, plain(config_of(run)))
+    return settings | {"output": None, "resume": "never"}
+
+
+def config_of(run: Path) -> TrainConfig:
+    """The settings that a run was last started with. Raises ConfigError where they are missing or cannot be read."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise ConfigError(
+            f"{run} is no folder of a run: it has no {CONFIG}; give the output folder of stepcredit train"
+        )
+    try:
+        values = {name: value for name, value in json.loads(path.read_text()).items() if name not in OF_FORKS}
+        return build(TrainConfig, settable(TrainConfig, values))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): give the folder of a run of this version") from error
+
+
+def check_checkpoint(folder: Path, why: str) -> None:
+    """Raise ConfigError for a checkpoint that is gone, incomplete or damaged. why: what it is needed for."""
+    if not (folder / checkpoint.STATE).is_file():
+        raise ConfigError(f"{folder} is gone, and {why}: raise checkpoint.keep, so that a run keeps more of them")
+    if (fault := checksums.damage(folder)) is not None:
+        raise ConfigError(f"{folder} is damaged ({fault}), and {why}: bring an undamaged copy back")
+
+
+def _checkpoint_after(run: Path, update: int | None) -> Path:
+    """The folder of the run's checkpoint after an update. Raises ConfigError, with the updates that have one."""
+    folders = {
+        int(state.parent.name.removeprefix("update-")): state.parent
+        for state in sorted((run / checkpoint.FOLDER).glob(f"update-*/{checkpoint.STATE}"))
+    }
+    there = f"choose one of {', '.join(map(str, folders))}" if folders else "it has none at all"
+    if update is None:
+        raise ConfigError(f"update is not set, and a fork of {run} begins after one that has a checkpoint: {there}")
+    if update not in folders:
+        raise ConfigError(f"update={update}, after which {run} has no checkpoint: {there}")
+    if (fault := checksums.damage(folders[update])) is not None:
+        raise ConfigError(f"update={update}, whose checkpoint is damaged ({fault}): {there}")
+    return folders[update]
+
+
+def _check_fits(config: TrainConfig, state: RunState, folder: Path) -> None:
+    """Raise ConfigError where the checkpoint's weights fit none with these settings."""
+    remedy = f"start anew from its weights with stepcredit train model.source={folder / 'model'}"
+    wrong = [one for one in from_checkpoint(config, state) if one.mark == "fixed" or _remakes_the_model(config, one)]
+    check_same_settings(wrong, f"checkpoint {folder}", remedy)
+
+
+def _remakes_the_model(config: TrainConfig, different: Difference) -> bool:
+    """Whether a model that is made here would have another tokenizer: it is made from the world's texts."""
+    return config.model.source == "tiny" and different.name.startswith("env.")
+
+
+def _estimator_now(config: TrainConfig, state: RunState) -> dict[str, Any]:
+    """The estimator to begin with: what the checkpoint calibrated stays where its option is the same."""
+    before, now = state.settings.get("estimator", {}), plain(config)["estimator"]
+    if before.get("name") != now["name"]:
+        return now
+    return now | {name: state.estimator.get(name, value) for name, value in now.items() if before.get(name) == value}
+
+
+def _commit() -> str | None:
+    """The commit that is checked out here; None where there is no git checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
