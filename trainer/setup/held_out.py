@@ -22,7 +22,7 @@ FINISHED = "rollouts.jsonl"
 SETTINGS = "config.json"
 FREE_SETTINGS = frozenset(
     {
-        *("output", "resume", "model.cache", "model.shape", "model.tuning"),
+        *("output", "resume", "protocol", "model.cache", "model.shape", "model.tuning"),
         *("rollout.retries", "rollout.max_failure_share", "rollout.env_timeout_s", "rollout.success_reward"),
         *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
     }

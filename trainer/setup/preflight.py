@@ -36,7 +36,18 @@ from trainer.setup.world import World, open_world
 
 MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
 # Settings that may differ between a run and its continuation: where it runs, and what it leaves behind.
-FREE_SETTINGS = ("output", "updates", "resume", "cluster", "log", "checkpoint", "validation", "record", "engine")
+FREE_SETTINGS = (
+    "output",
+    "updates",
+    "resume",
+    "cluster",
+    "log",
+    "checkpoint",
+    "validation",
+    "record",
+    "engine",
+    "protocol",
+)
 FREE_OF_MODEL = ("cache", "shape")
 FREE_OF_LEARNER = (
     "gpus",  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
