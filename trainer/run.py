@@ -24,8 +24,7 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.conditions import conditions, conditions_lines
-from trainer.setup.panels import FILE as PANEL
-from trainer.setup.panels import as_json
+from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
@@ -93,7 +92,7 @@ def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> Non
     if plan.other_panel is not None:
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
     if plan.panel is not None:
-        (output / PANEL).write_text(as_json([plan.panel]))
+        write_panel(output, plan.panel)
     (output / CONDITIONS).write_text(json.dumps(stated, indent=1))
 
 

@@ -12,7 +12,7 @@ from rollout.types import RolloutGroup, Trajectory
 from trainer.checkpoint import check_same_settings
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
-from trainer.setup.panels import FILE, as_json
+from trainer.setup.panels import write_panel
 
 RESULT = "evaluation.json"
 ROLLOUTS = "rollouts.jsonl.zst"
@@ -51,8 +51,8 @@ class HeldOutFolder:
         """Write one finished rollout. It is on disk when this returns."""
         if not (self.path / SETTINGS).exists():
             plain = asdict(self._config)
+            write_panel(self.path, self._panel)
             (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
-            (self.path / FILE).write_text(as_json([self._panel]))
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
 

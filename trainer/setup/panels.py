@@ -30,6 +30,13 @@ def as_json(panels: Sequence[Panel]) -> str:
     return json.dumps({"panels": [one.manifest() for one in panels]})
 
 
+def write_panel(folder: Path, one: Panel) -> None:
+    """Write a panel for `changed_since`, under a temporary name first: a kill leaves a whole file or none."""
+    partial = folder / f".{FILE}.partial"
+    partial.write_text(as_json([one]))
+    partial.rename(folder / FILE)
+
+
 def read_panels(path: Path) -> tuple[Panel, ...]:
     """The panels of a file. Raises ConfigError for a file that holds none, or that was edited."""
     try:
