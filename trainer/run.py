@@ -26,16 +26,15 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
-from trainer.setup.conditions import conditions, conditions_line
+from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.mfu import Arithmetic
-from trainer.setup.panels import FILE as PANEL
-from trainer.setup.panels import as_json
+from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
 from trainer.step import UpdateReport, publish, update
 
-CONDITIONS = "validation.json"
-"""What the run's validations are of: panel, temperature, packages."""
+CONDITIONS = "conditions.json"
+"""What the run's numbers must be read with: panel, temperature, packages, deviations from the protocol."""
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
 """Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
 this."""
@@ -90,15 +89,14 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
 
 
 def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> None:
-    """Write what the validations are of, and print it in a line."""
-    if plan.panel is None:
-        return
-    temperature = plan.config.validation.temperature
-    stated = conditions(plan.panel, split_tasks=len(plan.world.validation), temperature=temperature)
-    display.line(f"validation: {conditions_line(stated)}")
+    """Print and write what the validations are of, and where the run is not the published protocol."""
+    stated = conditions(plan.config, plan.world, plan.panel, plan.config.validation.temperature)
+    for line in conditions_lines(stated):
+        display.console.print(line, markup=False)
     if plan.other_panel is not None:
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
-    (output / PANEL).write_text(as_json([plan.panel]))
+    if plan.panel is not None:
+        write_panel(output, plan.panel)
     (output / CONDITIONS).write_text(json.dumps(stated, indent=1))
 
 

@@ -21,6 +21,7 @@ from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
 from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.protocol import ProtocolConfig
 from trainer.config.settings import CheckpointConfig, ValidationConfig
 from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
@@ -385,11 +386,25 @@ def test_a_run_says_which_tasks_its_validations_are_of(tmp_path: Path) -> None:
     printed = StringIO()
     Stack().train(configured(tmp_path, updates=1), Display(Console(file=printed, width=200)))
     (panel,) = read_panels(tmp_path / "panel.json")
-    stated = json.loads((tmp_path / "validation.json").read_text())
+    stated = json.loads((tmp_path / "conditions.json").read_text())
     assert [task.task_id for task in panel.tasks] == ["5", "6"]
     assert (stated["panel"]["digest"], stated["panel"]["tasks"], stated["temperature"]) == (panel.digest, 2, 0.4)
     assert stated["packages"].keys() >= {"python", "stepcredit", "torch"}
-    assert f"validation: 2 of 2 tasks of corridor test, panel {panel.digest[:16]}, temp" in printed.getvalue()
+    assert f"2 of 2 tasks of corridor test, panel {panel.digest[:16]}, temp" in printed.getvalue()
+
+
+def test_a_run_says_where_it_is_not_the_protocol_that_it_names(tmp_path: Path) -> None:
+    published = ProtocolConfig(
+        source="1234.56789", settings={"updates": 150, "env": {"history": 6}}, always=("Small.",)
+    )
+    printed = StringIO()
+    going_on = configured(tmp_path, updates=1, protocol=published)
+    Stack().train(going_on, Display(Console(file=printed, width=200)))
+    stated = json.loads((tmp_path / "conditions.json").read_text())
+    assert stated["protocol"] == {"source": "1234.56789", "runs": 3}
+    assert stated["deviations"] == ["updates is 1, published: 150", "Small."]
+    sentences = "".join(f"  {one}\n" for one in stated["deviations"])
+    assert f"protocol of 1234.56789, 2 deviations:\n{sentences}" in printed.getvalue()
 
 
 def test_a_run_does_not_go_on_where_a_held_out_task_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

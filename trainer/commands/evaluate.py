@@ -15,7 +15,7 @@ from rollout.record import write_groups
 from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
-from trainer.setup.conditions import conditions, conditions_line
+from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
 from trainer.setup.nodes import check_nodes
 from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
@@ -46,8 +46,9 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
     """Play the rollouts that the output folder lacks, and write the results there."""
     config, world = plan.config, plan.world
     folder = HeldOutFolder(config, plan.panel, plan.finished)
-    stated = conditions(plan.panel, split_tasks=len(world.validation), temperature=config.sampling.temperature)
-    display.line(conditions_line(stated))
+    stated = conditions(config, world, plan.panel, config.sampling.temperature)
+    for line in conditions_lines(stated):
+        display.console.print(line, markup=False)
     if plan.finished:
         display.stage(f"{len(plan.finished)} rollouts are there, the others are played")
     try:

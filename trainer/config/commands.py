@@ -18,6 +18,7 @@ from rollout.types import Sampling
 from trainer.config.build import ConfigError
 from trainer.config.derived import CLUSTER, ENGINE, LEARNER, PLAY, Follows, Unused
 from trainer.config.learner import LearnerConfig
+from trainer.config.protocol import ProtocolConfig
 from trainer.config.settings import (
     CheckpointConfig,
     ClusterConfig,
@@ -89,6 +90,9 @@ class TrainConfig:
 
     log: LogConfig = field(default_factory=LogConfig, metadata=HARMLESS)
     """Where metrics go besides `metrics.jsonl`."""
+
+    protocol: ProtocolConfig | None = field(default=None, metadata=HARMLESS)
+    """The published protocol that the settings are compared with; null compares with none."""
 
     seed: Seed = 0
     """Seed of all randomness of the run."""
@@ -245,6 +249,9 @@ class EvaluateConfig:
     resume: Literal["never", "auto"] = "never"
     """Whether to go on with the rollouts in the output folder; "never" refuses a folder that holds an evaluation."""
 
+    protocol: ProtocolConfig | None = None
+    """The published protocol that the settings are compared with; null compares with none."""
+
     seed: Seed = 0
     """Seed of the tasks and of sampling."""
 
@@ -335,6 +342,9 @@ class WarmstartConfig:
 
     rows_per_step: Count = 64
     """Agent steps of one optimizer step."""
+
+    protocol: Mapping[str, Any] | None = None
+    """Not used: no published protocol has a warm start. Experiments may set it."""
 
     seed: Seed = 0
     """Seed of the episodes, of the mistakes and of the order of rows."""

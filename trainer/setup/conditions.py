@@ -5,31 +5,53 @@ import platform
 from typing import Any
 
 from envs.panel import Panel
+from trainer.config.commands import EvaluateConfig, TrainConfig
 from trainer.setup.machine import CPU_BUILD, installed
+from trainer.setup.protocol import deviations
+from trainer.setup.world import World
 
 PACKAGES = ("stepcredit", "vllm", CPU_BUILD, "transformers", "torch", "alfworld", "textworld")
 SHORT = 16  # digits of a digest that a line shows
 
 
-def conditions(panel: Panel, *, split_tasks: int, temperature: float) -> dict[str, Any]:
-    """As plain JSON values. split_tasks: tasks of the whole split; temperature: of the sampling."""
+def conditions(
+    config: TrainConfig | EvaluateConfig, world: World, panel: Panel | None, temperature: float
+) -> dict[str, Any]:
+    """As plain JSON values. panel: the tasks that are played; None where none are. temperature: of their sampling."""
+    protocol = config.protocol
     return {
-        "panel": {
-            "world": panel.world,
-            "split": panel.split,
-            "digest": panel.digest,
-            "tasks": len(panel.tasks),
-            "split_tasks": split_tasks,
-            "kinds": panel.counts,
-            "facts": dict(panel.facts),
-        },
+        "protocol": None if protocol is None else {"source": protocol.source, "runs": protocol.runs},
+        "deviations": list(deviations(config, world)),
+        "panel": None if panel is None else _panel(panel, split_tasks=len(world.validation)),
         "temperature": temperature,
         "packages": versions(),
     }
 
 
-def conditions_line(stated: dict[str, Any]) -> str:
-    """The same in a line, such as "128 of 170 tasks of textcraft test, panel 0267779d2575654b, temperature 0.4"."""
+def _panel(panel: Panel, *, split_tasks: int) -> dict[str, Any]:
+    return {
+        "world": panel.world,
+        "split": panel.split,
+        "digest": panel.digest,
+        "tasks": len(panel.tasks),
+        "split_tasks": split_tasks,
+        "kinds": panel.counts,
+        "facts": dict(panel.facts),
+    }
+
+
+def conditions_lines(stated: dict[str, Any]) -> list[str]:
+    """What a run prints at its start: its panel in a line, its protocol in another, and a line for each deviation."""
+    lines = [] if stated["panel"] is None else [panel_line(stated)]
+    if stated["protocol"] is not None:
+        differing = stated["deviations"]
+        lines += [f"protocol of {stated['protocol']['source']}, {len(differing)} deviations:"]
+        lines += [f"  {sentence}" for sentence in differing]
+    return lines
+
+
+def panel_line(stated: dict[str, Any]) -> str:
+    """The tasks in a line, such as "128 of 170 tasks of textcraft test, panel 0267779d2575654b, temperature 0.4"."""
     panel = stated["panel"]
     facts = "".join(f", {name} {value}" for name, value in panel["facts"].items() if name != "catalogue")
     return (

@@ -12,7 +12,7 @@ from rollout.types import RolloutGroup, Trajectory
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
 from trainer.config.continuing import check_same_settings, differences
-from trainer.setup.panels import FILE, as_json
+from trainer.setup.panels import write_panel
 
 RESULT = "evaluation.json"
 ROLLOUTS = "rollouts.jsonl.zst"
@@ -22,7 +22,7 @@ FINISHED = "rollouts.jsonl"
 SETTINGS = "config.json"
 FREE_SETTINGS = frozenset(
     {
-        *("output", "resume", "model.cache", "model.shape", "model.tuning"),
+        *("output", "resume", "protocol", "model.cache", "model.shape", "model.tuning"),
         *("rollout.retries", "rollout.max_failure_share", "rollout.env_timeout_s", "rollout.success_reward"),
         *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
     }
@@ -51,8 +51,8 @@ class HeldOutFolder:
         """Write one finished rollout. It is on disk when this returns."""
         if not (self.path / SETTINGS).exists():
             plain = asdict(self._config)
+            write_panel(self.path, self._panel)
             (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
-            (self.path / FILE).write_text(as_json([self._panel]))
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
 

@@ -30,6 +30,13 @@ def as_json(panels: Sequence[Panel]) -> str:
     return json.dumps({"panels": [one.manifest() for one in panels]})
 
 
+def write_panel(folder: Path, one: Panel) -> None:
+    """Write a panel for `changed_since`, under a temporary name first: a kill leaves a whole file or none."""
+    partial = folder / f".{FILE}.partial"
+    partial.write_text(as_json([one]))
+    partial.rename(folder / FILE)
+
+
 def read_panels(path: Path) -> tuple[Panel, ...]:
     """The panels of a file. Raises ConfigError for a file that holds none, or that was edited."""
     try:
@@ -40,16 +47,17 @@ def read_panels(path: Path) -> tuple[Panel, ...]:
         ) from error
 
 
-def changed_since(folder: Path, now: Panel) -> Difference | None:
+def changed_since(folder: Path, now: Panel, *, may_choose: bool) -> Difference | None:
     """How the panel differs from the one in a folder; None where it is the same, or the folder has none.
 
-    Raises ConfigError where tasks are not what they were, so that a continuation would mix results of two kinds.
+    may_choose: whether a continuation may play other tasks of the split, or as many as it likes. Raises ConfigError
+    where it may not and does, and where tasks are not what they were: it would mix results of two kinds.
     """
     if not (folder / FILE).is_file():
         return None
     (before,) = read_panels(folder / FILE)
     difference = compare(before, now)
-    if difference.changed or difference.facts:
+    if difference.changed or difference.facts or (difference and not may_choose):
         first = f", {difference.changed[0]!r} the first" if difference.changed else ""
         raise ConfigError(
             f"{folder / FILE} is of other tasks than env.options give now ({difference}{first}): give the data that it "

@@ -155,7 +155,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         damaged=damaged,
         changed=changed,
         panel=validated,
-        other_panel=None if resumed is None or validated is None else changed_since(output, validated),
+        other_panel=None if resumed is None or validated is None else changed_since(output, validated, may_choose=True),
     )
 
 
@@ -190,7 +190,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     world = open_world(replace(config.env, overlap=True))
     played = panel(config.env, world, config.env.validation_split, config.tasks)
     if finished:
-        changed_since(Path(config.output), played)
+        changed_since(Path(config.output), played, may_choose=False)
     if (Path(config.output) / RESULT).exists() and len(finished) == len(played.tasks):
         raise ConfigError(f"the evaluation in {config.output} has played all its tasks: choose another output folder")
     return EvaluationPlan(config=config, world=world, panel=played, finished=finished)

@@ -164,6 +164,16 @@ def test_an_evaluation_does_not_go_on_where_its_tasks_are_no_longer_what_they_we
         evaluated(tmp_path, server, resume="auto")
 
 
+def test_an_evaluation_does_not_go_on_with_tasks_that_were_added_to_its_split(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reply = refusing(3)
+    evaluated(tmp_path, server)
+    monkeypatch.setattr(Corridor, "tasks", lambda self, split: ("1", "2", "3", "4", "5"))
+    with pytest.raises(ConfigError, match=r"panel\.json is of other tasks than env\.options give now \(1 added\)"):
+        evaluated(tmp_path, server, resume="auto")
+
+
 def test_tasks_that_could_not_be_played_can_be_played_later(tmp_path: Path, server: ChatServer) -> None:
     server.reply = refusing(3)
     evaluated(tmp_path, server)

@@ -111,6 +111,8 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("train", "env.validation_split=depth2"), ("'depth2'", "disjoint")),
         (("train", "env.style=plain"), ("'plain'", "bare")),
         (("train", "experiment=textcraft_7b"), ("TEXTCRAFT_RECIPES", "env.options.recipes")),
+        (("train", "experiment=webshop_7b"), ("WEBSHOP_DATA", "env.options.data")),
+        (("train", "protocol=alfwrld"), ("protocol=alfwrld", "did you mean 'alfworld'?")),
         # Files that are not there.
         (("warmstart", "demos=nothing.jsonl"), ("demos=nothing.jsonl", "stepcredit demos output=nothing.jsonl")),
         (("train", "model.source=./nothing"), ("model.source='./nothing'", "config.json")),
