@@ -27,6 +27,8 @@ def register_run(words: Sequence[str]) -> None:
         defaults |= settings_to_fork(Path(run).absolute())
         fresh: dict[str, Any] = defaults_of(TrainConfig)
         defaults |= {group: fresh[group] for group in GROUPS if group in chosen}
+    elif "run" in chosen:
+        raise ConfigError(f"run={run}: a fork begins with one run; start the command for each")
     elif not any(word.startswith("-") for word in words):  # such as --help
         raise ConfigError("run is not set: write stepcredit fork RUN_DIR update=N")
     ConfigStore.instance().store(name="fork_defaults", node=defaults, provider="stepcredit")

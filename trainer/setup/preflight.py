@@ -311,19 +311,27 @@ def _check_same_run(config: TrainConfig, state: RunState, folder: Path) -> None:
     check_same_settings(different, f"checkpoint {folder}", remedy)
 
 
+def written_config(output: Path) -> dict[str, Any] | None:
+    """What the run in a folder was last started with; None where there is none. Raises ConfigError if it is broken."""
+    path = output / CONFIG
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is broken ({error}): bring a whole one back, or remove it") from error
+
+
 def _changed(config: TrainConfig, output: Path) -> str:
     """The harmless settings in which the run differs from its last start, in words."""
-    if not (output / CONFIG).is_file():
-        return ""
-    different = differences(type(config), json.loads((output / CONFIG).read_text()), plain(config))
+    different = differences(type(config), written_config(output) or plain(config), plain(config))
     return changes(one for one in different if one.mark == "harmless" and one.name not in ALWAYS_DIFFER)
 
 
 def _check_no_fork(config: TrainConfig, output: Path) -> None:
     """Raise ConfigError where a fork without a checkpoint would begin as an ordinary run."""
-    if isinstance(config, ForkConfig) or not (output / CONFIG).is_file():
-        return
-    if "run" in (before := json.loads((output / CONFIG).read_text())):
+    before = written_config(output) or {}
+    if "run" in before and not isinstance(config, ForkConfig):
         raise ConfigError(
             f"{output} is a fork that has no checkpoint yet: go on with stepcredit fork {before['run']} "
             f"update={before['update']} resume=auto output={output} and its other settings"
