@@ -1,10 +1,10 @@
 """The interface of every world: what a turn returns, how an episode ends, and what a world must offer."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 class Ending(StrEnum):
@@ -111,4 +111,24 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Forget the episode and release what it holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What a task is, apart from its name."""
+
+    content: Mapping[str, Any]
+    """Plain JSON values. Tasks with equal contents play alike under equal options and seeds."""
+
+    facts: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    """What every result on the task must be read with, such as {"products": 1000}."""
+
+
+@runtime_checkable
+class Defining(Protocol):
+    """A world that can define its tasks. `Env` does not require it: see `envs.panel`."""
+
+    def definition(self, task_id: str) -> Definition:
+        """What the task is. Raises EnvError for an unknown task id."""
         ...

@@ -17,6 +17,7 @@ from rollout.policy import Exchange, Policy, PromptTooLong, Session
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Task, Trajectory, Truncated
+from rollout.usage import EngineUsage
 
 
 class RolloutsFailed(RuntimeError):
@@ -59,6 +60,8 @@ class Collected:
     """What went wrong on the way."""
     flat: tuple[RolloutGroup, ...] = ()
     """The groups without spread in whose place others are (dynamic sampling)."""
+    usage: EngineUsage | None = None
+    """How busy the engines were; None for a policy without engines of its own."""
 
     def checked(self) -> "Collected":
         """Itself. Raises RolloutsFailed if all groups were dropped: nothing is left to learn from or to measure."""
@@ -79,6 +82,8 @@ class Played:
     """In the order of the jobs; None for a rollout that failed for good."""
     counts: PlayCounts
     """What went wrong on the way."""
+    usage: EngineUsage | None
+    """How busy the engines were; None for a policy without engines of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +124,8 @@ class Collector:
         played = await self.play(jobs, options, ended=groups.ended, max_failure_share=share, num_groups=len(tasks))
         whole = (*kept.values(), *groups.kept)
         in_order = sorted(whole, key=lambda group: places[group.task_id, group.seed])
-        return Collected(groups=tuple(in_order), counts=played.counts, flat=tuple(groups.replaced))
+        flat = tuple(groups.replaced)
+        return Collected(groups=tuple(in_order), counts=played.counts, flat=flat, usage=played.usage)
 
     async def play(
         self,
@@ -152,7 +158,7 @@ class Collector:
                 for rollout in player.running:
                     rollout.cancel()
         rollouts = tuple(rollout.result() for rollout in player.running)
-        return Played(rollouts=rollouts, counts=collection.counts())
+        return Played(rollouts=rollouts, counts=collection.counts(), usage=session.usage())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -81,6 +81,10 @@ class EngineConfig:
     """Engines that are started anew in one update in the place of those that died or fell silent. One more ends the
     run."""
 
+    request_times: bool = False
+    """Whether engines measure how long each request queued and ran, which costs a little of every engine step. Set by
+    `stepcredit profile`."""
+
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any], metadata=BINDING)
     """Further arguments of vLLM's AsyncEngineArgs; add one with +engine.extra.NAME=VALUE."""
 
@@ -95,6 +99,7 @@ class EngineConfig:
             "max_num_seqs": self.max_num_seqs,
             "tensor_parallel_size": self.tensor_parallel,
             "enable_prefix_caching": prefix_caching,
+            "disable_log_stats": not self.request_times,
         }
         if self.tensor_parallel > 1:
             # With "ray", its workers would ask Ray for GPUs of their own.
@@ -187,6 +192,7 @@ class Engines:
         self._published: tuple[Sender, int, float] | None = None  # what an engine that starts anew must load
         self._losses = EngineLosses(allowed=config.restarts)
         self._restarting = Lock()
+        self._replaces = True
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Return once every engine can serve requests. Raises ActorTimeout where one cannot within the limit."""
@@ -244,10 +250,21 @@ class Engines:
         with self._restarting:
             if self.remotes[number] is not engine:
                 return
+            if not self._replaces:
+                raise EnginesLost(f"no engine is started anew while the learner works: {error}") from error
             following = self._next(number, error)
             if self._published is not None:
                 self._send([following], *self._published)
             self._install(number, following)  # only now: nobody may ask it before it has the weights
+
+    @contextmanager
+    def none_replaced(self) -> Iterator[None]:
+        """While the block runs, the sender is at work: requests of an engine that is lost raise EnginesLost."""
+        self._replaces = False
+        try:
+            yield
+        finally:
+            self._replaces = True
 
     def _install(self, number: int, engine: Remote) -> None:
         self.remotes = (*self.remotes[:number], engine, *self.remotes[number + 1 :])

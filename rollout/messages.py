@@ -47,6 +47,8 @@ class Answer:
     """As vLLM names it: "stop" or "length"."""
     policy_version: int
     """The version of the weights that sampled the tokens."""
+    cached_tokens: int
+    """Tokens of the prompt that vLLM found in its prefix cache."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Answer, (self.token_ids, self.logprobs, self.finish_reason, self.policy_version)
+        return Answer, (self.token_ids, self.logprobs, self.finish_reason, self.policy_version, self.cached_tokens)

@@ -12,6 +12,7 @@ from rollout.messages import Answer, Request
 from rollout.pool import EpisodeFailed
 from rollout.routing import Router
 from rollout.types import Completion, Ids, Sampling
+from rollout.usage import EngineUsage, UsageAccount
 
 BAD_LOGPROBS = "bad_logprobs"
 """Why a rollout failed in which the engine gave a token a log-prob that is not a finite number."""
@@ -72,6 +73,10 @@ class Session(Protocol):
         """Called once for each rollout, when it has ended and will ask nothing more."""
         ...
 
+    def usage(self) -> EngineUsage | None:
+        """What the engines did in this session; None for a policy that has none of its own."""
+        ...
+
 
 class Policy(Protocol):
     """Answers prompts, in sessions."""
@@ -96,6 +101,9 @@ class Independent:
 
     def leave(self) -> None:
         pass
+
+    def usage(self) -> EngineUsage | None:
+        return None
 
 
 class Asked(Protocol):
@@ -122,9 +130,12 @@ class EnginePolicy(Independent):
     """The longest prompt that is sent, in tokens."""
     router: Router = field(init=False)
     """What the engines have to do at present."""
+    account: UsageAccount = field(init=False)
+    """What they have done."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "router", Router(len(self.engines)))
+        object.__setattr__(self, "account", UsageAccount(len(self.engines)))
 
     @contextmanager
     def session(self, rollouts: int) -> Generator[Self]:
@@ -140,8 +151,12 @@ class EnginePolicy(Independent):
         shares = (key[0],) if step == 0 else (*rollout, "on") if continues(prompt_ids, before) else None
         with self.router.engine(shares, leaves=(*rollout, "on")) as number:
             request = self.request(prompt_ids, sampling, seed, key)
-            answer: Answer = await self.engines[number].acall("complete", request)
+            with self.account.asking(number):
+                answer: Answer = await self.engines[number].acall("complete", request)
         return self.completion(prompt_ids, answer)
+
+    def usage(self) -> EngineUsage:
+        return self.account.usage()
 
     def request(self, prompt_ids: Ids, sampling: Sampling, seed: int, key: Key) -> Request:
         """The request for an engine. A greedy one carries no seed."""
@@ -168,6 +183,7 @@ class EnginePolicy(Independent):
 
     def completion(self, prompt_ids: Ids, answer: Answer) -> Completion:
         """An engine's answer as a record with arrays and text. Raises EpisodeFailed if a log-prob is not finite."""
+        self.account.count(len(prompt_ids), answer)
         logprobs = np.asarray(answer.logprobs, np.float32)  # [R]
         finite = np.isfinite(logprobs)
         if not finite.all():

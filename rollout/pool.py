@@ -165,6 +165,11 @@ class EnvPool:
         self._load = [0] * config.workers
         self._episodes = 0
 
+    @property
+    def remotes(self) -> list[Remote]:
+        """The workers as they are now."""
+        return [worker.remote for worker in self._workers]
+
     def episode(self) -> Episode:
         """A new episode, not yet reset."""
         slot = min(range(len(self._load)), key=lambda index: self._load[index])

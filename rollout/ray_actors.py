@@ -23,6 +23,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rollout import spans
 from rollout.actor_spec import ActorSpec, Limit, Node
 from rollout.placement import NoPlace, Place
 
@@ -152,13 +153,14 @@ class _Held:
         """Raises StartFailed if there is no object."""
         if self._failure is not None:
             raise self._failure
-        return getattr(self._object, name)
+        return spans.CALLS.get(name) or getattr(self._object, name)
 
     @contextmanager
     def calling(self, name: str) -> Generator[None]:
         """Turn what a method of the start raises into StartFailed."""
         try:
-            yield
+            with spans.span(name):
+                yield
         except Exception as error:
             if name in self._spec.start and not isinstance(error, StartFailed):
                 raise _start_failed(self._spec, error) from error
@@ -182,21 +184,13 @@ class _Host:
         return _own_place()
 
 
-class _AsyncHost:
+class _AsyncHost(_Host):
     """The actor of a class with async methods, whose calls interleave."""
-
-    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
-        self._held = _Held(spec, target, *args, **kwargs)
 
     async def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
         with self._held.calling(method):
-            return await self._held.method(method)(*args, **kwargs)
-
-    async def log(self) -> str:
-        return _own_log()
-
-    async def place(self) -> Place:
-        return _own_place()
+            answer = self._held.method(method)(*args, **kwargs)
+            return await answer if asyncio.iscoroutine(answer) else answer
 
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:

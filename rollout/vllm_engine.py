@@ -43,6 +43,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
+from rollout import spans
 from rollout.buckets import as_words, broadcast, broadcast_group, check_digests, content, unpack
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
 from rollout.messages import Answer, EngineDead, Request
@@ -213,7 +214,6 @@ class Engine:
             logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
             weight_transfer_config=WeightTransferConfig(backend=BACKEND),
             worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
-            disable_log_stats=True,
             **options,
         )
         try:
@@ -393,10 +393,14 @@ def _asked(request: Request) -> tuple[TokensPrompt, SamplingParams, str]:
 
 def _answer(request: Request, output: RequestOutput | PoolingRequestOutput, version: int) -> Answer:
     """vLLM's output for a request as an answer of the weights of `version`."""
-    response = cast(RequestOutput, output).outputs[0]
+    output = cast(RequestOutput, output)
+    if (times := output.metrics) is not None:
+        queued = "queued", times.queued_ts, times.scheduled_ts
+        spans.add([queued, ("running", times.scheduled_ts, times.last_token_ts)])
+    response = output.outputs[0]
     if response.logprobs is None:
         raise RuntimeError(f"vLLM returned no log-probs for request {request.name}")
     ids = list(response.token_ids)
     entries = cast(Sequence[LogprobsOnePosition], response.logprobs)  # only a prompt's log-probs have gaps
     logprobs = [entry[token].logprob for entry, token in zip(entries, ids, strict=True)]
-    return Answer(ids, logprobs, str(response.finish_reason), version)
+    return Answer(ids, logprobs, str(response.finish_reason), version, cast(int, output.num_cached_tokens))

@@ -9,6 +9,7 @@ from envs.prompts import Message
 from rollout.messages import Answer, Request
 from rollout.policy import EnginePolicy, Exchange, Key
 from rollout.types import Completion, Sampling
+from rollout.usage import EngineUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class WavePolicy:
 
     @contextmanager
     def session(self, rollouts: int) -> Generator["WaveSession"]:
-        yield WaveSession(self.engines, rollouts)
+        with self.engines.session(rollouts) as engines:
+            yield WaveSession(engines, rollouts)
 
 
 class WaveSession:
@@ -54,6 +56,9 @@ class WaveSession:
         self._send_if_full()
         return self._policy.completion(prompt_ids, await answer)
 
+    def usage(self) -> EngineUsage:
+        return self._policy.usage()
+
     def _send_if_full(self) -> None:
         if not self._waiting or len(self._waiting) < self._live:
             return
@@ -67,7 +72,8 @@ class WaveSession:
 
     async def _send(self, number: int, wave: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self._policy.engines[number].acall("complete_wave", [pair[0] for pair in wave])
+            with self._policy.account.asking(number, len(wave)):
+                answers = await self._policy.engines[number].acall("complete_wave", [pair[0] for pair in wave])
         except Exception as error:  # noqa: BLE001  every rollout that waits must get the error
             for _, future in wave:
                 future.set_exception(error)

@@ -316,7 +316,7 @@ class ScriptedPolicy(Independent):
     """Answers `script(key)`, or `script` itself; `asked` has every request in order of arrival.
 
     before: awaited ahead of every answer. prompt_tokens: the longest prompt taken. codec: `CharCodec`, or a real one.
-    finish_reason: of every answer.
+    finish_reason: of every answer. version: of the policy that answers.
     """
 
     def __init__(
@@ -327,9 +327,10 @@ class ScriptedPolicy(Independent):
         prompt_tokens: int = 10_000,
         codec: Any = None,
         finish_reason: str = "stop",
+        version: Callable[[], int] = lambda: 0,
     ) -> None:
         self._script, self._before, self._prompt_tokens = script, before, prompt_tokens
-        self._finish_reason = finish_reason
+        self._finish_reason, self._version = finish_reason, version
         self._codec = codec or CharCodec()
         self.asked: list[Asked] = []
 
@@ -344,7 +345,13 @@ class ScriptedPolicy(Independent):
             await self._before(key)
         text = self._script if isinstance(self._script, str) else self._script(key)
         tokens = self._codec.encode_response(text).tolist()
-        return completion(text, prompt=prompt.tolist(), tokens=tokens, finish_reason=self._finish_reason)
+        return completion(
+            text,
+            prompt=prompt.tolist(),
+            tokens=tokens,
+            finish_reason=self._finish_reason,
+            version=self._version(),
+        )
 
 
 # --- an engine ----------------------------------------------------------------------------------------------------
@@ -361,6 +368,7 @@ class ScriptedEngine:
         self.waves: list[list[str]] = []
         self.asked: list[Request] = []
         self.fail: Exception | None = None
+        self.cached = 0  # tokens that it finds of each prompt
         self.bad: dict[Key, tuple[float, int]] = {}  # key -> a log-prob that is no number, and for how many tries
 
     async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
@@ -384,7 +392,7 @@ class ScriptedEngine:
         if self.bad.get(key, (0.0, 0))[1]:
             logprobs[-1], tries = self.bad[key]
             self.bad[key] = logprobs[-1], tries - 1
-        return Answer(ids, logprobs, "stop", 0)
+        return Answer(ids, logprobs, "stop", 0, self.cached)
 
 
 # --- a learner ----------------------------------------------------------------------------------------------------

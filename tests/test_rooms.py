@@ -30,12 +30,13 @@ INNER = {
     "checksums": set[str](),
     "checkpoint": {"checksums", "learner", "config"},
     "setup": {"checkpoint", "checksums", "learner", "data", "report", "config"},
-    "step": {"setup", "checkpoint", "learner", "data", "report"},
+    "gather": {"setup", "data", "report"},
+    "step": {"gather", "setup", "checkpoint", "learner", "data", "report"},
     "evaluation": {"setup", "data", "report"},
-    "metrics": {"step", "evaluation", "data"},
-    "run": {"step", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
+    "metrics": {"step", "evaluation", "setup", "data"},
+    "run": {"step", "gather", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
-    "commands": {"lab", "run", "evaluation", "setup", "learner", "data", "report", "config"},
+    "commands": {"lab", "run", "step", "evaluation", "setup", "learner", "data", "report", "config"},
 }
 # The same inside trainer/lab/.
 INNER_LAB = {

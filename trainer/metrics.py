@@ -7,10 +7,13 @@ from typing import Literal
 import numpy as np
 
 from envs.base import Ending
+from rollout.pool import ENV_TIMEOUT, WORKER_DIED
 from rollout.revise import Revised
 from rollout.types import RolloutGroup
+from rollout.usage import EngineUsage
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
+from trainer.setup.mfu import Arithmetic
 from trainer.step import UpdateReport
 
 Unit = Literal[
@@ -60,7 +63,15 @@ METRICS: Mapping[str, Metric] = {
         "Groups whose rollouts all earned the same and that another task replaced (max_groups_tried)."
     ),
     "rollout/replaced_tokens": _metric("Response tokens of the replaced groups.", "tokens", "0 or more"),
+    "rollout/staleness": _metric(
+        "Updates that the policy had learned since it sampled a step, mean over the steps; above 0 with ahead=1 only.",
+        "number",
+        "0 or more",
+    ),
     "rollout/engine_restarts": _count("Engines that were started anew in the place of those that died or fell silent."),
+    "rollout/worker_restarts": _count(
+        "Env workers that were started anew in the place of those that died or hung; revisions are counted as well."
+    ),
     "failure/REASON": _count(
         "Rollouts that failed for this reason, whether they were then retried or given up. Of engine_died, "
         "engine_timeout and engine_half_new: requests, or whole waves, that were asked again with the same seeds."
@@ -95,6 +106,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "learn/clip_share": _share("Response tokens at which the clipped branch of the loss was the active one."),
     "learn/grad_norm": _metric("Norm of the gradient before clipping.", "number", "0 or more"),
+    "learn/optimizer_steps": _count("Optimizer steps that were taken (learner.optimizer_steps or rows_per_step)."),
     "learn/skipped_steps": _count(
         "Optimizer steps that were skipped because their gradient was not finite; the other numbers leave them out."
     ),
@@ -159,11 +171,21 @@ METRICS: Mapping[str, Metric] = {
     "credit/batch_std": _metric(
         "reinforce_pp: the standard deviation that the returns are divided by.", "credit", "above 0"
     ),
-    # --- time; the laps are collect, revise, score, credit, learn and publish
+    # --- time; the laps are collect, revise, score, credit, learn and publish; rollouts that were played ahead have
+    # none, and the wait for the next ones is the lap wait
+    "seconds/validate": _metric(
+        "Wall time of the validation after the update, which is no part of it.", "seconds", "0 or more"
+    ),
+    "seconds/checkpoint": _metric(
+        "Wall time that the checkpoint after the update before held the run up. This update is written down before its "
+        "own checkpoint, which stands with the next one.",
+        "seconds",
+        "0 or more",
+    ),
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),
     "speed/collect": _metric(
-        "Response tokens of all rollouts, replaced groups included, per second of the collect lap.",
+        "Response tokens of all rollouts, replaced groups included, per second of playing them.",
         "tokens a second",
         "0 or more",
     ),
@@ -171,6 +193,21 @@ METRICS: Mapping[str, Metric] = {
         "Tokens that went through the model in the optimizer steps, per second of the learn lap.",
         "tokens a second",
         "0 or more",
+    ),
+    "speed/mfu": _share(
+        "Model FLOPs utilisation of the learn lap: the operations that the model needs, 6 a weight and token and those "
+        "of attention, over the bfloat16 peak of all ranks. Of known GPUs only."
+    ),
+    "speed/engine_busy": _share(
+        "Time of the collection in which an engine had a request under way, averaged over the engines."
+    ),
+    "speed/engine_running": _metric(
+        "Requests that an engine had under way, averaged over the time of the collection and the engines.",
+        "number",
+        "0 or more",
+    ),
+    "speed/cache_hits": _share(
+        "Prompt tokens of the collection that vLLM found in its prefix cache; 0 in a deterministic run, which has none."
     ),
     # --- validation, one rollout per held-out task; one that could not be played counts as not solved
     "validation/success": _share("Held-out tasks that were solved."),
@@ -191,8 +228,8 @@ The diagnostics of a user's own estimator are logged as `credit/NAME` and are no
 """
 
 
-def update_numbers(report: UpdateReport) -> dict[str, float]:
-    """The numbers of one update, by logged name."""
+def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -> dict[str, float]:
+    """The numbers of one update, by logged name. arithmetic: None where the peak of the learner is not known."""
     rollouts = trajectories(report.collected.groups)
     steps = [step for trajectory in rollouts for step in trajectory.steps]
     learned, total = report.learned, sum(report.seconds.values())
@@ -210,8 +247,11 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
+        "rollout/staleness": float(np.mean([report.number - 1 - step.completion.policy_version for step in steps])),
+        "rollout/worker_restarts": float(_worker_restarts(report)),
         "learn/restarts": float(report.restarts),
         "rollout/engine_restarts": float(report.losses.restarted),
+        "learn/optimizer_steps": float(learned.optimizer_steps),
         "learn/skipped_steps": float(learned.skipped_steps),
         "learn/learning_rate": learned.learning_rate,
         "learn/tokens": float(learned.tokens),
@@ -236,10 +276,26 @@ def update_numbers(report: UpdateReport) -> dict[str, float]:
     numbers |= {f"share/{lap}": seconds / total for lap, seconds in report.seconds.items()}
     sampled = _response_tokens((*report.collected.groups, *report.collected.flat))
     numbers |= {
-        "speed/collect": sampled / report.seconds["collect"],
+        "speed/collect": sampled / report.collect_seconds,
         "speed/learn": learned.tokens / report.seconds["learn"],
     }
-    return numbers
+    if arithmetic is not None:
+        numbers["speed/mfu"] = arithmetic.mfu(learned, report.seconds["learn"])
+    return numbers | ({} if report.collected.usage is None else _usage_numbers(report.collected.usage))
+
+
+def _usage_numbers(usage: EngineUsage) -> dict[str, float]:
+    return {
+        "speed/engine_busy": usage.busy,
+        "speed/engine_running": usage.running,
+        "speed/cache_hits": usage.cached_tokens / max(usage.prompt_tokens, 1),
+    }
+
+
+def _worker_restarts(report: UpdateReport) -> int:
+    """Each worker that is lost is charged to one call, whose failure names it; the others it held say worker_lost."""
+    phases = [report.collected.counts, *([report.revised.counts] if report.revised else [])]
+    return sum(counts.failures.get(reason, 0) for counts in phases for reason in (WORKER_DIED, ENV_TIMEOUT))
 
 
 def _response_tokens(groups: Sequence[RolloutGroup]) -> int:

@@ -18,16 +18,24 @@ from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
+from trainer.gather import Ahead
 from trainer.learner.driver import OutOfMemory
 from trainer.metrics import evaluation_numbers, update_numbers
 from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
+from trainer.report.update_line import UpdateLines
+from trainer.setup.conditions import conditions, conditions_line
+from trainer.setup.mfu import Arithmetic
+from trainer.setup.panels import FILE as PANEL
+from trainer.setup.panels import as_json
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
 from trainer.step import UpdateReport, publish, update
 
+CONDITIONS = "validation.json"
+"""What the run's validations are of: panel, temperature, packages."""
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
 """Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
 this."""
@@ -65,6 +73,7 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         display.stage(
             f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
+    _state_conditions(plan, output, display)
     validations: list[tuple[int, Evaluation]] = []
     lost_before: set[int] = set()
     while True:
@@ -78,6 +87,19 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
             display.stage(f"update {lost.update} was lost: {lost.cause}")
             # What is played again is measured again.
             validations = [one for one in lost.validations if plan.resumed is not None and one[0] <= plan.start]
+
+
+def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> None:
+    """Write what the validations are of, and print it in a line."""
+    if plan.panel is None:
+        return
+    temperature = plan.config.validation.temperature
+    stated = conditions(plan.panel, split_tasks=len(plan.world.validation), temperature=temperature)
+    display.line(f"validation: {conditions_line(stated)}")
+    if plan.other_panel is not None:
+        display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
+    (output / PANEL).write_text(as_json([plan.panel]))
+    (output / CONDITIONS).write_text(json.dumps(stated, indent=1))
 
 
 def _from_checkpoint(
@@ -94,10 +116,11 @@ def _from_checkpoint(
         log = _open_log(plan, output)
         if log.continuation is not None:
             display.stage(log.continuation)
+        run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
         try:
-            run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
             return run.all_updates()
         finally:
+            run.close()
             log.close()
 
 
@@ -153,6 +176,15 @@ class TrainingRun:
         self.estimator, self.finished = estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
+        self.ahead = Ahead() if plan.config.ahead else None
+        self._arithmetic = Arithmetic.of(self.config)
+        self._between = Stopwatch()  # what the next row tells of the time between the updates
+        self._lines = UpdateLines(plan.start, self.config.updates)
+
+    def close(self) -> None:
+        """End the rollouts that are being played ahead."""
+        if self.ahead is not None:
+            self.ahead.close()
 
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
@@ -167,7 +199,8 @@ class TrainingRun:
                     report = self._update(number)
                     self._log(report)
                     if self._due(number, self.config.checkpoint.every):
-                        model = self._save(number) / "model"
+                        with self._between("checkpoint"):
+                            model = self._save(number) / "model"
                 except LOST as error:
                     raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
@@ -185,6 +218,8 @@ class TrainingRun:
                 on_done=_advance(bar.advance),
                 watch=watch,
                 difficulty=self.difficulty,
+                ahead=self.ahead,
+                drained=self._due(number, self.config.checkpoint.every),
             )
         report = replace(report, restarts=int(number in self.lost_before))
         self.estimator, self.difficulty = report.estimator, report.difficulty
@@ -192,22 +227,19 @@ class TrainingRun:
         return report
 
     def _log(self, report: UpdateReport) -> None:
-        numbers = update_numbers(report)
+        numbers = update_numbers(report, self._arithmetic)
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
-            numbers |= evaluation_numbers(self._validate(report.number))
+            with self._between("validate"):
+                numbers |= evaluation_numbers(self._validate(report.number))
+        numbers |= {f"seconds/{lap}": seconds for lap, seconds in self._between.laps.items()}
+        self._between = Stopwatch()
         self.log.write(report.number, numbers)
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
             self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
-        spread = "" if report.scores.entropy is None else f"entropy {report.scores.entropy:.3f}  "
-        if self.config.learner.loss.kl_coef > 0:
-            spread = f"kl {report.learned.kl:.4f}  "
-        self.display.line(
-            f"update {report.number}/{self.config.updates}  success {100 * numbers['rollout/success']:5.1f} %  "
-            f"steps {numbers['rollout/steps']:4.1f}  invalid {100 * numbers['rollout/invalid']:3.0f} %  "
-            f"{spread}{sum(report.seconds.values()):.1f} s"
-        )
+        for line in self._lines.lines(report.number, numbers, report.seconds):
+            self.display.line(line)
 
     def _validate(self, number: int) -> Evaluation:
         config, parts = self.config, self.parts

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -10,18 +10,17 @@ import numpy as np
 
 from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected, RolloutsFailed
-from rollout.collection import PlayOptions
 from rollout.engines import EngineLosses
-from rollout.revise import Revised, revise
+from rollout.revise import Revised
 from rollout.seeds import derive_seed
-from rollout.types import Task, Trajectory
+from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
-from trainer.data.tasks import spare_tasks, training_tasks
 from trainer.data.tokens import Targets, TokenBatch
+from trainer.gather import Ahead, Gathering
 from trainer.learner.driver import GradientNotFinite, LearnReport, Scores
 from trainer.learner.first_ratio import check_learned
 from trainer.report.stopwatch import Stopwatch
@@ -45,7 +44,9 @@ class UpdateReport:
     learned: LearnReport
     """What the optimizer steps did."""
     seconds: dict[str, float]
-    """Wall seconds of each lap, by its name."""
+    """Wall seconds of each lap, by its name. Rollouts that were played ahead took none of them."""
+    collect_seconds: float
+    """Wall seconds of the rollouts, whenever they were played."""
     estimator: Estimator
     """The estimator after the update, with whatever it calibrated."""
     losses: EngineLosses
@@ -63,24 +64,33 @@ def update(
     on_done: Callable[[Trajectory], None] = lambda _: None,
     watch: Stopwatch | None = None,
     difficulty: Difficulty | None = None,
+    ahead: Ahead | None = None,
+    drained: bool = False,
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
-    difficulty: how often each task was solved before; None: no task was played yet.
+    difficulty: how often each task was solved before; None: no task was played yet. ahead: plays the rollouts of the
+    next update while this one learns; drained: not this time, so that a checkpoint of this update is all there is.
     Raises GradientNotFinite, with the file of the batch, where too many optimizer steps in a row had to be skipped,
     RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
     EngineMismatch if it is not the one that the engines sampled from.
     """
     config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
-    difficulty = difficulty or Difficulty()
-    with watch("collect"):
-        collected = _collect(parts, number, difficulty, on_done)
-    revised = None
-    if wants.revisions:
-        with watch("revise"):
-            revised = _revise(parts, collected, number)
-            collected = replace(collected, groups=revised.groups)
+    gathering = Gathering(
+        parts=parts,
+        number=number,
+        difficulty=difficulty or Difficulty(),
+        revisions=wants.revisions,
+        on_done=on_done,
+        watch=watch,
+    )
+    from_ahead = None if ahead is None else ahead.take(number)
+    gathered = from_ahead or asyncio.run(gathering.gathered())
+    collected = gathered.collected
+    difficulty = gathering.difficulty.after((*collected.groups, *collected.flat))
+    if ahead is not None and not drained:
+        ahead.start(Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=wants.revisions))
     table = RowTable(collected.groups)
     tokens = token_batch(table)
     with watch("score"):
@@ -98,65 +108,24 @@ def update(
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
         learned = _learn(parts, number, tokens, targets)
-        check_learned(learned, config.learner)
+        check_learned(learned, config.learner, ahead=from_ahead is not None)
+    if ahead is not None:
+        with watch("wait"):
+            ahead.wait()
     with watch("publish"):
         publish(parts, number)
     return UpdateReport(
         number=number,
         collected=collected,
-        revised=revised,
+        revised=gathered.revised,
+        collect_seconds=gathered.seconds,
         scores=scores,
         advantages=advantages,
         learned=learned,
         seconds=watch.laps,
         estimator=estimator,
         losses=parts.engines.take_losses(),
-        difficulty=difficulty.after((*collected.groups, *collected.flat)),
-    )
-
-
-def _tasks(parts: Parts, number: int, difficulty: Difficulty) -> tuple[list[Task], list[Task]]:
-    """The tasks of an update, and those that may replace them."""
-    config, ids = parts.config, parts.world.train
-    groups, most = config.groups_per_update, config.max_groups_tried or config.groups_per_update
-    if config.task_choice == "difficulty":
-        tasks = difficulty.tasks(ids, seed=config.seed, update=number - 1, count=most)
-        return tasks[:groups], tasks[groups:]
-    own = training_tasks(ids, seed=config.seed, update=number - 1, groups=groups)
-    return own, spare_tasks(ids, seed=config.seed, update=number - 1, groups=groups, count=most - groups)
-
-
-def _collect(parts: Parts, number: int, difficulty: Difficulty, on_done: Callable[[Trajectory], None]) -> Collected:
-    config = parts.config
-    tasks, spares = _tasks(parts, number, difficulty)
-    return asyncio.run(
-        parts.collector.collect(
-            tasks,
-            spares=spares,
-            group_size=config.group_size,
-            options=PlayOptions(
-                sampling=config.sampling,
-                seed=derive_seed(config.seed, "sampling", number),
-                max_idle_turns=config.max_idle_turns,
-                on_done=on_done,
-            ),
-        )
-    ).checked()
-
-
-def _revise(parts: Parts, collected: Collected, number: int) -> Revised:
-    config = parts.config
-    return asyncio.run(
-        revise(
-            parts.collector,
-            collected.groups,
-            config=config.revise,
-            options=PlayOptions(
-                sampling=config.sampling,
-                seed=derive_seed(config.seed, "revisions", number),
-                max_idle_turns=config.max_idle_turns,
-            ),
-        )
+        difficulty=difficulty,
     )
 
 
@@ -182,12 +151,13 @@ def _learn(parts: Parts, number: int, tokens: TokenBatch, targets: Targets) -> L
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
     """What the learner gets. Raises RolloutsFailed where fewer rollouts are left than it takes optimizer steps."""
     live = live_rows(table, advantages.mask, truncated=parts.config.rollout.truncated)
-    left, steps = len({row.trajectory for row in compress(table, live)}), parts.config.learner.optimizer_steps
+    left = len({row.trajectory for row in compress(table, live)})
+    steps = parts.config.learner.steps_of(rows=int(live.sum()), rollouts=left)
     if left < steps:
         raise RolloutsFailed(
             f"{left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
-            f"rollout.truncated={parts.config.rollout.truncated}) and learner.optimizer_steps={steps} needs one each: "
-            "raise model.response_tokens if responses are truncated, else lower the steps"
+            f"rollout.truncated={parts.config.rollout.truncated}) and {steps} optimizer steps need one each: "
+            "raise model.response_tokens if responses are truncated, else lower learner.optimizer_steps"
         )
     sampled = rollout_logprobs(table)
     return Targets(

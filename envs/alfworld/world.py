@@ -13,7 +13,8 @@ from envs.alfworld.generate import Generated
 from envs.alfworld.household import Households
 from envs.alfworld.index import SPLITS
 from envs.alfworld.library import Library, open_folder
-from envs.base import Ending, EnvError, EnvStep, hint, no_split
+from envs.alfworld.wording import read_wording, split_task
+from envs.base import Definition, Ending, EnvError, EnvStep, hint, no_split
 
 Guide = Literal["search", "plan"]
 
@@ -77,6 +78,13 @@ class ALFWorld:
     def kind(self, task_id: str) -> str:
         """The task type, such as "pick_and_place_simple"."""
         return self._library.task_type(task_id)
+
+    def definition(self, task_id: str) -> Definition:
+        """The rules, the words and the household of a game; how it puts things down: "move" or "put"."""
+        record = self._library.record(task_id)
+        put = read_wording(split_task(record["grammar"])[1]).commands["PutObject"]
+        content = {name: record[name] for name in ("pddl_domain", "grammar", "pddl_problem")}
+        return Definition(content=content, facts={"action_syntax": put.partition(" ")[0]})
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Start a game; every seed gives the same one. Raises EnvError for an unknown task id and for a broken game."""

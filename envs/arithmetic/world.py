@@ -8,7 +8,7 @@ from envs.arithmetic.answer import is_answer
 from envs.arithmetic.generate import Spec, generated
 from envs.arithmetic.library import Library
 from envs.arithmetic.questions import read_library
-from envs.base import Ending, EnvError, EnvStep, no_split
+from envs.base import Definition, Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 
 _ANSWERS = {True: "Right.", False: "Wrong.", None: "This is no answer."}
@@ -76,6 +76,11 @@ class Arithmetic(Episode[Snapshot]):
     def kind(self, task_id: str) -> str:
         """ "depth 2" for a question of two operations; "question" if the file gives no number of operations."""
         return self._library.problem(task_id).kind
+
+    def definition(self, task_id: str) -> Definition:
+        """The question and its right answer."""
+        problem = self._library.problem(task_id)
+        return Definition(content={"question": problem.question, "answer": problem.answer})
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Ask the question. Raises EnvError for an unknown task id."""

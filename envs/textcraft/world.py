@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from envs.base import Ending, EnvError, EnvStep, no_split
+from envs.base import Definition, Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
 from envs.textcraft.commands import Inventory, execute, state_text
@@ -78,6 +78,15 @@ class TextCraft(Episode[Snapshot]):
     def kind(self, task_id: str) -> str:
         """ "depth 2" for a goal of depth 2."""
         return f"depth {self.depth(task_id)}"
+
+    def definition(self, task_id: str) -> Definition:
+        """The goal, the recipes that help, and those among which distractors are drawn."""
+        tree = self._book.tree(self._known(task_id))
+        uses = [use.text for recipe in tree for part in recipe.ingredients for use in self._book.uses[part.name]]
+        return Definition(
+            content={"goal": task_id, "recipes": [asdict(recipe) for recipe in tree], "uses": uses},
+            facts={"distractors": self._distractors},
+        )
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Start to craft `task_id`; `seed` selects and orders the commands shown."""

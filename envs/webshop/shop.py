@@ -28,11 +28,12 @@ _PARSED = 4096  # products kept as objects, a few kB each
 class Shop:
     """What the episodes of a process share: read-only, memory-mapped, loaded on access.
 
-    goals: the goal table. source: the file of products, for error messages.
+    goals: the goal table. source: the file of products, for error messages. catalogue: digest of products and goals.
     """
 
-    def __init__(self, folder: Path, kind: GoalKind, price_seed: int, source: Path) -> None:
+    def __init__(self, folder: Path, kind: GoalKind, price_seed: int, source: Path, catalogue: str) -> None:
         self.source = source
+        self.catalogue = catalogue
         self._records = map_bytes(folder / "products.bin")
         self._ends: NDArray[np.int64] = np.load(folder / "product_ends.npy", mmap_mode="r")
         self._index = open_index(folder)
@@ -70,7 +71,8 @@ def open_shop(files: ShopFiles, folder: Path, kind: GoalKind, price_seed: int) -
     Raises EnvError for a missing or broken file, and for a catalogue without products or goals.
     """
     built = built_once(folder / content_key(files.paths, folder, _FORMAT), lambda fresh: _build(fresh, files))
-    shop = Shop(built, kind, price_seed, files.products)
+    read = (files.products, files.attributes, files.human if kind == "human" else None)
+    shop = Shop(built, kind, price_seed, files.products, content_key(read, folder, kind))
     if len(shop.goals) == 0:
         raise EnvError(f"{files.products}: no product has a {kind} instruction; choose other goals or other files")
     return shop

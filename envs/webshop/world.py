@@ -1,10 +1,10 @@
 """WebShop: find, configure and buy what an instruction asks for (2207.01206), without a server."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from envs.base import Ending, EnvError, EnvStep, no_split
+from envs.base import Definition, Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 from envs.webshop import pages
 from envs.webshop.expert import next_action
@@ -94,6 +94,7 @@ class WebShop(Episode[Snapshot]):
         self._splits = split_goals(self._shop, known_rule(split))
         self._render = _MODES[observation_mode]
         self._anchor = anchor
+        self._price_seed = price_seed
         self._max_steps = max_steps
 
     def tasks(self, split: str) -> Sequence[str]:
@@ -109,6 +110,13 @@ class WebShop(Episode[Snapshot]):
     def goal(self, task_id: str) -> Goal:
         """The goal of a task. Raises EnvError for an unknown task id."""
         return self._shop.goal(self._index(task_id))
+
+    def definition(self, task_id: str) -> Definition:
+        """The instruction and what the reward compares with the purchase; the catalogue that it is bought from."""
+        goal = asdict(self.goal(task_id))
+        del goal["product"], goal["weight"]  # a number in the catalogue; how often the original draws the goal
+        facts = {"products": len(self._shop), "catalogue": self._shop.catalogue, "price_seed": self._price_seed}
+        return Definition(content=goal, facts=facts)
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Open the search page. A shop is not random once it is built, so the seed has no effect."""

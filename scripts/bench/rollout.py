@@ -129,6 +129,9 @@ class _LockstepSession:
     def enter(self, rollouts: int) -> None:
         self._live += rollouts
 
+    def usage(self) -> None:
+        return None
+
     def leave(self) -> None:
         self._live -= 1
         self._open_if_full()

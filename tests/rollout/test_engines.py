@@ -205,6 +205,20 @@ def test_one_more_engine_lost_in_an_update_than_may_be_ends_the_run_with_the_rea
         assert mortal.take_losses().restarted == 2
 
 
+def test_while_the_learner_works_an_engine_that_is_lost_is_replaced_at_the_next_publish_only(started: Engines) -> None:
+    _, second = recorders(started)
+    started.publish(Buckets([]), 3)
+    second.fails = ("complete", "prompt", ActorDied("engine 1 died"))
+    with started.none_replaced():
+        with pytest.raises(EnginesLost, match=r"^no engine is started anew while the learner works: engine 1 died$"):
+            asyncio.run(started.seats[1].acall("complete", "prompt"))
+        assert len(spawned) == 2
+    second.fails = ("load", 4, BUCKETS[0], ActorDied("engine 1 died during load"))
+    second.lost = True
+    started.publish(Buckets([]), 4)
+    assert started.remotes[1] is spawned[2]
+
+
 def test_an_error_that_is_the_requests_own_starts_no_engine(started: Engines) -> None:
     first, _ = recorders(started)
     first.fails = ("complete", "prompt", ValueError("too long"))

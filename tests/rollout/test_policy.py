@@ -47,7 +47,7 @@ def test_a_greedy_request_carries_no_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Request("1-9", [4, 5], 0.5, 0.25, 3, 9, (0, 7)), Answer([7, 8], [-0.5, -0.25], "length", 2)]
+    "message", [Request("1-9", [4, 5], 0.5, 0.25, 3, 9, (0, 7)), Answer([7, 8], [-0.5, -0.25], "length", 2, 16)]
 )
 def test_what_crosses_a_process_comes_out_as_it_went_in(message: Request | Answer) -> None:
     assert pickle.loads(pickle.dumps(message)) == message

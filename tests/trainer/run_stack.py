@@ -94,10 +94,20 @@ class WordEngines:
 
     events: list[str]
     word: str = ""
+    version: int = 0
     losses: EngineLosses = field(default_factory=lambda: EngineLosses(allowed=3))
+    replaces: bool = True
 
     def take_losses(self) -> EngineLosses:
         return self.losses
+
+    @contextmanager
+    def none_replaced(self) -> Iterator[None]:
+        self.replaces = False
+        try:
+            yield
+        finally:
+            self.replaces = True
 
     def sleep(self) -> None:
         self.events.append("sleep")
@@ -105,7 +115,7 @@ class WordEngines:
     def publish(self, learner: HashLearner, version: int, timeout_s: float) -> None:
         assert timeout_s == ClusterConfig().publish_timeout_s
         self.events.append(f"publish {version}")
-        self.word = learner.word
+        self.word, self.version = learner.word, version
 
     def say(self, key: Key) -> str:
         if self.events[-1:] != ["ask"]:
@@ -125,7 +135,7 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.learner, self.engines = HashLearner(self.events), WordEngines(self.events)
-        self.policy = ScriptedPolicy(self.script or self.engines.say)
+        self.policy = ScriptedPolicy(self.script or self.engines.say, version=lambda: self.engines.version)
 
     def parts(self, config: TrainConfig, world: World) -> Parts:
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore

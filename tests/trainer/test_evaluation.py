@@ -1,20 +1,32 @@
 """Success rates with Wilson's interval, overall and by kind of task; every task counts once."""
 
 import math
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs.alfworld.generate import write_households
+from envs.alfworld.household import Households
+from envs.base import EnvStep
+from envs.panel import Panel
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.collection import DroppedGroup, PlayCounts
 from rollout.policy import Key, PromptTooLong
+from rollout.pool import EnvWorker
+from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup
-from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, Corridor, LocalPool, ScriptedPolicy, group, step, tasks
+from tests.fakes import CORRIDOR_PROMPTS, SAMPLING, Corridor, LocalPool, ScriptedPolicy, group, plain, step, tasks
+from trainer.config.settings import EnvConfig
 from trainer.evaluation import evaluation, play_held_out
 from trainer.report.progress import Display
 from trainer.report.rate import Rate
-from trainer.setup.world import World
+from trainer.setup.panels import panel
+from trainer.setup.world import World, open_world
 
 GROUPS = (
     group((step("go"), step("go")), task_id="1", won=[True]),
@@ -129,6 +141,67 @@ def test_held_out_tasks_of_which_too_many_cannot_be_played_are_refused() -> None
 def test_held_out_tasks_none_of_which_can_be_played_are_refused_whatever_the_share() -> None:
     with pytest.raises(RolloutsFailed, match=r"all 4 of 4 groups dropped .*the limit is 3 "):
         held_out_of_four(ScriptedPolicy(prompt_tokens=3), 1.0)
+
+
+class InWorker:
+    """One episode in a worker's process, as an `Env` of this process."""
+
+    def __init__(self, worker: EnvWorker, number: int) -> None:
+        self._worker, self._number = worker, number
+
+    def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
+        return self._worker.reset(self._number, task_id, seed)
+
+    def step(self, action: str) -> EnvStep:
+        return self._worker.step(self._number, action)
+
+
+def pool_of(workers: int, data: Path) -> LocalPool:
+    """Deals the episodes to so many workers in turn."""
+    numbered = count()
+    inside = [EnvWorker("alfworld", {"data": data}) for _ in range(workers)]
+
+    def episode() -> InWorker:
+        number = next(numbered)
+        return InWorker(inside[number % workers], number)
+
+    return LocalPool(episode)  # pyright: ignore[reportArgumentType]
+
+
+def held_out_games(folder: Path, workers: int, tasks: int | None) -> tuple[Panel, Collected, list[tuple[Key, int]]]:
+    """The panel of valid_seen, its rollouts, and the sampling seed of each request."""
+    env = EnvConfig(world="alfworld", options={"data": str(folder)}, validation_split="valid_seen")
+    world, policy = open_world(env), ScriptedPolicy(lambda key: ("look", "inventory", "fly")[sum(key) % 3])
+    config = RolloutConfig(history=2)
+    pool = pool_of(workers, folder)
+    collector = Collector(policy=policy, pool=pool, prompter=world.prompter, config=config)  # pyright: ignore
+    collected = play_held_out(collector, world, count=tasks, sampling=SAMPLING, seed=0, display=Display())
+    seeds = sorted((asked.key, asked.seed) for asked in policy.asked)
+    return panel(env, world, "valid_seen", tasks), collected, seeds
+
+
+@pytest.mark.parametrize("tasks", [None, 3])
+def test_an_evaluation_plays_each_task_of_its_panel_once_alike_with_any_workers_and_any_listing_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int | None
+) -> None:
+    monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "cache"))
+    listed, results = Path.glob, list[tuple[Panel, Collected, list[tuple[Key, int]]]]()
+    write_households(Households(train=1, held_out=5), tmp_path / "games")
+    for workers in (1, 2, 5):
+
+        def glob(folder: Path, pattern: str, by: int = workers) -> Iterator[Path]:
+            return iter(sorted(listed(folder, pattern), key=lambda path: derive_seed(by, path.as_posix())))
+
+        monkeypatch.setattr(Path, "glob", glob)
+        shutil.copytree(tmp_path / "games", tmp_path / str(workers))
+        results.append(held_out_games(tmp_path / str(workers), workers, tasks))
+    (manifest, collected, seeds), *others = results
+    assert [group.task_id for group in collected.groups] == [task.task_id for task in manifest.tasks]
+    assert len(manifest.tasks) == (tasks or 5)
+    assert len({seed for _, seed in seeds}) == len(seeds)
+    for other in others:
+        assert (other[0], other[2]) == (manifest, seeds)
+        assert plain(other[1].groups) == plain(collected.groups)
 
 
 def test_the_kinds_add_up_to_the_whole() -> None:

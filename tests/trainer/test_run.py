@@ -15,7 +15,7 @@ from rollout.collect import RolloutConfig, RolloutsFailed
 from rollout.policy import Key, PromptTooLong
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import read_groups
-from tests.fakes import ScriptedPolicy, plain
+from tests.fakes import Corridor, ScriptedPolicy, plain
 from tests.trainer.run_stack import TIMED, Stack, configured, defaults, one_update, stops_at_first
 from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
@@ -26,6 +26,7 @@ from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
+from trainer.setup.panels import read_panels
 
 # --- a whole run --------------------------------------------------------------------------------------------------
 
@@ -375,3 +376,32 @@ def test_the_line_of_an_update_fits_a_terminal_of_eighty_columns(tmp_path: Path)
     lines = [line for line in display.out.getvalue().splitlines() if line.startswith("update ")]
     assert [line.split()[:3] for line in lines] == [["update", "1/2", "success"], ["update", "2/2", "success"]]
     assert max(map(len, lines)) + len("150/150") - len("2/2") + len("999.9") - len("0.0") <= 80
+
+
+# --- what the validations are of ----------------------------------------------------------------------------------
+
+
+def test_a_run_says_which_tasks_its_validations_are_of(tmp_path: Path) -> None:
+    printed = StringIO()
+    Stack().train(configured(tmp_path, updates=1), Display(Console(file=printed, width=200)))
+    (panel,) = read_panels(tmp_path / "panel.json")
+    stated = json.loads((tmp_path / "validation.json").read_text())
+    assert [task.task_id for task in panel.tasks] == ["5", "6"]
+    assert (stated["panel"]["digest"], stated["panel"]["tasks"], stated["temperature"]) == (panel.digest, 2, 0.4)
+    assert stated["packages"].keys() >= {"python", "stepcredit", "torch"}
+    assert f"validation: 2 of 2 tasks of corridor test, panel {panel.digest[:16]}, temp" in printed.getvalue()
+
+
+def test_a_run_does_not_go_on_where_a_held_out_task_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stack().train(configured(tmp_path, updates=2))
+    monkeypatch.setattr(Corridor, "kind", lambda self, task_id: "long")
+    with pytest.raises(ConfigError, match=r"panel\.json is of other tasks than env\.options give now \(2 changed"):
+        Stack().train(configured(tmp_path, updates=4, resume="auto"))
+
+
+def test_a_run_that_goes_on_with_fewer_held_out_tasks_says_so(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=2))
+    printed, fewer = StringIO(), ValidationConfig(every=2, tasks=1)
+    going_on = configured(tmp_path, updates=4, resume="auto", validation=fewer)
+    Stack().train(going_on, Display(Console(file=printed, width=200)))
+    assert "validation goes on with other tasks than before: 1 lost" in printed.getvalue()

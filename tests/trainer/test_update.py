@@ -10,11 +10,14 @@ import pytest
 from envs.base import Ending
 from estimators import ESTIMATORS
 from estimators.bipace import Bipace
-from rollout.policy import Key, PromptTooLong
+from rollout.collection import PlayCounts
+from rollout.policy import EnginePolicy, Key, PromptTooLong
 from rollout.seeds import derive_seed
-from tests.fakes import Corridor, plain
+from tests.fakes import CharCodec, Corridor, ScriptedEngine, plain
 from tests.trainer.run_stack import HashLearner, Stack, configured, defaults, one_update, stops_at_first
 from trainer.config.learner import OldLogprobs
+from trainer.config.settings import ValidationConfig
+from trainer.config.shape import ModelShape
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
@@ -22,6 +25,7 @@ from trainer.learner.driver import GradientNotFinite, LearnReport
 from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learned
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
+from trainer.setup.mfu import Arithmetic
 
 # --- one update ---------------------------------------------------------------------------------------------------
 
@@ -228,6 +232,35 @@ def test_skipped_steps_are_counted_and_an_update_without_any_other_tells_no_mean
 
 # --- the logged numbers -------------------------------------------------------------------------------------------
 
+SHAPE = ModelShape(hidden=64, layers=2, heads=2, kv_heads=1, mlp=128, vocabulary=256, tied=True)
+ARITHMETIC = Arithmetic(shape=SHAPE, trains_all=True, flops_a_second=1e12)
+
+
+def test_an_update_tells_how_busy_its_engines_were_and_what_their_caches_held(tmp_path: Path) -> None:
+    stack, engine = Stack(), ScriptedEngine()
+    stack.policy = EnginePolicy(engines=(engine,), codec=CharCodec(), prompt_tokens=1000)  # pyright: ignore
+    engine.cached = 8
+    stack.train(configured(tmp_path, updates=1, validation=ValidationConfig(every=None)))
+    (row,) = read_metrics(tmp_path)
+    assert 0 < row["speed/engine_busy"] <= 1
+    assert row["speed/engine_busy"] <= row["speed/engine_running"]
+    assert row["speed/cache_hits"] == pytest.approx(8 / row["rollout/prompt_tokens"])
+
+
+def test_a_row_tells_the_validation_after_its_update_and_the_checkpoint_before_it(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=4))  # a checkpoint and a validation every two
+    rows = read_metrics(tmp_path)[1:]
+    assert ["seconds/validate" in row for row in rows] == [False, True, False, True]
+    assert ["seconds/checkpoint" in row for row in rows] == [False, False, True, False]
+
+
+def test_a_worker_that_is_lost_is_one_restart_however_many_episodes_it_held(tmp_path: Path) -> None:
+    _, report = one_update(tmp_path, 1)
+    failures = {"worker_died": 1, "env_timeout": 2, "worker_lost": 5, "env_error": 3}
+    lossy = replace(report, collected=replace(report.collected, counts=PlayCounts(failures=failures)))
+    assert update_numbers(report)["rollout/worker_restarts"] == 0
+    assert update_numbers(lossy)["rollout/worker_restarts"] == 3
+
 
 def too_long_now_and_then(key: Key) -> str:
     """As `stops_at_first`, but group 0 cannot be played and the revision in group 1 cannot."""
@@ -242,7 +275,11 @@ def logged_names(tmp_path: Path) -> set[str]:
     for estimator in ESTIMATORS:
         options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
         _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
-        names |= update_numbers(report).keys()
+        names |= update_numbers(report, ARITHMETIC).keys()
+    stack = Stack()
+    stack.policy = EnginePolicy(engines=(ScriptedEngine(),), codec=CharCodec(), prompt_tokens=1000)  # pyright: ignore
+    stack.train(configured(tmp_path / "run"))
+    names |= {name for row in read_metrics(tmp_path / "run") for name in row} - {"update"}
     return names | evaluation_numbers(evaluation(report.collected, Corridor().kind)).keys()
 
 

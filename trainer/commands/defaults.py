@@ -6,7 +6,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config.commands import DemosConfig, DoctorConfig, EvaluateConfig, TrainConfig, WarmstartConfig
+from trainer.config.commands import (
+    DemosConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    PanelConfig,
+    TrainConfig,
+    WarmstartConfig,
+)
 from trainer.config.defaults import defaults_of
 
 COMMANDS: Mapping[str, type] = {
@@ -14,6 +21,7 @@ COMMANDS: Mapping[str, type] = {
     "evaluate": EvaluateConfig,
     "demos": DemosConfig,
     "doctor": DoctorConfig,
+    "panel": PanelConfig,
     "warmstart": WarmstartConfig,
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rollout.collect import Collected, Collector, RolloutsFailed
 from rollout.openai_endpoint import EndpointPolicy
@@ -14,6 +15,7 @@ from rollout.record import write_groups
 from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
+from trainer.setup.conditions import conditions, conditions_line
 from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
 from trainer.setup.nodes import check_nodes
 from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
@@ -43,7 +45,9 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
 def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> Evaluation:
     """Play the rollouts that the output folder lacks, and write the results there."""
     config, world = plan.config, plan.world
-    folder = HeldOutFolder(config, plan.finished)
+    folder = HeldOutFolder(config, plan.panel, plan.finished)
+    stated = conditions(plan.panel, split_tasks=len(world.validation), temperature=config.sampling.temperature)
+    display.line(conditions_line(stated))
     if plan.finished:
         display.stage(f"{len(plan.finished)} rollouts are there, the others are played")
     try:
@@ -64,7 +68,7 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
             f"{error}; {folder.num_rollouts} finished rollouts are kept: go on with resume=auto output={config.output}"
         ) from error
     result = evaluation(collected, world.kind)
-    _write(folder.path, collected, result)
+    _write(folder.path, collected, result, stated)
     folder.close()
     return result
 
@@ -94,7 +98,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
         yield engine_policy(engines, codec, config.model)
 
 
-def _write(output: Path, collected: Collected, result: Evaluation) -> None:
+def _write(output: Path, collected: Collected, result: Evaluation, stated: dict[str, Any]) -> None:
     write_groups(output / ROLLOUTS, collected.groups)
     numbers = {
         "overall": asdict(result.overall),
@@ -110,5 +114,6 @@ def _write(output: Path, collected: Collected, result: Evaluation) -> None:
         "failures": dict(collected.counts.failures),
         "cut_prompts": collected.counts.cut_prompts,
         "cut_actions": collected.counts.cut_actions,
+        **stated,
     }
     (output / RESULT).write_text(json.dumps(numbers, indent=1))

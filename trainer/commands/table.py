@@ -83,6 +83,14 @@ COMMANDS: Mapping[str, Command] = {
         help="say what a run would take of its GPUs",
         flags={"--json": "json=true"},
     ),
+    "profile": Command(
+        yaml="profile",
+        config="trainer.config.commands:ProfileConfig",
+        plan="trainer.setup.preflight:plan_training",
+        run="trainer.commands.profile:profile",
+        help="trace one update of a training run",
+        output=Output(what="a profile", default="outputs/profile/{now}", leaves=("trace.json.gz",)),
+    ),
     "doctor": Command(
         yaml="doctor",
         config="trainer.config.commands:DoctorConfig",
@@ -90,6 +98,15 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.commands.doctor:show_doctor",
         help="say what this machine is and what would run on it",
         flags={"--json": "json=true", "--gpu": "gpu=true"},
+    ),
+    "panel": Command(
+        yaml="panel",
+        config="trainer.config.commands:PanelConfig",
+        plan="trainer.commands.panel:plan_panel",
+        run="trainer.commands.panel:show_panels",
+        help="say which tasks numbers are of: stepcredit panel ENV",
+        positional="env",
+        flags={"--json": "json=true"},
     ),
     "evaluate": Command(
         yaml="evaluate",

@@ -110,6 +110,11 @@ class TrainConfig:
     """Dynamic sampling (DAPO 2503.14476): a group whose rollouts all earned the same is replaced by another task, until
     none is left or this many groups were played. null keeps every group, as the protocols of the papers here do."""
 
+    ahead: Annotated[int, Interval(ge=0, le=1), doc("0 or 1")] = 0
+    """Updates that rollouts are played ahead. With 1 the engines play the next update's rollouts while the learner
+    works on this one's: they are of the policy one version before, for which loss.importance_cap corrects. The update
+    after a checkpoint plays its own."""
+
     max_idle_turns: Annotated[int | None, Ge(1), doc("1 or more, or null for no limit")] = None
     """End a training rollout after this many turns in a row that left the state unchanged; null never does.
     Validation plays every episode to its end."""
@@ -131,6 +136,7 @@ class TrainConfig:
         _check_gpus(self.cluster, engines=self.engine, ranks=self.learner.world_size)
         self._check_distribution()
         self._check_optimizer_steps()
+        self._check_ahead()
         if self.max_groups_tried is not None and self.max_groups_tried < self.groups_per_update:
             raise ConfigError(
                 f"max_groups_tried={self.max_groups_tried} is below groups_per_update={self.groups_per_update}: raise "
@@ -144,8 +150,22 @@ class TrainConfig:
                 "keeps; train with sampling.top_p=1.0"
             )
 
+    def _check_ahead(self) -> None:
+        if self.ahead and self.engine.sleep:
+            raise ConfigError(
+                "ahead=1 with engines that sleep while the learner works (cluster.sleep=true, or planned: engine "
+                "and learner do not fit side by side): set cluster.placement=split, raise cluster.gpus, or set ahead=0"
+            )
+        if self.ahead and self.learner.loss.importance_cap is None:
+            raise ConfigError(
+                "ahead=1 with learner.loss.importance_cap=None, so nothing corrects for the older policy of the "
+                "rollouts: set learner.loss.importance_cap=2, or ahead=0"
+            )
+
     def _check_optimizer_steps(self) -> None:
         learner, rollouts = self.learner, self.groups_per_update * self.group_size
+        if learner.optimizer_steps is None:
+            return  # rows_per_step follows the rollouts, and has no decay
         if learner.optimizer_steps > rollouts:
             raise ConfigError(
                 f"learner.optimizer_steps={learner.optimizer_steps} with groups_per_update={self.groups_per_update} x "
@@ -277,6 +297,7 @@ class WarmstartConfig:
             "learner.temperature": Unused(value=1.0, reason="a warm start learns the plain distribution"),
             "learner.old_logprobs": Unused(value="learner", reason="a warm start has no old policy"),
             "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
+            "learner.rows_per_step": Unused(value=None, reason="a warm start has a rows_per_step of its own"),
             "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
         }
     )
@@ -361,6 +382,43 @@ class PlanConfig(TrainConfig):
 
     json: bool = False
     """Whether the plan is printed as one line of JSON instead of a table; `--json` is the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileConfig(TrainConfig):
+    """A training run of which one update is traced. updates, validation and checkpoint are not read."""
+
+    warm_updates: Count = 1
+    """Updates before the one that is traced: the first of a run is slower."""
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        if self.resume != "never":
+            raise ConfigError(
+                f"resume={self.resume!r} with a profile, which starts anew: leave it out, and set model.source to the "
+                "model of a checkpoint"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelConfig:
+    """Panels to print or to compare: which tasks a number is of."""
+
+    env: EnvConfig
+    """The world."""
+
+    split: tuple[str, ...] | str | None = None
+    """Splits whose tasks are listed; null takes env.train_split and env.validation_split, with compare the file's."""
+
+    tasks: TaskCount = None
+    """Number of different tasks of each split, chosen as `evaluate` and a validation choose them; null takes all."""
+
+    compare: str | None = None
+    """File of panels, from `stepcredit panel --json` or a run's panel.json, with which these are compared. The exit
+    code is 1 where they differ."""
+
+    json: bool = False
+    """Whether the panels are printed whole, as one line of JSON; `--json` is the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

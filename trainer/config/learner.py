@@ -117,8 +117,12 @@ class LearnerConfig:
     """How sequences share a micro-batch: "padded" gives each a line as long as the longest, "packed" puts them one
     after another. null packs on GPUs in bfloat16 where the model's attention allows it, and pads elsewhere."""
 
-    optimizer_steps: Annotated[int, Ge(1)] = 4
-    """Optimizer steps of one update, whatever the number of rows."""
+    optimizer_steps: Annotated[int | None, Ge(1), doc("1 or more, or null for rows_per_step")] = 4
+    """Optimizer steps of one update, whatever the number of rows; null with learner.rows_per_step."""
+
+    rows_per_step: Annotated[int | None, Ge(1), doc("1 or more, or null for optimizer_steps")] = None
+    """Rows of one optimizer step, as the papers count them, with learner.optimizer_steps=null. An update with R rows in
+    the loss takes R / rows_per_step steps, rounded up, at most one for each rollout: a rollout is never cut."""
 
     max_skipped_steps: Annotated[int, Ge(1)] = field(default=3, metadata=HARMLESS)
     """Optimizer steps in a row whose gradient is not finite before the run ends. Fewer are skipped and counted."""
@@ -156,6 +160,7 @@ class LearnerConfig:
     """The adapter that is trained in place of the weights, if its rank is given."""
 
     def __post_init__(self) -> None:
+        self._check_steps()
         if self.compile == "layers" and self.zero_stage == 3:
             raise ValueError(
                 "learner.compile='layers' with learner.zero_stage=3, whose hooks gather weights inside a layer: set "
@@ -171,3 +176,22 @@ class LearnerConfig:
                 "cluster.dtype=bfloat16 with learner.zero_stage=0 keeps no float32 master weights, "
                 "and small updates would round to nothing: set learner.zero_stage=1"
             )
+
+    def _check_steps(self) -> None:
+        if (self.optimizer_steps is None) == (self.rows_per_step is None):
+            raise ValueError(
+                f"learner.optimizer_steps={self.optimizer_steps} with learner.rows_per_step={self.rows_per_step}: "
+                "exactly one of them says how often an update steps; set the other to null"
+            )
+        if self.rows_per_step is not None and self.decay_steps is not None:
+            raise ValueError(
+                f"learner.decay_steps={self.decay_steps} with learner.rows_per_step={self.rows_per_step}, whose number "
+                "of optimizer steps nobody knows ahead: set learner.decay_steps=null, or learner.optimizer_steps"
+            )
+
+    def steps_of(self, *, rows: int, rollouts: int) -> int:
+        """Optimizer steps of an update with so many rows, of so many rollouts, in the loss; 1 or more."""
+        if self.rows_per_step is None:
+            assert self.optimizer_steps is not None  # one of the two is a number
+            return self.optimizer_steps
+        return max(1, min(-(-rows // self.rows_per_step), rollouts))

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.placement import interface_of
 from rollout.ray_actors import own_address
+from rollout.spans import span
 from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
@@ -286,13 +287,15 @@ class LearnerRank:
             self.engine.set_gradient_accumulation_boundary(number == len(micros))
             terms = loss_of(micro, self._forward(self.engine, micro, temperature))
             # DeepSpeed averages gradients over the ranks; the weights already hold the global denominator.
-            self.engine.backward(terms.loss * self.config.world_size)
+            with span("backward"):
+                self.engine.backward(terms.loss * self.config.world_size)
             all_terms.append(terms)
         learning_rate = self.engine.get_lr()[0]
         # Without ZeRO, DeepSpeed clips by the norm but does not report it.
         norm = float(_grad_norm(self.trained.values())) if self.config.zero_stage == 0 else None
         if norm is None or math.isfinite(norm):
-            self.engine.step()
+            with span("optimizer step"):
+                self.engine.step()
             norm = float(cast(float, self.engine.get_global_grad_norm())) if norm is None else norm
             skipped = not self.engine.was_step_applied()
         else:
@@ -307,16 +310,17 @@ class LearnerRank:
     def _forward(
         self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None
     ) -> PolicyOutput:
-        return module(
-            self._tensor(micro.input_ids),
-            self._tensor(micro.predict_at),
-            self._tensor(micro.targets),
-            temperature=temperature,
-            layer=layer,
-            embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
-            bounds=None if micro.bounds is None else self._tensor(micro.bounds),
-            longest=micro.longest,
-        )
+        with span("forward"):
+            return module(
+                self._tensor(micro.input_ids),
+                self._tensor(micro.predict_at),
+                self._tensor(micro.targets),
+                temperature=temperature,
+                layer=layer,
+                embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
+                bounds=None if micro.bounds is None else self._tensor(micro.bounds),
+                longest=micro.longest,
+            )
 
     def _loss_inputs(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossInputs:
         reference, rollout = columns.ref_logprobs, columns.rollout_logprobs

@@ -84,6 +84,10 @@ class LearnReport:
     """Cells of all micro-batches, padding included, per token; 1 or more."""
     row_tokens: int
     """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
+    squared_tokens: int
+    """The sum over the sequences of the square of their tokens, which attention takes."""
+    scored_tokens: int
+    """Response tokens, at which alone the head is computed."""
     engine_mismatch: float | None
     """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
     the engine's as old ones, over those of the first optimizer step."""
@@ -181,7 +185,7 @@ class Learner:
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
-        """Take `config.optimizer_steps` optimizer steps over the rows in the mask.
+        """Take `config.steps_of` optimizer steps over the rows in the mask.
 
         Each step gets whole trajectories, drawn in the seed's order. In a loss without KL and entropy terms a row whose
         weighted advantage is 0 has no gradient: it counts in the denominators but does not go through the model.
@@ -230,7 +234,9 @@ class Learner:
         for name, used in (("ref_logprobs", loss.kl_coef > 0), ("rollout_logprobs", weighs)):
             if used and getattr(targets, name) is None:
                 raise ValueError(f"this loss uses {name} and the targets have none: pass them, or change the loss")
-        minibatches = _minibatches(batch, live, self.config.optimizer_steps, seed)
+        rows = _rows_in_loss(batch, live)
+        steps = self.config.steps_of(rows=len(rows), rollouts=len(np.unique(batch.trajectory[rows])))
+        minibatches = split_by_trajectory(batch, find_chains(batch, rows), parts=steps, seed=seed)
         columns = TokenColumns(
             advantage=np.repeat(targets.advantage, batch.response_lens),
             weight=_weights(batch, live, minibatches, loss.aggregation),
@@ -246,7 +252,8 @@ class Learner:
     def sft(self, batch: TokenBatch, *, optimizer_steps: int = 1, seed: int = 0) -> LearnReport:
         """Supervised fine-tuning: minimise the mean negative log-likelihood per response token, at temperature 1."""
         live = np.ones(batch.num_response_tokens, dtype=np.bool_)
-        minibatches = _minibatches(batch, live, optimizer_steps, seed)
+        chains = find_chains(batch, _rows_in_loss(batch, live))
+        minibatches = split_by_trajectory(batch, chains, parts=optimizer_steps, seed=seed)
         return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches)
 
     def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
@@ -383,12 +390,12 @@ def _joined(parts: Sequence[Bucket]) -> Bucket:
     return replace(parts[0], handle=GpuBuffer(handles=merged))
 
 
-def _minibatches(batch: TokenBatch, live: Bool, parts: int, seed: int) -> list[list[Chain]]:
-    """The chains of all rows that have a token in the loss, split into one list per optimizer step."""
+def _rows_in_loss(batch: TokenBatch, live: Bool) -> Int64:
+    """The rows that have a token in the loss; at least one."""
     rows = np.flatnonzero(np.add.reduceat(live, batch.response_starts[:-1]))
     if len(rows) == 0:
         raise ValueError("no response token is in the loss: row_mask or token_mask leave nothing to learn from")
-    return split_by_trajectory(batch, find_chains(batch, rows), parts=parts, seed=seed)
+    return rows
 
 
 def _with_credit(chains: Sequence[Chain], credit: Float32) -> list[Chain]:
@@ -433,6 +440,8 @@ def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -
         tokens=tokens,
         padded_ratio=sum(packing.padded_tokens for packing in packings) / tokens,
         row_tokens=sum(packing.row_tokens for packing in packings),
+        squared_tokens=sum(packing.squared_tokens for packing in packings),
+        scored_tokens=sum(packing.scored_tokens for packing in packings),
         engine_mismatch=None,
     )
 

@@ -35,6 +35,10 @@ class Packing:
     """Cells of all micro-batches, padding and fillers included."""
     row_tokens: int
     """Tokens of all rows: what they would cost without chains."""
+    squared_tokens: int
+    """The sum over the sequences of the square of their tokens, which attention takes."""
+    scored_tokens: int
+    """Response tokens, at which alone the head is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,8 @@ def pack_chains(
         real_tokens=int(sum(lens[chain[-1]] for chain in chains)),
         padded_tokens=sum(cells(lens, micro) for micro in micros),
         row_tokens=int(sum(lens[row] for chain in chains for row in chain)),
+        squared_tokens=int(sum(lens[chain[-1]] ** 2 for chain in chains)),
+        scored_tokens=int(sum(batch.response_lens[row] for chain in chains for row in chain)),
     )
 
 

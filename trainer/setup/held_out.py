@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from envs.panel import Panel
 from rollout.record import GroupLog, read_groups, read_log
 from rollout.types import RolloutGroup, Trajectory
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
 from trainer.config.continuing import check_same_settings, differences
+from trainer.setup.panels import FILE, as_json
 
 RESULT = "evaluation.json"
 ROLLOUTS = "rollouts.jsonl.zst"
@@ -33,10 +35,10 @@ MACHINE_SETTINGS = {"cluster": ("dtype",), "engine": ("extra",)}
 class HeldOutFolder:
     """Keeps each rollout of an evaluation as it finishes, with the settings that it was played with."""
 
-    def __init__(self, config: EvaluateConfig, finished: tuple[RolloutGroup, ...]) -> None:
-        """finished: the rollouts that an earlier evaluation left in the folder."""
+    def __init__(self, config: EvaluateConfig, panel: Panel, finished: tuple[RolloutGroup, ...]) -> None:
+        """panel: the tasks. finished: the rollouts that an earlier evaluation left in the folder."""
         self.path = Path(config.output).absolute()
-        self._config = config
+        self._config, self._panel = config, panel
         self.path.mkdir(parents=True, exist_ok=True)
         self._log = GroupLog(self.path / FINISHED, finished)
 
@@ -50,6 +52,7 @@ class HeldOutFolder:
         if not (self.path / SETTINGS).exists():
             plain = asdict(self._config)
             (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
+            (self.path / FILE).write_text(as_json([self._panel]))
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
 

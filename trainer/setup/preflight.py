@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from envs.panel import Difference as PanelDifference
+from envs.panel import Panel
 from estimators import Estimator, needs
 from estimators import build as build_estimator
 from rollout.types import RolloutGroup
@@ -29,6 +31,7 @@ from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
+from trainer.setup.panels import changed_since, panel
 from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
 from trainer.setup.world import World, open_world
@@ -61,6 +64,12 @@ class TrainingPlan:
 
     damaged: tuple[str, ...] = ()
     """What is wrong with each later checkpoint."""
+
+    panel: Panel | None = None
+    """The tasks of the validations; None for a run without any."""
+
+    other_panel: PanelDifference | None = None
+    """How they differ from those that the run was begun with, which tell the same of the tasks that both have."""
 
     changed: str = ""
     """The harmless settings in which the run differs from its last start; empty where there are none."""
@@ -106,6 +115,9 @@ class EvaluationPlan:
     world: World
     """The driver's copy of the world, open."""
 
+    panel: Panel
+    """The tasks that are played."""
+
     finished: tuple[RolloutGroup, ...] = ()
     """Rollouts that lie in the output folder and need not be played."""
 
@@ -129,14 +141,21 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_heads(config.model, config.engine.tensor_parallel)
     check_packing(config.learner, config.model)
     config = planned(config)
+    output = Path(config.output).absolute()
     resumed, damaged, changed = _resumable(config)
+    world = open_world(config.env)
+    validated = None
+    if config.validation.every is not None:
+        validated = panel(config.env, world, config.env.validation_split, config.validation.tasks)
     return TrainingPlan(
         config=config,
-        world=open_world(config.env),
+        world=world,
         estimator=estimator,
         resumed=resumed,
         damaged=damaged,
         changed=changed,
+        panel=validated,
+        other_panel=None if resumed is None or validated is None else changed_since(output, validated),
     )
 
 
@@ -169,10 +188,12 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     finished = finished_rollouts(config)
     # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
     world = open_world(replace(config.env, overlap=True))
-    num_tasks = min(config.tasks or len(world.validation), len(world.validation))
-    if (Path(config.output) / RESULT).exists() and len(finished) == num_tasks:
+    played = panel(config.env, world, config.env.validation_split, config.tasks)
+    if finished:
+        changed_since(Path(config.output), played)
+    if (Path(config.output) / RESULT).exists() and len(finished) == len(played.tasks):
         raise ConfigError(f"the evaluation in {config.output} has played all its tasks: choose another output folder")
-    return EvaluationPlan(config=config, world=world, finished=finished)
+    return EvaluationPlan(config=config, world=world, panel=played, finished=finished)
 
 
 def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
@@ -231,7 +252,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
         )
-    if wants.revisions and config.learner.optimizer_steps > config.groups_per_update:
+    if wants.revisions and (config.learner.optimizer_steps or 1) > config.groups_per_update:
         # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
         raise ConfigError(
             f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="

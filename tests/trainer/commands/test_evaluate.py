@@ -1,5 +1,6 @@
 """`stepcredit evaluate` against a server on this machine: what is lost is counted, what is finished is kept."""
 
+import importlib.metadata
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,12 +15,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from envs.panel import Panel
 from rollout import openai_endpoint
 from rollout.collect import Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Policy
 from rollout.record import read_groups
 from tests.chat_server import Answer, Body, ChatServer, refused, said, serving
-from tests.fakes import LocalPool, plain, step, trajectory
+from tests.fakes import Corridor, LocalPool, plain, step, trajectory
 from trainer.commands import evaluate as command
 from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
@@ -28,8 +30,11 @@ from trainer.config.settings import EnvConfig
 from trainer.evaluation import Evaluation
 from trainer.report.progress import Display
 from trainer.setup.held_out import HeldOutFolder, finished_rollouts
+from trainer.setup.panels import read_panels
 from trainer.setup.preflight import plan_evaluation
 from trainer.setup.world import World
+
+PANEL = Panel(world="corridor", split="train", tasks=())
 
 
 @pytest.fixture(autouse=True)
@@ -124,8 +129,39 @@ def test_an_evaluation_that_stopped_goes_on_where_it_stopped(tmp_path: Path, ser
     assert "3 rollouts are there, the others are played" in printed
     assert server.bodies == [body for body in asked if length(body) == 4]  # with the same seeds
     assert plain(result.trajectories) == plain(whole.trajectories)
-    assert {path.name for path in output.iterdir()} == {"config.json", "evaluation.json", "rollouts.jsonl.zst"}
+    assert {path.name for path in output.iterdir()} == {
+        *("config.json", "evaluation.json", "panel.json", "rollouts.jsonl.zst")
+    }
     assert (output / "evaluation.json").read_text() == (tmp_path / "whole" / "evaluation.json").read_text()
+
+
+def test_an_evaluation_says_which_tasks_it_is_of_and_what_answered_them(tmp_path: Path, server: ChatServer) -> None:
+    _, printed = evaluated(tmp_path, server, tasks=3)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    (panel,) = read_panels(tmp_path / "panel.json")
+    assert [task.task_id for task in panel.tasks] == ["1", "2", "3"]
+    assert written["panel"] == {
+        "world": "corridor",
+        "split": "train",
+        "digest": panel.digest,
+        "tasks": 3,
+        "split_tasks": 4,
+        "kinds": {"even": 1, "odd": 2},
+        "facts": {},
+    }
+    assert written["temperature"] == 0.4
+    assert written["packages"]["torch"] == importlib.metadata.version("torch")
+    assert f"3 of 4 tasks of corridor train, panel {panel.digest[:16]}, temperature 0.4\n" in printed
+
+
+def test_an_evaluation_does_not_go_on_where_its_tasks_are_no_longer_what_they_were(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reply = refusing(3)
+    evaluated(tmp_path, server)
+    monkeypatch.setattr(Corridor, "kind", lambda self, task_id: "long" if task_id == "4" else "short")
+    with pytest.raises(ConfigError, match=r"panel\.json is of other tasks .*4 changed, '1' the first.*another output"):
+        evaluated(tmp_path, server, resume="auto")
 
 
 def test_tasks_that_could_not_be_played_can_be_played_later(tmp_path: Path, server: ChatServer) -> None:
@@ -149,7 +185,7 @@ def test_an_evaluation_goes_on_with_its_own_settings_only(tmp_path: Path, server
 def go_on_with(output: Path, endpoint: str | None, changes: dict[str, Any]) -> int:
     """How many rollouts an evaluation takes from one of other settings; `changes` by group, or by name."""
     config = replace(defaults(), output=str(output), endpoint=endpoint)
-    HeldOutFolder(config, ()).keep(trajectory(step("go")))
+    HeldOutFolder(config, PANEL, ()).keep(trajectory(step("go")))
     changed = {
         name: replace(getattr(config, name), **value) if isinstance(value, dict) else value
         for name, value in changes.items()

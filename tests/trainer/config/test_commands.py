@@ -13,6 +13,7 @@ from trainer.commands.make_data import HouseholdsConfig
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import EvaluateConfig, TrainConfig
 from trainer.config.defaults import defaults_of
+from trainer.config.learner import LearnerConfig
 from trainer.lab.config import LabConfig, TruthConfig
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.setup.preflight import estimator_of, plan_evaluation
@@ -148,6 +149,7 @@ def test_a_derived_setting_cannot_be_set_by_hand(name: str, path: str, source: s
         ("evaluate", "engine.sleep", True),
         ("evaluate", "rollout.success_reward", 1.0),
         ("warmstart", "learner.optimizer_steps", 2),
+        ("warmstart", "learner.rows_per_step", 64),
         ("warmstart", "learner.loss.kl_coef", 0.1),
         ("warmstart", "learner.temperature", 0.7),
     ],
@@ -155,6 +157,22 @@ def test_a_derived_setting_cannot_be_set_by_hand(name: str, path: str, source: s
 def test_a_setting_that_a_command_does_not_use_is_refused(name: str, path: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"cannot be set by hand: .*; leave it out"):
         build(KINDS[name], changed(composed(name), path, value))
+
+
+@pytest.mark.parametrize(
+    ("rows", "rollouts", "steps"),
+    [
+        (6400, 128, 25),  # ALFWorld's 50 steps: 6400 / 256
+        (6401, 128, 26),
+        (255, 128, 1),
+        (0, 0, 1),
+        (6400, 16, 16),  # a rollout is never cut
+    ],
+)
+def test_the_papers_step_once_per_so_many_rows(rows: int, rollouts: int, steps: int) -> None:
+    learner = LearnerConfig(optimizer_steps=None, rows_per_step=256)
+    assert learner.steps_of(rows=rows, rollouts=rollouts) == steps
+    assert LearnerConfig(optimizer_steps=3).steps_of(rows=rows, rollouts=rollouts) == 3
 
 
 def test_what_is_derived_follows_its_source() -> None:

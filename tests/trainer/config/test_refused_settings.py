@@ -251,6 +251,18 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             {"groups_per_update": 1, "learner.optimizer_steps": 9},
             ("learner.optimizer_steps=9", "groups_per_update=1", "group_size=8"),
         ),
+        # One rule says how often an update steps.
+        (
+            "train",
+            {"learner.rows_per_step": 256},
+            ("learner.optimizer_steps=4 with learner.rows_per_step=256", "exactly one", "set the other to null"),
+        ),
+        ("train", {"learner.optimizer_steps": None}, ("learner.optimizer_steps=None", "learner.rows_per_step=None")),
+        (
+            "train",
+            {"learner.optimizer_steps": None, "learner.rows_per_step": 64, "learner.decay_steps": 400},
+            ("learner.decay_steps=400", "learner.rows_per_step=64", "learner.decay_steps=null"),
+        ),
         ("train", {"max_groups_tried": 7}, ("max_groups_tried=7", "groups_per_update=16")),
         # A file of demonstrations is played already.
         ("warmstart", {"demos": "demos.jsonl", "passes": 2}, ("demos=demos.jsonl", "passes=2")),

@@ -271,6 +271,19 @@ def test_rows_without_credit_are_counted_but_not_run(
     assert_same_weights(weights[0], weights[1], CONFIG.learning_rate)
 
 
+def test_an_update_takes_a_step_for_so_many_rows(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
+    weights: list[dict[str, Tensor]] = []
+    rollouts = len(set(batch.trajectory))
+    for steps, rows in ((2, None), (None, -(-batch.num_rows // 2)), (None, 1)):
+        learner = start(replace(CONFIG, optimizer_steps=steps, rows_per_step=rows))
+        targets = on_policy(batch, learner.score(batch).logprobs)
+        targets = replace(targets, row_mask=np.ones(batch.num_rows, np.bool_))
+        report = learner.learn(batch, targets, seed=0)
+        assert report.optimizer_steps == (rollouts if rows == 1 else 2)
+        weights.append(weights_of(learner, tmp_path / str(rows)))
+    assert_same_weights(weights[1], weights[0], CONFIG.learning_rate)
+
+
 def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
     whole, cut = start(replace(CONFIG, token_budget=10_000)), start(replace(CONFIG, token_budget=1))
     order = np.random.default_rng(1).permutation(batch.num_rows)

@@ -1,0 +1,107 @@
+"""Print which tasks the splits of a world hold, or how they differ from those of another machine or day."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from envs import find
+from envs.panel import Panel, compare
+from trainer.config.build import ConfigError
+from trainer.config.commands import PanelConfig
+from trainer.report.progress import Display
+from trainer.setup.panels import as_json, panel, read_panels
+from trainer.setup.world import World, open_world, world_reference
+
+WIDTH, SHORT, SHOWN = 80, 16, 10
+"""Columns of a table, digits of a digest, and tasks of a panel that are printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelPlan:
+    """Panels that can be made."""
+
+    config: PanelConfig
+    """What was asked for."""
+
+    world: World
+    """The driver's copy of the world, open."""
+
+    before: tuple[Panel, ...]
+    """The panels of the file to compare with; none without one."""
+
+    splits: tuple[str, ...]
+    """The splits whose panels are made; with a file, one for each of its panels."""
+
+
+def plan_panel(config: PanelConfig) -> PanelPlan:
+    """Raises ConfigError or EnvError for a file that holds no panels, or lacks a split that was asked for."""
+    before = () if config.compare is None else read_panels(Path(config.compare))
+    world = open_world(replace(config.env, overlap=True))  # nothing is trained on
+    name = find(world_reference(config.env)).name
+    if others := [one.world for one in before if one.world != name]:
+        raise ConfigError(f"compare={config.compare} has panels of {others[0]!r}, not of {name!r}: name that world")
+    splits = (config.split,) if isinstance(config.split, str) else config.split
+    if config.compare is None:
+        splits = splits or (config.env.train_split, config.env.validation_split)
+        return PanelPlan(config=config, world=world, before=(), splits=splits)
+    known = [one.split for one in before]
+    for split in splits or ():
+        if split not in known:
+            raise ConfigError(f"split={split!r} is not in compare={config.compare}: it has {', '.join(known)}")
+    before = tuple(one for one in before if splits is None or one.split in splits)
+    return PanelPlan(config=config, world=world, before=before, splits=tuple(one.split for one in before))
+
+
+def show_panels(plan: PanelPlan, display: Display) -> None:
+    """Print the panels, or how they differ from those of the file. Exit code 1 where they do."""
+    config = plan.config
+    with display.doing("reading the tasks"):
+        panels = [panel(config.env, plan.world, split, config.tasks) for split in plan.splits]
+    if config.compare is not None:
+        _show_differences(plan, panels, display)
+    elif config.json:
+        display.console.print(as_json(panels), markup=False, emoji=False)
+    else:
+        for one in panels:
+            _show(one, display)
+
+
+def _show_differences(plan: PanelPlan, panels: list[Panel], display: Display) -> None:
+    differences = {now.split: compare(before, now) for before, now in zip(plan.before, panels, strict=True)}
+    if plan.config.json:
+        display.console.print(json.dumps({split: asdict(one) for split, one in differences.items()}), markup=False)
+    for split, difference in () if plan.config.json else differences.items():
+        display.console.print(f"{split}: {difference}", markup=False)
+        for name in ("added", "lost", "changed", "moved"):
+            for task_id in getattr(difference, name)[:SHOWN]:
+                display.console.print(f"  {name:<8}{task_id}", markup=False, emoji=False)
+            if (hidden := len(getattr(difference, name)) - SHOWN) > 0:
+                display.console.print(f"  {name:<8}and {hidden} more: --json lists all")
+    if any(differences.values()):
+        raise SystemExit(1)
+
+
+def _show(one: Panel, display: Display) -> None:
+    """Counts by kind, the facts, and the first tasks in their order."""
+    display.console.print(f"{one.world} {one.split}, digest {one.digest[:SHORT]}", markup=False)
+    for name, value in one.facts.items():
+        display.console.print(f"  {name} {value}", markup=False, emoji=False)
+    head = Table(width=WIDTH)
+    head.add_column("kind", ratio=1, no_wrap=True)
+    head.add_column("tasks", justify="right")
+    for kind, count in one.counts.items():
+        head.add_row(kind, str(count))
+    head.add_section()
+    head.add_row("all", str(len(one.tasks)))
+    display.console.print(head)
+    tasks = Table(width=WIDTH)
+    tasks.add_column("no.", justify="right")
+    tasks.add_column("task, in the order of the panel", ratio=1, no_wrap=True)
+    tasks.add_column("digest", no_wrap=True)
+    for number, task in enumerate(one.tasks[:SHOWN]):
+        tasks.add_row(str(number), task.task_id, task.digest[:SHORT])
+    if len(one.tasks) > SHOWN:
+        tasks.add_row("", f"and {len(one.tasks) - SHOWN} more: --json lists all", "")
+    display.console.print(tasks)

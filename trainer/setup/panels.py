@@ -1,0 +1,58 @@
+"""The panels of a world as the commands use them: made from its splits, written to a file, read back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs import find
+from envs.panel import Difference, Panel, compare, panel_of, read_manifest
+from trainer.config.build import ConfigError
+from trainer.config.settings import EnvConfig
+from trainer.data.tasks import spread
+from trainer.setup.world import World, world_reference
+
+FILE = "panel.json"
+"""The panel of a run or an evaluation, in its folder."""
+
+
+def panel(config: EnvConfig, world: World, split: str, count: int | None = None) -> Panel:
+    """The panel that `count` tasks of a split make (None: all), chosen and ordered as a validation does.
+
+    Raises EnvError for a split that the world does not have, and for one that lists a task twice.
+    """
+    task_ids = world.env.tasks(split)
+    chosen = spread(task_ids, count or len(task_ids))
+    return panel_of(world.env, world=find(world_reference(config)).name, split=split, task_ids=chosen)
+
+
+def as_json(panels: Sequence[Panel]) -> str:
+    """One line, which `read_panels` reads."""
+    return json.dumps({"panels": [one.manifest() for one in panels]})
+
+
+def read_panels(path: Path) -> tuple[Panel, ...]:
+    """The panels of a file. Raises ConfigError for a file that holds none, or that was edited."""
+    try:
+        return tuple(map(read_manifest, json.loads(path.read_text())["panels"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as panels ({error}): write it with stepcredit panel ENV --json > FILE"
+        ) from error
+
+
+def changed_since(folder: Path, now: Panel) -> Difference | None:
+    """How the panel differs from the one in a folder; None where it is the same, or the folder has none.
+
+    Raises ConfigError where tasks are not what they were, so that a continuation would mix results of two kinds.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    (before,) = read_panels(folder / FILE)
+    difference = compare(before, now)
+    if difference.changed or difference.facts:
+        first = f", {difference.changed[0]!r} the first" if difference.changed else ""
+        raise ConfigError(
+            f"{folder / FILE} is of other tasks than env.options give now ({difference}{first}): give the data that it "
+            "was begun with, or start anew in another output folder"
+        )
+    return difference or None
