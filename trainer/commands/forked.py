@@ -8,8 +8,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainer.config.build import ConfigError
-from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.commands import TrainConfig
 from trainer.config.defaults import defaults_of
+from trainer.config.earlier import ForkConfig
 from trainer.setup.past_run import settings_to_fork
 
 GROUPS = ("env", "estimator")

@@ -8,8 +8,9 @@ from typing import Any
 from trainer import checkpoint, checksums
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
-from trainer.config.commands import ForkConfig, ReplayConfig, TrainConfig
+from trainer.config.commands import TrainConfig
 from trainer.config.continuing import Difference, check_same_settings
+from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine

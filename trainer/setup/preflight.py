@@ -20,13 +20,13 @@ from trainer.config.build import ConfigError
 from trainer.config.commands import (
     DemosConfig,
     EvaluateConfig,
-    ForkConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
 )
 from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
+from trainer.config.earlier import ForkConfig
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.machine import check_machine

@@ -131,8 +131,8 @@ def test_a_replay_tells_each_step_and_the_first_row_that_is_not_finite(
     )
     assert lines[:5] == [
         "· update 26 again, from update-000025",
-        "step 1/4  loss 0.5  gradient norm 2  rows 1",
-        "step 2/4  loss inf  gradient norm nan  rows 1, of which not finite alone: 1; skipped",
+        "step 1  loss 0.5  gradient norm 2  rows 1",
+        "step 2  loss inf  gradient norm nan  rows 1, of which not finite alone: 1; skipped",
         f"  {words}",
         f"first not finite: {words}",
     ]
