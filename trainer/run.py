@@ -109,7 +109,7 @@ def _from_checkpoint(
 ) -> RunResult:
     """Start the parts and run the updates that are left. Raises UpdateLost."""
     with assembled(plan.config, plan.world, display) as parts:
-        (output / CONFIG).write_text(json.dumps(plain(plan.config), indent=1))
+        _write_config(plan.config, output)
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         if log.continuation is not None:
@@ -120,6 +120,13 @@ def _from_checkpoint(
         finally:
             run.close()
             log.close()
+
+
+def _write_config(config: TrainConfig, output: Path) -> None:
+    """Write what the run was started with. The file is replaced whole."""
+    partial = output / f".{CONFIG}.partial"
+    partial.write_text(json.dumps(plain(config), indent=1))
+    partial.rename(output / CONFIG)
 
 
 def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:

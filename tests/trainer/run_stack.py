@@ -21,7 +21,8 @@ from tests.fakes import CORRIDOR_PROMPTS, Corridor, FolderLearner, LocalPool, Sc
 from trainer import run
 from trainer.commands.defaults import register
 from trainer.config.build import build
-from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.commands import TrainConfig
+from trainer.config.earlier import ForkConfig
 from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import LearnReport, Scores

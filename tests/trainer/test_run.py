@@ -20,7 +20,8 @@ from tests.trainer.run_stack import TIMED, Stack, configured, defaults, one_upda
 from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
-from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.commands import TrainConfig
+from trainer.config.earlier import ForkConfig
 from trainer.config.protocol import ProtocolConfig
 from trainer.config.settings import CheckpointConfig, ValidationConfig
 from trainer.data.tasks import training_tasks

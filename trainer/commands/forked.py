@@ -8,8 +8,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainer.config.build import ConfigError
-from trainer.config.commands import ForkConfig, TrainConfig
+from trainer.config.commands import TrainConfig
 from trainer.config.defaults import defaults_of
+from trainer.config.earlier import ForkConfig
 from trainer.setup.past_run import settings_to_fork
 
 GROUPS = ("env", "estimator")
@@ -27,6 +28,8 @@ def register_run(words: Sequence[str]) -> None:
         defaults |= settings_to_fork(Path(run).absolute())
         fresh: dict[str, Any] = defaults_of(TrainConfig)
         defaults |= {group: fresh[group] for group in GROUPS if group in chosen}
+    elif "run" in chosen:
+        raise ConfigError(f"run={run}: a fork begins with one run; start the command for each")
     elif not any(word.startswith("-") for word in words):  # such as --help
         raise ConfigError("run is not set: write stepcredit fork RUN_DIR update=N")
     ConfigStore.instance().store(name="fork_defaults", node=defaults, provider="stepcredit")

@@ -51,11 +51,8 @@ def _beginning(plan: ReplayPlan) -> str:
 
 def _tell(plan: ReplayPlan, number: int, step: ReplayedStep, display: Display) -> None:
     """The lines of one optimizer step."""
-    end = f": not finite, skipped; {len(step.broken)} rows of it alone are not" if step.skipped else ""
-    display.line(
-        f"step {number}/{plan.run.learner.optimizer_steps}  loss {step.loss:.4g}  "
-        f"gradient norm {step.grad_norm:.4g}  rows {len(step.rows)}{end}"
-    )
+    end = f", of which not finite alone: {len(step.broken)}; skipped" if step.skipped else ""
+    display.line(f"step {number}  loss {step.loss:.4g}  gradient norm {step.grad_norm:.4g}  rows {len(step.rows)}{end}")
     for row in step.broken[:MOST_ROWS]:
         display.line(f"  {_row_words(plan, row)}")
     if len(step.broken) > MOST_ROWS:

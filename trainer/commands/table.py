@@ -123,7 +123,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "fork": Command(
         yaml="fork",
-        config="trainer.config.commands:ForkConfig",
+        config="trainer.config.earlier:ForkConfig",
         plan="trainer.setup.past_run:plan_fork",
         run="trainer.run:train",
         help="a new run from an old checkpoint: stepcredit fork RUN_DIR update=N",
@@ -138,7 +138,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "replay": Command(
         yaml="replay",
-        config="trainer.config.commands:ReplayConfig",
+        config="trainer.config.earlier:ReplayConfig",
         plan="trainer.setup.past_run:plan_replay",
         run="trainer.commands.replay:replay",
         help="run a failed update again: stepcredit replay BATCH",

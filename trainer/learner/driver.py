@@ -349,8 +349,8 @@ class Learner:
             if self._skipped_in_a_row == self.config.max_skipped_steps:
                 raise GradientNotFinite(
                     f"gradient norm {step.grad_norm} in {self._skipped_in_a_row} optimizer steps in a row "
-                    "(learner.max_skipped_steps): if it comes again after resume=auto, start a new run with a lower "
-                    "learner.learning_rate from the last checkpoint's model (model.source)"
+                    "(learner.max_skipped_steps): if it comes again after resume=auto, begin anew from its last "
+                    "checkpoint with stepcredit fork and a lower learner.learning_rate"
                 )
 
     def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:

@@ -108,6 +108,6 @@ def check_finite(**columns: Float32 | None) -> None:
         if column is not None and not (finite := np.isfinite(column)).all():
             raise FloatingPointError(
                 f"{int((~finite).sum())} of the learner's {column.size} values of {name} are not finite, so its "
-                "weights are broken: if it comes again after resume=auto, start a new run with a lower "
-                "learner.learning_rate from the last checkpoint's model (model.source)"
+                "weights are broken: if it comes again after resume=auto, begin anew from its last checkpoint with "
+                "stepcredit fork and a lower learner.learning_rate"
             )

@@ -30,4 +30,6 @@ def model_name(source: str) -> str:
     ('Qwen2.5-7B-Instruct', 'first/update-000025')
     """
     parts = [part for part in PurePath(source).parts if part not in ("model", "checkpoints")]
+    if not parts:
+        return source
     return "/".join(parts[-2:] if parts[-1].startswith("update-") else parts[-1:])

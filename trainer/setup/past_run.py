@@ -1,6 +1,5 @@
 """A run that lies on disk: its config and its checkpoints, checked before anything loads. This imports no torch."""
 
-import json
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +8,22 @@ from typing import Any
 from trainer import checkpoint, checksums
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
-from trainer.config.commands import ForkConfig, ReplayConfig, TrainConfig
+from trainer.config.commands import TrainConfig
 from trainer.config.continuing import Difference, check_same_settings
+from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
-from trainer.setup.preflight import CONFIG, TrainingPlan, check_updates_left, from_checkpoint, plain, plan_training
+from trainer.setup.preflight import (
+    CONFIG,
+    TrainingPlan,
+    check_updates_left,
+    from_checkpoint,
+    plain,
+    plan_training,
+    written_config,
+)
 from trainer.setup.world import World, open_world
 
 ROOT = Path(__file__).parents[2]
@@ -92,16 +100,13 @@ def settings_to_fork(run: Path) -> dict[str, Any]:
 
 def config_of(run: Path) -> TrainConfig:
     """The settings that a run was last started with. Raises ConfigError where they are missing or cannot be read."""
-    path = run / CONFIG
-    if not path.is_file():
-        raise ConfigError(
-            f"{run} is no folder of a run: it has no {CONFIG}; give the output folder of stepcredit train"
-        )
+    if (written := written_config(run)) is None:
+        raise ConfigError(f"{run} is no folder of a run: it has no {CONFIG}; give the output of stepcredit train")
     try:
-        values = {name: value for name, value in json.loads(path.read_text()).items() if name not in OF_FORKS}
+        values = {name: value for name, value in written.items() if name not in OF_FORKS}
         return build(TrainConfig, settable(TrainConfig, values))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): give the folder of a run of this version") from error
+    except ConfigError as error:
+        raise ConfigError(f"{run / CONFIG} is of another version ({error}): give another run") from error
 
 
 def check_checkpoint(folder: Path, why: str) -> None:

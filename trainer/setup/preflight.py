@@ -20,13 +20,13 @@ from trainer.config.build import ConfigError
 from trainer.config.commands import (
     DemosConfig,
     EvaluateConfig,
-    ForkConfig,
     QuickstartConfig,
     TrainConfig,
     WarmstartConfig,
 )
 from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
+from trainer.config.earlier import ForkConfig
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts
 from trainer.setup.machine import check_machine
@@ -332,19 +332,27 @@ def _check_same_run(config: TrainConfig, state: RunState, folder: Path) -> None:
     check_same_settings(different, f"checkpoint {folder}", remedy)
 
 
+def written_config(output: Path) -> dict[str, Any] | None:
+    """What the run in a folder was last started with; None where there is none. Raises ConfigError if it is broken."""
+    path = output / CONFIG
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is broken ({error}): bring a whole one back, or remove it") from error
+
+
 def _changed(config: TrainConfig, output: Path) -> str:
     """The harmless settings in which the run differs from its last start, in words."""
-    if not (output / CONFIG).is_file():
-        return ""
-    different = differences(type(config), json.loads((output / CONFIG).read_text()), plain(config))
+    different = differences(type(config), written_config(output) or plain(config), plain(config))
     return changes(one for one in different if one.mark == "harmless" and one.name not in ALWAYS_DIFFER)
 
 
 def _check_no_fork(config: TrainConfig, output: Path) -> None:
     """Raise ConfigError where a fork without a checkpoint would begin as an ordinary run."""
-    if isinstance(config, ForkConfig) or not (output / CONFIG).is_file():
-        return
-    if "run" in (before := json.loads((output / CONFIG).read_text())):
+    before = written_config(output) or {}
+    if "run" in before and not isinstance(config, ForkConfig):
         raise ConfigError(
             f"{output} is a fork that has no checkpoint yet: go on with stepcredit fork {before['run']} "
             f"update={before['update']} resume=auto output={output} and its other settings"

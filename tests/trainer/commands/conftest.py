@@ -19,15 +19,14 @@ from trainer.config.commands import (
     DemosConfig,
     DoctorConfig,
     EvaluateConfig,
-    ForkConfig,
     PanelConfig,
     PlanConfig,
     ProfileConfig,
     QuickstartConfig,
-    ReplayConfig,
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.lab.config import LabConfig

@@ -126,6 +126,7 @@ def test_a_fork_that_cannot_be_is_refused_with_the_reason(
 
 def test_a_fork_of_nothing_is_refused(stepcredit: Stepcredit, tmp_path: Path) -> None:
     assert f"{tmp_path}/nowhere is no folder of a run" in refused(stepcredit, "fork", "nowhere", "update=3")
+    assert "a fork begins with one run" in refused(stepcredit, "fork", "--multirun", "run=a,b", "update=3")
     assert "run is not set" in refused(stepcredit, "fork", "update=3")
 
 

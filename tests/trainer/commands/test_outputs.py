@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit
+from tests.trainer.commands.conftest import Stepcredit, past_run
 from trainer.commands import compose, outputs
 from trainer.commands.outputs import MARKER, claimed
 from trainer.commands.table import COMMANDS, Output
@@ -98,9 +98,13 @@ def test_the_folders_of_a_sweep_can_be_given_to_another_command_without_quotes(w
 
 
 @pytest.mark.parametrize("command", WRITING)
-def test_results_are_not_written_over(writing: Stepcredit, command: str) -> None:
-    assert writing(command, "output=mine.jsonl").code == 0
-    refused = writing(command, "output=mine.jsonl")
+def test_results_are_not_written_over(writing: Stepcredit, tmp_path: Path, command: str) -> None:
+    words = (command, "output=mine.jsonl")
+    if command == "fork":
+        past_run(writing, tmp_path / "run")
+        words = ("fork", "run", "update=25", "output=mine.jsonl")
+    assert writing(*words).code == 0
+    refused = writing(*words)
     assert refused.code == 2
     assert re.search(r"mine.jsonl (already holds a|is there already)", refused.line)
     assert re.search("choose another (output folder|file)", refused.line)

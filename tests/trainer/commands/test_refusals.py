@@ -137,6 +137,11 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("data", "alfworld-generate", "households.train=0"), ("train=0", "1 to 1000000")),
         (("data", "alfworld-generate", "households.task_types=[fly]"), ("'fly'", "pick_and_place_simple")),
         (("data", "alfworld", "folder=/dev/null/games"), ("folder=/dev/null/games", "choose another folder")),
+        # A replay without its batch, a fork without its run.
+        (("replay", "nothing.npz"), ("nothing.npz is no file", "bad-batch-NUMBER.npz")),
+        (("replay", "nothing.npz", "seed=1"), ("unknown setting seed=1", "known: batch")),
+        (("fork", "nowhere", "update=3"), ("nowhere is no folder of a run", "config.json")),
+        (("fork",), ("run is not set", "stepcredit fork RUN_DIR update=N")),
         # A lab without a run where one is needed, and settings that nothing would read.
         (("lab", "nowhere"), ("run=nowhere", "stepcredit train record=embeddings")),
         (("lab", "truth=null"), ("neither a run nor truth", "stepcredit lab RUN_DIR")),

@@ -44,6 +44,10 @@ def spoil_config(path: Path) -> None:
     (path.parent / "config.json").write_text('{"updates": 3}')
 
 
+def cut_config(path: Path) -> None:
+    (path.parent / "config.json").write_text('{"updates": 3')
+
+
 def drop_config(path: Path) -> None:
     (path.parent / "config.json").unlink()
 
@@ -66,7 +70,8 @@ def damage_checkpoint(path: Path) -> None:
         (lambda path: path.write_text("{}"), "is damaged, or no batch of a run"),
         (lambda path: np.savez(path, update=3), "is damaged, or no batch of a run"),
         (drop_config, "run is no folder of a run: it has no config.json"),
-        (spoil_config, "config.json cannot be read"),
+        (spoil_config, "config.json is of another version"),
+        (cut_config, "config.json is broken"),
         (
             drop_checkpoint,
             "update-000025 is gone, and bad-batch-000026.npz was learned from after it: raise checkpoint",
@@ -126,8 +131,8 @@ def test_a_replay_tells_each_step_and_the_first_row_that_is_not_finite(
     )
     assert lines[:5] == [
         "· update 26 again, from update-000025",
-        "step 1/4  loss 0.5  gradient norm 2  rows 1",
-        "step 2/4  loss inf  gradient norm nan  rows 1: not finite, skipped; 1 rows of it alone are not",
+        "step 1  loss 0.5  gradient norm 2  rows 1",
+        "step 2  loss inf  gradient norm nan  rows 1, of which not finite alone: 1; skipped",
         f"  {words}",
         f"first not finite: {words}",
     ]

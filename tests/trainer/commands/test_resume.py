@@ -92,3 +92,11 @@ def test_settings_that_a_checkpoint_is_bound_to_are_told_without_a_fork(stepcred
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
     line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto", "cluster.ranks=2", "seed=4")
     assert "cluster.ranks=1, seed=0, this run has cluster.ranks=2, seed=4: set them back, or start anew" in line
+
+
+def test_a_config_that_was_cut_short_is_refused_with_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
+    (tmp_path / "run" / "config.json").write_text('{"updates": 3')
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto")
+    assert f"{tmp_path}/run/config.json is broken" in line
+    assert "bring a whole one back, or remove it" in line

@@ -21,7 +21,7 @@ HARMLESS = {
     "learner.": "token_budget packing max_skipped_steps gradient_checkpointing compile threads timeout_s "
     "max_engine_mismatch",
     "engine.": "count tensor_parallel max_num_seqs kv_cache_bytes gpu_memory threads sleep timeout_s "
-    "response_timeout_s restarts",
+    "response_timeout_s restarts request_times",
     "cluster.": "gpus engines placement gpu_memory_gib sleep threads cpus env_workers start_timeout_s weight_transfer "
     "publish_timeout_s bucket_bytes address object_store_bytes",
     "rollout.": "retries max_failure_share env_timeout_s",
@@ -38,11 +38,11 @@ FIXED = {
     "cluster.": "device dtype ranks",
 }
 BINDING = {
-    "": "estimator seed groups_per_update group_size task_choice max_groups_tried max_idle_turns deterministic",
+    "": "estimator seed groups_per_update group_size task_choice max_groups_tried ahead max_idle_turns deterministic",
     "model.": "prompt_tokens response_tokens",
     "env.": "world _target_ options style history train_split validation_split overlap",
-    "learner.": "learning_rate weight_decay betas warmup_steps decay_steps grad_clip optimizer_steps temperature "
-    "old_logprobs",
+    "learner.": "learning_rate weight_decay betas warmup_steps decay_steps grad_clip optimizer_steps rows_per_step "
+    "temperature old_logprobs",
     "learner.loss.": "clip_low clip_high dual_clip ratio kl_coef kl_estimator entropy_coef aggregation importance_cap "
     "negative_weight",
     "engine.": "extra",

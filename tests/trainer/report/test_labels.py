@@ -11,7 +11,7 @@ from tests.trainer.run_stack import configured, defaults
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import LogConfig
-from trainer.report.labels import labelled
+from trainer.report.labels import labelled, model_name
 
 
 def test_group_and_tags_follow_from_experiment_world_model_estimator_and_seed(tmp_path: Path) -> None:
@@ -26,6 +26,13 @@ def test_runs_that_differ_by_their_seed_alone_share_a_group(tmp_path: Path) -> N
     first, second = (labelled(configured(tmp_path, seed=seed)) for seed in (0, 1))
     assert first.group == second.group == "corridor tiny gigpo"
     assert first.tags != second.tags
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("model", "model"), ("out/warmstart/model", "warmstart"), ("/models/qwen/", "qwen")]
+)
+def test_a_model_in_a_folder_is_named_by_what_tells_it_from_others(source: str, name: str) -> None:
+    assert model_name(source) == name
 
 
 def test_names_that_are_given_stay(tmp_path: Path) -> None:
