@@ -36,7 +36,7 @@ INNER = {
     "metrics": {"step", "evaluation", "setup", "data"},
     "run": {"step", "gather", "evaluation", "metrics", "setup", "checkpoint", "learner", "data", "report", "config"},
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
-    "commands": {"lab", "run", "step", "evaluation", "setup", "learner", "data", "report", "config"},
+    "commands": {"lab", "run", "step", "gather", "evaluation", "setup", "learner", "data", "report", "config"},
 }
 # The same inside trainer/lab/.
 INNER_LAB = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rollout import spans
 from rollout.ray_actors import ActorDied, ActorSpec
 from trainer.learner.driver import MALLOC_ENV
 
@@ -42,6 +43,9 @@ class ForkedActor:
         with suppress(BrokenPipeError):  # a dead rank; `gather` says so
             self.answers.send((method, args))
         return self
+
+    def call(self, method: str, *args: Any) -> Any:
+        return gather([self.submit(method, *args)])[0]
 
     def kill(self) -> None:
         self._process.kill()
@@ -85,6 +89,8 @@ def _serve(driver: connection.Connection, target: str, args: tuple[Any, ...], en
         except EOFError:
             return
         try:
-            driver.send((False, getattr(held, method)(*arguments)))
+            with spans.span(method):
+                answer = (spans.CALLS.get(method) or getattr(held, method))(*arguments)
+            driver.send((False, answer))
         except Exception as error:  # noqa: BLE001  the driver raises it
             driver.send((True, error))

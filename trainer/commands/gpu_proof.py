@@ -27,7 +27,7 @@ from rollout.transfer import Bucket, Route, Sender, Way
 from rollout.types import Device, Precision
 from trainer.commands.proof_kernels import kernels
 from trainer.commands.proof_model import exact_logprobs, write_model
-from trainer.commands.proof_packing import PEAK_FLOPS, PassSpec, packed_pass
+from trainer.commands.proof_packing import H100_FLOPS, PassSpec, packed_pass
 from trainer.config.learner import LearnerConfig, LossConfig
 from trainer.config.shape import ModelShape
 from trainer.data.tokens import Targets, TokenBatch
@@ -369,7 +369,7 @@ class Proof:
         attention = 2 * (self.spec.prompt + self.spec.response) * shape.hidden * shape.layers
         flops = tokens * passes * (2 * (shape.parameters - shape.hidden * shape.vocabulary) + attention)
         speed = {"seconds": seconds, "tokens_per_s": tokens / seconds}
-        return speed | ({"mfu": flops / seconds / PEAK_FLOPS} if self.spec.device == "cuda" else {})
+        return speed | ({"mfu": flops / seconds / H100_FLOPS} if self.spec.device == "cuda" else {})
 
 
 class Damaged:

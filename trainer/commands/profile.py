@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from rollout import spans
 from rollout.spans import Span, span
 from trainer.config.commands import ProfileConfig
 from trainer.data.difficulty import Difficulty
+from trainer.gather import Ahead
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.trace import Kind, Part, Track, parts_of, write_trace
@@ -45,25 +46,30 @@ def profile(plan: TrainingPlan, display: Display) -> None:
     with assembled(config, plan.world, display) as parts:
         with display.doing("publish"):
             publish(parts, 0)
-        tracks = traced_update(parts, plan, display, warm=config.warm_updates)
+        ahead = Ahead() if config.ahead else None
+        with nullcontext() if ahead is None else closing(ahead):
+            tracks = traced_update(parts, plan, display, warm=config.warm_updates, ahead=ahead)
     write_trace(trace, tracks)
     display.console.print(table_of(tracks))
     display.line(f"the trace, to open at ui.perfetto.dev: {trace}")
 
 
-def traced_update(parts: Parts, plan: TrainingPlan, display: Display, *, warm: int) -> list[Track]:
-    """Run `warm` updates and one more. Returns the spans of that one."""
+def traced_update(
+    parts: Parts, plan: TrainingPlan, display: Display, *, warm: int, ahead: Ahead | None = None
+) -> list[Track]:
+    """Run `warm` updates and one more. Returns the spans of that one. ahead: plays the next update's rollouts."""
     estimator, difficulty = plan.estimator, Difficulty()
     for number in range(1, warm + 1):
         display.stage(f"update {number} of {warm + 1}, to warm up")
         watch = Stopwatch(during=display.doing)
-        report = update(parts, estimator, number, watch=watch, difficulty=difficulty)
+        report = update(parts, estimator, number, watch=watch, difficulty=difficulty, ahead=ahead)
         estimator, difficulty = report.estimator, report.difficulty
     display.stage(f"update {warm + 1} of {warm + 1}, traced")
     shifts = {actor.name: shift_ns(actor) for _, actor in _actors(parts)}
     spans.start()
     with span(UPDATE):
-        update(parts, estimator, warm + 1, watch=Stopwatch(during=_lap(display)), difficulty=difficulty)
+        watch = Stopwatch(during=_lap(display))
+        update(parts, estimator, warm + 1, watch=watch, difficulty=difficulty, ahead=ahead)
     driver = Track(kind="driver", name="driver", spans=tuple(spans.take()))
     return [driver, *(_track(kind, actor, driver, shifts) for kind, actor in _actors(parts))]
 

@@ -16,9 +16,10 @@ from trainer.data.tokens import TokenBatch
 from trainer.learner.load import load_model
 from trainer.learner.packing import MicroBatch, collate, find_chains, pack_chains
 from trainer.learner.policy import PolicyModule, PolicyOutput
+from trainer.setup.mfu import PEAK_FLOPS
 
-PEAK_FLOPS = 989e12
-"""Dense bfloat16 operations a second of an H100."""
+H100_FLOPS = PEAK_FLOPS["H100"]
+"""Dense bfloat16 operations a second; an H200 has as many."""
 COMPARED = 4
 """Sequences whose values and gradients are compared."""
 FORWARDS = 4
@@ -153,7 +154,7 @@ def _speeds(spec: PassSpec, lengths: np.ndarray, spent: Mapping[str, float]) -> 
     flops = FORWARDS * (2 * body * tokens + attention)
     numbers = {f"{way}_tokens_per_s": tokens / seconds for way, seconds in spent.items()}
     if spec.device == "cuda":
-        numbers |= {f"{way}_mfu": flops / seconds / PEAK_FLOPS for way, seconds in spent.items()}
+        numbers |= {f"{way}_mfu": flops / seconds / H100_FLOPS for way, seconds in spent.items()}
     return numbers | {
         "time_vs_rows": spent["packed"] / spent["rows"],
         "time_vs_padded": spent["packed"] / spent["padded"],

@@ -80,9 +80,9 @@ def parts_of(tracks: Sequence[Track], update: Span, laps: Sequence[Span]) -> lis
 
 def _part(tracks: Sequence[Track], name: str, start_ns: int, end_ns: int) -> Part:
     whole = max(end_ns - start_ns, 1)
-    kinds = dict.fromkeys(track.kind for track in tracks if track.kind != "driver")
+    kinds: list[Kind] = [track.kind for track in tracks if track.kind != "driver"]
     idle = dict[Kind, float]()
-    for kind in kinds:
+    for kind in dict.fromkeys(kinds):
         busy = [busy_ns(track.spans, start_ns, end_ns) for track in tracks if track.kind == kind]
         idle[kind] = 1 - sum(busy) / len(busy) / whole
     return Part(name=name, seconds=(end_ns - start_ns) / 1e9, idle=idle)

@@ -54,15 +54,15 @@ class Arithmetic:
     def mfu(self, learned: LearnReport, seconds: float) -> float:
         """In [0, 1]. seconds: those that the learner took.
 
-        PaLM (2204.02311, appendix B): 6 operations a weight and token and 12 L A T a token for attention of width A
-        over T tokens. We count the weights of the head, of which the learner computes response tokens alone, at those
-        alone, and 4 a weight that is not trained. What is computed again for gradient checkpointing does not count.
+        PaLM (2204.02311, appendix B): 6 operations a weight and token, and 12 L A T a token for attention of width A
+        over T tokens. We differ: a token sees half of the T on average, so 6 L A T; the head is computed at response
+        tokens alone; a weight that is not trained takes 4. What gradient checkpointing computes again does not count.
         """
         shape = self.shape
         each = 6 if self.trains_all else 4
         body = each * shape.layers * shape.block_parameters * learned.tokens
         head = each * shape.vocabulary * shape.hidden * learned.scored_tokens
-        attention = 12 * shape.layers * shape.heads * shape.head_size * learned.squared_tokens
+        attention = 6 * shape.layers * shape.heads * shape.head_size * learned.squared_tokens
         return (body + head + attention) / (seconds * self.flops_a_second)
 
 

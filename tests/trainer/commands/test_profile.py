@@ -1,6 +1,7 @@
 """`stepcredit profile` traces one update; here on fakes, in tests/trainer/real on the real stack."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -11,8 +12,11 @@ from rich.console import Console
 
 from tests.trainer.commands.conftest import Stepcredit, refused
 from tests.trainer.run_stack import Stack, configured
+from tests.trainer.test_ahead import one_ahead
 from trainer.commands import profile as command
 from trainer.commands.profile import shift_ns, table_of, traced_update
+from trainer.config.commands import TrainConfig
+from trainer.gather import Ahead
 from trainer.report.progress import Display
 from trainer.report.trace import parts_of
 from trainer.setup.preflight import plan_training
@@ -33,11 +37,15 @@ class FakeActor:
         return command.time.time_ns() + self.ahead_ns if method == "start_spans" else []
 
 
-def traced(tmp_path: Path, actors: Sequence[FakeActor], monkeypatch: pytest.MonkeyPatch) -> tuple[Stack, list[Any]]:
-    stack, plan = Stack(), plan_training(configured(tmp_path))
+def traced(
+    tmp_path: Path, actors: Sequence[FakeActor], monkeypatch: pytest.MonkeyPatch, config: TrainConfig | None = None
+) -> tuple[Stack, list[Any]]:
+    stack, plan = Stack(), plan_training(config or configured(tmp_path))
     monkeypatch.setattr(command, "_actors", lambda _: [("engine", actor) for actor in actors])
     parts = stack.parts(plan.config, plan.world)
-    return stack, traced_update(parts, plan, Display(Console(quiet=True)), warm=2)
+    with closing(Ahead()) as ahead:
+        playing = ahead if plan.config.ahead else None
+        return stack, traced_update(parts, plan, Display(Console(quiet=True)), warm=2, ahead=playing)
 
 
 def test_the_last_of_three_updates_is_traced_and_its_laps_cover_it(
@@ -62,6 +70,14 @@ def test_the_table_has_80_columns_and_a_row_for_each_lap(tmp_path: Path, monkeyp
     assert [lap for lap in LAPS if lap in text] == LAPS
     assert "engines idle" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_profile_of_a_run_that_plays_ahead_shows_the_wait_for_the_next_rollouts_in_place_of_their_lap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (driver, _) = traced(tmp_path, [FakeActor("engine 0")], monkeypatch, one_ahead(tmp_path))
+    names = {span.name for span in driver.spans}
+    assert names == {"update", "wait", *LAPS} - {"collect"}
 
 
 @pytest.mark.parametrize(("ahead_s", "moved_s"), [(0, 0), (3600, -3600), (-3600, 3600)])

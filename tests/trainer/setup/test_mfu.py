@@ -22,7 +22,7 @@ CARD = Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=1, driver="580.1")
 @pytest.mark.parametrize(("trains_all", "each"), [(True, 6), (False, 4)])
 def test_mfu_is_what_the_weights_the_head_and_attention_take_over_the_peak(trains_all: bool, each: int) -> None:
     arithmetic = Arithmetic(shape=SHAPE, trains_all=trains_all, flops_a_second=1000.0)
-    operations = each * 168 * 10 + each * 64 * 5 + 12 * 1 * 4 * 52
+    operations = each * 168 * 10 + each * 64 * 5 + 6 * 1 * 4 * 52
     assert arithmetic.mfu(LEARNED, seconds=2.0) == operations / 2000
 
 
