@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -258,7 +258,7 @@ class Engines:
             self._install(number, following)  # only now: nobody may ask it before it has the weights
 
     @contextmanager
-    def none_replaced(self) -> Iterator[None]:
+    def none_replaced(self) -> Generator[None]:
         """While the block runs, the sender is at work: requests of an engine that is lost raise EnginesLost."""
         self._replaces = False
         try:

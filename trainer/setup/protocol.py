@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from trainer.checkpoint import flat
 from trainer.config.commands import EvaluateConfig, TrainConfig
+from trainer.config.continuing import flat
 from trainer.setup.world import World
 
 OF_EVALUATION = {"tasks": "validation.tasks", "sampling.temperature": "validation.temperature"}

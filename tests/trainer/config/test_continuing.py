@@ -15,7 +15,7 @@ from trainer.setup.preflight import plain, settings_of
 
 # A new setting belongs into one of these lists, by the mark on its field (rollout/marks.py).
 HARMLESS = {
-    "": "output updates resume record",
+    "": "output updates resume record protocol",
     "model.": "cache shape",
     "model.tuning.": "learning_rate warmstart_learning_rate layer eps gradient_checkpointing",
     "learner.": "token_budget packing max_skipped_steps gradient_checkpointing compile threads timeout_s "
