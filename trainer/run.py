@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.learner.driver import OutOfMemory
-from trainer.metrics import evaluation_numbers, update_numbers
+from trainer.metrics import checkpoint_numbers, evaluation_numbers, update_numbers
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
+from trainer.saver import Saver
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan, estimator_of, going_on, settings_of
 from trainer.step import UpdateReport, publish, update
@@ -48,7 +50,7 @@ class RunResult:
     """(update, evaluation) in order; update 0 is the validation before the first update."""
 
     model: Path
-    """The Hugging Face folder of the last checkpoint."""
+    """The Hugging Face folder of the last update."""
 
 
 def train(plan: TrainingPlan, display: Display) -> RunResult:
@@ -94,8 +96,9 @@ def _from_checkpoint(
         if log.continuation is not None:
             display.stage(log.continuation)
         try:
-            run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
-            return run.all_updates()
+            with closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver:
+                run = TrainingRun(plan, output, parts, estimator, log, display, saver, validations, lost_before)
+                return run.all_updates()
         finally:
             log.close()
 
@@ -107,8 +110,9 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     folder, state = plan.resumed
     for fault in plan.damaged:
         display.stage(fault)
-    parts.learner.load(folder / "learner")
-    display.stage(f"resumed after update {state.update} from {folder.name}")
+    before, now = parts.learner.load(folder), plan.config.learner.world_size
+    converted = "" if before == now else f", written by {before} learner ranks and converted for {now}"
+    display.stage(f"resumed after update {state.update} from {folder.name}{converted}")
     return estimator_of(replace(plan.config, estimator=state.estimator))
 
 
@@ -133,12 +137,13 @@ class TrainingRun:
         estimator: Estimator,
         log: MetricLog,
         display: Display,
+        saver: Saver,
         validations: Sequence[tuple[int, Evaluation]],
         lost_before: Set[int],
     ) -> None:
         """validations: those before the checkpoint. lost_before: updates that were lost before and are repeated."""
         self.config, self.output, self.parts, self.log, self.display = plan.config, output, parts, log, display
-        self.estimator, self.finished = estimator, plan.start
+        self.saver, self.estimator, self.finished = saver, estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
 
@@ -148,17 +153,19 @@ class TrainingRun:
             publish(self.parts, self.finished)
         if self.finished == 0 and self.config.validation.every is not None:
             self.log.write(0, evaluation_numbers(self._validate(0)))
-        model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
             for number in range(self.finished + 1, self.config.updates + 1):
                 try:
                     report = self._update(number)
+                    self.saver.check()
                     self._log(report)
-                    if self._due(number, self.config.checkpoint.every):
-                        model = self._save(number) / "model"
+                    exports = self._due(number, self.config.checkpoint.export_every)
+                    if exports or self._due(number, self.config.checkpoint.every):
+                        self._save(number, export=exports)
                 except LOST as error:
                     raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
+        model = checkpoint.export_of(self.output, self.finished)
         return RunResult(validations=tuple(self.validations), model=model)
 
     def _update(self, number: int) -> UpdateReport:
@@ -180,7 +187,7 @@ class TrainingRun:
         return report
 
     def _log(self, report: UpdateReport) -> None:
-        numbers = update_numbers(report)
+        numbers = update_numbers(report) | checkpoint_numbers(self.saver.take())
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
             numbers |= evaluation_numbers(self._validate(report.number))
@@ -220,7 +227,7 @@ class TrainingRun:
         if self.config.record == "embeddings" and report.scores.embedding is not None:
             np.save(folder / f"update-{report.number:06d}.embeddings.npy", report.scores.embedding)
 
-    def _save(self, number: int) -> Path:
+    def _save(self, number: int, *, export: bool) -> None:
         state = RunState(
             update=number,
             settings=settings_of(self.config),
@@ -229,7 +236,9 @@ class TrainingRun:
             seen=dict(self.difficulty.seen) if self.config.task_choice == "difficulty" else {},
         )
         with self.display.doing("checkpoint"):
-            return checkpoint.save(self.output, self.parts.learner, state, keep=self.config.checkpoint.keep)
+            self.saver.start(state, export=export)
+            if number == self.config.updates:
+                self.saver.wait()
 
     def _due(self, number: int, every: int) -> bool:
         return number % every == 0 or number == self.config.updates

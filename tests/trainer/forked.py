@@ -43,6 +43,10 @@ class ForkedActor:
             self.answers.send((method, args))
         return self
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     def kill(self) -> None:
         self._process.kill()
         self._process.join()

@@ -256,15 +256,26 @@ class Learner:
         with self._ended_on_error("connect"):
             gather([self.ranks[0].submit("connect", meeting)], meeting.timeout_s)
 
-    def save(self, folder: str | Path) -> None:
-        """Write everything a later learner needs to continue exactly from here. All ranks must see the folder."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._call("save", str(folder))
+    def begin_save(self, folder: str | Path, *, export: bool = False) -> int:
+        """Copy what a later learner needs to continue exactly from here, with `export` also a Hugging Face folder.
 
-    def load(self, folder: str | Path) -> None:
-        """Continue from `save`; call it right after `start`. Raises ConfigError for a checkpoint of another layout."""
+        Returns the number of ranks as soon as nothing of this is needed any more. The ranks write into `folder`, which
+        all must see, while other calls run; each ends with the checksums of its files (`checksums.parts`).
+        """
+        self._call("begin_save", str(folder), export)
+        return self.config.world_size
+
+    def save_fault(self, *, wait: bool) -> str | None:
+        """What the last `begin_save` has failed of, None if of nothing. wait: until all is written."""
+        return next((fault for fault in self._call("save_fault", wait) if fault is not None), None)
+
+    def load(self, folder: str | Path) -> int:
+        """Continue from `begin_save`; call it right after `start`. Returns the number of ranks that wrote `folder`.
+
+        Raises ConfigError where these had another ZeRO stage, dtype, adapter or base.
+        """
         try:
-            self._call("load", str(folder))
+            return self._call("load", str(folder))[0]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -314,7 +325,7 @@ class Learner:
                 raise GradientNotFinite(
                     f"gradient norm {step.grad_norm} in {self._skipped_in_a_row} optimizer steps in a row "
                     "(learner.max_skipped_steps): if it comes again after resume=auto, start a new run with a lower "
-                    "learner.learning_rate from the last checkpoint's model (model.source)"
+                    "learner.learning_rate from the run's newest export (model.source)"
                 )
 
     def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:

@@ -79,5 +79,5 @@ def check_finite(**columns: Float32 | None) -> None:
             raise FloatingPointError(
                 f"{int((~finite).sum())} of the learner's {column.size} values of {name} are not finite, so its "
                 "weights are broken: if it comes again after resume=auto, start a new run with a lower "
-                "learner.learning_rate from the last checkpoint's model (model.source)"
+                "learner.learning_rate from the run's newest export (model.source)"
             )

@@ -40,6 +40,7 @@ FREE_OF_LEARNER = (
     "gpus",  # a share of a GPU, in checkpoints of the time when ranks had no whole ones
     "packing",  # which changes no more than roundings
     "timeout_s",
+    "world_size",  # a checkpoint is converted for another number of ranks
 )
 
 
