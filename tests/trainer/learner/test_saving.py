@@ -120,8 +120,9 @@ def test_a_learner_goes_on_from_a_checkpoint_of_another_number_of_ranks(
     report = resumed.learn(batch, targets, seed=1)
     assert later is None or told(resumed, "optimizer_settings") == later
     assert report.learning_rate == expected.learning_rate
+    rounding = 1e-4 if dtype == "float32" else 1e-2  # gradients of other ranks are summed in another order
     for name in ("loss", "kl", "grad_norm", "first_ratio_error"):
-        assert getattr(report, name) == pytest.approx(getattr(expected, name), rel=1e-3, abs=1e-4), name
+        assert getattr(report, name) == pytest.approx(getattr(expected, name), rel=rounding, abs=1e-4), name
     tolerance = config.learning_rate if dtype == "float32" else 100 * config.learning_rate
     assert_same_weights(weights_of(resumed, tmp_path / "second"), weights, tolerance)
     assert [path.name for path in tmp_path.glob(".*")] == []
