@@ -244,19 +244,20 @@ class LearnerRank:
         For ZeRO-3 DeepSpeed gives all parameter groups the settings of the first, and all their states one counter of
         steps that each step of a group counts up: both are set right here.
         """
-        decays = [group["weight_decay"] for group in self.engine.optimizer.param_groups]
+        engine: Any = self.engine
+        decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
         universal = states.parent.with_name(f".{states.parent.name}.universal")
         if self.rank == 0:
             shutil.rmtree(universal, ignore_errors=True)
             folders = {"input_folder": str(states / TAG), "output_folder": str(universal / TAG)}
             ds_to_universal.main(Namespace(**CONVERSION, **folders))
         torch.distributed.barrier()
-        self.engine._config.load_universal_checkpoint = True
+        engine._config.load_universal_checkpoint = True
         self._load_engine(universal)
-        self.engine._config.load_universal_checkpoint = False
-        for group, decay in zip(self.engine.optimizer.param_groups, decays, strict=True):
+        engine._config.load_universal_checkpoint = False
+        for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
             group["weight_decay"] = decay
-        for state in self.engine.optimizer.optimizer.state.values():
+        for state in engine.optimizer.optimizer.state.values():
             state["step"] = state["step"].to(self.device, copy=True)
         torch.distributed.barrier()
         if self.rank == 0:
