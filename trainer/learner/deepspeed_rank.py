@@ -44,13 +44,8 @@ STATES = "learner"  # what a resume needs, in the folder of a checkpoint
 TAG = "engine"
 MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
-CONVERSION = {  # to a universal checkpoint: in the rank's process, without the intermediate files
-    "num_extract_workers": 1,
-    "num_merge_workers": 1,
-    "keep_temp_folder": False,
-    "strict": True,
-    "inject_missing_state": True,
-}
+# How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
+CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
 MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
 
 
@@ -250,7 +245,7 @@ class LearnerRank:
         if self.rank == 0:
             shutil.rmtree(universal, ignore_errors=True)
             folders = {"input_folder": str(states / TAG), "output_folder": str(universal / TAG)}
-            ds_to_universal.main(Namespace(**CONVERSION, **folders))
+            ds_to_universal.main(Namespace(**CONVERSION, **folders, inject_missing_state=True))
         torch.distributed.barrier()
         engine._config.load_universal_checkpoint = True
         self._load_engine(universal)
