@@ -14,6 +14,7 @@ from trainer.durable import files_in
 from trainer.learner.driver import Learner
 
 LOOK_S = 0.05  # between two looks whether the ranks have written their files
+SEEN_S = 600.0  # the longest wait for files that the ranks have written, as on a disk that they do not share
 
 
 class CheckpointFailed(RuntimeError):
@@ -86,9 +87,10 @@ class Saver:
         if not (wait or self._writing.done()):
             return
         try:
-            saved = self._writing.result()
-        except OSError as error:
-            raise self._failed(str(error)) from error
+            saved = self._writing.result(SEEN_S)
+        except OSError as error:  # TimeoutError too, which has no words
+            self._closing.set()
+            raise self._failed(str(error) or f"the ranks' files were not seen within {SEEN_S:g} s") from error
         self._saved += [] if saved is None else [saved]
         self._writing = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FolderLearner
-from trainer import checkpoint, checksums
+from trainer import checkpoint, checksums, saver
 from trainer.checkpoint import RunState, latest, read_state
 from trainer.saver import CheckpointFailed, Saver
 
@@ -65,13 +65,13 @@ def partials(output: Path) -> list[str]:
 
 def test_a_run_goes_on_while_its_checkpoint_is_written_and_changes_nothing_of_it(tmp_path: Path) -> None:
     learner = SlowLearner("one")
-    with saver_of(tmp_path, learner) as saver:
-        saver.start(state(1), export=True)
+    with saver_of(tmp_path, learner) as writing:
+        writing.start(state(1), export=True)
         learner.word = "two"  # the next update
-        saver.check()
-        assert (latest(tmp_path), saver.take()) == (None, [])
-        saver.wait()
-        (saved,) = saver.take()
+        writing.check()
+        assert (latest(tmp_path), writing.take()) == (None, [])
+        writing.wait()
+        (saved,) = writing.take()
     assert resumed(tmp_path) == (1, "one")
     assert 0 < saved.blocked_seconds <= saved.seconds
     assert saved.size == sum(
@@ -81,13 +81,13 @@ def test_a_run_goes_on_while_its_checkpoint_is_written_and_changes_nothing_of_it
 
 def test_the_next_checkpoint_waits_for_the_one_before(tmp_path: Path) -> None:
     learner = SlowLearner("one")
-    with saver_of(tmp_path, learner) as saver:
-        saver.start(state(1), export=False)
+    with saver_of(tmp_path, learner) as writing:
+        writing.start(state(1), export=False)
         learner.word = "two"
-        saver.start(state(2), export=False)
+        writing.start(state(2), export=False)
         assert resumed(tmp_path) == (1, "one")
-        saver.wait()
-        assert len(saver.take()) == 2
+        writing.wait()
+        assert len(writing.take()) == 2
     assert resumed(tmp_path) == (2, "two")
 
 
@@ -104,8 +104,8 @@ def test_a_checkpoint_is_named_as_latest_when_its_last_file_is_written_and_not_a
             committed.set()
 
     monkeypatch.setattr(checkpoint, "commit", watched)
-    with saver_of(tmp_path, FolderLearner("one")) as saver:
-        saver.start(state(1), export=False)
+    with saver_of(tmp_path, FolderLearner("one")) as writing:
+        writing.start(state(1), export=False)
         assert committed.wait(60)
         assert resumed(tmp_path) == (1, "one")
 
@@ -113,22 +113,36 @@ def test_a_checkpoint_is_named_as_latest_when_its_last_file_is_written_and_not_a
 @pytest.mark.parametrize("when", ["check", "wait", "start"])
 def test_what_a_rank_could_not_write_is_raised_and_the_checkpoint_before_stays(tmp_path: Path, when: str) -> None:
     learner = FolderLearner("one")
-    with saver_of(tmp_path, learner) as saver:
-        saver.start(state(1), export=False)
-        saver.wait()
+    with saver_of(tmp_path, learner) as writing:
+        writing.start(state(1), export=False)
+        writing.wait()
         learner.fault = "[Errno 28] No space left on device"
-        saver.start(state(2), export=False)
-        call = {"check": saver.check, "wait": saver.wait, "start": lambda: saver.start(state(3), export=False)}[when]
+        writing.start(state(2), export=False)
+        call = {"check": writing.check, "wait": writing.wait, "start": lambda: writing.start(state(3), export=False)}[
+            when
+        ]
         with pytest.raises(CheckpointFailed, match=rf"{tmp_path}/checkpoints .*No space left on device"):
             call()
     assert resumed(tmp_path) == (1, "one")
     assert partials(tmp_path) == []
 
 
+def test_files_that_the_driver_never_sees_are_not_waited_for_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver, "SEEN_S", 0.01)
+    monkeypatch.setattr(SlowLearner, "write", lambda _: None)
+    with saver_of(tmp_path, SlowLearner("one")) as writing:
+        writing.start(state(1), export=False)
+        with pytest.raises(CheckpointFailed, match=r"were not seen within 0\.01 s"):
+            writing.wait()
+    assert (latest(tmp_path), partials(tmp_path)) == (None, [])
+
+
 def test_a_disk_that_is_full_when_the_checkpoint_begins_is_raised_too(tmp_path: Path) -> None:
     (tmp_path / checkpoint.FOLDER).mkdir()
-    with saver_of(tmp_path, FullLearner()) as saver, pytest.raises(CheckpointFailed, match="No space left on device"):
-        saver.start(state(1), export=False)
+    with saver_of(tmp_path, FullLearner()) as writing, pytest.raises(CheckpointFailed, match="No space left on device"):
+        writing.start(state(1), export=False)
     assert partials(tmp_path) == []
 
 
@@ -138,21 +152,21 @@ def test_what_the_driver_could_not_write_is_raised_and_the_checkpoint_before_sta
     def no_space(_: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with saver_of(tmp_path, FolderLearner("one")) as saver:
-        saver.start(state(1), export=False)
-        saver.wait()
+    with saver_of(tmp_path, FolderLearner("one")) as writing:
+        writing.start(state(1), export=False)
+        writing.wait()
         monkeypatch.setattr(checksums, "join", no_space)
-        saver.start(state(2), export=False)
+        writing.start(state(2), export=False)
         with pytest.raises(CheckpointFailed, match="No space left on device"):
-            saver.wait()
+            writing.wait()
     assert resumed(tmp_path) == (1, "one")
     assert partials(tmp_path) == []
 
 
 def test_a_checkpoint_whose_files_are_written_is_kept_when_the_run_ends_and_another_is_given_up(tmp_path: Path) -> None:
-    with saver_of(tmp_path / "written", FolderLearner("one")) as saver:
-        saver.start(state(1), export=False)
+    with saver_of(tmp_path / "written", FolderLearner("one")) as writing:
+        writing.start(state(1), export=False)
     assert resumed(tmp_path / "written") == (1, "one")
-    with saver_of(tmp_path / "not", SlowLearner("one")) as saver:
-        saver.start(state(1), export=False)
+    with saver_of(tmp_path / "not", SlowLearner("one")) as writing:
+        writing.start(state(1), export=False)
     assert latest(tmp_path / "not") is None
