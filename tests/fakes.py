@@ -25,6 +25,7 @@ from rollout.messages import Answer, Request
 from rollout.policy import Exchange, Independent, Key, PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Completion, RolloutGroup, Sampling, Step, Task, Trajectory
+from trainer import checksums
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=8)
 
@@ -404,13 +405,23 @@ class FolderLearner:
     def __init__(self, word: str = "") -> None:
         self.word = word
 
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rank0.pt").write_text(self.word)
+    fault: str | None = None
+    """What its next write fails of, when half of it is written."""
+    written_by = 1
+    """How many ranks wrote what it loads."""
 
-    def load(self, folder: Path) -> None:
-        self.word = (folder / "rank0.pt").read_text()
+    def begin_save(self, folder: Path, *, export: bool) -> int:
+        files = [folder / "learner" / "rank0.pt"] + [folder / "model" / "config.json"] * export
+        for file in files:
+            file.parent.mkdir()
+            file.write_text(self.word)
+        if self.fault is None:
+            checksums.write_part(folder, 0, files)
+        return 1
 
-    def export(self, folder: Path) -> None:
-        folder.mkdir()
-        (folder / "config.json").write_text(self.word)
+    def save_fault(self, *, wait: bool) -> str | None:
+        return self.fault
+
+    def load(self, folder: Path) -> int:
+        self.word = (folder / "learner" / "rank0.pt").read_text()
+        return self.written_by

@@ -1,7 +1,7 @@
 """Checkpoints that are complete or absent: written under a temporary name, synced, renamed, then named as latest."""
 
 import json
-import os
+import secrets
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 
 from trainer import checksums
 from trainer.config.build import ConfigError
-from trainer.learner.driver import Learner
+from trainer.durable import sync, sync_all, write_whole
 
 FOLDER = "checkpoints"
 TRACKER = "latest"
 STATE = "state.json"
+MODEL = "model"
 RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and what they are called now
 
 
@@ -33,25 +34,37 @@ class RunState:
     """Successes and rollouts of each task, for task_choice=difficulty (`Difficulty.seen`); else empty."""
 
 
-def save(output: Path, learner: Learner, state: RunState, *, keep: int) -> Path:
-    """Write the checkpoint of `state.update`, with a Hugging Face export in `model/`. Keep the newest `keep` only."""
-    folder = output / FOLDER / f"update-{state.update:06d}"
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "learner").mkdir(parents=True)
-    learner.save(partial / "learner")
-    learner.export(partial / "model")
+def begin(output: Path, state: RunState) -> Path:
+    """Make the folder in which the checkpoint of `state.update` is written. Removes what writers that died left."""
+    (output / FOLDER).mkdir(parents=True, exist_ok=True)
+    for left in (output / FOLDER).glob(".update-*.partial"):
+        shutil.rmtree(left)
+    # A rank that outlives its run knows the old name, and cannot write into the new folder.
+    partial = output / FOLDER / f".{_name(state.update)}.{secrets.token_hex(4)}.partial"
+    partial.mkdir()
     (partial / STATE).write_text(json.dumps(asdict(state), indent=1))
-    checksums.write(partial)
-    _sync_all(partial)
+    return partial
+
+
+def commit(partial: Path, *, keep: int) -> Path:
+    """Make the folder, whose files are all written, the latest checkpoint.
+
+    Only the newest `keep` checkpoints and the newest `keep` exports stay.
+    """
+    folder = partial.with_name(partial.name.split(".")[1])
+    checksums.join(partial)
+    sync_all(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    _sync(folder.parent)
-    _write_tracker(output / FOLDER, folder.name)
-    # A run that went back to an older checkpoint does not delete later ones until it reaches them again.
-    for old in sorted(path for path in (output / FOLDER).glob("update-*") if path <= folder)[:-keep]:
-        shutil.rmtree(old)
+    sync(folder.parent)
+    write_whole(folder.parent / TRACKER, folder.name)
+    _forget(folder, keep)
     return folder
+
+
+def export_of(output: Path, update: int) -> Path:
+    """Where the Hugging Face folder of an update's checkpoint lies, if it has one."""
+    return output / FOLDER / _name(update) / MODEL
 
 
 def latest(output: Path) -> Path | None:
@@ -76,12 +89,17 @@ def undamaged(output: Path) -> tuple[Path, tuple[str, ...]] | None:
     if newest is None:
         return None
     damaged: list[str] = []
-    for folder in sorted((path for path in newest.parent.glob("update-*") if path <= newest), reverse=True):
+    for folder in reversed([path for path in _up_to(newest) if _resumes(path)]):
         fault = checksums.damage(folder)
         if fault is None:
             return folder, tuple(damaged)
         damaged.append(f"checkpoint {folder.name} is damaged: {fault}")
     raise ConfigError(f"{'; '.join(damaged)}: start anew in another output folder")
+
+
+def newest_export(output: Path) -> Path | None:
+    """The newest Hugging Face folder that the run has written; None if there is none."""
+    return max((output / FOLDER).glob(f"update-*/{MODEL}"), default=None)
 
 
 def read_state(folder: Path) -> RunState:
@@ -94,23 +112,31 @@ def read_state(folder: Path) -> RunState:
         raise ConfigError(f"{folder / STATE} is broken ({error}): resume from another checkpoint") from error
 
 
-def _sync_all(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
+def _up_to(newest: Path) -> list[Path]:
+    return sorted(path for path in newest.parent.glob("update-*") if path <= newest)
 
 
-def _sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's list of names, onto the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _resumes(folder: Path) -> bool:
+    """Whether the folder is a checkpoint, whole or damaged. Of an old one the export alone may be left."""
+    return (folder / STATE).is_file() or (folder / checksums.FILE).is_file()
 
 
-def _write_tracker(folder: Path, name: str) -> None:
-    partial = folder / f".{TRACKER}.partial"
-    partial.write_text(name)
-    _sync(partial)
-    partial.rename(folder / TRACKER)
-    _sync(folder)
+def _forget(newest: Path, keep: int) -> None:
+    """Remove what is too old: a folder, or, of one whose export stays, what only a resume needs.
+
+    A run that went back to an older checkpoint does not delete later ones until it reaches them again.
+    """
+    folders = _up_to(newest)
+    checkpoints = [folder for folder in folders if _resumes(folder)][-keep:]
+    exports = [folder for folder in folders if (folder / MODEL).is_dir()][-keep:]
+    for folder in folders:
+        if folder in checkpoints:
+            continue
+        # The state goes before the learner's files: half a folder is no checkpoint, whenever the process dies.
+        for name in (checksums.FILE, STATE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder if folder not in exports else folder / "learner", ignore_errors=folder in exports)
+
+
+def _name(update: int) -> str:
+    return f"update-{update:06d}"

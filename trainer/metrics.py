@@ -13,11 +13,23 @@ from rollout.types import RolloutGroup
 from rollout.usage import EngineUsage
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
+from trainer.saver import Saved
 from trainer.setup.mfu import Arithmetic
 from trainer.step import UpdateReport
 
 Unit = Literal[
-    "share", "count", "tokens", "steps", "seconds", "nats", "score", "ratio", "credit", "number", "tokens a second"
+    "share",
+    "count",
+    "tokens",
+    "steps",
+    "seconds",
+    "nats",
+    "score",
+    "ratio",
+    "credit",
+    "number",
+    "tokens a second",
+    "GiB",
 ]
 Range = Literal["0 to 1", "0 or more", "1 or more", "above 0", "any"]
 
@@ -171,16 +183,18 @@ METRICS: Mapping[str, Metric] = {
     "credit/batch_std": _metric(
         "reinforce_pp: the standard deviation that the returns are divided by.", "credit", "above 0"
     ),
+    # --- checkpoints, in the row of the first update that ends after they were written
+    "checkpoint/seconds": _metric(
+        "Wall time from a checkpoint's first copy until it can be resumed.", "seconds", "above 0"
+    ),
+    "checkpoint/blocked_seconds": _metric(
+        "Part of it for which no update ran: the copies, and the wait for the checkpoint before.", "seconds", "above 0"
+    ),
+    "checkpoint/gib": _metric("Size on disk, with the exported model where there is one.", "GiB", "above 0"),
     # --- time; the laps are collect, revise, score, credit, learn and publish; rollouts that were played ahead have
     # none, and the wait for the next ones is the lap wait
     "seconds/validate": _metric(
         "Wall time of the validation after the update, which is no part of it.", "seconds", "0 or more"
-    ),
-    "seconds/checkpoint": _metric(
-        "Wall time that the checkpoint after the update before held the run up. This update is written down before its "
-        "own checkpoint, which stands with the next one.",
-        "seconds",
-        "0 or more",
     ),
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),
@@ -318,6 +332,17 @@ def revision_numbers(revised: Revised) -> dict[str, float]:
         "revise/response_tokens": float(sum(len(completion.token_ids) for completion in completions)),
         "revise/cut_prompts": float(revised.counts.cut_prompts),
         **{f"revise/failure/{reason}": float(count) for reason, count in revised.counts.failures.items()},
+    }
+
+
+def checkpoint_numbers(saved: Sequence[Saved]) -> dict[str, float]:
+    """The numbers of the checkpoints that were written since the last row, their sums where there are two."""
+    if not saved:
+        return {}
+    return {
+        "checkpoint/seconds": sum(one.seconds for one in saved),
+        "checkpoint/blocked_seconds": sum(one.blocked_seconds for one in saved),
+        "checkpoint/gib": sum(one.size for one in saved) / 2**30,
     }
 
 

@@ -1,8 +1,10 @@
 """A training run: validate, update, checkpoint, log; and continue where an earlier run stopped."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,17 @@ from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
+from trainer.durable import write_whole
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.gather import Ahead
 from trainer.learner.driver import OutOfMemory
-from trainer.metrics import evaluation_numbers, update_numbers
+from trainer.metrics import checkpoint_numbers, evaluation_numbers, update_numbers
 from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
+from trainer.saver import Saver
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
@@ -56,7 +60,7 @@ class RunResult:
     """(update, evaluation) in order; update 0 is the validation before the first update."""
 
     model: Path
-    """The Hugging Face folder of the last checkpoint."""
+    """The Hugging Face folder of the last update."""
 
 
 def train(plan: TrainingPlan, display: Display) -> RunResult:
@@ -114,19 +118,21 @@ def _from_checkpoint(
         log = _open_log(plan, output)
         if log.continuation is not None:
             display.stage(log.continuation)
-        run = TrainingRun(plan, output, parts, estimator, log, display, validations, lost_before)
         try:
-            return run.all_updates()
+            with (
+                closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver,
+                closing(
+                    TrainingRun(plan, output, parts, estimator, log, display, saver, validations, lost_before)
+                ) as run,
+            ):
+                return run.all_updates()
         finally:
-            run.close()
             log.close()
 
 
 def _write_config(config: TrainConfig, output: Path) -> None:
     """Write what the run was started with. The file is replaced whole."""
-    partial = output / f".{CONFIG}.partial"
-    partial.write_text(json.dumps(plain(config), indent=1))
-    partial.rename(output / CONFIG)
+    write_whole(output / CONFIG, json.dumps(plain(config), indent=1))
 
 
 def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
@@ -136,9 +142,10 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     folder, state = plan.resumed
     for fault in plan.damaged:
         display.stage(fault)
-    parts.learner.load(folder / "learner")
+    before, now = parts.learner.load(folder), plan.config.learner.world_size
+    converted = "" if before == now else f", written by {before} learner ranks and converted for {now}"
     whose = folder.name if plan.resumed != plan.origin else str(folder)
-    display.stage(f"resumed after update {state.update} from {whose}")
+    display.stage(f"resumed after update {state.update} from {whose}{converted}")
     if plan.changed:
         display.stage(f"other settings than before, harmless ones: {plan.changed}")
     return estimator_of(replace(plan.config, estimator=state.estimator))
@@ -166,17 +173,17 @@ class TrainingRun:
         estimator: Estimator,
         log: MetricLog,
         display: Display,
+        saver: Saver,
         validations: Sequence[tuple[int, Evaluation]],
         lost_before: Set[int],
     ) -> None:
         """validations: those before the checkpoint. lost_before: updates that were lost before and are repeated."""
         self.config, self.output, self.parts, self.log, self.display = plan.config, output, parts, log, display
-        self.estimator, self.finished = estimator, plan.start
+        self.saver, self.estimator, self.finished = saver, estimator, plan.start
         self.difficulty = Difficulty() if plan.resumed is None else Difficulty(plan.resumed[1].seen)
         self.validations, self.lost_before = list(validations), lost_before
         self.ahead = Ahead() if plan.config.ahead else None
         self._arithmetic = Arithmetic.of(self.config)
-        self._between = Stopwatch()  # what the next row tells of the time between the updates
         self._lines = UpdateLines(plan.start, self.config.updates)
 
     def close(self) -> None:
@@ -190,18 +197,18 @@ class TrainingRun:
             publish(self.parts, self.finished)
         if self.finished == 0 and self.config.validation.every is not None:
             self.log.write(0, evaluation_numbers(self._validate(0)))
-        model = self.output / checkpoint.FOLDER / f"update-{self.finished:06d}" / "model"
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
             for number in range(self.finished + 1, self.config.updates + 1):
                 try:
                     report = self._update(number)
+                    self.saver.check()
                     self._log(report)
-                    if self._due(number, self.config.checkpoint.every):
-                        with self._between("checkpoint"):
-                            model = self._save(number) / "model"
+                    if self._saves(number):
+                        self._save(number)
                 except LOST as error:
                     raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
+        model = checkpoint.export_of(self.output, self.finished)
         return RunResult(validations=tuple(self.validations), model=model)
 
     def _update(self, number: int) -> UpdateReport:
@@ -217,7 +224,8 @@ class TrainingRun:
                 watch=watch,
                 difficulty=self.difficulty,
                 ahead=self.ahead,
-                drained=self._due(number, self.config.checkpoint.every),
+                drained=self._saves(number),
+                last_checkpoint=self._last_checkpoint,
             )
         report = replace(report, restarts=int(number in self.lost_before))
         self.estimator, self.difficulty = report.estimator, report.difficulty
@@ -225,13 +233,12 @@ class TrainingRun:
         return report
 
     def _log(self, report: UpdateReport) -> None:
-        numbers = update_numbers(report, self._arithmetic)
+        numbers = update_numbers(report, self._arithmetic) | checkpoint_numbers(self.saver.take())
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
-            with self._between("validate"):
-                numbers |= evaluation_numbers(self._validate(report.number))
-        numbers |= {f"seconds/{lap}": seconds for lap, seconds in self._between.laps.items()}
-        self._between = Stopwatch()
+            began = time.perf_counter()
+            numbers |= evaluation_numbers(self._validate(report.number))
+            numbers["seconds/validate"] = time.perf_counter() - began
         self.log.write(report.number, numbers)
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
@@ -262,7 +269,7 @@ class TrainingRun:
         if self.config.record == "embeddings" and report.scores.embedding is not None:
             np.save(folder / f"update-{report.number:06d}.embeddings.npy", report.scores.embedding)
 
-    def _save(self, number: int) -> Path:
+    def _save(self, number: int) -> None:
         state = RunState(
             update=number,
             settings=settings_of(self.config),
@@ -271,7 +278,19 @@ class TrainingRun:
             seen=dict(self.difficulty.seen) if self.config.task_choice == "difficulty" else {},
         )
         with self.display.doing("checkpoint"):
-            return checkpoint.save(self.output, self.parts.learner, state, keep=self.config.checkpoint.keep)
+            self.saver.start(state, export=self._due(number, self.config.checkpoint.export_every))
+            if number == self.config.updates:
+                self.saver.wait()
+
+    def _last_checkpoint(self) -> str | None:
+        """The name of the last checkpoint, once it is written."""
+        self.saver.wait()
+        newest = checkpoint.latest(self.output)
+        return None if newest is None else newest.name
+
+    def _saves(self, number: int) -> bool:
+        checkpoints = self.config.checkpoint
+        return self._due(number, checkpoints.every) or self._due(number, checkpoints.export_every)
 
     def _due(self, number: int, every: int) -> bool:
         return number % every == 0 or number == self.config.updates

@@ -14,7 +14,6 @@ from rollout.engines import EngineLosses
 from rollout.revise import Revised
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
-from trainer import checkpoint
 from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
@@ -66,12 +65,14 @@ def update(
     difficulty: Difficulty | None = None,
     ahead: Ahead | None = None,
     drained: bool = False,
+    last_checkpoint: Callable[[], str | None] = lambda: None,
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
     difficulty: how often each task was solved before; None: no task was played yet. ahead: plays the rollouts of the
     next update while this one learns; drained: not this time, so that a checkpoint of this update is all there is.
+    last_checkpoint: names the last checkpoint, once it is whole, for a batch that is saved.
     Raises GradientNotFinite, with the file of the batch, where too many optimizer steps in a row had to be skipped,
     RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
     EngineMismatch if it is not the one that the engines sampled from.
@@ -107,7 +108,7 @@ def update(
         advantages = estimator(batch)
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
-        learned = _learn(parts, number, tokens, targets)
+        learned = _learn(parts, number, tokens, targets, last_checkpoint)
         check_learned(learned, config.learner, ahead=from_ahead is not None)
     if ahead is not None:
         with watch("wait"):
@@ -134,17 +135,16 @@ def publish(parts: Parts, version: int) -> None:
     parts.engines.publish(parts.learner, version, parts.config.cluster.publish_timeout_s)
 
 
-def _learn(parts: Parts, number: int, tokens: TokenBatch, targets: Targets) -> LearnReport:
+def _learn(
+    parts: Parts, number: int, tokens: TokenBatch, targets: Targets, last_checkpoint: Callable[[], str | None]
+) -> LearnReport:
     """Take the optimizer steps of an update. A batch that ends the run is saved beside it."""
     seed = derive_seed(parts.config.seed, "minibatches", number)
     try:
         return parts.learner.learn(tokens, targets, seed=seed)
     except GradientNotFinite as error:
-        output = Path(parts.config.output)
-        newest = checkpoint.latest(output)
-        name = None if newest is None else newest.name
-        batch = BadBatch(update=number, seed=seed, checkpoint=name, tokens=tokens, targets=targets)
-        path = batch.write(output)
+        batch = BadBatch(update=number, seed=seed, checkpoint=last_checkpoint(), tokens=tokens, targets=targets)
+        path = batch.write(Path(parts.config.output))
         raise GradientNotFinite(f"{error}; to see which rows it comes from: stepcredit replay {path}") from error
 
 

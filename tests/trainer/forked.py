@@ -47,6 +47,10 @@ class ForkedActor:
     def call(self, method: str, *args: Any) -> Any:
         return gather([self.submit(method, *args)])[0]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     def kill(self) -> None:
         self._process.kill()
         self._process.join()

@@ -34,7 +34,7 @@ from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
-TIMED = ("seconds/", "share/", "speed/")
+TIMED = ("seconds/", "share/", "speed/", "checkpoint/")
 
 
 class HashLearner(FolderLearner):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import FolderLearner
 from trainer import checkpoint, checksums
-from trainer.checkpoint import FOLDER, TRACKER, RunState, latest, read_state, undamaged
+from trainer.checkpoint import FOLDER, TRACKER, RunState, latest, newest_export, read_state, undamaged
 from trainer.config.build import ConfigError
 
 
@@ -20,8 +20,10 @@ def state(update: int, **settings: Any) -> RunState:
     return RunState(update=update, settings=settings, estimator={"name": "gigpo", "omega": 0.5}, tracking="a1b2")
 
 
-def save(output: Path, update: int, *, keep: int = 2) -> Path:
-    return checkpoint.save(output, FolderLearner(f"weights {update}"), state(update), keep=keep)  # pyright: ignore
+def save(output: Path, update: int, *, keep: int = 2, export: bool = True) -> Path:
+    partial = checkpoint.begin(output, state(update))
+    FolderLearner(f"weights {update}").begin_save(partial, export=export)
+    return checkpoint.commit(partial, keep=keep)
 
 
 def saved(output: Path) -> list[str]:
@@ -55,7 +57,7 @@ def kill_at(moment: int, patch: pytest.MonkeyPatch) -> list[str]:
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     folder = save(tmp_path, 3)
     learner = FolderLearner()
-    learner.load(folder / "learner")
+    learner.load(folder)
     assert latest(tmp_path) == folder
     assert read_state(folder) == state(3)
     assert learner.word == "weights 3"
@@ -124,6 +126,28 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert saved(tmp_path) == ["update-000010", "update-001000"]
 
 
+def test_an_export_outlives_the_checkpoint_it_was_made_with(tmp_path: Path) -> None:
+    for update in range(1, 10):
+        save(tmp_path, update, keep=2, export=update % 3 == 0)
+    assert saved(tmp_path) == ["update-000006", "update-000008", "update-000009"]
+    assert [path.name for path in (tmp_path / FOLDER / "update-000006").iterdir()] == ["model"]
+    assert not (tmp_path / FOLDER / "update-000008" / "model").exists()
+    assert newest_export(tmp_path) == tmp_path / FOLDER / "update-000009" / "model"
+    cut(tmp_path / FOLDER / "update-000009" / "learner" / "rank0.pt")
+    taken, faults = undamaged(tmp_path) or (None, ())
+    assert (taken, len(faults)) == (tmp_path / FOLDER / "update-000008", 1)
+
+
+def test_where_only_exports_are_left_besides_a_damaged_checkpoint_none_is_taken(tmp_path: Path) -> None:
+    for update in (1, 2):
+        save(tmp_path, update, keep=1)
+    save(tmp_path, 3, keep=1, export=False)
+    assert saved(tmp_path) == ["update-000002", "update-000003"]
+    cut(tmp_path / FOLDER / "update-000003" / "learner" / "rank0.pt")
+    with pytest.raises(ConfigError, match=r"update-000003 is damaged: .* bytes: start anew"):
+        undamaged(tmp_path)
+
+
 def test_a_run_that_went_back_keeps_its_own_checkpoint_and_does_not_delete_later_ones(tmp_path: Path) -> None:
     for update in (10, 20):
         save(tmp_path, update, keep=2)
@@ -190,5 +214,6 @@ def test_a_broken_state_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_checkpoint_from_before_a_setting_was_renamed_is_read_under_its_new_name(tmp_path: Path) -> None:
-    folder = checkpoint.save(tmp_path, FolderLearner("a"), state(1, patience=2, seed=0), keep=1)  # pyright: ignore
+    partial = checkpoint.begin(tmp_path, state(1, patience=2, seed=0))
+    folder = checkpoint.commit(partial, keep=1)
     assert read_state(folder).settings == {"max_idle_turns": 2, "seed": 0}

@@ -28,6 +28,7 @@ from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
+from trainer.saver import CheckpointFailed
 from trainer.setup.panels import read_panels
 
 # --- a whole run --------------------------------------------------------------------------------------------------
@@ -101,6 +102,21 @@ def test_a_run_leaves_its_newest_checkpoints_and_names_the_last_ones_model(tmp_p
     assert result.model == tmp_path / checkpoint.FOLDER / "update-000007" / "model"
     assert (result.model / "config.json").is_file()
     assert sorted(path.name for path in result.model.parents[1].glob("update-*")) == ["update-000006", "update-000007"]
+
+
+def test_a_run_saves_itself_often_and_exports_its_model_rarely_and_at_its_end(tmp_path: Path) -> None:
+    often = CheckpointConfig(every=1, export_every=3, keep=9)
+    result = Stack().train(configured(tmp_path, updates=5, checkpoint=often))
+    folders = sorted((tmp_path / checkpoint.FOLDER).glob("update-*"))
+    assert [folder.name for folder in folders] == [f"update-{number:06d}" for number in range(1, 6)]
+    assert [(folder / "model").is_dir() for folder in folders] == [False, False, True, False, True]
+    assert result.model == folders[-1] / "model"
+
+
+def test_an_export_that_is_due_between_two_checkpoints_brings_one(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=4, checkpoint=CheckpointConfig(every=2, export_every=3, keep=9)))
+    folders = sorted((tmp_path / checkpoint.FOLDER).glob("update-*"))
+    assert [folder.name for folder in folders] == ["update-000002", "update-000003", "update-000004"]
 
 
 def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> None:
@@ -240,6 +256,52 @@ def test_two_updates_that_are_lost_once_each_do_not_end_the_run(tmp_path: Path) 
     stack.learner.faults = dict.fromkeys((1, 5), ActorDied("learner rank 0 died during learn"))
     stack.train(configured(tmp_path / "struck"))
     assert stack.learner.word == whole.learner.word
+
+
+def test_a_run_goes_on_with_another_number_of_ranks_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, first, second = Stack(), Stack(), Stack()
+    whole.train(configured(tmp_path / "whole", updates=4))
+    learner = configured(tmp_path).learner
+    first.train(configured(tmp_path / "parts", updates=2, learner=replace(learner, world_size=2)))
+    second.learner.written_by = 2
+    second.train(configured(tmp_path / "parts", updates=4, resume="auto"), Display())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "resumed after update 2 from update-000002, written by 2 learner ranks and converted for 1" in said
+    assert second.learner.word == whole.learner.word
+
+
+def test_the_row_after_a_checkpoint_tells_what_it_cost(tmp_path: Path) -> None:
+    Stack().train(configured(tmp_path, updates=4))
+    told = [row for row in read_metrics(tmp_path) if "checkpoint/gib" in row]
+    assert {row["update"] for row in told} <= {3, 4}
+    assert told
+    for row in told:
+        assert 0 < row["checkpoint/blocked_seconds"] <= row["checkpoint/seconds"]
+        assert row["checkpoint/gib"] > 0
+
+
+def test_a_run_whose_checkpoint_finds_no_room_ends_with_the_reason_and_goes_on_from_the_one_before(
+    tmp_path: Path,
+) -> None:
+    full, resumed, whole = Stack(), Stack(), Stack()
+
+    def say(_: Key) -> str:
+        if full.learner.updates == 3:
+            full.learner.fault = "[Errno 28] No space left on device"
+        return full.engines.say(_)
+
+    full.policy = ScriptedPolicy(say)
+    with pytest.raises(CheckpointFailed, match="No space left on device"):
+        full.train(configured(tmp_path / "full", updates=6))
+    assert [path.name for path in sorted((tmp_path / "full" / checkpoint.FOLDER).iterdir())] == [
+        "latest",
+        "update-000002",
+    ]
+    resumed.train(configured(tmp_path / "full", updates=6, resume="auto"))
+    whole.train(configured(tmp_path / "whole", updates=6))
+    assert resumed.learner.word == whole.learner.word
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:

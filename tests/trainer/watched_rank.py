@@ -1,8 +1,8 @@
-"""A learner rank that also tells its gradient, for tests of the optimizer step."""
+"""A learner rank that also tells its gradient and its optimizer's state."""
 
-from typing import cast
+from typing import Any, cast
 
-from deepspeed.utils import safe_get_full_grad
+from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
 from torch import Tensor
 
 from trainer.learner.deepspeed_rank import LearnerRank
@@ -27,3 +27,26 @@ class WatchedRank(LearnerRank):
     def gradient(self) -> dict[str, Tensor]:
         """The gradient, summed over micro-batches and ranks. float32, by parameter name"""
         return self.summed
+
+    def moments(self) -> dict[str, list[Tensor]]:
+        """float32 weight, first and second moment by parameter name, gathered from all ranks."""
+        optimizer: Any = self.engine.optimizer
+        if self.config.zero_stage < 3:  # DeepSpeed linked them after the step of the first group, and not again
+            optimizer._hp_optimizer_states_linked = False
+            optimizer._lazy_init_hp_params_optimizer_state()
+        return {
+            name: [
+                cast(Tensor, state).detach().clone()
+                for state in (
+                    safe_get_full_fp32_param(one),
+                    *(safe_get_full_optimizer_state(one, key) for key in ("exp_avg", "exp_avg_sq")),
+                )
+            ]
+            for name, one in self.trained.items()
+        }
+
+    def optimizer_settings(self) -> tuple[list[float], set[float]]:
+        """The weight decay of each parameter group, and the steps that the optimizer has counted."""
+        optimizer: Any = self.engine.optimizer
+        steps = {float(state["step"]) for state in optimizer.optimizer.state.values()}
+        return [group["weight_decay"] for group in optimizer.param_groups], steps

@@ -39,12 +39,13 @@ from trainer.config.build import ConfigError, ModelError, build
 from trainer.learner.driver import OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne
 from trainer.report.progress import Display
+from trainer.saver import CheckpointFailed
 
 USERS_FOLDER = "configs"  # in the working folder
 REFUSED = (ConfigError, ModelError, EnvError, NoCluster, NoPlace, HydraException, OmegaConfBaseException)
 FAILED = (
     *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, EnginesLost, PublishError),
-    *(OutOfMemory, RatioNotOne, FloatingPointError),
+    *(OutOfMemory, RatioNotOne, FloatingPointError, CheckpointFailed),
 )
 GO_ON = "trainer.setup.go_on:how_to_go_on"
 

@@ -74,6 +74,7 @@ def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[s
         "host_gib": _gib(gpu_memory.host_bytes(shape, replace(request.training, ranks=cluster.gpus), cluster.way)),
         "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape, cluster.way)),
         "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape, request.training)),
+        "export_gib": _gib(gpu_memory.export_bytes(shape, request.training)),
         "packing": packing_line(config.learner, config.model),
         "why": plan.why,
     }
@@ -87,7 +88,8 @@ def _table(config: PlanConfig, numbers: dict[str, Any]) -> Table:
         table.add_row(f"{name.replace('_', ', ')}, of each GPU", f"{size:.1f}")
     table.add_row("most at one time, of each GPU", f"{numbers['peak_gib']:.1f}", end_section=True)
     table.add_row("KV cache of an engine", f"{numbers['kv_cache_bytes'] / GIB:.1f}")
-    for name, what in (("host", "host memory at the start"), ("shm", "shared memory"), ("checkpoint", "checkpoint")):
+    named = {"host": "host memory", "shm": "shared memory", "checkpoint": "checkpoint", "export": "exported model"}
+    for name, what in named.items():
         table.add_row(what, f"{numbers[f'{name}_gib']:.1f}")
     return table
 

@@ -39,7 +39,7 @@ def _learner(plan: ReplayPlan, display: Display) -> Iterator[Learner]:
             learner = Learner.start(with_packing(run.learner, model), model, timeout_s=run.cluster.start_timeout_s)
         with closing(learner):
             if plan.start is not None:
-                learner.load(plan.start / "learner")
+                learner.load(plan.start)
             yield learner
 
 

@@ -128,7 +128,7 @@ class ClusterConfig:
     engines: Annotated[int, Ge(1)] = 1
     """vLLM engines; null starts as many as the GPUs hold, each spanning engine.tensor_parallel of them."""
 
-    ranks: Annotated[int, Ge(1)] = field(default=1, metadata=FIXED)
+    ranks: Annotated[int, Ge(1)] = field(default=1, metadata=HARMLESS)
     """Learner ranks, one process each, with a GPU of its own; null starts one for each GPU."""
 
     placement: Literal["colocated", "split"] = "colocated"
@@ -242,13 +242,16 @@ class ValidationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointConfig:
-    """When the run is saved."""
+    """When the run is saved, so that it can go on, and when its model is exported, so that others can use it."""
 
-    every: Annotated[int, Ge(1)] = 25
-    """Updates between two checkpoints."""
+    every: Annotated[int, Ge(1)] = 5
+    """Updates between two checkpoints: what a run that is killed does again at most."""
+
+    export_every: Annotated[int, Ge(1)] = 25
+    """Updates between two exports of the model as a Hugging Face folder, each in its checkpoint; the last is always."""
 
     keep: Annotated[int, Ge(1)] = 2
-    """How many of the newest checkpoints stay on disk."""
+    """How many of the newest checkpoints and how many of the newest exports stay on disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class LabConfig:
     """Read hidden states again from this layer of `weights`; None takes the recorded ones."""
 
     weights: str | None = None
-    """Hugging Face folder that `layer` is read from; None for the run's last checkpoint."""
+    """Hugging Face folder that `layer` is read from; None for the run's newest export."""
 
     truth: TruthConfig | None = None
     """The generated worlds; None leaves them out."""

@@ -107,10 +107,10 @@ def _model(run: Path, config: LabConfig) -> Path:
     if config.weights is not None:
         folder = Path(config.weights).absolute()
     else:
-        last = checkpoint.latest(run)
-        if last is None:
-            raise ConfigError(f"layer={config.layer}: {run} has no checkpoint to read it from; give weights=FOLDER")
-        folder = last / "model"
+        newest = checkpoint.newest_export(run)
+        if newest is None:
+            raise ConfigError(f"layer={config.layer}: {run} has no export to read it from; give weights=FOLDER")
+        folder = newest
     if not (folder / "config.json").is_file():
         raise ConfigError(f"weights={folder} is no Hugging Face folder: it has no config.json")
     return folder

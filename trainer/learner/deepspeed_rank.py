@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
@@ -24,20 +25,29 @@ from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.adapter import Adapter, keep_trained, weights_digest
+from trainer.learner.background import BackgroundWriter
 from trainer.learner.check import check_forward
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
 from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
+from trainer.learner.optimizer import keep_own, optimizer_of, settings_of
 from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
 from trainer.learner.policy import PolicyModule, PolicyOutput
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 import deepspeed
+from deepspeed.checkpoint import ds_to_universal
+from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 
 STATE_FILE = "learner.json"
+STATES = "learner"  # what a resume needs, in the folder of a checkpoint
+TAG = "engine"
+MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
+# How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
+CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
 MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
 
 
@@ -51,6 +61,7 @@ class LearnerRank:
         self.reference_folder = reference_folder
         self.device = torch.device(config.device, 0) if config.device == "cuda" else torch.device("cpu")
         self.packed = config.packing == "packed"
+        self.writer = BackgroundWriter(rank)
 
     def address(self) -> tuple[str, int]:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
@@ -83,14 +94,14 @@ class LearnerRank:
             policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
-        self.optimizer = _optimizer(self.config, policy)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(_rate, self.config))
+        self.optimizer, self.schedule = optimizer_of(self.config, policy)
         self.engine, *_ = deepspeed.initialize(
             model=policy,
             optimizer=self.optimizer,
             lr_scheduler=self.schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
             config=_engine_config(self.config, policy),
         )
+        self.engine.checkpoint_engine = CopyingEngine(self.writer)
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
 
     def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
@@ -185,59 +196,84 @@ class LearnerRank:
         """Give the memory back that the publish took."""
         self.outgoing.close()
 
-    def save(self, folder: str) -> None:
-        """Write weights, optimizer, schedule and this rank's RNG state into an existing folder, as DeepSpeed does.
+    def begin_save(self, folder: str, export: bool) -> None:
+        """Copy weights, optimizer, schedule and this rank's RNG state, and begin to write them as DeepSpeed does.
 
-        Of a policy with an adapter only the adapter's weights.
+        Of a policy with an adapter only the adapter's weights. export: also what `export` writes.
         """
+        states = Path(folder) / STATES
         self.engine.save_checkpoint(
-            folder, tag="engine", save_latest=False, exclude_frozen_parameters=self.adapter is not None
+            str(states), tag=TAG, save_latest=False, exclude_frozen_parameters=self.adapter is not None
         )
-        torch.save(self._rng_state(), Path(folder) / f"rng-{self.rank}.pt")
+        self.writer.add(self._rng_state(), states / f"rng-{self.rank}.pt")
         if self.rank == 0:
-            (Path(folder) / STATE_FILE).write_text(json.dumps(self._identity()))
+            (states / STATE_FILE).write_text(json.dumps(self._identity()))
+        if export and (write := self._model_writer()) is not None:
+            self.writer.add_folder(Path(folder) / MODEL, write)
+        self.writer.start(Path(folder))
 
-    def load(self, folder: str) -> None:
-        """Continue from `save`. Raises ValueError for a checkpoint of another world size, ZeRO stage or dtype."""
-        saved = json.loads((Path(folder) / STATE_FILE).read_text())
-        if saved != (own := self._identity()):
+    def save_fault(self, wait: bool) -> str | None:
+        """What the files of `begin_save` failed of, None if of nothing. wait: until they are written."""
+        return self.writer.fault(wait=wait)
+
+    def load(self, folder: str) -> int:
+        """Continue from `begin_save`, also from one of another number of ranks. Returns that number.
+
+        Raises ValueError for a checkpoint of another ZeRO stage, dtype, adapter or base.
+        """
+        states, own = Path(folder) / STATES, self._identity()
+        saved = json.loads((states / STATE_FILE).read_text())
+        if {**saved, "world_size": own["world_size"]} != own:
             raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
-        own = [{name: group[name] for name in ("betas", "weight_decay")} for group in self.optimizer.param_groups]
-        path, _ = self.engine.load_checkpoint(folder, tag="engine", load_module_strict=self.adapter is None)
-        if path is None:
-            raise ValueError(f"checkpoint {folder} holds no engine state: choose another")
-        self._keep_own(own)
-        rng = torch.load(Path(folder) / f"rng-{self.rank}.pt", weights_only=True)
+        own_groups = settings_of(self.optimizer)
+        if saved["world_size"] == own["world_size"] or self.config.zero_stage == 0:
+            self._load_engine(states)
+        else:
+            self._load_universal(states)
+        keep_own(self.config, self.optimizer, self.schedule, own_groups)
+        rng = torch.load(states / f"rng-{self.rank % saved['world_size']}.pt", weights_only=True)
         torch.set_rng_state(rng["cpu"])
         if self.config.device == "cuda":
             torch.cuda.set_rng_state(rng["cuda"])
+        return saved["world_size"]
 
     def export(self, folder: str) -> None:
         """Write a Hugging Face folder: the model folder's other files (tokenizer, template) and the current weights.
 
         An adapter is merged into the weights, and written by itself into `adapter` beside the folder.
         """
-        weights = self._gathered_weights()
-        matrices = self._gathered_matrices(self.adapter) if self.adapter else {}
-        if self.rank != 0:
-            return
-        if self.adapter is not None:
-            self.adapter.write(Path(folder).with_name(ADAPTER), matrices, self.model_folder)
-        skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.pt")
-        shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=weights)
-        write_stop_ids(Path(folder))
+        if (write := self._model_writer()) is not None:
+            write(Path(folder))
 
-    def _keep_own(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Put the config's settings in the place of those that a checkpoint brought: a fork has others.
+    def _load_engine(self, states: Path) -> None:
+        path, _ = self.engine.load_checkpoint(str(states), tag=TAG, load_module_strict=self.adapter is None)
+        if path is None:
+            raise ValueError(f"checkpoint {states.parent} holds no engine state: choose another")
 
-        groups: betas and weight decay of each group of parameters.
+    def _load_universal(self, states: Path) -> None:
+        """Load what another number of ranks wrote, by way of DeepSpeed's universal checkpoint.
+
+        For ZeRO-3 DeepSpeed gives all parameter groups the settings of the first, and all their states one counter of
+        steps that each step of a group counts up: both are set right here.
         """
-        rate = self.config.learning_rate * _rate(self.config, self.schedule.last_epoch)
-        for group, own in zip(self.optimizer.param_groups, groups, strict=True):
-            group.update(own, lr=rate)
-        self.schedule.base_lrs = [self.config.learning_rate] * len(groups)
-        self.schedule._last_lr = [rate] * len(groups)
+        engine: Any = self.engine
+        decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
+        universal = states.parent.with_name(f".{states.parent.name}.universal")
+        if self.rank == 0:
+            shutil.rmtree(universal, ignore_errors=True)
+            folders = {"input_folder": str(states / TAG), "output_folder": str(universal / TAG)}
+            ds_to_universal.main(Namespace(**CONVERSION, **folders, inject_missing_state=True))
+        torch.distributed.barrier()
+        engine._config.load_universal_checkpoint = True
+        self._load_engine(universal)
+        engine._config.load_universal_checkpoint = False
+        for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        for state in engine.optimizer.optimizer.state.values():
+            state["step"] = state["step"].to(self.device, copy=True)
+        torch.distributed.barrier()
+        if self.rank == 0:
+            shutil.rmtree(universal)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint depends on. An adapter's names its base too, which the checkpoint does not hold."""
@@ -354,6 +390,20 @@ class LearnerRank:
     def _matrices_of(self, name: str) -> list[nn.Parameter]:
         return self.adapter.matrices_of(name) if self.adapter else []
 
+    def _model_writer(self) -> Callable[[Path], None] | None:
+        """What writes an exported folder, from copies that are made now. None on all ranks but the first."""
+        weights = self._gathered_weights()
+        matrices = self._gathered_matrices(self.adapter) if self.adapter else {}
+        return partial(self._write_model, weights, matrices) if self.rank == 0 else None
+
+    def _write_model(self, weights: dict[str, Tensor], matrices: dict[str, Tensor], folder: Path) -> None:
+        if self.adapter is not None:
+            self.adapter.write(folder.with_name(ADAPTER), matrices, self.model_folder)
+        skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.gguf", "*.pt")
+        shutil.copytree(self.model_folder, folder, ignore=skip, dirs_exist_ok=True)
+        self.model.save_pretrained(folder, state_dict=weights)
+        write_stop_ids(folder)
+
     def _gathered_weights(self) -> dict[str, Tensor]:
         """Copies in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
         copies: dict[str, Tensor] = {}
@@ -372,6 +422,21 @@ class LearnerRank:
     def _rng_state(self) -> dict[str, Tensor]:
         state = {"cpu": torch.get_rng_state()}
         return state | {"cuda": torch.cuda.get_rng_state()} if self.config.device == "cuda" else state
+
+
+class CopyingEngine(TorchCheckpointEngine):
+    """Writes DeepSpeed's files from copies, later.
+
+    DeepSpeed's own decoupled engine takes no copies: the next optimizer step waits for its files. Nor does it say so
+    where its process has died.
+    """
+
+    def __init__(self, writer: BackgroundWriter) -> None:
+        super().__init__()
+        self.writer = writer
+
+    def save(self, state_dict: Any, path: str) -> None:
+        self.writer.add(state_dict, path)
 
 
 def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
@@ -396,30 +461,6 @@ def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,
     }
-
-
-def _optimizer(config: LearnerConfig, policy: nn.Module) -> torch.optim.AdamW:
-    """AdamW over the policy. On CUDA one fused kernel: torch's default there takes 4 bytes a parameter for a moment."""
-    fused = True if config.device == "cuda" else None
-    groups = _decay_groups(policy, config.weight_decay)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
-
-
-def _rate(config: LearnerConfig, step: int) -> float:
-    """Factor on the learning rate at optimizer step `step`, from 0: linear warmup, then constant or linear decay."""
-    if step < config.warmup_steps or config.decay_steps is None:
-        return min(1.0, (step + 1) / (config.warmup_steps + 1))
-    return max(0.0, 1.0 - (step - config.warmup_steps) / config.decay_steps)
-
-
-def _decay_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: matrices get weight decay, norms and biases do not."""
-    parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]  # an adapter has matrices only
 
 
 def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -292,15 +292,26 @@ class Learner:
         with self._ended_on_error("connect"):
             gather([self.ranks[0].submit("connect", meeting)], meeting.timeout_s)
 
-    def save(self, folder: str | Path) -> None:
-        """Write everything a later learner needs to continue exactly from here. All ranks must see the folder."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._call("save", str(folder))
+    def begin_save(self, folder: str | Path, *, export: bool = False) -> int:
+        """Copy what a later learner needs to continue exactly from here, with `export` also a Hugging Face folder.
 
-    def load(self, folder: str | Path) -> None:
-        """Continue from `save`; call it right after `start`. Raises ConfigError for a checkpoint of another layout."""
+        Returns the number of ranks as soon as nothing of this is needed any more. The ranks write into `folder`, which
+        all must see, while other calls run; each ends with the checksums of its files (`checksums.parts`).
+        """
+        self._call("begin_save", str(folder), export)
+        return self.config.world_size
+
+    def save_fault(self, *, wait: bool) -> str | None:
+        """What the last `begin_save` has failed of, None if of nothing. wait: until all is written."""
+        return next((fault for fault in self._call("save_fault", wait) if fault is not None), None)
+
+    def load(self, folder: str | Path) -> int:
+        """Continue from `begin_save`; call it right after `start`. Returns the number of ranks that wrote `folder`.
+
+        Raises ConfigError where these had another ZeRO stage, dtype, adapter or base.
+        """
         try:
-            self._call("load", str(folder))
+            return self._call("load", str(folder))[0]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -461,8 +472,7 @@ def _mean_of(parts: Sequence[Float32 | None]) -> float:
 
 def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
     """The ranks' values, each at the position that `index` gives it. [len(index), ...]"""
-    values = np.concatenate([part for part in parts if part is not None])
-    ordered = np.empty_like(values)
+    ordered = np.empty_like(values := np.concatenate([part for part in parts if part is not None]))
     ordered[index] = values
     return ordered
 
@@ -484,7 +494,6 @@ def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
         "HF_HUB_OFFLINE": "1",
         **MALLOC_ENV,
     }
-    gpus = 1 if config.device == "cuda" else 0
-    name = f"learner rank {rank}"
-    limit = Limit(seconds=config.timeout_s, setting="learner.timeout_s")
-    return ActorSpec(name=name, num_gpus=gpus, env=env, limit=limit, start=("address", "join"), spread=gpus == 0)
+    gpus, limit = int(config.device == "cuda"), Limit(seconds=config.timeout_s, setting="learner.timeout_s")
+    start = ("address", "join")
+    return ActorSpec(name=f"learner rank {rank}", num_gpus=gpus, env=env, limit=limit, start=start, spread=gpus == 0)

@@ -133,9 +133,13 @@ def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int) -> int:
 
 
 def checkpoint_bytes(shape: ModelShape, training: Training) -> int:
-    """One checkpoint on disk: trained weights, their float32 states, the exported model, and an adapter by itself."""
-    own = 2 if training.adapter_rank is None else 4
-    return 2 * shape.parameters + (12 + own) * training.trained(shape)
+    """What a resume needs, on disk: the trained weights and their float32 states."""
+    return 14 * training.trained(shape)
+
+
+def export_bytes(shape: ModelShape, training: Training) -> int:
+    """The model as a Hugging Face folder, and an adapter by itself."""
+    return 2 * shape.parameters + (0 if training.adapter_rank is None else 2 * training.trained(shape))
 
 
 def shared_memory_bytes(shape: ModelShape, way: Way) -> int:
@@ -145,5 +149,11 @@ def shared_memory_bytes(shape: ModelShape, way: Way) -> int:
 
 
 def host_bytes(shape: ModelShape, training: Training, way: Way) -> int:
-    """Host memory at the start, when every rank loads policy and reference, and for the weights in shared memory."""
-    return training.ranks * 2 * training.weights(shape) + shared_memory_bytes(shape, way)
+    """Host memory for the weights in shared memory, and at the start or while a checkpoint is written.
+
+    At the start every rank loads policy and reference. A checkpoint is copied into pinned memory, which torch takes in
+    powers of two: at most twice its size.
+    """
+    start = training.ranks * 2 * training.weights(shape)
+    copies = 2 * checkpoint_bytes(shape, training) + export_bytes(shape, training)
+    return max(start, copies) + shared_memory_bytes(shape, way)

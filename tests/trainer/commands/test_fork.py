@@ -90,7 +90,7 @@ def second_checkpoint(run: Path) -> None:
 
 
 def damage(run: Path) -> None:
-    checksums.write(run / "checkpoints/update-000025")
+    checksums.join(run / "checkpoints/update-000025")
     (run / "checkpoints/update-000025/state.json").write_text("{}")
 
 
@@ -106,7 +106,7 @@ def damage(run: Path) -> None:
         (leave, ("update=25", "updates=25"), "has done 25: raise updates to go on"),
         (leave, ("update=25", "model.tiny.layers=2"), "layers=2: set it back, or start anew from its weights"),
         (leave, ("update=25", "learner.lora.rank=4"), "train model.source={run}/checkpoints/update-000025/model"),
-        (leave, ("update=25", "cluster.ranks=2"), "cluster.ranks=1, this run has cluster.ranks=2"),
+        (leave, ("update=25", "learner.zero_stage=2"), "learner.zero_stage=1, this run has learner.zero_stage=2"),
         (leave, ("update=25", "env.options.max_steps=3"), "env.options.max_steps=3: set it back"),
         (leave, ("update=25", "learner.lerning_rate=1"), "did you mean 'learner.learning_rate'?"),
         (leave, ("update=25", "estimator=gigpoo"), "did you mean 'gigpo'?"),

@@ -49,7 +49,7 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
     ("words", "parts"),
     [
         (("updates=[4]",), ("4 is not recorded", "3 to 3")),
-        (("layer=-2",), ("no checkpoint", "weights=FOLDER")),
+        (("layer=-2",), ("has no export", "weights=FOLDER")),
         (("layer=-2", "weights=."), ("no config.json",)),
         (("layer=-2", "estimators=[grpo]"), ("layer=-2", "reads hidden states")),
         (("estimators=[grpo,bipace]",), ("'bipace'", "record=embeddings", "leave it out")),

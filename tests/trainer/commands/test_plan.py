@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 KEYS = {
     *("fits", "placement", "zero_stage", "sleep", "kv_cache_bytes", "per_gpu_gib", "peak_gib", "host_gib", "shm_gib"),
-    *("checkpoint_gib", "packing", "why"),
+    *("checkpoint_gib", "export_gib", "packing", "why"),
 }
 
 

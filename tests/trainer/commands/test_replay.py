@@ -57,7 +57,7 @@ def drop_checkpoint(path: Path) -> None:
 
 
 def damage_checkpoint(path: Path) -> None:
-    checksums.write(FOLDER)
+    checksums.join(FOLDER)
     (FOLDER / "state.json").write_text("{}")
 
 

@@ -72,7 +72,7 @@ def test_harmless_settings_may_differ_and_are_told(stepcredit: Stepcredit, tmp_p
     assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", *harmless).code == 0
     (plan,) = stepcredit.plans
     assert plan.changed == (
-        "checkpoint.every 25 -> 3, learner.token_budget 16384 -> 512, log.wandb auto -> disabled, "
+        "checkpoint.every 5 -> 3, learner.token_budget 16384 -> 512, log.wandb auto -> disabled, "
         "rollout.env_timeout_s 60.0 -> 9.0"
     )
 
@@ -90,8 +90,10 @@ def test_settings_that_change_what_is_learned_are_told_all_at_once_with_the_fork
 
 def test_settings_that_a_checkpoint_is_bound_to_are_told_without_a_fork(stepcredit: Stepcredit, tmp_path: Path) -> None:
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
-    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto", "cluster.ranks=2", "seed=4")
-    assert "cluster.ranks=1, seed=0, this run has cluster.ranks=2, seed=4: set them back, or start anew" in line
+    line = refused(stepcredit, "train", f"output={tmp_path}/run", "resume=auto", "learner.zero_stage=2", "seed=4")
+    assert (
+        "learner.zero_stage=1, seed=0, this run has learner.zero_stage=2, seed=4: set them back, or start anew" in line
+    )
 
 
 def test_a_config_that_was_cut_short_is_refused_with_the_file(stepcredit: Stepcredit, tmp_path: Path) -> None:

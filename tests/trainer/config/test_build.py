@@ -275,7 +275,7 @@ def test_a_derived_setting_is_refused_under_the_name_that_the_user_can_set(
         (TrainConfig, "env.options.max_step", ("max_steps", "distractors"), "did you mean 'env.options.max_steps'?"),
         (TrainConfig, "engine.extra.zzz", (), "to add an option of your own, write +engine.extra.zzz=..."),
         # Nothing is near.
-        (TrainConfig, "checkpoint.zzzz", (), "known: checkpoint.every, checkpoint.keep"),
+        (TrainConfig, "checkpoint.zzzz", (), "known: checkpoint.every, checkpoint.export_every, checkpoint.keep"),
         (DemosConfig, "zzzz", (), "known: output, env, model, tasks, passes, mistakes, seed"),
     ],
 )

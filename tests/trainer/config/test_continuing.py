@@ -18,24 +18,24 @@ HARMLESS = {
     "": "output updates resume record protocol",
     "model.": "cache shape",
     "model.tuning.": "learning_rate warmstart_learning_rate layer eps gradient_checkpointing",
-    "learner.": "token_budget packing max_skipped_steps gradient_checkpointing compile threads timeout_s "
+    "learner.": "world_size token_budget packing max_skipped_steps gradient_checkpointing compile threads timeout_s "
     "max_engine_mismatch",
     "engine.": "count tensor_parallel max_num_seqs kv_cache_bytes gpu_memory threads sleep timeout_s "
     "response_timeout_s restarts request_times",
-    "cluster.": "gpus engines placement gpu_memory_gib sleep threads cpus env_workers start_timeout_s weight_transfer "
-    "publish_timeout_s bucket_bytes address object_store_bytes",
+    "cluster.": "gpus ranks engines placement gpu_memory_gib sleep threads cpus env_workers start_timeout_s "
+    "weight_transfer publish_timeout_s bucket_bytes address object_store_bytes",
     "rollout.": "retries max_failure_share env_timeout_s",
     "validation.": "every tasks temperature",
-    "checkpoint.": "every keep",
+    "checkpoint.": "every export_every keep",
     "log.": "tensorboard wandb project group tags experiment",
 }
 FIXED = {
     "model.": "source",
     "model.tiny.": "hidden_size intermediate_size layers kv_heads vocab_size context seed",
-    "learner.": "world_size device dtype zero_stage",
+    "learner.": "device dtype zero_stage",
     "learner.lora.": "rank alpha target_modules",
     "engine.": "device dtype",
-    "cluster.": "device dtype ranks",
+    "cluster.": "device dtype",
 }
 BINDING = {
     "": "estimator seed groups_per_update group_size task_choice max_groups_tried ahead max_idle_turns deterministic",

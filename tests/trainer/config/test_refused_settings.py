@@ -32,6 +32,7 @@ GPU4: dict[str, Any] = {"cluster.device": "cuda", "cluster.gpus": 4}
         ("validation.every", 0, "validation.every=0 is out of range: choose 1 or more, or null for never"),
         ("validation.tasks", 0, "validation.tasks=0 is out of range: choose 1 or more"),
         ("checkpoint.every", 0, "checkpoint.every=0 is out of range: choose 1 or more"),
+        ("checkpoint.export_every", 0, "checkpoint.export_every=0 is out of range: choose 1 or more"),
         ("checkpoint.keep", 0, "checkpoint.keep=0 is out of range: choose 1 or more"),
         ("log.wandb", "yes", "log.wandb='yes': choose one of 'auto', 'online', 'offline', 'disabled'"),
         ("learner.learning_rate", 0.0, "learner.learning_rate=0.0 is out of range: choose a value above 0"),

@@ -23,6 +23,7 @@ from tests.trainer.learner.test_driver import (
     fresh,
     off_policy,
     resumed_exactly,
+    save,
     slow_learn,
     slow_scores,
     weights_of,
@@ -242,7 +243,7 @@ def test_a_resumed_adapter_continues_exactly_and_its_checkpoint_holds_nothing_of
 def test_a_checkpoint_of_another_adapter_or_of_another_base_is_refused(
     start: Starter, untied_llama: PreTrainedModel, tmp_path: Path
 ) -> None:
-    start(ADAPTED).save(tmp_path / "state")
+    save(start(ADAPTED), tmp_path / "state")
     for config, folder, told in (
         (CONFIG, None, r"'lora': \{.*'rank': 4"),
         (replace(ADAPTED, lora=replace(LORA, rank=8)), None, "'rank': 4.*'rank': 8"),

@@ -311,13 +311,19 @@ def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenB
     assert_same_weights(weights_of(cut, tmp_path / "cut"), weights_of(whole, tmp_path / "whole"), CONFIG.learning_rate)
 
 
+def save(learner: Learner, folder: Path) -> None:
+    learner.begin_save(folder)
+    assert learner.save_fault(wait=True) is None
+
+
 def resumed_exactly(start: Starter, config: LearnerConfig, batch: TokenBatch, tmp_path: Path) -> LearnReport:
     """A learner that is resumed from `state` goes on as one that never stopped. Returns the report after it."""
     targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
     uninterrupted = start(config)
     uninterrupted.learn(batch, targets, seed=0)
-    uninterrupted.save(tmp_path / "state")
-    expected = uninterrupted.learn(batch, targets, seed=1)
+    uninterrupted.begin_save(tmp_path / "state")
+    expected = uninterrupted.learn(batch, targets, seed=1)  # while the files are written
+    assert uninterrupted.save_fault(wait=True) is None
     weights = weights_of(uninterrupted, tmp_path / "first")
     uninterrupted.close()
 
@@ -341,7 +347,7 @@ def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
 
 
 def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
-    start().save(tmp_path)
+    save(start(), tmp_path)
     with pytest.raises(ConfigError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
         start(replace(CONFIG, zero_stage=2)).load(tmp_path)
 

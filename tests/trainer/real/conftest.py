@@ -33,7 +33,7 @@ RUN = (
     *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
 )
-CLOCKED = ("seconds/", "share/", "speed/")
+CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
 
 
 def planned(command: str, *words: str) -> Any:

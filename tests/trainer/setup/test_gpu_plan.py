@@ -106,8 +106,9 @@ def test_an_adapter_takes_the_base_once_and_its_own_18_bytes_a_parameter() -> No
         assert gpu_memory.learner_idle(shape, replace(one, reference=reference)) == CONTEXT_BYTES + 2 * p + 18 * a
     two = replace(one, zero_stage=3, ranks=2)
     assert gpu_memory.learner_idle(shape, two) == CONTEXT_BYTES + (2 * p + 14 * a) // 2
-    assert gpu_memory.checkpoint_bytes(shape, one) == 2 * p + 16 * a
-    assert gpu_memory.host_bytes(shape, one, "file") == 2 * (p + a) + 4 * p
+    assert gpu_memory.checkpoint_bytes(shape, one) == 14 * a
+    assert gpu_memory.export_bytes(shape, one) == 2 * p + 2 * a
+    assert gpu_memory.host_bytes(shape, one, "file") == 2 * 14 * a + 2 * p + 2 * a + 4 * p
 
 
 def test_seven_billion_parameters_fit_one_gpu_with_an_adapter_and_not_without() -> None:

@@ -1,0 +1,128 @@
+"""A learner saves beside its next step, says what it could not write, and goes on with any number of ranks."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from rollout.types import Precision
+from tests.trainer.forked import ForkedActor
+from tests.trainer.learner.test_driver import (
+    CONFIG,
+    Learners,
+    assert_same_weights,
+    fresh,
+    off_policy,
+    save,
+    weights_of,
+)
+from trainer import checksums
+from trainer.data.tokens import TokenBatch
+from trainer.learner.driver import Learner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def learners(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learners]:
+    with closing(Learners(monkeypatch, model_folder)) as learners:
+        yield learners
+
+
+@pytest.fixture
+def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
+    return dialogue(seed=3, trajectories=6)
+
+
+def told(learner: Learner, method: str) -> Any:
+    return learner._call(method)[0]  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("zero_stage", [1, 3])
+def test_an_export_beside_a_checkpoint_has_the_weights_of_its_start(
+    learners: Learners, batch: TokenBatch, tmp_path: Path, zero_stage: int
+) -> None:
+    learner = learners.start(replace(CONFIG, world_size=2, zero_stage=zero_stage))
+    learner.sft(batch)
+    weights = weights_of(learner, tmp_path)
+    assert learner.begin_save(tmp_path / "state", export=True) == 2
+    learner.sft(batch, seed=1)
+    assert learner.save_fault(wait=True) is None
+    for name, parameter in fresh(tmp_path / "state" / "model").named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+    assert len(checksums.parts(tmp_path / "state")) == 2
+    checksums.join(tmp_path / "state")
+    assert checksums.damage(tmp_path / "state") is None
+
+
+def test_a_rank_without_room_on_its_disk_says_so_and_stays(
+    learners: Learners, batch: TokenBatch, tmp_path: Path
+) -> None:
+    learner = learners.start()
+    rank = cast(ForkedActor, learner.ranks[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(rank.pid, resource.RLIMIT_FSIZE, (60_000, hard))  # bytes of a file, fewer than the weights have
+    learner.begin_save(tmp_path / "state")
+    learner.sft(batch)
+    assert "File too large" in (learner.save_fault(wait=True) or "")
+    assert checksums.parts(tmp_path / "state") == []
+    resource.prlimit(rank.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    save(learner, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "zero_stage", "before", "after"),
+    [
+        ("float32", 1, 2, 1),
+        ("float32", 1, 2, 3),
+        ("float32", 3, 2, 1),
+        ("float32", 3, 2, 3),
+        ("bfloat16", 1, 2, 1),
+        ("bfloat16", 2, 1, 2),
+        ("bfloat16", 3, 2, 3),
+        ("float32", 0, 1, 2),
+    ],
+)
+def test_a_learner_goes_on_from_a_checkpoint_of_another_number_of_ranks(
+    learners: Learners,
+    batch: TokenBatch,
+    tmp_path: Path,
+    dtype: Precision,
+    zero_stage: int,
+    before: int,
+    after: int,
+) -> None:
+    config = replace(CONFIG, dtype=dtype, zero_stage=zero_stage, weight_decay=0.1, warmup_steps=2)
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    first = learners.watched(replace(config, world_size=before))
+    first.learn(batch, targets, seed=0)
+    save(first, tmp_path / "state")
+    moments = told(first, "moments") if zero_stage else {}
+    settings = told(first, "optimizer_settings") if zero_stage else None
+    scores = first.score(batch).logprobs
+    expected = first.learn(batch, targets, seed=1)
+    weights = weights_of(first, tmp_path / "first")
+    later = told(first, "optimizer_settings") if zero_stage else None
+    first.close()
+
+    resumed = learners.watched(replace(config, world_size=after))
+    resumed.load(tmp_path / "state")
+    for name, states in (told(resumed, "moments") if zero_stage else {}).items():
+        assert all(map(torch.equal, states, moments[name])), name
+    assert settings is None or told(resumed, "optimizer_settings") == settings
+    assert resumed.score(batch).logprobs == pytest.approx(scores, abs=1e-5)
+    report = resumed.learn(batch, targets, seed=1)
+    assert later is None or told(resumed, "optimizer_settings") == later
+    assert report.learning_rate == expected.learning_rate
+    rounding = 1e-4 if dtype == "float32" else 1e-2  # gradients of other ranks are summed in another order
+    for name in ("loss", "kl", "grad_norm", "first_ratio_error"):
+        assert getattr(report, name) == pytest.approx(getattr(expected, name), rel=rounding, abs=1e-4), name
+    tolerance = config.learning_rate if dtype == "float32" else 100 * config.learning_rate
+    assert_same_weights(weights_of(resumed, tmp_path / "second"), weights, tolerance)
+    assert [path.name for path in tmp_path.glob(".*")] == []
