@@ -277,7 +277,7 @@ def logged_names(tmp_path: Path) -> set[str]:
         names |= update_numbers(report, ARITHMETIC).keys()
     stack = Stack()
     stack.policy = EnginePolicy(engines=(ScriptedEngine(),), codec=CharCodec(), prompt_tokens=1000)  # pyright: ignore
-    stack.train(configured(tmp_path / "run"))
+    stack.train(configured(tmp_path / "run", updates=6))  # the third checkpoint waits for the second, which is told
     names |= {name for row in read_metrics(tmp_path / "run") for name in row} - {"update"}
     return names | evaluation_numbers(evaluation(report.collected, Corridor().kind)).keys()
 
