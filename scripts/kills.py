@@ -60,23 +60,25 @@ def killed(output: Path, words: list[str], moments: list[float]) -> list[Kill]:
     """Kill the run at each of these moments, in seconds after its start, then let it end."""
     log, kills = output.with_suffix(".log"), list[Kill]()
     for number, moment in enumerate(moments):
+        left = half_written(output)  # by those that were killed before
         process, began = started(output, [*words, "resume=auto"], log), time.monotonic()
         time.sleep(moment)
-        while number % 2 and not half_written(output) and process.poll() is None:
+        while number % 2 and half_written(output) <= left and process.poll() is None:
             time.sleep(LOOK_S)
         if process.poll() is not None:
             sys.exit(f"the run ended with {process.returncode} before it was killed {len(moments)} times: {log}")
         process.send_signal(signal.SIGKILL)
         process.wait()
         update = int(read_metrics(output)[-1]["update"]) if (output / "metrics.jsonl").exists() else 0
-        kills.append(Kill(after_s=time.monotonic() - began, update=update, writing=half_written(output)))
+        kills.append(Kill(after_s=time.monotonic() - began, update=update, writing=not half_written(output) <= left))
     if (code := started(output, [*words, "resume=auto"], log).wait()) != 0:
         sys.exit(f"the killed run failed with {code}: its log is {log}")
     return kills
 
 
-def half_written(output: Path) -> bool:
-    return any(path.is_dir() for path in (output / "checkpoints").glob(".*"))
+def half_written(output: Path) -> set[Path]:
+    """The folders of checkpoints that were begun and not finished."""
+    return {path for path in (output / "checkpoints").glob(".*") if path.is_dir()}
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -38,7 +38,7 @@ def begin(output: Path, state: RunState) -> Path:
     """Make the folder in which the checkpoint of `state.update` is written. Removes what writers that died left."""
     (output / FOLDER).mkdir(parents=True, exist_ok=True)
     for left in (output / FOLDER).glob(".update-*.partial"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)  # a rank that outlives its run may still write into it
     # A rank that outlives its run knows the old name, and cannot write into the new folder.
     partial = output / FOLDER / f".{_name(state.update)}.{secrets.token_hex(4)}.partial"
     partial.mkdir()

@@ -185,7 +185,9 @@ METRICS: Mapping[str, Metric] = {
     ),
     # --- checkpoints, in the row of the first update that ends after they were written
     "checkpoint/seconds": _metric(
-        "Wall time from a checkpoint's first copy until it can be resumed.", "seconds", "above 0"
+        "Wall time from a checkpoint's first copy until it can be resumed. The run's last one has no row.",
+        "seconds",
+        "above 0",
     ),
     "checkpoint/blocked_seconds": _metric(
         "Part of it for which no update ran: the copies, and the wait for the checkpoint before.", "seconds", "above 0"
@@ -336,13 +338,13 @@ def revision_numbers(revised: Revised) -> dict[str, float]:
 
 
 def checkpoint_numbers(saved: Sequence[Saved]) -> dict[str, float]:
-    """The numbers of the checkpoints that were written since the last row, their sums where there are two."""
+    """The numbers of the checkpoints that were written since the last row: the seconds of all, the last one's size."""
     if not saved:
         return {}
     return {
         "checkpoint/seconds": sum(one.seconds for one in saved),
         "checkpoint/blocked_seconds": sum(one.blocked_seconds for one in saved),
-        "checkpoint/gib": sum(one.size for one in saved) / 2**30,
+        "checkpoint/gib": saved[-1].size / 2**30,
     }
 
 

@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
-from trainer.saver import Saver
+from trainer.saver import CheckpointFailed, Saver
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
@@ -101,7 +101,7 @@ def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> Non
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
     if plan.panel is not None:
         write_panel(output, plan.panel)
-    (output / CONDITIONS).write_text(json.dumps(stated, indent=1))
+    write_whole(output / CONDITIONS, json.dumps(stated, indent=1))
 
 
 def _from_checkpoint(
@@ -284,9 +284,10 @@ class TrainingRun:
 
     def _last_checkpoint(self) -> str | None:
         """The name of the last checkpoint, once it is written."""
-        self.saver.wait()
-        newest = checkpoint.latest(self.output)
-        return None if newest is None else newest.name
+        with suppress(CheckpointFailed):  # the batch matters more, and the checkpoint before is named
+            self.saver.wait()
+        found = checkpoint.undamaged(self.output)
+        return None if found is None else found[0].name
 
     def _saves(self, number: int) -> bool:
         checkpoints = self.config.checkpoint

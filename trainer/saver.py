@@ -4,7 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from trainer.durable import files_in
 from trainer.learner.driver import Learner
 
 LOOK_S = 0.05  # between two looks whether the ranks have written their files
+CLOSE_S = 3.0  # for a checkpoint under way when the run ends
 SEEN_S = 600.0  # the longest wait for files that the ranks have written, as on a disk that they do not share
 
 
@@ -73,16 +74,23 @@ class Saver:
         return saved
 
     def close(self) -> None:
-        """Give a checkpoint up whose files the ranks have not written yet."""
+        """Give a checkpoint up whose files the ranks do not write within seconds."""
+        if self._writing is not None:
+            wait([self._writing], CLOSE_S)
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._closing.set()
         self._thread.shutdown()
+        if self._partial is not None:  # renamed already if it was finished
+            shutil.rmtree(self._partial, ignore_errors=True)
 
     def _settle(self, *, wait: bool) -> None:
         if self._writing is None:
             return
         fault = self.learner.save_fault(wait=wait)
         if fault is not None:
-            self.close()
+            self._give_up()
             raise self._failed(fault)
         if not (wait or self._writing.done()):
             return

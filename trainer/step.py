@@ -145,7 +145,10 @@ def _learn(
     except GradientNotFinite as error:
         batch = BadBatch(update=number, seed=seed, checkpoint=last_checkpoint(), tokens=tokens, targets=targets)
         path = batch.write(Path(parts.config.output))
-        raise GradientNotFinite(f"{error}; to see which rows it comes from: stepcredit replay {path}") from error
+        raise GradientNotFinite(
+            f"{error}; stepcredit replay {path} shows the rows, and stepcredit fork goes on from the last checkpoint "
+            "with another rate"
+        ) from error
 
 
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:

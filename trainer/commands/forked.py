@@ -13,7 +13,7 @@ from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.setup.past_run import settings_to_fork
 
-GROUPS = ("env", "estimator")
+GROUPS = ("env", "estimator", "protocol")
 """Groups whose presets may be chosen: such a choice takes the place of the run's settings."""
 
 
@@ -28,6 +28,8 @@ def register_run(words: Sequence[str]) -> None:
         defaults |= settings_to_fork(Path(run).absolute())
         fresh: dict[str, Any] = defaults_of(TrainConfig)
         defaults |= {group: fresh[group] for group in GROUPS if group in chosen}
+        if "experiment" in chosen:
+            defaults["log"] = {**defaults["log"], "experiment": None}
     elif "run" in chosen:
         raise ConfigError(f"run={run}: a fork begins with one run; start the command for each")
     elif not any(word.startswith("-") for word in words):  # such as --help

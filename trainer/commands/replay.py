@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from trainer.learner.driver import Learner
 from trainer.learner.messages import BrokenRow, ReplayedStep
@@ -51,7 +50,7 @@ def _beginning(plan: ReplayPlan) -> str:
 
 def _tell(plan: ReplayPlan, number: int, step: ReplayedStep, display: Display) -> None:
     """The lines of one optimizer step."""
-    end = f", of which not finite alone: {len(step.broken)}; skipped" if step.skipped else ""
+    end = f"; skipped, {len(step.broken)} of them not finite alone" if step.skipped else ""
     display.line(f"step {number}  loss {step.loss:.4g}  gradient norm {step.grad_norm:.4g}  rows {len(step.rows)}{end}")
     for row in step.broken[:MOST_ROWS]:
         display.line(f"  {_row_words(plan, row)}")
@@ -76,11 +75,10 @@ def _conclusion(plan: ReplayPlan, steps: list[ReplayedStep]) -> str:
     if first is not None:
         return f"first not finite: {_row_words(plan, first)}"
     if skipped:
-        return "no single row is not finite, only their sum in a step: its numbers are too large for its precision"
+        return "every row alone is finite, their sum in a step is not: it is too large for learner.dtype"
     if not plan.between:
         return "every step is finite: the failure did not come again"
-    run = Path(plan.config.batch).parent
-    fork = f"stepcredit fork {run} update={plan.done}" if plan.done else "a new run with"
+    fork = "a new run with" if plan.start is None else f"stepcredit fork {plan.start.parents[1]} update={plan.done}"
     return (
         f"every step is finite with these weights, so those of the {plan.between} updates between were the cause: take "
         f"{fork} learner.learning_rate=..."

@@ -405,8 +405,8 @@ class ProfileConfig(TrainConfig):
         TrainConfig.__post_init__(self)
         if self.resume != "never":
             raise ConfigError(
-                f"resume={self.resume!r} with a profile, which starts anew: leave it out, and set model.source to the "
-                "model of a checkpoint"
+                f"resume={self.resume!r} with a profile, which starts anew: leave it out, and set model.source to an "
+                "export of the run"
             )
 
 

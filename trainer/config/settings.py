@@ -128,7 +128,7 @@ class ClusterConfig:
     engines: Annotated[int, Ge(1)] = 1
     """vLLM engines; null starts as many as the GPUs hold, each spanning engine.tensor_parallel of them."""
 
-    ranks: Annotated[int, Ge(1)] = field(default=1, metadata=HARMLESS)
+    ranks: Annotated[int, Ge(1)] = 1
     """Learner ranks, one process each, with a GPU of its own; null starts one for each GPU."""
 
     placement: Literal["colocated", "split"] = "colocated"
@@ -245,7 +245,8 @@ class CheckpointConfig:
     """When the run is saved, so that it can go on, and when its model is exported, so that others can use it."""
 
     every: Annotated[int, Ge(1)] = 5
-    """Updates between two checkpoints: what a run that is killed does again at most."""
+    """Updates between two checkpoints. A run that is killed does those since the last one again; one that was being
+    written is lost."""
 
     export_every: Annotated[int, Ge(1)] = 25
     """Updates between two exports of the model as a Hugging Face folder, each in its checkpoint; the last is always."""

@@ -1,6 +1,7 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
 import math
+import secrets
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -311,7 +312,7 @@ class Learner:
         Raises ConfigError where these had another ZeRO stage, dtype, adapter or base.
         """
         try:
-            return self._call("load", str(folder))[0]
+            return self._call("load", str(folder), secrets.token_hex(4))[0]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -360,8 +361,7 @@ class Learner:
             if self._skipped_in_a_row == self.config.max_skipped_steps:
                 raise GradientNotFinite(
                     f"gradient norm {step.grad_norm} in {self._skipped_in_a_row} optimizer steps in a row "
-                    "(learner.max_skipped_steps): if it comes again after resume=auto, begin anew from its last "
-                    "checkpoint with stepcredit fork and a lower learner.learning_rate"
+                    "(learner.max_skipped_steps): lower learner.learning_rate"
                 )
 
     def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> list[Any]:

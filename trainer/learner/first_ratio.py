@@ -23,15 +23,15 @@ class EngineMismatch(PublishError):
 def check_learned(report: LearnReport, config: LearnerConfig, *, ahead: bool = False) -> None:
     """Raise RatioNotOne or EngineMismatch where an update was not learned from the policy's own rollouts.
 
-    ahead: the rollouts are of the policy before, from which the learner's differs by an update as well.
+    ahead: the rollouts are of the policy before, from which the learner's differs by an update as well. Only updates
+    that play their own rollouts can show stale weights.
     """
     # with the engine's old log-probs the first ratio is the engine's mismatch
     if report.optimizer_steps > 0 and config.old_logprobs == "learner":
         check_first_ratio(report.first_ratio_error, config.dtype)
     mismatch = report.engine_mismatch
-    if (
-        mismatch is not None and not ahead and not mismatch <= config.max_engine_mismatch
-    ):  # what is no number is no agreement
+    # what is no number is no agreement
+    if mismatch is not None and not ahead and not mismatch <= config.max_engine_mismatch:
         raise EngineMismatch(
             f"the engines sample from another policy than the learner's: mean |rollout - old log-prob| {mismatch:.3g} "
             f"nats, at most {config.max_engine_mismatch:g} (learner.max_engine_mismatch): resume=auto "

@@ -9,6 +9,7 @@ from envs.panel import Difference, Panel, compare, panel_of, read_manifest
 from trainer.config.build import ConfigError
 from trainer.config.settings import EnvConfig
 from trainer.data.tasks import spread
+from trainer.durable import write_whole
 from trainer.setup.world import World, world_reference
 
 FILE = "panel.json"
@@ -31,10 +32,8 @@ def as_json(panels: Sequence[Panel]) -> str:
 
 
 def write_panel(folder: Path, one: Panel) -> None:
-    """Write a panel for `changed_since`, under a temporary name first: a kill leaves a whole file or none."""
-    partial = folder / f".{FILE}.partial"
-    partial.write_text(as_json([one]))
-    partial.rename(folder / FILE)
+    """Write a panel for `changed_since`. A kill leaves a whole file or none."""
+    write_whole(folder / FILE, as_json([one]))
 
 
 def read_panels(path: Path) -> tuple[Panel, ...]:

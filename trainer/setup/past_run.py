@@ -65,13 +65,21 @@ def plan_replay(config: ReplayConfig) -> ReplayPlan:
     """Raises ConfigError or EnvError for whatever of a replay is already known to fail."""
     path = Path(config.batch).absolute()
     batch, run = BadBatch.read(path), config_of(path.parent)
-    start = None if batch.checkpoint is None else path.parent / checkpoint.FOLDER / batch.checkpoint
+    start = _start_of(path.parent, batch)
     if start is not None:
         check_checkpoint(start, f"{path.name} was learned from after it")
     check_machine(run.cluster, serves=False, trains=True)
     model_folder(run.model)
     check_packing(run.learner, run.model)
     return ReplayPlan(config=config, batch=batch, run=run, start=start, world=open_world(run.env))
+
+
+def _start_of(run: Path, batch: BadBatch) -> Path | None:
+    """The run's last checkpoint before the batch, else the one that a fork began with; None: the run's own start."""
+    if batch.checkpoint is not None:
+        return run / checkpoint.FOLDER / batch.checkpoint
+    written = written_config(run) or {}
+    return checkpoint.export_of(Path(written["run"]), written["update"]).parent if "run" in written else None
 
 
 def plan_fork(config: ForkConfig) -> TrainingPlan:
@@ -82,6 +90,8 @@ def plan_fork(config: ForkConfig) -> TrainingPlan:
     """
     run = Path(config.run).absolute()
     config_of(run)  # refuses a folder without a run
+    if config.resume == "auto" and checkpoint.latest(Path(config.output).absolute()) is not None:
+        return plan_training(replace(config, run=str(run), commit=_commit()))  # its own checkpoints are enough
     folder = _checkpoint_after(run, config.update)
     state = checkpoint.read_state(folder)
     config = replace(config, run=str(run), commit=_commit())
@@ -135,7 +145,10 @@ def _checkpoint_after(run: Path, update: int | None) -> Path:
 
 def _check_fits(config: TrainConfig, state: RunState, folder: Path) -> None:
     """Raise ConfigError where the checkpoint's weights fit none with these settings."""
-    remedy = f"start anew from its weights with stepcredit train model.source={folder / 'model'}"
+    model = folder / checkpoint.MODEL
+    remedy = "start anew in another output folder"
+    if model.is_dir():
+        remedy = f"start anew from its weights with stepcredit train model.source={model}"
     wrong = [one for one in from_checkpoint(config, state) if one.mark == "fixed" or _remakes_the_model(config, one)]
     check_same_settings(wrong, f"checkpoint {folder}", remedy)
 

@@ -69,7 +69,7 @@ class TrainingPlan:
     """The tasks of the validations; None for a run without any."""
 
     other_panel: PanelDifference | None = None
-    """How they differ from those that the run was begun with, which tell the same of the tasks that both have."""
+    """How they differ from those of the last start with validations, which tell the same of tasks that both have."""
 
     changed: str = ""
     """The harmless settings in which the run differs from its last start; empty where there are none."""

@@ -142,7 +142,7 @@ def past_run(stepcredit: Stepcredit, output: Path, *words: str, update: int = 25
     stepcredit.plans.pop()
     _, config = stepcredit.runs.pop()
     folder = output / "checkpoints" / f"update-{update:06d}"
-    folder.mkdir(parents=True)
+    (folder / "model").mkdir(parents=True)
     (output / "config.json").write_text(json.dumps(asdict(config), default=str))
     state = {"update": update, "settings": settings_of(config), "estimator": dict(config.estimator), "tracking": "a1b2"}
     (folder / "state.json").write_text(json.dumps(state))

@@ -132,7 +132,7 @@ def test_a_replay_tells_each_step_and_the_first_row_that_is_not_finite(
     assert lines[:5] == [
         "· update 26 again, from update-000025",
         "step 1  loss 0.5  gradient norm 2  rows 1",
-        "step 2  loss inf  gradient norm nan  rows 1, of which not finite alone: 1; skipped",
+        "step 2  loss inf  gradient norm nan  rows 1; skipped, 1 of them not finite alone",
         f"  {words}",
         f"first not finite: {words}",
     ]
@@ -147,5 +147,5 @@ def test_a_replay_that_stays_finite_says_what_that_means(
     assert lines[2] == "every step is finite: the failure did not come again"
     assert lines[5] == (
         "every step is finite with these weights, so those of the 4 updates between were the cause: take stepcredit "
-        "fork run update=25 learner.learning_rate=..."
+        f"fork {tmp_path}/run update=25 learner.learning_rate=..."
     )

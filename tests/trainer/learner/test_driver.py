@@ -653,7 +653,7 @@ def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
     config = replace(CONFIG, zero_stage=stage, weight_decay=0.0, warmup_steps=1)
     first = start(config)
     first.learn(batch, targets, seed=0)
-    first.save(tmp_path / "state")
+    save(first, tmp_path / "state")
     before = weights_of(first, tmp_path / "before")
     first.close()
     moved: list[Tensor] = []
