@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import psutil
 import ray
-from ray._private import services, state
+from ray._private import services, state, worker
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -404,11 +404,17 @@ def start(
     # The first error of several calls is raised here; Ray would print a page for each of the others.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
+    # Ray would print a page for each process that is lost; whoever called it is told.
+    worker.listen_error_messages = _unheard
     with _signals_kept():
         if address is None:
             _start_here(num_cpus, num_gpus, object_store_bytes)
         else:
             _join(address)
+
+
+def _unheard(_worker: Any, _stopped: threading.Event) -> None:
+    """What Ray's thread runs in the place of printing the cluster's messages."""
 
 
 def _start_here(num_cpus: int | None, num_gpus: int | None, object_store_bytes: int) -> None:

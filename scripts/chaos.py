@@ -32,7 +32,7 @@ LIMITS = (
     *("engine.restarts=10", "checkpoint.every=1", "resume=never"),
 )
 LOOK_S = 0.2
-LATEST_S = 6.0
+LATEST_S = 2.0
 """Seconds after an update's row in which the next part is struck."""
 COUNTS = ("rollout/worker_restarts", "rollout/engine_restarts", "learn/restarts", "rollout/dropped_groups")
 
@@ -83,7 +83,8 @@ def strike(driver: int, update: int, chance: random.Random) -> Strike | None:
 
 def last_update(output: Path) -> int:
     """The last update with a row; -1 where there is none yet."""
-    return int(read_metrics(output)[-1]["update"]) if (output / "metrics.jsonl").exists() else -1
+    rows = read_metrics(output) if (output / "metrics.jsonl").exists() else []
+    return int(rows[-1]["update"]) if rows else -1
 
 
 def main() -> None:

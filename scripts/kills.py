@@ -69,7 +69,8 @@ def killed(output: Path, words: list[str], moments: list[float]) -> list[Kill]:
             sys.exit(f"the run ended with {process.returncode} before it was killed {len(moments)} times: {log}")
         process.send_signal(signal.SIGKILL)
         process.wait()
-        update = int(read_metrics(output)[-1]["update"]) if (output / "metrics.jsonl").exists() else 0
+        rows = read_metrics(output) if (output / "metrics.jsonl").exists() else []
+        update = int(rows[-1]["update"]) if rows else 0
         kills.append(Kill(after_s=time.monotonic() - began, update=update, writing=not half_written(output) <= left))
     if (code := started(output, [*words, "resume=auto"], log).wait()) != 0:
         sys.exit(f"the killed run failed with {code}: its log is {log}")

@@ -29,7 +29,8 @@ family = psutil.Process().children(recursive=True)
 ray_actors.stop()
 print(len(family) > 2, [process.name() for process in family if process.is_running()])
 """
-FAIL_TWICE = """
+FAIL_AND_DIE = """
+import time
 from rollout import ray_actors
 ray_actors.start(num_cpus=2, object_store_bytes=80 * 2**20)
 part = ray_actors.spawn("tests.rollout.test_ray_actors:Part", "none", spec=ray_actors.ActorSpec())
@@ -39,6 +40,10 @@ try:
 except KeyError as error:
     print(repr(error))
 del calls
+try:
+    part.call("die")
+except ray_actors.ActorDied:
+    time.sleep(3)  # until Ray's own page about it would have come
 ray_actors.stop()
 """
 
@@ -193,6 +198,6 @@ def test_an_error_after_the_start_stays_what_it_is() -> None:
     part.kill()
 
 
-def test_of_calls_that_fail_together_one_is_raised_and_none_is_printed() -> None:
-    ended = run(FAIL_TWICE)
+def test_of_calls_that_fail_together_one_is_raised_and_nothing_is_printed_nor_of_a_death() -> None:
+    ended = run(FAIL_AND_DIE)
     assert (ended.stdout, ended.stderr) == ("KeyError(7)\n", "")
