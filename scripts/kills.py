@@ -19,10 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trainer.metrics import CLOCKED
 from trainer.report.metric_log import read_metrics
 
-CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
-"""What a clock or the moment of a resume decides."""
 COMMAND = (sys.executable, "-c", "from trainer.commands.main import main; main()", "train")
 FIXED = ("deterministic=true", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false")
 LOOK_S = 0.01

@@ -138,5 +138,10 @@ def _forget(newest: Path, keep: int) -> None:
         shutil.rmtree(folder if folder not in exports else folder / "learner", ignore_errors=folder in exports)
 
 
+def update_of(folder: Path) -> int:
+    """The update after which a checkpoint was written."""
+    return int(folder.name.removeprefix("update-"))
+
+
 def _name(update: int) -> str:
     return f"update-{update:06d}"

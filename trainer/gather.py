@@ -28,6 +28,8 @@ class Gathered:
     """What the revision phase did; None where the estimator needs no revisions."""
     seconds: float
     """Wall seconds of the rollouts, without their revisions."""
+    ahead: bool = False
+    """Whether they were played before the update began, by the policy before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ class Ahead:
         if playing is None or playing.number != number:
             return None
         with suppress(EnginesLost):
-            return playing.rollouts.result()
+            return replace(playing.rollouts.result(), ahead=True)
         return None
 
     def close(self) -> None:

@@ -244,6 +244,10 @@ The diagnostics of a user's own estimator are logged as `credit/NAME` and are no
 """
 
 
+CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
+"""How the names begin of what a clock measures, or the moment at which a checkpoint was finished."""
+
+
 def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -> dict[str, float]:
     """The numbers of one update, by logged name. arithmetic: None where the peak of the learner is not known."""
     rollouts = trajectories(report.collected.groups)

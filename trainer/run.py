@@ -113,7 +113,7 @@ def _from_checkpoint(
 ) -> RunResult:
     """Start the parts and run the updates that are left. Raises UpdateLost."""
     with assembled(plan.config, plan.world, display) as parts:
-        _write_config(plan.config, output)
+        write_whole(output / CONFIG, json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         if log.continuation is not None:
@@ -128,11 +128,6 @@ def _from_checkpoint(
                 return run.all_updates()
         finally:
             log.close()
-
-
-def _write_config(config: TrainConfig, output: Path) -> None:
-    """Write what the run was started with. The file is replaced whole."""
-    write_whole(output / CONFIG, json.dumps(plain(config), indent=1))
 
 
 def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:

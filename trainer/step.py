@@ -86,8 +86,7 @@ def update(
         on_done=on_done,
         watch=watch,
     )
-    from_ahead = None if ahead is None else ahead.take(number)
-    gathered = from_ahead or asyncio.run(gathering.gathered())
+    gathered = (ahead and ahead.take(number)) or asyncio.run(gathering.gathered())
     collected = gathered.collected
     difficulty = gathering.difficulty.after((*collected.groups, *collected.flat))
     if ahead is not None and not drained:
@@ -98,18 +97,11 @@ def update(
         parts.engines.sleep()  # until the publish
         scores = parts.learner.score(tokens, layer=wants.layer)
     with watch("credit"):
-        batch = step_batch(
-            table,
-            embedding=scores.embedding,
-            action_key=wants.action_key,
-            similarity=wants.similarity,
-        )
-        estimator = calibrated(estimator, batch)
-        advantages = estimator(batch)
+        estimator, advantages = _credited(estimator, table, scores)
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
         learned = _learn(parts, number, tokens, targets, last_checkpoint)
-        check_learned(learned, config.learner, ahead=from_ahead is not None)
+        check_learned(learned, config.learner, ahead=gathered.ahead)
     if ahead is not None:
         with watch("wait"):
             ahead.wait()
@@ -128,6 +120,14 @@ def update(
         losses=parts.engines.take_losses(),
         difficulty=difficulty,
     )
+
+
+def _credited(estimator: Estimator, table: RowTable, scores: Scores) -> tuple[Estimator, Advantages]:
+    """The estimator, calibrated on the rows, and the credit that it gives them."""
+    wants = needs(estimator)
+    batch = step_batch(table, embedding=scores.embedding, action_key=wants.action_key, similarity=wants.similarity)
+    estimator = calibrated(estimator, batch)
+    return estimator, estimator(batch)
 
 
 def publish(parts: Parts, version: int) -> None:

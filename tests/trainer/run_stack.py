@@ -34,8 +34,6 @@ from trainer.setup.preflight import estimator_of, plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
-TIMED = ("seconds/", "share/", "speed/", "checkpoint/")
-
 
 class HashLearner(FolderLearner):
     """Its weights are a word that every update hashes together with what it was taught."""

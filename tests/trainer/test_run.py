@@ -16,7 +16,7 @@ from rollout.policy import Key, PromptTooLong
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import read_groups
 from tests.fakes import Corridor, ScriptedPolicy, plain
-from tests.trainer.run_stack import TIMED, Stack, configured, defaults, one_update, stops_at_first
+from tests.trainer.run_stack import Stack, configured, defaults, one_update, stops_at_first
 from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
@@ -26,6 +26,7 @@ from trainer.config.protocol import ProtocolConfig
 from trainer.config.settings import CheckpointConfig, ValidationConfig
 from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
+from trainer.metrics import CLOCKED
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.saver import CheckpointFailed
@@ -215,7 +216,9 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_
 
 def lasting(output: Path) -> list[dict[str, float]]:
     """Rows without what a clock says."""
-    return [{name: value for name, value in row.items() if not name.startswith(TIMED)} for row in read_metrics(output)]
+    return [
+        {name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in read_metrics(output)
+    ]
 
 
 LOSSES = [

@@ -31,7 +31,7 @@ from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
 from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
-from trainer.learner.optimizer import keep_own, optimizer_of, settings_of
+from trainer.learner.optimizer import group_settings, keep_own, optimizer_of
 from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
 from trainer.learner.policy import PolicyModule, PolicyOutput
@@ -226,7 +226,7 @@ class LearnerRank:
         saved = json.loads((states / STATE_FILE).read_text())
         if {**saved, "world_size": own["world_size"]} != own:
             raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
-        own_groups = settings_of(self.optimizer)
+        own_groups = group_settings(self.optimizer)
         if saved["world_size"] == own["world_size"] or self.config.zero_stage == 0:
             self._load_engine(states)
         else:

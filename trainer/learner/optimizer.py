@@ -19,7 +19,7 @@ def optimizer_of(config: LearnerConfig, policy: nn.Module) -> tuple[torch.optim.
     return optimizer, LambdaLR(optimizer, partial(_rate, config))
 
 
-def settings_of(optimizer: torch.optim.AdamW) -> list[dict[str, Any]]:
+def group_settings(optimizer: torch.optim.AdamW) -> list[dict[str, Any]]:
     """Betas and weight decay of each group of parameters."""
     return [{name: group[name] for name in ("betas", "weight_decay")} for group in optimizer.param_groups]
 
@@ -29,7 +29,7 @@ def keep_own(
 ) -> None:
     """Put the config's settings in the place of those that a checkpoint brought: a fork has others.
 
-    groups: as `settings_of` told before the checkpoint was loaded.
+    groups: as `group_settings` told before the checkpoint was loaded.
     """
     rate = config.learning_rate * _rate(config, schedule.last_epoch)
     for group, own in zip(optimizer.param_groups, groups, strict=True):

@@ -53,7 +53,7 @@ class ReplayPlan:
     @property
     def done(self) -> int:
         """The last update before the start."""
-        return 0 if self.start is None else int(self.start.name.removeprefix("update-"))
+        return 0 if self.start is None else checkpoint.update_of(self.start)
 
     @property
     def between(self) -> int:
@@ -130,7 +130,7 @@ def check_checkpoint(folder: Path, why: str) -> None:
 def _checkpoint_after(run: Path, update: int | None) -> Path:
     """The folder of the run's checkpoint after an update. Raises ConfigError, with the updates that have one."""
     folders = {
-        int(state.parent.name.removeprefix("update-")): state.parent
+        checkpoint.update_of(state.parent): state.parent
         for state in sorted((run / checkpoint.FOLDER).glob(f"update-*/{checkpoint.STATE}"))
     }
     there = f"choose one of {', '.join(map(str, folders))}" if folders else "it has none at all"

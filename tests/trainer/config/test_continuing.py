@@ -100,7 +100,9 @@ def same(before: Any, now: Any, defaults: Any = None) -> None:
 
 
 def test_the_same_settings_are_the_same_run() -> None:
-    same({"seed": 0, "model": {"source": "tiny"}}, {"model": {"source": "tiny"}, "seed": 0})
+    before, now = {"seed": 0, "model": {"source": "tiny"}}, {"model": {"source": "tiny"}, "seed": 0}
+    assert differences(TrainConfig, before, now) == ()
+    same(before, now)
 
 
 def test_a_checkpoint_from_before_there_was_a_setting_counts_as_made_with_its_default() -> None:

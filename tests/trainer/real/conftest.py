@@ -23,6 +23,7 @@ from trainer.commands.compose import CONFIGS
 from trainer.commands.defaults import register
 from trainer.commands.table import COMMANDS, named
 from trainer.config.build import build
+from trainer.metrics import CLOCKED
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.setup import parts
@@ -33,7 +34,6 @@ RUN = (
     *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
 )
-CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
 
 
 def planned(command: str, *words: str) -> Any:
