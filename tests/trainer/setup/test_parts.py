@@ -9,7 +9,7 @@ from rollout.transfer import Meeting
 from rollout.weights import PREFIX
 from trainer.config.settings import ClusterConfig
 from trainer.setup import parts
-from trainer.setup.parts import start_models
+from trainer.setup.parts import ray_running, start_models
 
 MEET = [("connect 3", 900.0)] * 2  # engines and learner
 
@@ -68,5 +68,5 @@ def test_every_command_that_starts_ray_first_removes_what_killed_runs_left_in_sh
     (tmp_path / f"{PREFIX}old").mkdir()
     monkeypatch.setattr(parts, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(parts.ray_actors, "start", start)
-    with pytest.raises(RayFailed, match="seen"), parts.ray_running(ClusterConfig()):
+    with pytest.raises(RayFailed, match="seen"), ray_running(ClusterConfig()):
         pass
