@@ -41,7 +41,21 @@ INNER = {
         *("learner", "data", "report", "config"),
     },
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
-    "commands": {"lab", "run", "step", "gather", "saver", "evaluation", "setup", "learner", "data", "report", "config"},
+    "cells": {"setup", "durable", "report", "config"},
+    "commands": {
+        "cells",
+        "lab",
+        "run",
+        "step",
+        "gather",
+        "saver",
+        "evaluation",
+        "setup",
+        "learner",
+        "data",
+        "report",
+        "config",
+    },
 }
 # The same inside trainer/lab/.
 INNER_LAB = {

@@ -5,12 +5,14 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from trainer.commands.interrupt import Interruption
+from trainer.cells.child import follow_parent
+from trainer.commands.interrupt import PATIENCE_S, Interruption
 from trainer.commands.table import COMMANDS, Command, named
 
 TAKE_A_VALUE = frozenset(  # options of Hydra's parser whose value is the next word
     ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 )
+CELLS_PATIENCE_S = PATIENCE_S - 2  # a cell's: its launcher waits for it, and has as long as any command
 EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word that is no command does not wait for them
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     words = [command.flags.get(word, word) for word in words[len(name.split()) :]]
     sys.argv = ["stepcredit", *_overrides(command, words)]
     try:
-        with Interruption() as interruption:
+        with Interruption(patience_s=CELLS_PATIENCE_S if follow_parent() else PATIENCE_S) as interruption:
             named(EXECUTE)(command, interruption)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`

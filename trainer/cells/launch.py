@@ -1,0 +1,219 @@
+"""Runs cells: as many at once as there is room for, each once; one that is refused or fails stops no other.
+
+Consumes cells, waits for their processes, produces their outcomes. What a cell has finished is never repeated.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Protocol
+
+from rich.markup import escape
+
+from trainer.cells.cell import Cell, Outcome, State, outcome_of
+from trainer.cells.child import PROGRAM, Child
+from trainer.cells.launcher import Launcher
+from trainer.config.build import ConfigError
+from trainer.report.progress import Counter, Display, span
+from trainer.setup.machine import gpus_here
+
+LOOK_S = 0.2  # between two looks at the running cells
+DONE = (State.FINISHED, State.PRUNED)
+MARKS: Mapping[State, str] = {State.FINISHED: "green", State.PRUNED: "yellow"}
+
+
+class Running(Protocol):
+    """A cell that was started."""
+
+    cell: Cell
+
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it runs."""
+        ...
+
+    def end(self, state: State, line: str = "") -> None:
+        """Ask it to end in order. It then counts as `state`, with `line` to say why, unless it finishes first."""
+        ...
+
+
+class Site(Protocol):
+    """A place where cells run."""
+
+    @property
+    def parallel(self) -> int | None:
+        """Cells at once; None for all."""
+        ...
+
+    def check(self, cell: Cell) -> None:
+        """Raises ConfigError for a cell for which there is no room even alone."""
+        ...
+
+    def start(self, cell: Cell) -> Running | None:
+        """Start it; None where it must wait until another ends."""
+        ...
+
+
+class Here:
+    """This machine. Cells at once share its cores and GPUs; each sees the GPUs that it was given and no others."""
+
+    def __init__(self, parallel: int, *, gpus: Sequence[str], cpus: int, program: tuple[str, ...] = PROGRAM) -> None:
+        """gpus: by the names that CUDA_VISIBLE_DEVICES takes."""
+        self.parallel = parallel
+        self._gpus, self._cpus, self._program = tuple(gpus), cpus, program
+        self._held: list[tuple[Child, tuple[str, ...]]] = []
+
+    def check(self, cell: Cell) -> None:
+        if cell.gpus > len(self._gpus):
+            raise ConfigError(
+                f"a cell takes cluster.gpus={cell.gpus} and this machine has {len(self._gpus)}: lower it, or launch "
+                "the cells on a cluster"
+            )
+        if cell.cpus * self.parallel > self._cpus and self.parallel > 1:
+            raise ConfigError(
+                f"{self.parallel} cells at once of {cell.cpus} cores each, and this machine has {self._cpus}: set "
+                f"cluster.cpus={max(1, self._cpus // self.parallel)}, or run fewer at once"
+            )
+
+    def start(self, cell: Cell) -> Child | None:
+        self._held = [(child, gpus) for child, gpus in self._held if child.is_alive]
+        taken = {gpu for _, gpus in self._held for gpu in gpus}
+        free = [gpu for gpu in self._gpus if gpu not in taken]
+        if cell.gpus > len(free):
+            return None
+        gpus = tuple(free[: cell.gpus])
+        child = Child(cell, program=self._program, gpus=gpus if cell.gpus else None)
+        self._held.append((child, gpus))
+        return child
+
+
+class Watcher:
+    """Hears of each cell, and may end one early. This one does neither."""
+
+    def changed(self, outcome: Outcome) -> None:
+        """A cell was started, or has ended."""
+
+    def verdict(self, cell: Cell) -> str | None:
+        """Why a running cell is to be ended now; None lets it run."""
+        del cell
+
+
+def run_cells(
+    cells: Iterable[Cell],
+    *,
+    launcher: Launcher,
+    display: Display,
+    watcher: Watcher | None = None,
+    site: Site | None = None,
+    count: int | None = None,
+) -> tuple[Outcome, ...]:
+    """Run all cells that have not finished. Returns an outcome for each, in the order of the cells.
+
+    cells: a sequence is checked whole before anything starts; another iterable is asked for a cell when there is room
+    for one, and `count` says how many there will be. watcher: hears of each start and end. site: where they run, in the
+    place of the launcher's. A signal ends the running cells in order; they and the rest wait for the next call. Raises
+    ConfigError for what cannot be launched.
+    """
+    place = site or site_of(launcher)
+    if isinstance(cells, Sequence):
+        _check_all(cells, place)
+    launching = _Launching(place, display, watcher or Watcher())
+    with display.counting("cells", count or (len(cells) if isinstance(cells, Sized) else 0)) as bar:
+        return launching.run(iter(cells), bar)
+
+
+def site_of(launcher: Launcher) -> Site:
+    """Where the launcher starts cells."""
+    if launcher.kind != "local":
+        raise ConfigError(f"launcher.kind={launcher.kind}: only local is there yet")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [name for name in visible.split(",") if name] if visible is not None else map(str, range(gpus_here()))
+    return Here(launcher.parallel or 1, gpus=list(gpus), cpus=os.cpu_count() or 1)
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """0 if all cells finished or were pruned, 2 if all were refused, else 1."""
+    states = {outcome.state for outcome in outcomes}
+    return 0 if states <= set(DONE) else 2 if states == {State.REFUSED} else 1
+
+
+def _check_all(cells: Sequence[Cell], site: Site) -> None:
+    folders = dict[str, Cell]()
+    for cell in cells:
+        if (other := folders.setdefault(str(cell.folder), cell)) is not cell:
+            raise ConfigError(f"two cells are the same: {other.title} and {cell.title}; leave one of them out")
+        site.check(cell)
+
+
+class _Launching:
+    """The state of one call of `run_cells`."""
+
+    def __init__(self, site: Site, display: Display, watcher: Watcher) -> None:
+        self._site, self._display, self._watcher = site, display, watcher
+        self._running = dict[str, Running]()
+        self._pruned = set[str]()  # folders
+        self._outcomes = dict[str, Outcome]()  # by folder, in the order of the cells
+
+    def run(self, cells: Iterator[Cell], bar: Counter) -> tuple[Outcome, ...]:
+        waiting = None
+        try:
+            while True:
+                waiting = self._start(cells, waiting, bar)
+                if not self._running:
+                    return tuple(self._outcomes.values())
+                time.sleep(LOOK_S)
+                self._look(bar)
+        except BaseException:
+            self._end_all()
+            raise
+
+    def _start(self, cells: Iterator[Cell], waiting: Cell | None, bar: Counter) -> Cell | None:
+        """Start cells while there is room. Returns the one that waits for room."""
+        while self._site.parallel is None or len(self._running) < self._site.parallel:
+            cell = waiting or next(cells, None)
+            if cell is None:
+                return None
+            earlier = outcome_of(cell)
+            if earlier.state in DONE:
+                self._outcomes[str(cell.folder)] = earlier
+                self._watcher.changed(earlier)
+                bar.advance()
+            elif (started := self._site.start(cell)) is None:
+                return cell
+            else:
+                self._display.line(f"[dim]·[/dim] {escape(cell.title)} [dim]{cell.digest}[/dim]")
+                self._running[str(cell.folder)] = started
+                self._outcomes[str(cell.folder)] = Outcome(cell=cell, state=State.RUNNING, seconds=earlier.seconds)
+                self._watcher.changed(self._outcomes[str(cell.folder)])
+            waiting = None
+        return waiting
+
+    def _look(self, bar: Counter) -> None:
+        """Take up the cells that have ended, and end those that the watcher wants ended."""
+        for folder, running in list(self._running.items()):
+            outcome = running.outcome()
+            if outcome is not None:
+                del self._running[folder]
+                self._take(outcome)
+                bar.advance()
+            elif folder not in self._pruned and (why := self._watcher.verdict(running.cell)) is not None:
+                self._pruned.add(folder)
+                running.end(State.PRUNED, why)
+
+    def _take(self, outcome: Outcome) -> None:
+        self._outcomes[str(outcome.cell.folder)] = outcome
+        self._watcher.changed(outcome)
+        color = MARKS.get(outcome.state, "red")
+        why = f": {escape(outcome.line)}" if outcome.line else ""
+        told = f"[{color}]{outcome.state}[/{color}] {escape(outcome.cell.title)} after {span(outcome.seconds)}"
+        self._display.line(f"{told}{why}")
+
+    def _end_all(self) -> None:
+        """End what runs, as far as the interruption's patience goes."""
+        for running in self._running.values():
+            running.end(State.WAITING)
+        while self._running:
+            for folder, running in list(self._running.items()):
+                if (outcome := running.outcome()) is not None:
+                    del self._running[folder]
+                    self._watcher.changed(outcome)
+            time.sleep(LOOK_S)
