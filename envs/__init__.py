@@ -8,6 +8,7 @@ from envs import own
 from envs.alfworld import WORLD as ALFWORLD
 from envs.arithmetic import WORLD as ARITHMETIC
 from envs.base import Ending, Env, EnvError, EnvStep, hint
+from envs.code import WORLD as CODE
 from envs.episode import Episode
 from envs.spec import GymSpec, WorldSpec
 from envs.textcraft import WORLD as TEXTCRAFT
@@ -20,6 +21,7 @@ WORLDS: Mapping[str, WorldSpec] = {
     for world in (
         ALFWORLD,
         ARITHMETIC,
+        CODE,
         TEXTCRAFT,
         WEBSHOP,
     )

@@ -16,8 +16,8 @@ class Bare:
     """The dialogue of an episode, as it went.
 
     While `history` covers all turns, each prompt is the previous prompt plus the response and the next observation, so
-    that no token is computed twice. A response is valid if, without its thoughts, it is one line in the world's
-    grammar, and names an admissible action where the dialect is strict.
+    that no token is computed twice. A response is valid if, without its thoughts, it is an action that the dialect
+    accepts.
     """
 
     least_history: ClassVar[int] = 1

@@ -22,6 +22,9 @@ class Dialect:
     hidden: frozenset[str] = frozenset()
     """Admissible actions that prompts never list."""
 
+    many_lines: bool = False
+    """Whether an action may have several lines, as a program has."""
+
     strict: bool = False
     """Whether only admissible actions are valid answers. Has no effect in a state whose actions are not listed."""
 
@@ -30,6 +33,8 @@ class Dialect:
         return tuple(action for action in now.admissible or () if action not in self.hidden)
 
     def accepts(self, action: str, now: EnvStep) -> bool:
-        """Whether an answer may name this action now: one line in the world's grammar, and admissible if `strict`."""
-        in_grammar = action != "" and "\n" not in action and self.grammar(action)
+        """Whether an answer may name this action now: in the world's grammar, in one line unless `many_lines`, and
+        admissible if `strict`."""
+        in_form = action != "" and (self.many_lines or "\n" not in action)
+        in_grammar = in_form and self.grammar(action)
         return in_grammar and (not self.strict or now.admissible is None or action in now.admissible)

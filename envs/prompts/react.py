@@ -23,9 +23,8 @@ class React:
     """The prompts of the papers (GiGPO 2505.10978, appendix).
 
     A response is valid if it has a closed thought, no character of U+4E00-9FFF, and, between action tags outside the
-    thought, one line in the world's grammar, which is admissible where the dialect is strict. The action is the text
-    between the first such tags. Without any, the world gets the last 30 characters of the response, or the empty line
-    if the response is truncated.
+    thought, an action that the dialect accepts. The action is the text between the first such tags. Without any, the
+    world gets the last 30 characters of the response, or the empty line if the response is truncated.
     """
 
     least_history: ClassVar[int] = 0
@@ -80,7 +79,8 @@ class React:
 
     def respond(self, action: str) -> str:
         """The action in its tags, after one short thought: an expert's reasons are not known."""
-        return f"<think>The next step is: {action}</think><action>{action}</action>"
+        step = "to write the program" if self.dialect.many_lines else action
+        return f"<think>The next step is: {step}</think><action>{action}</action>"
 
 
 def _past(turns: Sequence[Turn], history: int) -> list[str]:

@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "own": {"train": 30, "validation": 8},
         "questions": {"questions": str(Path(__file__).parent / "questions.jsonl")},
     },
+    "code": {"own": {"depths": (1, 3), "train": 8, "validation": 3}},
     "textcraft": {"own": {}, "shared": {"recipes": str(SHARED_DATA / "textcraft" / "recipes")}},
     # Some of the official synthetic goals cannot be won: tests/envs/test_webshop_expert.py counts them.
     "webshop": {

@@ -1,0 +1,113 @@
+"""Reads a JSONL file of problems in the format of MBPP (2108.07732) or of HumanEval (2107.03374)."""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from envs.base import EnvError
+from envs.code.library import Library, Problem, library
+
+_HELD_OUT = 10  # one problem in ten validates
+_FORMATS = (
+    'MBPP\'s {"text" or "prompt", "code", "test_list"} or HumanEval\'s '
+    '{"prompt", "entry_point", "canonical_solution", "test"}'
+)
+
+
+@cache
+def read_library(problems: Path, held_out: Path | None) -> Library:
+    """The problems of a file. `validation` is the file `held_out`, or a tenth of `problems` if that is None.
+
+    A task id is the digest of its text, and the tenth are the problems with the smallest digests. So neither depends
+    on the order of the lines. Raises EnvError, with path and line number, for a broken file and for a problem that is
+    in both files.
+    """
+    train = _read(problems)
+    if held_out is None:
+        chosen = set(sorted(train)[: -(-len(train) // _HELD_OUT)])
+        validation = {task_id: entry for task_id, entry in train.items() if task_id in chosen}
+        train = {task_id: entry for task_id, entry in train.items() if task_id not in chosen}
+    else:
+        validation = _read(held_out)
+        for task_id, (line, _) in validation.items():
+            if task_id in train:
+                raise EnvError(
+                    f"{held_out} line {line}: {problems} line {train[task_id][0]} asks the same; take one of them out"
+                )
+    sets = ({task_id: problem for task_id, (_, problem) in entries.items()} for entries in (train, validation))
+    return library(str(problems), *sets)
+
+
+def _read(path: Path) -> dict[str, tuple[int, Problem]]:
+    """The problems of a file with their line numbers, by task id, in the order of the file."""
+    if not path.is_file():
+        raise EnvError(f"{path}: there is no such file; give code a JSONL file of problems")
+    entries: dict[str, tuple[int, Problem]] = {}
+    for line, text in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            problem = _problem(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise EnvError(f"{path} line {line}: {error}; mend the line or take it out") from error
+        task_id = f"problem-{hashlib.blake2b(problem.text.encode(), digest_size=8).hexdigest()}"
+        first, same = entries.setdefault(task_id, (line, problem))
+        if same != problem:
+            raise EnvError(f"{path} line {line}: line {first} has the same text with other tests; take one out")
+    if len(entries) < 2:
+        raise EnvError(f"{path}: holds {len(entries)} problems; give code a JSONL file of 2 or more")
+    return entries
+
+
+def _problem(record: Any) -> Problem:
+    """The problem of one line. Raises ValueError for a line of neither format and for sources that do not parse."""
+    if not isinstance(record, dict):
+        raise ValueError(f"is no object of {_FORMATS}")
+    fields = cast(dict[str, Any], record)
+    if "test_list" in fields:
+        problem = _mbpp(fields)
+    elif "entry_point" in fields:
+        problem = _human_eval(fields)
+    else:
+        raise ValueError(f"is neither {_FORMATS}")
+    for name in ("solution", "setup", *problem.tests):
+        source = getattr(problem, name) if name in ("solution", "setup") else name
+        try:
+            ast.parse(source)
+        except SyntaxError as error:
+            raise ValueError(f"{source.strip()[:60]!r} is no Python ({error.msg})") from error
+    return problem
+
+
+def _mbpp(fields: dict[str, Any]) -> Problem:
+    tests = fields["test_list"]
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in cast(list[Any], tests)):
+        raise ValueError("has no list of tests as its 'test_list'")
+    imports = cast(list[str], fields.get("test_imports") or [])
+    return Problem(
+        text=_text(fields, "prompt" if "prompt" in fields else "text"),
+        tests=tuple(cast(list[str], tests)),
+        setup="\n".join([*imports, fields.get("test_setup_code") or ""]),
+        solution=_text(fields, "code"),
+        depth=None,
+    )
+
+
+def _human_eval(fields: dict[str, Any]) -> Problem:
+    prompt = _text(fields, "prompt")
+    return Problem(
+        text=prompt,
+        tests=(f"check({_text(fields, 'entry_point').strip()})",),
+        setup=_text(fields, "test"),
+        solution=prompt + _text(fields, "canonical_solution"),
+        depth=None,
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    """A field as text. Raises ValueError if it is none."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"has no text as its {name!r}")
+    return value.replace("\r\n", "\n")

@@ -1,0 +1,145 @@
+"""Runs a program and its tests in a child process with limits, and tells how each test ended."""
+
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from envs.base import EnvError
+
+_RUNNER = Path(__file__).with_name("runner.py")
+_MOST_REPLY = 2**20  # bytes
+_START_SECONDS = 60  # to start a process on a machine that is busy; then it is no program's fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a program and all its tests together may take. Raises EnvError for values out of range."""
+
+    cpu_seconds: int = 2
+    """Processor time."""
+
+    memory_mib: int = 512
+    """Address space, the interpreter's own 30 MiB among it."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("cpu_seconds", 1), ("memory_mib", 128)):
+            if (value := getattr(self, name)) < least:
+                raise EnvError(f"code cannot run with {name}={value}; give {least} or more")
+
+    @property
+    def seconds(self) -> int:
+        """Time on the clock: a program that waits is ended too."""
+        return 5 + 5 * self.cpu_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How one test ended."""
+
+    passed: bool
+    """Whether it raised nothing."""
+
+    text: str
+    """The test and what went wrong; empty if it passed."""
+
+
+def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tuple[Verdict, ...]:
+    """The verdicts, in the order of the tests. A test that the process did not live to finish has failed.
+
+    Raises EnvError if the process could not be started.
+    """
+    token = secrets.token_hex(8)
+    asked = {
+        "program": program,
+        "setup": setup,
+        "tests": list(tests),
+        "token": token,
+        "memory_bytes": limits.memory_mib * 2**20,
+        "cpu_seconds": limits.cpu_seconds,
+        "seconds": limits.seconds,
+    }
+    # -I and -S: nothing but the standard library. A session of its own, so that a signal for ours does not reach it.
+    command, pipe = [sys.executable, "-I", "-S", str(_RUNNER)], subprocess.PIPE
+    try:
+        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True)
+    except OSError as error:
+        raise EnvError(f"no process could be started to run a program ({error.strerror}): free memory") from error
+    assert child.stdin is not None  # both are pipes
+    assert child.stdout is not None
+    try:
+        output = _exchange(
+            child.stdin, child.stdout, json.dumps(asked).encode(), time.monotonic() + _START_SECONDS + limits.seconds
+        )
+    finally:
+        with suppress(subprocess.TimeoutExpired):  # its pipe closes a moment before it has ended
+            child.wait(1)
+        code = child.returncode
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    return _verdicts(output, token, tests, _ended(code, limits))
+
+
+def _exchange(stdin: IO[bytes], stdout: IO[bytes], asked: bytes, seconds: float) -> bytes:
+    """What the child writes until it ends, for so long at most, or until it has written too much."""
+    until = time.monotonic() + seconds
+    with suppress(BrokenPipeError):
+        stdin.write(asked)
+        stdin.close()
+    output, descriptor = b"", stdout.fileno()
+    while len(output) < _MOST_REPLY and select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+        piece = os.read(descriptor, 2**16)
+        if not piece:
+            break
+        output += piece
+    return output
+
+
+def _ended(code: int | None, limits: Limits) -> str:
+    """Why a process left tests without a line. code: its exit code; None while it runs."""
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return f"the program took more than {limits.cpu_seconds} s"
+    return f"the program waited for {limits.seconds} s" if code == -signal.SIGALRM else "the program ended its process"
+
+
+def _verdicts(output: bytes, token: str, tests: Sequence[str], ended: str) -> tuple[Verdict, ...]:
+    first, *lines = output.split(b"\n")
+    if not first:
+        raise EnvError(f"{sys.executable} could not be started to run a program; free memory or processes")
+    if not json.loads(first)["namespaces"]:
+        _say_weaker()
+    entries = [entry for entry in map(_entry, lines) if entry is not None and entry[0] == token]
+    verdicts = [Verdict(passed=passed, text=text) for _, passed, text in entries[: len(tests)]]
+    return (*verdicts, *(Verdict(passed=False, text=f"{test}\n{ended}") for test in tests[len(verdicts) :]))
+
+
+def _entry(line: bytes) -> tuple[str, bool, str] | None:
+    """A line of the child's; None for one that is not of that form."""
+    with suppress(ValueError, TypeError):
+        token, passed, text = json.loads(line)
+        if (type(token), type(passed), type(text)) == (str, bool, str):
+            return (token, passed, text)
+    return None
+
+
+@cache
+def _say_weaker() -> None:
+    warnings.warn(
+        "this machine grants no user namespaces, so programs of env=code are held by limits and an audit hook only; "
+        "run in a container that nothing else lives in, see docs/worlds/code.md",
+        RuntimeWarning,
+        stacklevel=1,
+    )

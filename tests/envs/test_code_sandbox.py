@@ -1,0 +1,151 @@
+"""Programs that misbehave end in a failed test and nothing else; results are told as they are."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from envs import EnvError
+from envs.code import runner
+from envs.code.sandbox import Limits, Verdict, run
+
+TESTS = ("assert f(1) == 2", "assert f(5) == 6")
+RUNNER = Path(runner.__file__)
+LIMITS = Limits(cpu_seconds=1, memory_mib=256)
+
+
+def judged(program: str, tests: tuple[str, ...] = TESTS, setup: str = "") -> tuple[Verdict, ...]:
+    return run(program, setup=setup, tests=tests, limits=LIMITS)
+
+
+def test_a_right_program_passes_every_test() -> None:
+    assert judged("def f(x):\n    return x + 1") == (Verdict(passed=True, text=""),) * 2
+
+
+def test_a_failed_test_says_what_it_got_and_the_others_are_run() -> None:
+    assert judged("def f(x):\n    return 2") == (
+        Verdict(passed=True, text=""),
+        Verdict(passed=False, text="assert f(5) == 6\ngot 2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("def f(x: return", "SyntaxError"),
+        ("def f(x):\n    return y", "NameError: name 'y' is not defined"),
+        ("def g(x):\n    return x", "NameError: name 'f' is not defined"),
+        ("import numpy\ndef f(x):\n    return x", "ModuleNotFoundError: No module named 'numpy'"),
+        ("raise SystemExit", "SystemExit"),
+        ("import sys\ndef f(x):\n    sys.exit(0)", "SystemExit: 0"),
+        ("import os\nos._exit(0)", "ended its process"),
+        ("def f(x):\n    while True: pass", "the program "),
+        ("def f(x):\n    return 'x' * 10**10", "MemoryError"),
+        ("import os\ndef f(x):\n    while True: os.fork()", "not allowed here: os.fork"),
+        ("from threading import Thread\ndef f(x):\n    Thread(target=f).start()", "can't start new thread"),
+        ("import subprocess\ndef f(x):\n    subprocess.run(['ls'])", "not allowed here: subprocess.Popen"),
+        ("import os\ndef f(x):\n    os.kill(os.getppid(), 9)", "not allowed here: os.kill"),
+        ("import socket\ndef f(x):\n    socket.socket()", "not allowed here: socket"),
+        ("import ctypes\ndef f(x):\n    ctypes.CDLL(None)", "not allowed here: ctypes"),
+        ("import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x)", "the program"),
+        ("class A:\n    def __eq__(self, other): return True\ndef f(x): return A()", "got <answer.A object"),
+    ],
+)
+def test_a_program_that_misbehaves_fails_its_tests(program: str, text: str) -> None:
+    verdicts = judged(program)
+    assert [verdict.passed for verdict in verdicts] == [False, False]
+    assert text in verdicts[0].text
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that nobody may reach and write to, unlike tmp_path."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        (Path(folder) / "mine.txt").write_text("kept")
+        yield Path(folder)
+
+
+def test_a_program_neither_removes_nor_writes_files(open_to_all: Path) -> None:
+    mine, other = open_to_all / "mine.txt", open_to_all / "other.txt"
+    (removed, written) = (
+        judged(f"import os\ndef f(x):\n    os.remove({str(mine)!r})")[0],
+        judged(f"def f(x):\n    open({str(other)!r}, 'w')")[0],
+    )
+    assert "not allowed here: os.remove" in removed.text
+    assert "files are read-only here" in written.text
+    assert mine.read_text() == "kept"
+    assert not other.exists()
+
+
+def test_the_kernel_refuses_what_gets_around_the_hook(open_to_all: Path) -> None:
+    """The doors of runner.py without its hook, in a process of its own."""
+    mine, other = open_to_all / "mine.txt", open_to_all / "other.txt"
+    script = f"""
+import os, socket, sys
+sys.path.insert(0, {str(RUNNER.parent)!r})  # without the rooms, whose threads would forbid namespaces
+import runner
+inside = runner.shut_in()
+runner.limit(memory_bytes=2**30, cpu_seconds=5)
+for attempt in (
+    lambda: os.remove({str(mine)!r}),
+    lambda: open({str(other)!r}, "w"),
+    os.fork,
+    lambda: socket.socket().connect(("127.0.0.1", 9)),
+    lambda: os.kill(os.getppid() or 2, 0),
+):
+    try:
+        attempt()
+        print("done", end=" ")
+    except OSError as error:
+        print(type(error).__name__, end=" ")
+print(inside)
+"""
+    command = [sys.executable, "-I", "-S", "-c", script]
+    output = subprocess.run(command, capture_output=True, text=True, check=True)
+    *attempts, inside = output.stdout.split()
+    if inside == "False":
+        pytest.skip("this machine grants no user namespaces")
+    assert attempts[:3] == ["OSError", "OSError", "BlockingIOError"]
+    assert attempts[3] in ("OSError", "ConnectionRefusedError")  # no network at all, or a loopback that nobody is on
+    assert attempts[4] == "ProcessLookupError"
+    assert mine.read_text() == "kept"
+
+
+def test_a_printed_gigabyte_goes_nowhere() -> None:
+    verdicts = judged("def f(x):\n    for _ in range(1024): print('x' * 2**20)\n    return x + 1")
+    assert {verdict.text for verdict in verdicts} <= {
+        "",
+        *(f"{test}\nthe program took more than 1 s" for test in TESTS),
+    }
+
+
+def test_a_program_cannot_write_its_own_verdict() -> None:
+    program = """
+import os
+for descriptor in range(64):
+    try:
+        os.write(descriptor, b'["0000000000000000", true, ""]\\n' * 2)
+    except OSError:
+        pass
+os._exit(0)
+"""
+    assert [verdict.passed for verdict in judged(program)] == [False, False]
+
+
+def test_a_hidden_check_shows_the_line_that_failed() -> None:
+    setup = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(2) == 4"
+    (verdict,) = judged("def f(x):\n    return x + 1", ("check(f)",), setup)
+    assert verdict.text == "check(f)\nassert candidate(2) == 4\nAssertionError"
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"), [({"cpu_seconds": 0}, "cpu_seconds=0"), ({"memory_mib": 9}, "memory_mib=9")]
+)
+def test_limits_out_of_range_are_refused(limits: dict[str, int], told: str) -> None:
+    with pytest.raises(EnvError, match=told):
+        Limits(**limits)
