@@ -10,6 +10,7 @@ from envs.arithmetic import WORLD as ARITHMETIC
 from envs.base import Ending, Env, EnvError, EnvStep, hint
 from envs.code import WORLD as CODE
 from envs.episode import Episode
+from envs.reasoning import WORLD as REASONING_GYM
 from envs.spec import GymSpec, WorldSpec
 from envs.textcraft import WORLD as TEXTCRAFT
 from envs.webshop import WORLD as WEBSHOP
@@ -22,6 +23,7 @@ WORLDS: Mapping[str, WorldSpec] = {
         ALFWORLD,
         ARITHMETIC,
         CODE,
+        REASONING_GYM,
         TEXTCRAFT,
         WEBSHOP,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval, doc
 
+from envs.base import EnvStep
 from envs.prompts import Prompter
 from rollout.collection import PROMPT_TOO_LONG, Collection, Job, PlayCounts, PlayOptions
 from rollout.dialogue import Dialogue
@@ -34,6 +35,10 @@ class RolloutConfig:
     success_reward: Annotated[float, Interval(gt=0, lt=math.inf)] = 10.0
     """Training reward of the step that solves the task. All other steps get 0."""
 
+    graded: bool = False
+    """Whether the last step of a rollout that does not solve its task gets success_reward times the world's score, such
+    as WebShop's, or the share of tests passed, instead of 0. The papers' protocols pay for success alone."""
+
     truncated: Truncated = "keep"
     """What happens to a response that was cut at sampling.max_tokens. "keep" judges it by what it says, "invalid"
     counts it as invalid, "mask" leaves its row out of the loss (overlong filtering, DAPO 2503.14476). An action that
@@ -48,6 +53,12 @@ class RolloutConfig:
 
     env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = field(default=60.0, metadata=HARMLESS)
     """Seconds that a worker may spend in one reset or step, its start included. After that it counts as hung."""
+
+    def reward(self, after: EnvStep) -> float:
+        """The training reward of the step that led here."""
+        if self.graded and after.ending is not None:
+            return self.success_reward * after.score
+        return self.success_reward if after.won else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +227,7 @@ class _Player:
             exchange = await self._ask(dialogue, job)
             reply = dialogue.parse(exchange)
             after = await episode.step(reply.action)
-            reward = self.collector.config.success_reward if after.won else 0.0
+            reward = self.collector.config.reward(after)
             dialogue.add(exchange, reply, after, reward=reward)
         return dialogue.trajectory(job)
 

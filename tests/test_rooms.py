@@ -80,6 +80,7 @@ KNOWN_TO = {
     "regex": ("envs/webshop/analyzer.py",),
     "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py"),
     "math_verify": ("envs/arithmetic/judge.py",),
+    "reasoning_gym": ("envs/reasoning/generator.py",),
     "zstandard": ("rollout/record.py",),
     "hydra": ("trainer/commands",),
     "omegaconf": ("trainer/commands",),
@@ -92,7 +93,17 @@ KNOWN_TO = {
 }
 # All that these rooms may have besides the standard library and themselves.
 DIET = {
-    "envs": {"numpy", "scipy", "gymnasium", "regex", "rapidfuzz", "textworld", "alfworld", "math_verify"},
+    "envs": {
+        "numpy",
+        "scipy",
+        "gymnasium",
+        "regex",
+        "rapidfuzz",
+        "textworld",
+        "alfworld",
+        "math_verify",
+        "reasoning_gym",
+    },
     "estimators": {"numpy", "scipy", "annotated_types"},
 }
 LONGEST_FILE = 500

@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "questions": {"questions": str(Path(__file__).parent / "questions.jsonl")},
     },
     "code": {"own": {"depths": (1, 3), "train": 8, "validation": 3}},
+    "reasoning_gym": {"own": {"train": 12, "validation": 4}},
     "textcraft": {"own": {}, "shared": {"recipes": str(SHARED_DATA / "textcraft" / "recipes")}},
     # Some of the official synthetic goals cannot be won: tests/envs/test_webshop_expert.py counts them.
     "webshop": {
@@ -40,7 +41,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 CASES = [(name, data) for name in WORLDS for data in OPTIONS.get(name, {"own": {}})]
 # Nonsense plays on until the step limit, except in a world of one turn.
-NONSENSE_ENDS = {"arithmetic": Ending.FAILURE}
+NONSENSE_ENDS = {"arithmetic": Ending.FAILURE, "reasoning_gym": Ending.FAILURE}
 TRANSCRIPT = """
 import sys
 from envs import make

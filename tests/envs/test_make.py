@@ -22,7 +22,11 @@ def test_a_world_is_made_by_name_with_its_options() -> None:
     ("name", "options", "message"),
     [
         ("textcraf", {}, "there is no world 'textcraf'; did you mean 'textcraft'?"),
-        ("chess", {}, "there is no world 'chess'; choose one of alfworld, arithmetic, code, textcraft, webshop"),
+        (
+            "chess",
+            {},
+            "there is no world 'chess'; choose one of alfworld, arithmetic, code, reasoning_gym, textcraft, webshop",
+        ),
         ("textcraft", {"recipe": "x"}, "textcraft has no option 'recipe'; did you mean 'recipes'?"),
         (
             "textcraft",

@@ -42,13 +42,18 @@ def collected(
     max_idle_turns: int | None = None,
     on_done: Callable[[Trajectory], None] = lambda _: None,
     truncated: Truncated = "keep",
+    graded: bool = False,
 ) -> Collected:
     collector = Collector(
         policy=policy or ScriptedPolicy(),
         pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
         prompter=prompter,
         config=RolloutConfig(
-            history=history, retries=retries, max_failure_share=max_failure_share, truncated=truncated
+            history=history,
+            retries=retries,
+            max_failure_share=max_failure_share,
+            truncated=truncated,
+            graded=graded,
         ),
     )
     options = replace(play_options(seed=1, max_idle_turns=max_idle_turns), on_done=on_done)
@@ -76,6 +81,18 @@ def test_a_command_line_that_may_be_cut_is_not_played() -> None:
     result = collected("1", group_size=1, policy=policy, max_idle_turns=1)
     (only,) = result.groups[0].trajectories[0].steps
     assert (only.action, only.valid, result.groups[0].trajectories[0].success) == ("", False, False)
+
+
+@pytest.mark.parametrize(("graded", "earned"), [(False, [0.0, 0.0]), (True, [0.0, 2.5])])
+def test_a_rollout_that_fails_earns_its_score_only_where_rewards_are_graded(graded: bool, earned: list[float]) -> None:
+    policy = ScriptedPolicy(lambda key: ("go", "stop")[key[2]])
+    result = collected("4", group_size=1, policy=policy, graded=graded)
+    assert [step.reward for step in result.groups[0].trajectories[0].steps] == earned
+
+
+def test_a_rollout_that_wins_earns_the_same_where_rewards_are_graded() -> None:
+    result = collected("2", group_size=1, policy=ScriptedPolicy("go"), graded=True)
+    assert [step.reward for step in result.groups[0].trajectories[0].steps] == [0.0, 10.0]
 
 
 # --- what is recorded -----------------------------------------------------------------------------------------------

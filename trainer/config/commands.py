@@ -200,6 +200,7 @@ class EvaluateConfig:
             **PLAY,
             "engine.sleep": Unused(value=False, reason="no learner shares the GPU"),
             "rollout.success_reward": Unused(value=10.0, reason="an evaluation pays no reward"),
+            "rollout.graded": Unused(value=False, reason="an evaluation pays no reward"),
         }
     )
 

@@ -46,7 +46,7 @@ BINDING = {
     "learner.loss.": "clip_low clip_high dual_clip ratio kl_coef kl_estimator entropy_coef aggregation importance_cap "
     "negative_weight",
     "engine.": "extra",
-    "rollout.": "history success_reward truncated",
+    "rollout.": "history success_reward graded truncated",
     "sampling.": "temperature max_tokens top_p",
     "revise.": "prompt references credit",
 }
