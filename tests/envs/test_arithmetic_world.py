@@ -291,7 +291,7 @@ def test_a_process_that_somebody_killed_is_an_error_and_is_replaced() -> None:
     (child,) = children() - before
     assert f"Max address space         {MEMORY_BYTES}" in Path(f"/proc/{child}/limits").read_text()
     os.kill(child, signal.SIGKILL)
-    with pytest.raises(EnvError, match="the process of judge.py ended with status -9 before it answered"):
+    with pytest.raises(EnvError, match=r"the process of judge\.py ended with status -9 before it answered"):
         own.equal("1", "2")
     assert own.equal("1", "1") is True
 
