@@ -21,6 +21,7 @@ from estimators.ibpo import Ibpo
 from estimators.min_form import MinForm
 from estimators.options import check_options, suggestion
 from estimators.own import ENTRY_POINTS, installed, loaded
+from estimators.ppo import Ppo
 from estimators.reinforce_pp import ReinforcePp
 from estimators.rloo import Rloo
 
@@ -48,6 +49,7 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "hgpo": Hgpo,
     "ibpo": Ibpo,
     "min_form": MinForm,
+    "ppo": Ppo,
     "reinforce_pp": ReinforcePp,
     "rloo": Rloo,
 }

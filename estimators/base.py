@@ -59,6 +59,8 @@ class StepBatch:
     """bool [N]. Whether a successful revision changed the row's action (IBPO)."""
     similar: NDArray[np.int64] | None = None
     """int64 [N]. Code of the set of similar observations, for an estimator that needs a similarity below 1."""
+    values: NDArray[np.float64] | None = None
+    """float64 [N], finite. What a critic expects from the row's state on, in units of reward."""
     rollouts: Sets = field(init=False, repr=False)
     """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
@@ -70,6 +72,8 @@ class StepBatch:
         order = rollout_order(self.group, self.trajectory, self.time)
         if self.embedding is not None:
             check_directions("embedding", self.embedding)
+        if self.values is not None:
+            check_finite("values", self.values)
         if self.repair is not None:
             check_share("repair", self.repair)
             check_constant("repair", self.repair, self.trajectory, order)
@@ -128,12 +132,14 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "repair": np.float64,
     "edited": np.bool_,
     "similar": np.int64,
+    "values": np.float64,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
     "repair": "run the revision phase, or take grpo",
     "edited": "run the revision phase, or take grpo",
     "similar": "group the observations by similarity, or set similarity=1",
+    "values": "let the learner train a critic",
 }
 
 
@@ -141,13 +147,16 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
 class Advantages:
     """Credit per row, in the batch's row order.
 
-    Raises ValueError where a row of `value` is not finite, naming the first, and where `mask` has another length.
+    Raises ValueError where a row of `value` or `returns` is not finite, naming the first, and where a column has
+    another length.
     """
 
     value: NDArray[np.float64]
     """float64 [N], finite. The learner gives it to every token of the row's response."""
     mask: NDArray[np.bool_] | None = None
     """bool [N]. False keeps a row out of the gradient; None keeps all rows in."""
+    returns: NDArray[np.float64] | None = None
+    """float64 [N], finite. What the critic should have said, in units of reward; None without a critic."""
     diagnostics: Mapping[str, float] = field(default_factory=dict[str, float])
     """Numbers for the log. The learner never reads them."""
 
@@ -156,6 +165,9 @@ class Advantages:
         check_finite("value", self.value)
         if self.mask is not None:
             object.__setattr__(self, "mask", column("mask", self.mask, np.bool_, rows=len(self.value)))
+        if self.returns is not None:
+            object.__setattr__(self, "returns", column("returns", self.returns, np.float64, rows=len(self.value)))
+            check_finite("returns", self.returns)
 
 
 class Estimator(Protocol):
@@ -175,7 +187,7 @@ class Needs:
     """
 
     columns: frozenset[str] = frozenset()
-    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar"."""
+    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values"."""
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
     action_key: ActionKey = "action"
@@ -201,6 +213,11 @@ class Needs:
                 f"similarity={self.similarity} with columns={sorted(self.columns)}: give the column 'similar' a "
                 "similarity below 1, and leave it at 1 without the column"
             )
+
+    @property
+    def critic(self) -> bool:
+        """Whether the learner has to train a critic: "values" is among the columns."""
+        return "values" in self.columns
 
     @property
     def revisions(self) -> bool:

@@ -181,7 +181,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "credit/masked_share": _share("ibpo: rows that the mask leaves out of the loss."),
     "credit/batch_std": _metric(
-        "reinforce_pp: the standard deviation that the returns are divided by.", "credit", "above 0"
+        "reinforce_pp, ppo: the standard deviation that returns or advantages are divided by.", "credit", "above 0"
     ),
     # --- checkpoints, in the row of the first update that ends after they were written
     "checkpoint/seconds": _metric(

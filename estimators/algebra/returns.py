@@ -89,6 +89,16 @@ def discounted(batch: StepBatch, value: NDArray[np.float64], gamma: float) -> ND
     return _by_row(batch, total)
 
 
+def gae(
+    batch: StepBatch, reward: NDArray[np.float64], value: NDArray[np.float64], gamma: float, lam: float
+) -> NDArray[np.float64]:
+    """Generalised advantage estimation [N] over each rollout (1506.02438 eq. 16), with value 0 after its last step:
+
+    A_t = sum_k (gamma * lam)^k * (reward_{t+k} + gamma * value_{t+k+1} - value_{t+k})
+    """
+    return discounted(batch, reward + gamma * at_next(batch, value, 0.0) - value, gamma * lam)
+
+
 def least_to_come(batch: StepBatch, value: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimum [N] over the rest of each rollout, by the same doubling:
 

@@ -46,6 +46,7 @@ def make_batch(rows, seed=0, vectors=None):
         "embedding": np.eye(200, dtype=np.float32)[state] if vectors is None else vectors(rng, trajectory // 8, state),
         "repair": np.zeros(rows),
         "edited": np.zeros(rows, bool),
+        "values": state / 20.0,
     }
     return StepBatch(**columns)
 

@@ -28,6 +28,7 @@ class Loops:
         self.act = list(zip(self.node, column["action"], strict=True))
         self.whole = self._total(self.reward)
         self.outcome = self._total(self.env_reward)
+        self.values = batch.values.tolist()
 
     def _total(self, value):
         sums = defaultdict(float)
@@ -109,6 +110,10 @@ class Loops:
         value = self._values(0.95)
         delta = [r + 0.95 * b - a for r, a, b in zip(self.reward, value, self._after(value), strict=True)]
         return np.array(self._standard(self._future(delta, 0.95 * 0.95), self.group))
+
+    def ppo(self):
+        delta = [r + b - a for r, a, b in zip(self.reward, self.values, self._after(self.values), strict=True)]
+        return np.array(self._standard(self._future(delta, 0.95), [0] * len(delta)))
 
     def ecpo(self):
         future = self._future(self.reward, 0.95)

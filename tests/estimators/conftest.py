@@ -49,6 +49,7 @@ def random_columns(seed: int, lengths: list[list[int]], *, num_states: int = 4) 
         "embedding": np.eye(num_states, dtype=np.float32)[state],
         "repair": np.zeros(n),
         "edited": np.zeros(n, bool),
+        "values": state / 4.0,
     }
     shuffle = rng.permutation(n)
     return {name: value[shuffle] for name, value in columns.items()}

@@ -34,7 +34,7 @@ BAD = [
     ({**GOOD, "group": []}, r"group has no rows"),
     ({**GOOD, "group": 3}, r"group has shape \(\)"),
     ({**GOOD, "reward": [1.0, 0.0]}, r"reward has 2 rows where 4 are due"),
-    ({**GOOD, "reward": None}, r"reward is None: only edited, embedding, repair, similar may be missing"),
+    ({**GOOD, "reward": None}, r"reward is None: only edited, embedding, repair, similar, values may be missing"),
     ({**GOOD, "embedding": np.ones(4, np.float32)}, r"embedding has shape \(4,\): give it 2 axes"),
     ({**GOOD, "state": ["a", "b", "c", "d"]}, r"state has dtype <U1: give it int64"),
     ({**GOOD, "state": [0.0, 1.0, 0.25, 0.5]}, r"row 2: state=0.25 does not fit int64"),
@@ -58,6 +58,7 @@ BAD = [
     (with_row("repair", 2, 1.5), r"row 2: repair=1.5 is not in \[0, 1\]"),
     (with_row("repair", 2, np.nan), r"row 2: repair=nan is not in \[0, 1\]"),
     (with_row("repair", 0, 0.25), r"row 0: repair=0.25 differs from an earlier step of trajectory 3"),
+    ({**GOOD, "values": [0.0, np.inf, 0.0, 0.0]}, r"row 1: values=inf is not finite"),
     ({**GOOD, "edited": [True]}, r"edited has 1 rows where 4 are due"),
 ]
 
@@ -130,6 +131,10 @@ def test_advantages_refuse_what_is_not_finite_and_a_mask_of_another_length():
         Advantages(value=["a", "b"])
     with pytest.raises(ValueError, match="mask has 1 rows"):
         Advantages(value=np.zeros(2), mask=np.array([True]))
+    with pytest.raises(ValueError, match="returns has 1 rows"):
+        Advantages(value=np.zeros(2), returns=[1.0])
+    with pytest.raises(ValueError, match="row 0: returns=inf is not finite"):
+        Advantages(value=np.zeros(2), returns=[np.inf, 0.0])
     assert Advantages(value=[1, 0], mask=[1, 0]).mask.dtype == np.bool_
     assert Advantages(value=np.zeros(2, np.float32)).value.dtype == np.float64
     assert Advantages(value=np.zeros(2)).diagnostics == {}

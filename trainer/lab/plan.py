@@ -54,7 +54,9 @@ def plan_lab(config: LabConfig) -> LabPlan:
     recorded = {} if run is None else _estimators(config, _settings(run))
     generated = {} if config.truth is None else _estimators(config, {})
     _check_columns(recorded, MADE_COLUMNS, "which recorded rollouts have not")
-    _check_columns(generated, {"embedding"}, "which generated worlds have not: set truth=null, or leave it out")
+    _check_columns(
+        generated, {"embedding", "values"}, "which generated worlds have not: set truth=null, or leave it out"
+    )
     if model is None:
         _check_embeddings(recorded, recordings)
     return LabPlan(

@@ -146,6 +146,14 @@ def test_an_estimator_that_knows_states_and_time_converges_to_the_truth(world: T
     assert by_size[64].alignment.value > by_size[4].alignment.value + 0.2
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.95])
+def test_ppo_with_a_perfect_critic_has_no_bias(world: Tabular, draws: list[Sample], cells: Cells, lam: float) -> None:
+    ppo = build("ppo", lam=lam, whiten=False)
+    numbers = cells.errors(np.concatenate([ppo(draw.batch).value for draw in draws]))
+    assert abs(numbers["raw_bias"].value) < 2 * numbers["raw_bias"].half + 0.05
+    assert numbers["scale"].value == pytest.approx(1.0, abs=0.1)
+
+
 def test_the_mean_return_of_an_action_gives_the_same_gradient_as_the_returns(world: Tabular) -> None:
     # For a tabular policy: the sum over the rows of one state and action does not change if each becomes the mean.
     both = {"returns": build("bipace", variant="state_only", eps=0.05), "actions": build("bipace", eps=0.05)}

@@ -169,6 +169,7 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
         state=text,
         action=world.keys[visited, action],
         embedding=with_noise(world.vectors[visited], world.noise, rng),
+        values=(world.policy[visited] * world.quality[turn, visited]).sum(-1),
     )
     truth = world.advantage[turn, visited, action]
     return Sample(batch=batch, task=task[rollout], turn=turn, state=visited, action=action, truth=truth)
