@@ -49,6 +49,7 @@ def random_columns(seed: int, lengths: list[list[int]], *, num_states: int = 4) 
         "embedding": np.eye(num_states, dtype=np.float32)[state],
         "repair": np.zeros(n),
         "edited": np.zeros(n, bool),
+        "milestone": np.concatenate([np.cumsum(rng.random(length) < 0.4) for _, length in flat]),
     }
     shuffle = rng.permutation(n)
     return {name: value[shuffle] for name, value in columns.items()}
