@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from estimators.base import UNPARSED, Advantages, Estimator, Needs, StepBatch, calibrated, needs
+from estimators.beacon import Beacon
 from estimators.bipace import Bipace
 from estimators.crbc import Crbc
 from estimators.ecpo import Ecpo
@@ -15,15 +16,20 @@ from estimators.g2po import G2po
 from estimators.gagpo import Gagpo
 from estimators.gigpo import Gigpo
 from estimators.graphgpo import Graphgpo
+from estimators.graphhca import Graphhca
 from estimators.grpo import Grpo
+from estimators.grpo_lambda import GrpoLambda
 from estimators.hgpo import Hgpo
 from estimators.ibpo import Ibpo
 from estimators.min_form import MinForm
 from estimators.options import check_options, suggestion
 from estimators.own import ENTRY_POINTS, installed, loaded
+from estimators.pgpo import Pgpo
 from estimators.ppo import Ppo
 from estimators.reinforce_pp import ReinforcePp
 from estimators.rloo import Rloo
+from estimators.tempo import Tempo
+from estimators.turn_loo import TurnLoo
 
 __all__ = [
     "ESTIMATORS",
@@ -38,6 +44,7 @@ __all__ = [
 ]
 
 ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
+    "beacon": Beacon,
     "bipace": Bipace,
     "crbc": Crbc,
     "ecpo": Ecpo,
@@ -45,13 +52,18 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "gagpo": Gagpo,
     "gigpo": Gigpo,
     "graphgpo": Graphgpo,
+    "graphhca": Graphhca,
     "grpo": Grpo,
+    "grpo_lambda": GrpoLambda,
     "hgpo": Hgpo,
     "ibpo": Ibpo,
     "min_form": MinForm,
+    "pgpo": Pgpo,
     "ppo": Ppo,
     "reinforce_pp": ReinforcePp,
     "rloo": Rloo,
+    "tempo": Tempo,
+    "turn_loo": TurnLoo,
 }
 
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -12,6 +12,7 @@ from estimators.algebra.columns import (
     check_constant,
     check_directions,
     check_finite,
+    check_rising,
     check_share,
     column,
     rollout_order,
@@ -61,6 +62,8 @@ class StepBatch:
     """int64 [N]. Code of the set of similar observations, for an estimator that needs a similarity below 1."""
     values: NDArray[np.float64] | None = None
     """float64 [N], finite. What a critic expects from the row's state on, in units of reward."""
+    milestone: NDArray[np.int64] | None = None
+    """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
     rollouts: Sets = field(init=False, repr=False)
     """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
@@ -77,6 +80,8 @@ class StepBatch:
         if self.repair is not None:
             check_share("repair", self.repair)
             check_constant("repair", self.repair, self.trajectory, order)
+        if self.milestone is not None:
+            check_rising("milestone", self.milestone, self.trajectory, order)
         object.__setattr__(self, "rollouts", cut(order, changes(self.trajectory[order])))
         object.__setattr__(self, "groups", cut(order, changes(self.group[order])))
 
@@ -133,6 +138,7 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "edited": np.bool_,
     "similar": np.int64,
     "values": np.float64,
+    "milestone": np.int64,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
@@ -140,6 +146,7 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
     "edited": "run the revision phase, or take grpo",
     "similar": "group the observations by similarity, or set similarity=1",
     "values": "let the learner train a critic",
+    "milestone": "take a world that counts its milestones, and rollouts that were recorded since it does",
 }
 
 
@@ -187,7 +194,8 @@ class Needs:
     """
 
     columns: frozenset[str] = frozenset()
-    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values"."""
+    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values", "milestone".
+    """
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
     action_key: ActionKey = "action"

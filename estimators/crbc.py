@@ -5,16 +5,13 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Interval
-from numpy.typing import NDArray
 
-from estimators.algebra.graph import fixed_point
-from estimators.algebra.returns import at_next, outcomes
-from estimators.algebra.sets import Sets, changes, cut, moments
+from estimators.algebra.returns import outcomes
+from estimators.algebra.sets import moments
+from estimators.algebra.states import States, visits
+from estimators.algebra.values import next_values
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
-
-END = -1
-"""Stands for a state where the rollout is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +44,14 @@ class Crbc(Grpo):
     """Smallest divisor of the step term."""
     success_reward: Annotated[float, Ge(1e-6)] = 10.0
     """What the environment pays over a rollout that succeeds."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
-        anchors = batch.anchors
+        anchors = visits(batch, self.state)
         alike = anchors.split(batch.keys)
-        ahead = self._ahead(batch, anchors)
+        ahead = self.gamma * next_values(batch, anchors, outcomes(batch) / self.success_reward, self.gamma)
         action_value = alike.mean(ahead)[alike.label]
         stats = moments(anchors, action_value, "mean")
         gain = action_value - stats.mean[anchors.label]
@@ -62,27 +61,3 @@ class Crbc(Grpo):
         diagnostics["contrast_share"] = float(contrast.mean())
         value = episode + self.omega * np.where(contrast & stats.signal[anchors.label], step, 0.0)
         return Advantages(value=value, diagnostics=diagnostics)
-
-    def _ahead(self, batch: StepBatch, anchors: Sets) -> NDArray[np.float64]:
-        """gamma * V(s') of each row [N], V(s') being the outcome's value at the end of a rollout."""
-        outcome = (outcomes(batch) / self.success_reward)[batch.rollouts.label]
-        target = at_next(batch, anchors.label, END)
-        ended = np.where(target == END, outcome, 0.0)
-        value = np.empty(len(anchors.size))
-        group = batch.groups.label[anchors.firsts()]
-        order = np.argsort(group, kind="stable")
-        states_of = cut(order, changes(group[order]))
-        local = np.empty_like(order)  # number of each state inside its group
-        local[order] = np.arange(len(order)) - states_of.start[group[order]]
-        for states, rows in zip(states_of.parts(), batch.groups.parts(), strict=True):
-            inner = rows[target[rows] != END]
-            source = anchors.label[inner]
-            # One group at a time, in canonical order: so the solution does not depend on the order of the rows or on
-            # the other groups, to the last bit.
-            value[states] = fixed_point(
-                self.gamma / anchors.size[source],
-                local[source],
-                local[target[inner]],
-                self.gamma * np.bincount(local[anchors.label[rows]], ended[rows]) / anchors.size[states],
-            )
-        return self.gamma * np.where(target == END, outcome, value[target])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from estimators.algebra.returns import returns_to_go
 from estimators.algebra.sets import Sets, moments, size_report
+from estimators.algebra.states import States, visits
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
 
@@ -49,10 +50,12 @@ class Ecpo(Grpo):
     """Shrinks the value of rare actions towards the state's mean: the number of visits at which Q counts half."""
     tau: Annotated[float, Ge(1e-6)] = 2.0
     """Number of visits at which a state is trusted to tanh(1) = 76 %."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
-        anchors = batch.anchors
+        anchors = visits(batch, self.state)
         label = anchors.label
         returns = returns_to_go(batch, self.gamma, self.penalty, self.invalid_penalty)
         stats = moments(anchors, returns, self.norm)

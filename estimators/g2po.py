@@ -7,6 +7,7 @@ from annotated_types import Ge, Interval
 
 from estimators.algebra.returns import at_next, discounted, rewards, row_moments, row_penalty
 from estimators.algebra.sets import moments, relative
+from estimators.algebra.states import States, visits
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
 
@@ -40,11 +41,13 @@ class G2po(Grpo):
     """Discount of the return to go."""
     omega: Annotated[float, Ge(0)] = 1.0
     """Weight of the step term."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
         reward = rewards(batch, self.penalty, self.invalid_penalty)
-        anchors = batch.anchors
+        anchors = visits(batch, self.state)
         state_value = self.gamma * anchors.mean(discounted(batch, reward, self.gamma))[anchors.label]
         action_value = reward + at_next(batch, state_value, 0.0)
         arrival = action_value - row_penalty(batch, self.penalty, self.invalid_penalty)

@@ -7,6 +7,7 @@ from annotated_types import Ge, Interval
 
 from estimators.algebra.returns import Penalty, at_next, discounted, rewards, row_moments, row_penalty
 from estimators.algebra.sets import Norm, relative
+from estimators.algebra.states import States, visits
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.options import check_options
 
@@ -39,6 +40,8 @@ class Gagpo:
     """Discount of the return to go."""
     trace: Annotated[float, Interval(ge=0, le=1)] = 0.95
     """Decay of later temporal differences (lambda)."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
     penalty: Penalty = "return"
     """An invalid response costs `invalid_penalty` as a reward, or on its own row after C is computed."""
     invalid_penalty: Annotated[float, Ge(0)] = 0.1
@@ -51,7 +54,7 @@ class Gagpo:
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         reward = rewards(batch, self.penalty, self.invalid_penalty)
-        anchors = batch.anchors
+        anchors = visits(batch, self.state)
         state_value = anchors.mean(discounted(batch, reward, self.gamma))[anchors.label]
         delta = reward + self.gamma * at_next(batch, state_value, 0.0) - state_value
         credit = discounted(batch, delta, self.gamma * self.trace)

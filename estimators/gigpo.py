@@ -7,6 +7,7 @@ from annotated_types import Ge, Interval
 
 from estimators.algebra.returns import returns_to_go
 from estimators.algebra.sets import Sets, moments, relative, size_report
+from estimators.algebra.states import States, visits
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.grpo import Grpo
 
@@ -38,6 +39,16 @@ class Gigpo(Grpo):
     """Weight of the step term."""
     similarity: Annotated[float, Interval(ge=0, le=1)] = 1.0
     """Ratio of two texts from which they count as one state; 1 compares them for equality."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
+
+    def __post_init__(self) -> None:
+        Grpo.__post_init__(self)  # not super(): a slotted dataclass is another class than the one its body saw
+        if self.similarity < 1.0 and self.state == "history":
+            raise ValueError(
+                f"similarity={self.similarity} with state='history', which compares texts for equality: set "
+                "similarity=1 or state='observation'"
+            )
 
     @property
     def needs(self) -> Needs:
@@ -56,5 +67,5 @@ class Gigpo(Grpo):
 
     def _anchors(self, batch: StepBatch) -> Sets:
         if self.similarity == 1.0:
-            return batch.anchors
+            return visits(batch, self.state)
         return batch.groups.split(batch.needed("similar", f"gigpo with similarity={self.similarity}"))

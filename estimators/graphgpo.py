@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from estimators.algebra.graph import steps_to
 from estimators.algebra.returns import at_next, succeeded
 from estimators.algebra.sets import Sets, moments, relative
+from estimators.algebra.states import States, visits
 from estimators.base import Advantages, StepBatch
 from estimators.grpo import Grpo
 
@@ -46,10 +47,12 @@ class Graphgpo(Grpo):
     """Factor of the credit per step of distance: 0.1 for ALFWorld, 0.2 for WebShop, 0.8 for Sokoban."""
     success_reward: Annotated[float, Ge(1e-6)] = 10.0
     """What the environment pays over a rollout that succeeds."""
+    state: States = "observation"
+    """What counts as one state: an equal observation, or an equal history of observations and actions."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
-        anchors = batch.anchors
+        anchors = visits(batch, self.state)
         here, there = self._distances(batch, anchors)
         credit = self.success_reward * self.decay ** (there + 1.0)
         step = relative(credit, anchors.label, moments(anchors, credit, self.norm))

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Interval
+from numpy.typing import NDArray
 
 from estimators.algebra.returns import Penalty, at_previous, returns_to_go
-from estimators.algebra.sets import Norm, Sets, moments, relative
+from estimators.algebra.sets import STD_FLOOR, Norm, Sets, moments, relative
 from estimators.base import Advantages, Needs, StepBatch
+from estimators.grpo import Grpo
 from estimators.options import check_options
+
+Form = Literal["paper", "public"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +32,22 @@ class Hgpo:
 
     A_k is undefined, and counts as 0, where the row is alone in its context or the context has no spread.
 
+    form="public" is the authors' public code (preset compat/verl_agent_hgpo), which made the published figures:
+
+        A   = sum_k w_k * A_k / (sum_k w_k + 1e-6)    over the levels with A_k != 0
+        w_k = (k + 2)^alpha
+
+        Returns have no penalty. A level k that reaches back before the start of the rollout is left out. With
+        `base_group` the episode term of `Grpo`, counted by rows and with the penalty on its row, is one more level of
+        weight 1.
+
     Limiting cases:
         depth = 0, norm="mean": the step term of GiGPO.
     Assumes that the states before a state matter. A deep context is seldom shared.
-    We differ: with `skip_undefined` the weights of a row's defined levels are rescaled to sum to 1, as in the authors'
-        public code. That code weighs the levels 2 : 3 : 4, we weigh them 1 : 2 : 3.
+    We differ: with `skip_undefined` the weights of a row's defined levels are rescaled to sum to 1. The public code
+        standardises the rounding of equal returns; there we give 0.
     Diagnostics: `alone_at_k`, the share of rows that are alone in their context of depth k.
-    Raises ValueError for an option out of range.
+    Raises ValueError for an option out of range, and for options that `form` does not read.
     """
 
     norm: Norm = "mean_std"
@@ -50,14 +63,28 @@ class Hgpo:
     penalty: Penalty = "return"
     """An invalid response costs `invalid_penalty` as a reward, or on its own row after returns are computed."""
     invalid_penalty: Annotated[float, Ge(0)] = 0.1
-    """What an invalid response costs, in units of reward."""
+    """What an invalid response costs, in units of reward; with form="public" in the base group alone."""
+    form: Form = "paper"
+    """The paper's formula, or that of the authors' public code."""
+    base_group: bool = False
+    """Whether the episode term is one more level, of weight 1; for form="public"."""
 
     needs: ClassVar[Needs] = Needs(group_based=True)
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.form == "public" and self.skip_undefined:
+            raise ValueError(
+                "skip_undefined=True has no effect with form='public', which skips levels by its own rule: "
+                "set skip_undefined=False or form='paper'"
+            )
+        if self.form == "paper" and self.base_group:
+            raise ValueError("base_group=True has no effect with form='paper': set base_group=False or form='public'")
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
+        return self._paper(batch) if self.form == "paper" else self._public(batch)
+
+    def _paper(self, batch: StepBatch) -> Advantages:
         returns = returns_to_go(batch, self.gamma, self.penalty, self.invalid_penalty)
         weight = np.arange(1.0, self.depth + 2.0) ** self.alpha
         value, defined = np.zeros(len(batch)), np.zeros(len(batch))  # defined: the weight of each row's defined levels
@@ -66,9 +93,39 @@ class Hgpo:
             of = moments(sets, returns, self.norm, ddof=0)
             value += weight[k] * relative(returns, sets.label, of)
             defined += weight[k] * of.signal[sets.label]  # a value that is its set's mean is 0 and defined
-            diagnostics[f"alone_at_{k}"] = float((sets.size[sets.label] == 1).mean())
+            diagnostics[f"alone_at_{k}"] = _alone(sets)
         total = np.where(defined > 0.0, defined, 1.0) if self.skip_undefined else weight.sum()
         return Advantages(value=value / total, diagnostics=diagnostics)
+
+    def _public(self, batch: StepBatch) -> Advantages:
+        returns = returns_to_go(batch, self.gamma, "return", 0.0)
+        value, total = np.zeros(len(batch)), np.zeros(len(batch))
+        diagnostics: dict[str, float] = {}
+
+        def add(level: NDArray[np.float64], weight: float) -> None:
+            nonlocal value, total
+            value += weight * level
+            total += weight * (level != 0.0)
+
+        if self.base_group:
+            rows = Grpo(
+                norm=self.norm,
+                episode_stats="row",
+                penalty="row",
+                invalid_penalty=self.invalid_penalty,
+                singleton="raw",
+            )
+            add(rows.episode(batch)[0], 1.0)
+        for k, sets in enumerate(contexts(batch, self.depth)):
+            level = relative(returns, sets.label, moments(sets, returns, self.norm, ddof=0))
+            add(np.where(batch.time >= k, level, 0.0), (k + 2.0) ** self.alpha)
+            diagnostics[f"alone_at_{k}"] = _alone(sets)
+        return Advantages(value=value / (total + STD_FLOOR), diagnostics=diagnostics)
+
+
+def _alone(sets: Sets) -> float:
+    """The share of rows that are a set of one."""
+    return float((sets.size[sets.label] == 1).mean())
 
 
 def contexts(batch: StepBatch, depth: int) -> Iterator[Sets]:

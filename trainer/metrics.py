@@ -164,7 +164,13 @@ METRICS: Mapping[str, Metric] = {
     ),
     "credit/parse_rate": _share("bipace: rows whose response was valid and named an action."),
     "credit/eps": _metric("bipace: the distance within which hidden states form a cluster.", "number", "0 or more"),
-    "credit/contrast_share": _share("crbc: rows in whose state two or more different actions were taken."),
+    "credit/contrast_share": _share(
+        "crbc: rows in whose state two or more different actions were taken. graphhca: rows in whose state steps had "
+        "different credit."
+    ),
+    "credit/clamped_share": _share(
+        "graphhca: rows that led to a state whose chance of success is at the clamp. grpo_lambda: rows whose blame is."
+    ),
     "credit/gate_mean": _share("ecpo: mean over rows of the gate that scales the step credit."),
     "credit/reachable_share": _share(
         "graphgpo: states from which a path to a success was observed in their group, over states."
@@ -173,7 +179,14 @@ METRICS: Mapping[str, Metric] = {
         "graphgpo: steps to a success from the farthest of those states.", "steps", "0 or more"
     ),
     "credit/alone_at_DEPTH": _share("hgpo: rows that share their state and the DEPTH states before it with no other."),
-    "credit/success_share": _share("ibpo: rollouts that solved their task."),
+    "credit/completed_share": _share("beacon: rows after which their rollout reached one more milestone."),
+    "credit/milestones_mean": _metric(
+        "beacon: mean number of milestones that a rollout reached.", "number", "0 or more"
+    ),
+    "credit/potential_weight": _share("pgpo: mean over groups of the weight of the potential's rise."),
+    "credit/branch_share": _share("tempo: rows after which the value of the history changes."),
+    "credit/alone_share": _share("turn_loo: rows whose turn no other rollout of their group takes."),
+    "credit/success_share": _share("ibpo, pgpo: rollouts that solved their task."),
     "credit/repaired_share": _share("ibpo: rollouts that failed and that a revision repaired."),
     "credit/repair_mean": _metric("ibpo: mean repair score s of the repaired rollouts.", "number", "0 to 1"),
     "credit/variance_bound": _metric(

@@ -120,3 +120,17 @@ def check_constant(
             f"row {row}: {name}={value[row]} differs from an earlier step of trajectory {trajectory[row]}: "
             f"{name} belongs to the rollout, give every row of it the same value"
         )
+
+
+def check_rising(name: str, value: NDArray[np.int64], trajectory: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+    """Raise ValueError for the first row, along `order` [N], below 0 or below its rollout's previous row."""
+    rollout, own = trajectory[order], value[order]
+    least = np.zeros(len(order), dtype=np.int64)
+    least[1:] = np.where(rollout[1:] == rollout[:-1], np.maximum(own[:-1], 0), 0)
+    if (own < least).any():
+        place = int(np.flatnonzero(own < least)[0])
+        row = int(order[place])
+        raise ValueError(
+            f"row {row}: {name}={value[row]} in trajectory {trajectory[row]} is below {least[place]}: count what was "
+            "reached since the start, and keep what was reached"
+        )

@@ -48,7 +48,15 @@ def make_batch(rows, seed=0, vectors=None):
         "edited": np.zeros(rows, bool),
         "values": state / 20.0,
     }
+    columns["milestone"] = milestones(rng, lengths)
     return StepBatch(**columns)
+
+
+def milestones(rng, lengths):
+    """Counts [N] that rise after every fifth step, and after none of some rollouts."""
+    gained = rng.random(lengths.sum()) < np.repeat(0.2 * (rng.random(len(lengths)) < 0.8), lengths)
+    total = np.cumsum(gained)
+    return total - np.repeat((total - gained)[np.cumsum(lengths) - lengths], lengths)
 
 
 def hidden(rng, group, state, width=3584):

@@ -1,5 +1,6 @@
 """The formulas of the estimators in plain loops over dicts and lists, to compare their speed with."""
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Hashable
 
@@ -16,6 +17,7 @@ class Loops:
         self.n = range(len(batch))
         column = {name: getattr(batch, name).tolist() for name in ("group", "trajectory", "time", "state", "action")}
         self.group, self.trajectory, self.state = column["group"], column["trajectory"], column["state"]
+        self.time, self.milestone = column["time"], batch.milestone.tolist()
         self.env_reward = batch.reward.tolist()
         self.reward = [r - 0.1 * bad for r, bad in zip(self.env_reward, batch.invalid.tolist(), strict=True)]
         place = {
@@ -199,3 +201,59 @@ class Loops:
 
     def ibpo(self):  # without repairs
         return self.grpo()
+
+    def graphhca(self):
+        chance, ahead, moved = dict.fromkeys(self.node, 0.0), [], 1.0
+        while moved > 1e-12:
+            ahead = [
+                float(self.outcome[i] >= 10.0) if (j := self.next[i]) is None else chance[self.node[j]] for i in self.n
+            ]
+            new = dict(zip(self.node, self._mean([0.95 * a for a in ahead], self.node), strict=True))
+            moved, chance = max(abs(new[key] - chance[key]) for key in new), new
+        return self.grpo() + self._standard([math.log(max(a, 0.01)) for a in ahead], self.node)
+
+    def pgpo(self):
+        future, potential = self._future(self.reward, 0.95), self._values(0.95)
+        delta = [(self.reward[i] if (j := self.next[i]) is None else potential[j]) - potential[i] for i in self.n]
+        won = defaultdict(dict)
+        for i in self.n:
+            won[self.group[i]][self.trajectory[i]] = self.outcome[i] >= 10.0
+        weight = [(1.0 - sum(won[g].values()) / len(won[g])) ** 2 for g in self.group]
+        progress = [w * d for w, d in zip(weight, self._standard(delta, self.node), strict=True)]
+        return np.array(self._standard(future, self.node)) + progress
+
+    def tempo(self):
+        whole, past = self.grpo().tolist(), {}
+        for i in reversed(self.backwards):
+            j = self.before[i]
+            past[i] = (self.group[i], self.state[i]) if j is None else (past[j], self.act[j][1], self.state[i])
+        value = self._mean(whole, [past[i] for i in self.n])
+        after = [whole[i] if (j := self.next[i]) is None else value[j] for i in self.n]
+        return np.array([a + b - v for a, b, v in zip(whole, after, value, strict=True)])
+
+    def beacon(self):
+        reached = [0 if (j := self.before[i]) is None else self.milestone[j] for i in self.n]
+        credit = [0.0] * len(reached)
+        for i in self.backwards:
+            j = self.next[i]
+            if self.milestone[i] > reached[i]:
+                credit[i] = 10.0
+            elif j is not None:
+                credit[i] = 0.95 * credit[j]
+        return self.grpo() + self._standard(credit, list(zip(self.group, reached, strict=True)))
+
+    def turn_loo(self):
+        playing = defaultdict(list)
+        for i in self.n:
+            playing[self.group[i], self.time[i]].append(self.whole[i])
+        result = []
+        for i in self.n:
+            others = playing[self.group[i], self.time[i]]
+            own, flat = self.whole[i], max(others) - min(others) < 1e-6 * max(1.0, abs(sum(others) / len(others)))
+            left = 0.0 if flat else own - (sum(others) - own) / (len(others) - 1)
+            result.append(own if len(others) == 1 else left)
+        return np.array(result)
+
+    def grpo_lambda(self):
+        left = self._future([1.0] * len(self.whole), 0.95)
+        return np.array([max(a, -0.1) * w for a, w in zip(self.grpo(), left, strict=True)])

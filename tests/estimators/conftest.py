@@ -50,6 +50,7 @@ def random_columns(seed: int, lengths: list[list[int]], *, num_states: int = 4) 
         "repair": np.zeros(n),
         "edited": np.zeros(n, bool),
         "values": state / 4.0,
+        "milestone": np.concatenate([np.cumsum(rng.random(length) < 0.4) for _, length in flat]),
     }
     shuffle = rng.permutation(n)
     return {name: value[shuffle] for name, value in columns.items()}

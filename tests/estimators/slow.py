@@ -64,3 +64,18 @@ def within_group(batch, values, norm="mean_std"):
         if len(set(batch.trajectory[inside])) > 1:
             result[i] = standard(values[i], values[inside], norm)
     return result
+
+
+def past(batch, i):
+    """All that the rollout of row i saw and did until it took the step; an unparsed action equals no other."""
+    mine = {batch.time[j]: j for j in range(len(batch)) if batch.trajectory[j] == batch.trajectory[i]}
+    done = [mine[t] for t in range(batch.time[i])]
+    acts = [(int(batch.state[j]), ("none", j) if batch.action[j] == UNPARSED else int(batch.action[j])) for j in done]
+    return (*acts, int(batch.state[i]))
+
+
+def success_rate(batch, i, success_reward):
+    """Share of the rollouts of row i's group that succeeded."""
+    inside = batch.group == batch.group[i]
+    wins = {batch.trajectory[j]: outcome(batch, j) >= success_reward * (1 - 1e-9) for j in np.flatnonzero(inside)}
+    return float(np.mean(list(wins.values())))

@@ -10,7 +10,7 @@ BAD = [
     (
         "gigp",
         {},
-        r"estimator 'gigp' is unknown: did you mean 'gigpo'\? It is one of bipace, crbc, .*your own needs `_target_`",
+        r"estimator 'gigp' is unknown: did you mean 'gigpo'\? It is one of beacon, bipace, .*your own needs `_target_`",
     ),
     ("gigpo", {"gama": 0.9}, r"gigpo has no option 'gama': did you mean 'gamma'\? It is one of episode_stats, gamma"),
     ("grpo", {"gamma": 0.9}, r"grpo has no option 'gamma'"),

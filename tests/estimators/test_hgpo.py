@@ -90,3 +90,70 @@ def test_depth_0_with_the_mean_is_gigpos_step_term(random_columns, seed, lengths
 def test_the_defaults_are_the_papers():
     estimator = build("hgpo")
     assert (estimator.depth, estimator.alpha, estimator.gamma, estimator.norm) == (2, 1.0, 0.95, "mean_std")
+
+
+def public(batch, depth, alpha, gamma, norm, base_group):
+    """The authors' public code: step by step, over the levels that end at the step and do not reach back too far."""
+    future = returns(batch, gamma, batch.reward)
+    items = [[] for _ in range(len(batch))]  # (weight, advantage)
+    if base_group:
+        score = np.array([batch.reward[batch.trajectory == who].sum() for who in batch.trajectory])
+        score -= 0.1 * batch.invalid
+        for i in range(len(batch)):
+            values = score[batch.group == batch.group[i]]
+            items[i].append((1.0, score[i] if len(values) == 1 else standard(score[i], values, norm)))
+    for k in range(1, depth + 2):
+        whole = [context(batch, i, k - 1) if batch.time[i] + 1 >= k else None for i in range(len(batch))]
+        for i, mine in enumerate(whole):
+            if mine is not None:
+                values = future[[other == mine for other in whole]]
+                items[i].append(((k + 1) ** alpha, standard(future[i], values, norm, ddof=0)))
+    told = [[(w, a) for w, a in levels if a != 0.0] for levels in items]
+    return np.array([sum(w * a for w, a in row) / (sum(w for w, _ in row) + 1e-6) for row in told])
+
+
+# Powers of two, so that a mean is exact in any order: a return that is its set's mean must be 0 in both.
+@given(
+    seed=SEED,
+    lengths=LENGTHS,
+    depth=st.integers(0, 4),
+    alpha=st.sampled_from([0.0, 1.0]),
+    gamma=st.sampled_from([0.5, 1.0]),
+    norm=st.sampled_from(["mean", "mean_std"]),
+)
+def test_the_public_form_equals_the_public_code_row_by_row(random_columns, seed, lengths, depth, alpha, gamma, norm):
+    batch = StepBatch(**random_columns(seed, lengths, num_states=2))
+    fast = build("hgpo", form="public", depth=depth, alpha=alpha, gamma=gamma, norm=norm)(batch).value
+    np.testing.assert_allclose(fast, public(batch, depth, alpha, gamma, norm, False), rtol=1e-9, atol=1e-9)
+
+
+@given(seed=SEED, lengths=LENGTHS)
+def test_the_episode_term_is_one_more_level_of_the_public_form(random_columns, seed, lengths):
+    # Without penalties, whose tenths would round.
+    columns = {**random_columns(seed, lengths, num_states=2)}
+    columns["invalid"] = np.zeros(len(columns["invalid"]), bool)
+    batch = StepBatch(**columns)
+    fast = build("hgpo", form="public", gamma=1.0, base_group=True)(batch).value
+    np.testing.assert_allclose(fast, public(batch, 2, 1.0, 1.0, "mean_std", True), rtol=1e-9, atol=1e-9)
+
+
+def test_a_worked_example_of_the_public_form(rows):
+    # In state 1 alone: 8 and 0, +-4 by the mean. Deeper contexts are shared by none, so their weights of 3 and 4 fall
+    # away, and so does the level that reaches back before the start. State 0 is seen once: 0.
+    batch = rows(
+        trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 4.0, 0.0], state=[0, 1, 2, 1], invalid=[True] * 4
+    )
+    result = build("hgpo", form="public", gamma=1.0, norm="mean")(batch)
+    assert result.value.tolist() == pytest.approx([0.0, 4.0, 0.0, -4.0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "public", "skip_undefined": True}, r"skip_undefined=True has no effect with form='public'"),
+        ({"base_group": True}, r"base_group=True has no effect with form='paper'"),
+    ],
+)
+def test_an_option_that_the_form_does_not_read_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build("hgpo", **options)

@@ -13,15 +13,17 @@ LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size
 SEED = st.integers(0, 2**32 - 1)
 NAMES = sorted(ESTIMATORS)
 # Rewards of the random columns are 0 to 1.5 a step, so some rollouts reach 3 and some do not.
-SETTINGS = {"reinforce_pp": {"baseline": "group"}, "ppo": {"whiten": False}} | {
-    n: {"success_reward": 3.0} for n in ("crbc", "graphgpo", "ibpo")
+SETTINGS = {"reinforce_pp": {"baseline": "group"}, "ppo": {"whiten": False}, "turn_loo": {"singleton": "zero"}} | {
+    n: {"success_reward": 3.0} for n in ("crbc", "graphgpo", "graphhca", "ibpo", "pgpo")
 }
 every_estimator = pytest.mark.parametrize("name", NAMES)
 # ppo compares a rollout with what the critic expected, not with its siblings.
 COMPARING = [name for name in NAMES if name != "ppo"]
 of_siblings = pytest.mark.parametrize("name", COMPARING)
-# graphgpo credits distances to success and min_form the smallest reward to come: a reward at the end moves neither.
-of_returns = pytest.mark.parametrize("name", [name for name in COMPARING if name not in {"graphgpo", "min_form"}])
+# graphgpo credits distances to success, beacon those to a milestone, and min_form the smallest reward to come: a reward
+# at the end moves none of them.
+UNMOVED = {"graphgpo", "beacon", "min_form"}
+of_returns = pytest.mark.parametrize("name", [name for name in COMPARING if name not in UNMOVED])
 
 
 def estimator(name, **options):
@@ -35,7 +37,8 @@ def last_steps(columns):
     return np.array([time == longest[who] for who, time in zip(columns["trajectory"], columns["time"], strict=True)])
 
 
-@of_returns
+# What these credit changes where a shift turns a failure into a success.
+@pytest.mark.parametrize("name", sorted(set(COMPARING) - {"graphhca", "pgpo", *UNMOVED}))
 @given(seed=SEED, lengths=LENGTHS, shift=st.integers(-20, 20))
 def test_adding_a_constant_to_all_returns_of_a_group_changes_nothing(random_columns, name, seed, lengths, shift):
     # With gamma 1 a reward at the end counts alike in all returns.
@@ -89,6 +92,7 @@ def test_a_single_rollout_that_never_meets_a_state_twice_gets_exactly_0_in_every
         embedding=np.eye(3, dtype=np.float32),
         repair=[0.0] * 3,
         edited=[False] * 3,
+        milestone=[0, 0, 1],
     )
     assert estimator(name, episode_stats=stats, penalty=penalty)(batch).value.tolist() == [0.0, 0.0, 0.0]
 

@@ -21,6 +21,7 @@ GOOD = {
     "embedding": np.eye(4, dtype=np.float32),
     "repair": [0.5, 0.5, 0.0, 1.0],
     "edited": [True, False, False, False],
+    "milestone": [2, 1, 0, 0],
 }
 
 
@@ -34,7 +35,10 @@ BAD = [
     ({**GOOD, "group": []}, r"group has no rows"),
     ({**GOOD, "group": 3}, r"group has shape \(\)"),
     ({**GOOD, "reward": [1.0, 0.0]}, r"reward has 2 rows where 4 are due"),
-    ({**GOOD, "reward": None}, r"reward is None: only edited, embedding, repair, similar, values may be missing"),
+    (
+        {**GOOD, "reward": None},
+        r"reward is None: only edited, embedding, milestone, repair, similar, values may be missing",
+    ),
     ({**GOOD, "embedding": np.ones(4, np.float32)}, r"embedding has shape \(4,\): give it 2 axes"),
     ({**GOOD, "state": ["a", "b", "c", "d"]}, r"state has dtype <U1: give it int64"),
     ({**GOOD, "state": [0.0, 1.0, 0.25, 0.5]}, r"row 2: state=0.25 does not fit int64"),
@@ -60,6 +64,8 @@ BAD = [
     (with_row("repair", 0, 0.25), r"row 0: repair=0.25 differs from an earlier step of trajectory 3"),
     ({**GOOD, "values": [0.0, np.inf, 0.0, 0.0]}, r"row 1: values=inf is not finite"),
     ({**GOOD, "edited": [True]}, r"edited has 1 rows where 4 are due"),
+    (with_row("milestone", 2, -1), r"row 2: milestone=-1 in trajectory 5 is below 0: count what was reached"),
+    (with_row("milestone", 0, 0), r"row 0: milestone=0 in trajectory 3 is below 1: count what was reached"),
 ]
 
 
