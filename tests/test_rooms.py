@@ -61,8 +61,9 @@ INNER = {
 INNER_LAB = {
     "worlds": set[str](),
     "config": {"worlds"},
+    "entries": {"worlds"},
     "measure": {"worlds"},
-    "plan": {"measure", "config", "worlds"},
+    "plan": {"measure", "config", "entries", "worlds"},
     "report": {"measure"},
     "run": {"report", "measure", "plan"},
 }

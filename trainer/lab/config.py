@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from estimators.options import suggestion
 from trainer.config.build import ConfigError
+from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.lab.worlds.maze import MazeConfig
 
@@ -30,12 +32,30 @@ class TruthConfig:
     crafting: CraftingConfig | None = None
     """TextCraft; None leaves it out."""
 
+    worlds: tuple[str, ...] | Literal["all"] = ()
+    """Worlds of the bench, such as [delay,recov], or "all": several layouts and policies of each."""
+
+    layouts: Annotated[int, Ge(2)] = 6
+    """Layouts of each world of the bench; intervals are over layouts."""
+
+    first_layout: Annotated[int, Ge(0)] = 0
+    """Number of the first layout."""
+
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
             raise ConfigError(f"truth.sizes={list(self.sizes)}: give group sizes of 2 or more, each once, ascending")
+        for world in self.names:
+            if world not in WORLDS:
+                raise ConfigError(f"truth.worlds has {world!r}, which the bench has not: {suggestion(world, WORLDS)}")
         names = [world.name for world in (*self.mazes, *([self.crafting] if self.crafting else []))]
+        names += self.names
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"the worlds of truth are named {names}: give one or more, each a name of its own")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The worlds of the bench."""
+        return tuple(WORLDS) if self.worlds == "all" else self.worlds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +65,11 @@ class LabConfig:
     output: str
     """Folder for the tables, the page and the numbers; null makes outputs/lab/DATE_TIME."""
 
-    estimators: tuple[str | Mapping[str, Any], ...]
-    """Names of estimators or presets, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}."""
+    estimators: tuple[str | Mapping[str, Any], ...] | Literal["all"]
+    """Names of estimators or presets, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}.
+
+    "all" are those of the registry that can run here.
+    """
 
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Further names; each stands for an estimator's name and its options."""

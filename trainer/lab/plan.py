@@ -2,24 +2,41 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from estimators import Estimator, build, needs
-from estimators.options import suggestion
-from estimators.own import with_name
+from estimators import Estimator, StepBatch, needs
 from trainer import checkpoint
 from trainer.config.build import ConfigError
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
+from trainer.lab.entries import estimators_of, options_of
 from trainer.lab.measure.recording import Recording
+from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.crafting import crafting
 from trainer.lab.worlds.maze import maze
-from trainer.lab.worlds.tabular import SUCCESS_REWARD, Tabular
+from trainer.lab.worlds.tabular import Tabular
 from trainer.setup.preflight import MADE_COLUMNS
 
 PATTERN = "update-*.jsonl.zst"
 """File names of recorded updates."""
+
+
+GENERATED_COLUMNS = frozenset({"embedding", "values"})
+"""The optional columns that generated worlds have."""
+
+NOT_GENERATED = "which generated worlds have not: set truth=null, or leave it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A generated world, solved."""
+
+    name: str
+    """Stands in the tables and seeds the rollouts."""
+
+    layouts: Mapping[int | None, Tabular]
+    """The layouts by number, each with a policy of its own; a world of a single layout has it under None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +49,7 @@ class LabPlan:
     recordings: tuple[Recording, ...]
     """The updates to read; empty without a run."""
 
-    worlds: tuple[Tabular, ...]
+    worlds: tuple[World, ...]
     """The generated worlds, solved; empty where `config.truth` is None."""
 
     recorded: Mapping[str, Estimator]
@@ -51,12 +68,11 @@ def plan_lab(config: LabConfig) -> LabPlan:
     run = None if config.run is None else Path(config.run).absolute()
     recordings = () if run is None else _recordings(run, config)
     model = None if run is None or config.layer is None else _model(run, config)
-    recorded = {} if run is None else _estimators(config, _settings(run))
-    generated = {} if config.truth is None else _estimators(config, {})
-    _check_columns(recorded, MADE_COLUMNS, "which recorded rollouts have not")
-    _check_columns(
-        generated, {"embedding", "values"}, "which generated worlds have not: set truth=null, or leave it out"
-    )
+    recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
+    if run is not None:
+        recorded = _estimators(config, _settings(run), MADE_COLUMNS, "which recorded rollouts have not")
+    if config.truth is not None:
+        generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
     if model is None:
         _check_embeddings(recorded, recordings)
     return LabPlan(
@@ -69,10 +85,25 @@ def plan_lab(config: LabConfig) -> LabPlan:
     )
 
 
-def worlds(config: TruthConfig) -> tuple[Tabular, ...]:
+def worlds(config: TruthConfig) -> tuple[World, ...]:
     """The generated worlds, solved."""
-    mazes = [maze(layout) for layout in config.mazes]
-    return (*mazes, *([crafting(config.crafting)] if config.crafting else []))
+    single = [*map(maze, config.mazes), *([crafting(config.crafting)] if config.crafting else [])]
+    return (
+        *(World(name=world.name, layouts={None: world}) for world in single),
+        *(bench_world(name, config.layouts, config.first_layout) for name in config.names),
+    )
+
+
+def bench_world(name: str, layouts: int, first: int) -> World:
+    """A world of the bench with so many layouts, numbered from `first`."""
+    return World(name=name, layouts={number: WORLDS[name](number) for number in range(first, first + layouts)})
+
+
+def _estimators(
+    config: LabConfig, run: Mapping[str, Any], columns: frozenset[str] | set[str], why: str
+) -> dict[str, Estimator]:
+    swept = {key: getattr(config, key) for key in SWEPT}
+    return estimators_of(config.estimators, presets=config.presets, swept=swept, run=run, columns=columns, why=why)
 
 
 def _recordings(run: Path, config: LabConfig) -> tuple[Recording, ...]:
@@ -118,61 +149,15 @@ def _model(run: Path, config: LabConfig) -> Path:
     return folder
 
 
-def _estimators(config: LabConfig, run: Mapping[str, Any]) -> dict[str, Estimator]:
-    """The estimators by label. `run` holds the run's settings.
-
-    The first of these that sets an option wins: the entry, the lab, the preset, the run, the paper.
-    """
-    estimators: dict[str, Estimator] = {}
-    for entry in config.estimators:
-        own = {"name": entry} if isinstance(entry, str) else with_name(entry)
-        if "name" not in own:
-            raise ConfigError(f"estimators has {own} without a name: write {{name: gigpo, ...}}")
-        name = str(own.pop("name"))
-        label = " ".join([name, *(f"{key}={value}" for key, value in own.items() if key != "_target_")])
-        if label in estimators:
-            raise ConfigError(f"estimators has {label!r} twice: leave one out, or give them different options")
-        if "/" in name and name not in config.presets and "_target_" not in own:
-            raise ConfigError(f"estimators has {name!r}, which is no preset: {suggestion(name, config.presets)}")
-        preset = dict(config.presets.get(name, {}))
-        name = str(preset.pop("name", name))
-        try:
-            options = _options(build(name, **(preset | own)))
-            of_run = {key: value for key, value in _of_run(name, run).items() if key in options}
-            swept = {key: getattr(config, key) for key in SWEPT if key in options and getattr(config, key) is not None}
-            estimators[label] = build(name, **(of_run | preset | swept | own))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-    return estimators
-
-
-def _of_run(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from the run: all of them for the run's own estimator, for others the reward and the model's tuning."""
-    facts = {"success_reward": run.get("rollout", {}).get("success_reward", SUCCESS_REWARD)}
-    tuning = run.get("model", {}).get("tuning", {})
-    facts |= {key: tuning[key] for key in ("eps", "layer") if key in tuning}
-    own = dict(run.get("estimator", {}))
-    return facts | own if own.pop("name", None) == name else facts
-
-
-def _options(estimator: Estimator) -> set[str]:
-    return {option.name for option in fields(estimator)} if is_dataclass(estimator) else set()
-
-
 def _check_swept(config: LabConfig) -> None:
     """Raises ConfigError for a setting that no estimator would read."""
-    estimators = _estimators(config, {})
+    everything = frozenset(field.name for field in fields(StepBatch))
+    estimators = _estimators(config, {}, everything, "")
     for key in SWEPT:
-        if getattr(config, key) is not None and not any(key in _options(it) for it in estimators.values()):
+        if getattr(config, key) is not None and not any(key in options_of(it) for it in estimators.values()):
             raise ConfigError(f"{key}={getattr(config, key)}, but none of {', '.join(estimators)} has it: leave it out")
     if config.layer is not None and not any("embedding" in needs(it).columns for it in estimators.values()):
         raise ConfigError(f"layer={config.layer}, but none of {', '.join(estimators)} reads hidden states: add bipace")
-
-
-def _check_columns(estimators: Mapping[str, Estimator], has: frozenset[str] | set[str], why: str) -> None:
-    for label, estimator in estimators.items():
-        if missing := needs(estimator).columns - has:
-            raise ConfigError(f"estimator {label!r} needs the columns {sorted(missing)}, {why}")
 
 
 def _check_embeddings(estimators: Mapping[str, Estimator], recordings: tuple[Recording, ...]) -> None:

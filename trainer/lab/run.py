@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from rollout.seeds import derive_seed
 from trainer.lab.measure.recorded import UpdateCredit, recorded_credit
-from trainer.lab.measure.truth import TruthComparison, compare_with_truth
+from trainer.lab.measure.truth import TruthComparison, compare_with_truth, over_layouts
 from trainer.lab.plan import LabPlan
 from trainer.lab.report.numbers import Numbers, options_of, write_numbers
 from trainer.lab.report.page import write_page
@@ -48,13 +48,21 @@ def _recorded(plan: LabPlan, display: Display) -> Iterator[UpdateCredit]:
 
 
 def _truth(plan: LabPlan, display: Display) -> Iterator[TruthComparison]:
-    """Every world at every group size. Each pair has a seed from its name and size, so none changes another."""
+    """Every world at every group size. Each layout and size has a seed of its own, so none changes another."""
     truth, seed = plan.config.truth, plan.config.seed
     if truth is None:
         return
-    with display.counting("group sizes in worlds", len(truth.sizes) * len(plan.worlds)) as bar:
+    with display.counting(
+        "group sizes in layouts", len(truth.sizes) * sum(len(it.layouts) for it in plan.worlds)
+    ) as bar:
         for world in plan.worlds:
             for size in truth.sizes:
-                rng = np.random.default_rng(derive_seed(seed, "truth", world.name, size))
-                yield from compare_with_truth(world, plan.generated, size=size, rollouts=truth.rollouts, rng=rng)
-                bar.advance()
+                layouts: list[list[TruthComparison]] = []
+                for number, layout in world.layouts.items():
+                    parts = (size,) if number is None else (number, size)
+                    rng = np.random.default_rng(derive_seed(seed, "truth", world.name, *parts))
+                    compared = compare_with_truth(layout, plan.generated, size=size, rollouts=truth.rollouts, rng=rng)
+                    layouts.append(list(compared))
+                    bar.advance()
+                for of_estimator in zip(*layouts, strict=True):
+                    yield of_estimator[0] if len(of_estimator) == 1 else over_layouts(world.name, of_estimator)

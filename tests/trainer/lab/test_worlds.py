@@ -58,7 +58,7 @@ def test_values_equal_an_enumeration_of_every_rollout() -> None:
         assert world.quality[t, state, action] == pytest.approx(float(world.chance[state, action] @ worth))
         value = expected_reward(world, state, 3 - t)
         assert world.advantage[t, state, action] == pytest.approx(world.quality[t, state, action] - value)
-    assert world.success_rate == pytest.approx([expected_reward(world, start, 3) / SUCCESS_REWARD for start in (0, 1)])
+    assert world.score == pytest.approx([expected_reward(world, start, 3) / SUCCESS_REWARD for start in (0, 1)])
 
 
 def test_the_true_gradient_is_the_slope_of_the_expected_reward() -> None:
@@ -86,7 +86,7 @@ def test_samples_are_as_frequent_as_the_table_says() -> None:
             chosen = (drawn.action[rows] == 1).mean()
             assert chosen == pytest.approx(world.policy[state, 1], abs=4 * 0.5 / np.sqrt(rows.sum()))
     ended = drawn.batch.rollouts.sum(drawn.batch.reward).reshape(-1, 8)
-    assert [ended[task::2].mean() / SUCCESS_REWARD for task in (0, 1)] == pytest.approx(world.success_rate, abs=0.02)
+    assert [ended[task::2].mean() / SUCCESS_REWARD for task in (0, 1)] == pytest.approx(world.score, abs=0.02)
     assert drawn.truth.tolist() == world.advantage[drawn.turn, drawn.state, drawn.action].tolist()
 
 
@@ -113,9 +113,9 @@ def test_a_table_whose_chances_do_not_add_up_is_refused() -> None:
 
 def test_a_perfect_policy_on_a_dry_floor_always_wins() -> None:
     sure = maze(MazeConfig(skill=1.0, slip=0.0))
-    assert sure.success_rate == pytest.approx(np.ones(4))
+    assert sure.score == pytest.approx(np.ones(4))
     assert np.abs(sure.advantage).max() > 0.0  # the actions that it never takes are worse
-    assert (maze(MazeConfig(skill=0.0)).success_rate < maze(MazeConfig(skill=0.5)).success_rate).all()
+    assert (maze(MazeConfig(skill=0.0)).score < maze(MazeConfig(skill=0.5)).score).all()
 
 
 def test_cells_with_nearly_equal_vectors_come_in_pairs() -> None:
@@ -155,4 +155,4 @@ def test_textcrafts_values_equal_the_success_of_continuations_from_a_snapshot() 
 
 
 def test_a_textcraft_policy_that_follows_the_planner_wins() -> None:
-    assert crafting(CraftingConfig(expert=1.0, horizon=20)).success_rate == pytest.approx(np.ones(6))
+    assert crafting(CraftingConfig(expert=1.0, horizon=20)).score == pytest.approx(np.ones(6))

@@ -1,5 +1,6 @@
 """95 % intervals by leaving out one block of groups at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,3 +36,15 @@ def jackknife(values: NDArray[np.float64]) -> ConfidenceInterval:
     """
     deviation = np.sqrt((BLOCKS - 1) * np.var(values[1:]))
     return ConfidenceInterval(value=float(values[0]), half=float(student.ppf(0.975, BLOCKS - 1) * deviation))
+
+
+def interval(values: Sequence[float]) -> ConfidenceInterval:
+    """Mean of independent values with its interval, half = t(0.975, n - 1) std / sqrt(n); values of NaN are left out.
+
+    NaN without a value; the half is NaN with one.
+    """
+    known = np.array([value for value in values if not np.isnan(value)])
+    if len(known) < 2:
+        return ConfidenceInterval(value=float(known[0]) if len(known) else np.nan, half=np.nan)
+    half = student.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+    return ConfidenceInterval(value=float(known.mean()), half=float(half))

@@ -1,14 +1,15 @@
 """Credit against the true advantage Q - V: bias, variance and direction by group size, with intervals."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from estimators import Estimator
 from estimators.base import calibrated
 from trainer.lab.measure.gradients import Gradients
-from trainer.lab.measure.jackknife import BLOCKS, KEPT, ConfidenceInterval, jackknife
+from trainer.lab.measure.identification import Identification
+from trainer.lab.measure.jackknife import BLOCKS, KEPT, ConfidenceInterval, interval, jackknife
 from trainer.lab.measure.rows import SampledRows
 from trainer.lab.measure.squares import Cells
 from trainer.lab.worlds.tabular import Tabular, sample
@@ -65,6 +66,24 @@ class TruthComparison:
     A group without credit counts as 0. A task without a true gradient is left out; NaN where no task has one.
     """
 
+    mean_cosine: ConfidenceInterval
+    """Cosine between the mean gradient of all groups and the true one: what no number of groups mends."""
+
+    gradient_error: ConfidenceInterval
+    """Length of the difference between the mean gradient and the true one, as a share of the true one's (c = 1)."""
+
+    gradient_variance: ConfidenceInterval
+    """Spread of one group's gradient around the mean, scaled to the true one, in units of its squared length."""
+
+    rank: ConfidenceInterval
+    """Spearman's correlation of e and A over the rows of turns that decide."""
+
+    sign: ConfidenceInterval
+    """Share of the rows with A other than 0 whose credit has the sign of A."""
+
+    leakage: ConfidenceInterval
+    """Absolute credit of the rows with A = 0, as a share of all absolute credit; NaN without such rows."""
+
     scale: ConfidenceInterval
     """The factor c = E[e A] / E[m^2]; NaN where the mean credit is statistically 0."""
 
@@ -83,6 +102,35 @@ class TruthComparison:
     signal: float
     """E[A^2] over all rows, in units of reward squared."""
 
+    layouts: tuple["TruthComparison", ...] = ()
+    """The same of every layout, where these numbers are means over several."""
+
+
+NUMBERS = tuple(field.name for field in fields(TruthComparison) if field.type is ConfidenceInterval)
+"""The numbers of a comparison that have an interval."""
+
+
+def over_layouts(world: str, layouts: Sequence[TruthComparison]) -> TruthComparison:
+    """Means over the layouts of a world, whose intervals cover other layouts and other policies.
+
+    With L layouts, half = t(0.975, L - 1) std / sqrt(L). A layout without a number is left out of its mean.
+    """
+    first = layouts[0]
+
+    def of(name: str) -> ConfidenceInterval:
+        return interval([getattr(layout, name).value for layout in layouts])
+
+    return replace(
+        first,
+        world=world,
+        groups=sum(layout.groups for layout in layouts),
+        rows=sum(layout.rows for layout in layouts),
+        covered=float(np.mean([layout.covered for layout in layouts])),
+        signal=float(np.mean([layout.signal for layout in layouts])),
+        layouts=tuple(layouts),
+        **{name: of(name) for name in NUMBERS},
+    )
+
 
 def compare_with_truth(
     world: Tabular, estimators: Mapping[str, Estimator], *, size: int, rollouts: int, rng: np.random.Generator
@@ -95,7 +143,7 @@ def compare_with_truth(
     groups = rounds * len(world.starts)  # of one block
     blocks = [sample(world, groups=groups, size=size, rng=rng) for _ in range(BLOCKS)]
     rows = SampledRows.of(blocks, groups)
-    cells, gradients = Cells(world, rows), Gradients(world, rows)
+    cells, gradients, identification = Cells(world, rows), Gradients(world, rows), Identification(world, rows)
     for name, estimator in estimators.items():
         ready = calibrated(estimator, blocks[0].batch)
         credit = np.concatenate([ready(block.batch).value for block in blocks])
@@ -109,4 +157,6 @@ def compare_with_truth(
             covered=cells.covered,
             signal=float(np.mean(np.square(np.concatenate([block.truth for block in blocks])))),
             **cells.errors(credit),
+            **gradients.means(credit, size),
+            **identification.measure(credit),
         )

@@ -59,10 +59,7 @@ def read_numbers(folder: Path) -> Numbers:
         config=values["config"],
         options=values["options"],
         recorded=tuple(map(_update_from_json, values["recorded"])),
-        truth=tuple(
-            TruthComparison(**{key: _number_from_json(value) for key, value in comparison.items()})
-            for comparison in values["truth"]
-        ),
+        truth=tuple(map(_comparison_from_json, values["truth"])),
     )
 
 
@@ -82,6 +79,12 @@ def _update_from_json(values: dict[str, Any]) -> UpdateCredit:
         for name, entry in values["credit"].items()
     }
     return UpdateCredit(**(values | {"states": StateStatistics(**values["states"]), "credit": credit, "pairs": {}}))
+
+
+def _comparison_from_json(values: Mapping[str, Any]) -> TruthComparison:
+    layouts = tuple(map(_comparison_from_json, values["layouts"]))
+    numbers = {key: _number_from_json(value) for key, value in values.items() if key != "layouts"}
+    return TruthComparison(**numbers, layouts=layouts)
 
 
 def _number_from_json(value: Any) -> Any:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.report import pictures
+from trainer.lab.report.bench import detail_grids
+from trainer.lab.report.grid import markdown
 from trainer.lab.report.numbers import Numbers
-from trainer.lab.report.tables import markdown, mean, recorded_grids, truth_grids
+from trainer.lab.report.tables import mean, recorded_grids, truth_grids
 from trainer.report import charts
 from trainer.report.pages import templates
 
@@ -21,7 +23,10 @@ VARIANCE_PARTS = {
 def write_page(output: Path, numbers: Numbers) -> Path:
     """Write lab.html, lab.md and, with generated worlds, truth.svg and truth.png into `output`; the page's path."""
     output.mkdir(parents=True, exist_ok=True)
-    grids = {"truth": list(truth_grids(numbers.truth)), "recorded": list(recorded_grids(numbers.recorded))}
+    grids = {
+        "truth": [*truth_grids(numbers.truth), *detail_grids(numbers.truth)],
+        "recorded": list(recorded_grids(numbers.recorded)),
+    }
     (output / "lab.md").write_text("\n".join(markdown(grid) for part in grids.values() for grid in part))
     svg = None
     if numbers.truth:

@@ -10,8 +10,9 @@ from rich.markup import escape
 
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
+from trainer.lab.report.grid import Grid, markdown
 from trainer.lab.report.numbers import FILE, Numbers, read_numbers
-from trainer.lab.report.tables import Grid, markdown, recorded_grids, truth_grids
+from trainer.lab.report.tables import recorded_grids, truth_grids
 from trainer.lab.report.terminal import TerminalTable
 from trainer.report.progress import Display
 

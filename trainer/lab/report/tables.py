@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from trainer.lab.measure.jackknife import ConfidenceInterval
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
+from trainer.lab.report.bench import bench_grids
+from trainer.lab.report.grid import MISSING, Grid, with_interval
 
 STATISTICS = ("zero", "between_groups", "between_rollouts", "within_rollouts", "effective")
 CLUSTERS = ("singleton_share", "cluster_size_mean", "cluster_size_p90", "pairs", "largest_cluster_share")
@@ -15,25 +15,6 @@ PARTS = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "al
 """What a table of the truth shows, by the field of `TruthComparison` that holds it."""
 
 TRUTH_NOTE = "error = bias + variance, in units of E A^2; \N{PLUS-MINUS SIGN} 95 %"
-MISSING = "\N{EN DASH}"
-"""Stands where there is no number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """A table of texts."""
-
-    title: str
-    """What the table shows."""
-
-    note: str
-    """One line on how to read it."""
-
-    heads: tuple[str, ...]
-    """The columns' heads; the first is of the rows' names."""
-
-    rows: tuple[tuple[str, ...], ...]
-    """A row's first cell is its name. A row of one cell is the heading of the rows below it."""
 
 
 def recorded_grids(updates: Sequence[UpdateCredit]) -> Iterator[Grid]:
@@ -55,12 +36,16 @@ def truth_grids(comparisons: Sequence[TruthComparison]) -> Iterator[Grid]:
     - Several group sizes: a table for each world, with a column for each group size.
     - One group size, several worlds: one table, with a column for each world.
     - One group size, one world: one table, with the columns error, bias, variance and cosine.
+    - Worlds of several layouts: the tables of `bench`.
     """
+    several = [entry for entry in comparisons if entry.layouts]
+    yield from bench_grids(several)
+    comparisons = [entry for entry in comparisons if not entry.layouts]
     worlds = list(dict.fromkeys(comparison.world for comparison in comparisons))
     sizes = list(dict.fromkeys(comparison.size for comparison in comparisons))
     if len(sizes) == 1 and len(worlds) == 1:
         yield _numbers_side_by_side(comparisons)
-    elif len(sizes) == 1:
+    elif len(sizes) == 1 and worlds:
         columns = {world: [entry for entry in comparisons if entry.world == world] for world in worlds}
         yield _against_truth(f"Against the true advantage, groups of {sizes[0]}", "world", "", columns)
     else:
@@ -95,24 +80,6 @@ def _numbers_side_by_side(comparisons: Sequence[TruthComparison]) -> Grid:
             for entry in comparisons
         ),
     )
-
-
-def markdown(grid: Grid) -> str:
-    """The table in Markdown."""
-    blanks = [""] * (len(grid.heads) - 1)
-    rows = [(f"**{row[0]}**", *blanks) if len(row) == 1 else (f"`{row[0]}`", *row[1:]) for row in grid.rows]
-    lines = (grid.heads, ["---", *["---:"] * len(blanks)], *rows)
-    return "\n".join([f"**{grid.title}** ({grid.note})", "", *(f"| {' | '.join(cells)} |" for cells in lines), ""])
-
-
-def with_interval(number: ConfidenceInterval) -> str:
-    """A number as "0.51±0.02", "12.3±0.4" or "105±12": three digits or so. An undefined interval is left out."""
-    if math.isnan(number.value):
-        return MISSING
-    parts = [number.value] if math.isnan(number.half) else [number.value, number.half]
-    largest = max(map(abs, parts))
-    digits = 2 if largest < 9.995 else 1 if largest < 99.95 else 0
-    return "\N{PLUS-MINUS SIGN}".join(f"{round(part, digits) + 0.0:.{digits}f}" for part in parts)  # + 0.0: no -0
 
 
 def mean(values: Sequence[float | None]) -> float | None:

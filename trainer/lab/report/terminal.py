@@ -13,10 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from trainer.lab.report.tables import Grid
-
-GAP = 2
-"""Blank cells in front of a column of numbers."""
+from trainer.lab.report.grid import Grid
 
 NAME_SHARE = 0.4
 """Largest share of the width for the rows' names; a longer name stands on a line of its own."""
@@ -67,6 +64,9 @@ class _Layout:
     blocks: tuple[Sequence[int], ...]
     """The columns of each block."""
 
+    gap: int
+    """Blank cells in front of a column."""
+
     def head_lines(self, part: str, heads: Sequence[str], block: Sequence[int]) -> Iterator[tuple[str, str]]:
         """The heads of a block, aligned at the bottom, with the part's name on the last line."""
         folded = {column: _fold(heads[column], self.columns[column]) for column in block}
@@ -85,7 +85,7 @@ class _Layout:
     def _line(self, name: str, cells: Sequence[str], block: Sequence[int]) -> str:
         """The name to the left, the cells to the right of their columns."""
         texts = (
-            " " * (GAP + self.columns[column] - cell_len(cell)) + cell
+            " " * (self.gap + self.columns[column] - cell_len(cell)) + cell
             for column, cell in zip(block, cells, strict=True)
         )
         return (name + " " * (self.name - cell_len(name)) + "".join(texts)).rstrip()
@@ -108,9 +108,9 @@ def _layout(grid: Grid, width: int) -> _Layout:
     for count in indices:
         size = -(-len(indices) // count)
         blocks = tuple(indices[start : start + size] for start in range(0, len(indices), size))
-        if all(name + sum(GAP + columns[column] for column in block) <= width for block in blocks):
-            return _Layout(name=name, columns=columns, blocks=blocks)
-    return _Layout(name=name, columns=columns, blocks=tuple((column,) for column in indices))
+        if all(name + sum(grid.gap + columns[column] for column in block) <= width for block in blocks):
+            return _Layout(name=name, columns=columns, blocks=blocks, gap=grid.gap)
+    return _Layout(name=name, columns=columns, blocks=tuple((column,) for column in indices), gap=grid.gap)
 
 
 def _parts(grid: Grid) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

@@ -48,6 +48,9 @@ class CraftingConfig:
     seed: int = 0
     """Seeds the vectors."""
 
+    order: int | None = None
+    """Seeds the order in which goals are taken from the split; None spreads them over it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Graph:
@@ -66,7 +69,7 @@ def crafting(config: CraftingConfig) -> Tabular:
     Raises EnvError for a split that TextCraft does not have, ConfigError where its goals are too large to be solved.
     """
     world, book = TextCraft(max_steps=ENDLESS, distractors=0), load_book(OWN_RECIPES)
-    goals = spread(world.tasks(config.split), 4 * config.tasks)  # some are too large
+    goals = _goals(world.tasks(config.split), config)
     explored = (explore(world, book, goal, config) for goal in goals)
     small = (graph for graph in explored if graph is not None)
     graphs = [graph for _, graph in zip(range(config.tasks), small, strict=False)]
@@ -76,6 +79,13 @@ def crafting(config: CraftingConfig) -> Tabular:
             f"inventories, tasks={config.tasks} are asked for: raise max_states or lower tasks"
         )
     return _table(config, graphs)
+
+
+def _goals(split: Sequence[str], config: CraftingConfig) -> Sequence[str]:
+    """The goals to try, more than are asked for, since some are too large."""
+    if config.order is None:
+        return spread(split, 4 * config.tasks)
+    return [split[place] for place in np.random.default_rng(config.order).permutation(len(split))[: 4 * config.tasks]]
 
 
 def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfig) -> _Graph | None:

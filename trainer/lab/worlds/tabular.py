@@ -1,6 +1,7 @@
 """Worlds small enough to be solved exactly: the policy's true values, its true gradient, and rollouts in bulk."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SUCCESS_REWARD = 10.0
-"""Reward of a rollout that solves its task: the papers' setting."""
+"""Reward of a rollout that solves its task, the most that a rollout can be paid: the papers' setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,11 +47,23 @@ class Tabular:
     vectors: Vectors
     """float32 [S, D]. Stands for the hidden state that a model would have in each state."""
 
+    reward: Floats | None = None
+    """float64 [S, A, K]. What each outcome pays; None pays SUCCESS_REWARD for success and nothing else."""
+
+    looks: Ints | None = None
+    """int64 [S]. Code of what each state looks like; None where every state looks different."""
+
     texts: int = 1
-    """Texts that describe one state; each visit shows one of them at random."""
+    """Texts that describe one look; each visit shows one of them at random."""
 
     noise: float = 0.0
     """Length of the random vector that each visit adds to the state's own."""
+
+    paid: Floats = field(init=False, repr=False)
+    """float64 [S, A, K]. What each outcome pays."""
+
+    shown: Ints = field(init=False, repr=False)
+    """int64 [S]. Code of what each state looks like, 0 to the number of looks - 1."""
 
     quality: Floats = field(init=False, repr=False)
     """float64 [H, S, A]. Q_t(s, a)."""
@@ -64,23 +77,28 @@ class Tabular:
             used = total > 0 if name == "chance" else np.ones_like(total, bool)
             if not np.allclose(total[used], 1.0):
                 raise ValueError(f"{self.name}: {name} of a state sums to {total[used].min()}, not to 1")
+        states = len(self.policy)
+        paid = np.where(self.successor == states, SUCCESS_REWARD, 0.0) if self.reward is None else self.reward
+        looks = np.arange(states) if self.looks is None else np.unique(self.looks, return_inverse=True)[1]
+        object.__setattr__(self, "paid", paid)
+        object.__setattr__(self, "shown", looks)
         quality = action_values(self)
         value = (self.policy * quality).sum(-1, keepdims=True)
         object.__setattr__(self, "quality", quality)
         object.__setattr__(self, "advantage", quality - value)
 
     @property
-    def success_rate(self) -> Floats:
-        """Probability [T] that the policy solves each task."""
+    def score(self) -> Floats:
+        """Expected reward [T] of each task, as a share of SUCCESS_REWARD: its success rate where only success pays."""
         return (self.policy * self.quality[0]).sum(-1)[self.starts] / SUCCESS_REWARD
 
 
 def action_values(world: Tabular) -> Floats:
     """Q [H, S, A]: the expected undiscounted reward from an action on, by backward induction over the turns.
 
-        Q_t(s, a) = sum over outcomes s' of chance(s' | s, a) V_{t+1}(s')
+        Q_t(s, a) = sum over outcomes s' of chance(s' | s, a) (reward(s, a, s') + V_{t+1}(s'))
         V_t(s)    = sum over actions a of policy(a | s) Q_t(s, a)
-        V_t(success) = SUCCESS_REWARD,  V_t(failure) = V_H(s) = 0
+        V_t(success) = V_t(failure) = V_H(s) = 0
 
     The turn is part of the state, because what can still be reached depends on the turns left. Nothing is
     discounted, because a policy is trained for its success rate.
@@ -88,9 +106,8 @@ def action_values(world: Tabular) -> Floats:
     states = len(world.policy)
     quality = np.zeros((world.horizon, *world.policy.shape))
     value = np.zeros(states + 2)  # of every successor: the states, success, failure
-    value[states] = SUCCESS_REWARD
     for t in reversed(range(world.horizon)):
-        quality[t] = (world.chance * value[world.successor]).sum(-1)
+        quality[t] = (world.chance * (world.paid + value[world.successor])).sum(-1)
         value[:states] = (world.policy * quality[t]).sum(-1)
     return quality
 
@@ -151,20 +168,21 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
     state = world.starts[task]
     alive = np.arange(rollouts)
     policy, chance = np.cumsum(world.policy, -1), np.cumsum(world.chance, -1)
-    turns: list[tuple[Ints, ...]] = []
+    turns: list[tuple[NDArray[Any], ...]] = []
     for t in range(world.horizon):
-        action = _draw(policy[state[alive]], rng)
+        action = draw(policy[state[alive]], rng)
         before = state[alive]
-        state[alive] = world.successor[before, action, _draw(chance[before, action], rng)]
-        turns.append((alive, np.full(len(alive), t), before, action, state[alive]))
+        outcome = draw(chance[before, action], rng)
+        state[alive] = world.successor[before, action, outcome]
+        turns.append((alive, np.full(len(alive), t), before, action, world.paid[before, action, outcome]))
         alive = alive[state[alive] < states]
-    rollout, turn, visited, action, reached = (np.concatenate(column) for column in zip(*turns, strict=True))
-    text = visited * world.texts + rng.integers(0, world.texts, len(visited))
+    rollout, turn, visited, action, reward = (np.concatenate(column) for column in zip(*turns, strict=True))
+    text = world.shown[visited] * world.texts + rng.integers(0, world.texts, len(visited))
     batch = StepBatch(
         group=rollout // size,
         trajectory=rollout,
         time=turn,
-        reward=np.where(reached == states, SUCCESS_REWARD, 0.0),
+        reward=reward,
         invalid=np.zeros(len(rollout), np.bool_),
         state=text,
         action=world.keys[visited, action],
@@ -175,7 +193,7 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
     return Sample(batch=batch, task=task[rollout], turn=turn, state=visited, action=action, truth=truth)
 
 
-def _draw(cumulative: Floats, rng: np.random.Generator) -> Ints:
+def draw(cumulative: Floats, rng: np.random.Generator) -> Ints:
     """One index for each row of cumulative probabilities [N, K]; never an index with probability 0."""
     point = rng.random(len(cumulative))[:, None] * cumulative[:, -1:]
     return (cumulative <= point).sum(-1)
