@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from annotated_types import Ge, Interval, doc
 
@@ -161,7 +161,7 @@ class EngineLosses:
 
 
 class Engines:
-    """vLLM engines that stay loaded for the whole run and serve one policy."""
+    """vLLM engines that stay loaded for a whole run and serve one policy; `renewed` makes them ready for another."""
 
     def __init__(
         self,
@@ -232,6 +232,17 @@ class Engines:
             for number in lost:
                 self._install(number, self._next(number, error))
             self._send(self.remotes, sender, version, timeout_s)
+
+    def renewed(self, model: Path | str) -> Self:
+        """These engines for another run, whose model differs in its weights alone. The first publish brings them.
+
+        Whatever is under way or in a cache is dropped. Raises ActorDied or ActorTimeout where an engine does not
+        answer, and PublishError where one has weights of two versions.
+        """
+        gather([engine.submit("forget") for engine in self.remotes], PROBE_S)
+        self._model, self._published = str(model), None
+        self._losses = EngineLosses(allowed=self._losses.allowed)
+        return self
 
     def take_losses(self) -> "EngineLosses":
         """What was lost since the last call."""

@@ -7,12 +7,12 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from envs import make
 from envs.base import Env, EnvError, EnvStep
 from rollout.actor_spec import ActorSpec, Limit
-from rollout.ray_actors import ActorDied, ActorTimeout, Remote, answer, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Remote, answer, gather, spawn
 
 WORKER = "rollout.pool:EnvWorker"
 """The class that a worker process holds."""
@@ -188,6 +188,16 @@ class EnvPool:
         if self._workers[slot] is worker:
             worker.remote.kill()
             self._workers[slot] = self._spawn(slot)
+
+    def renewed(self) -> Self:
+        """This pool for another run: the workers hold environments of no episode.
+
+        Raises ActorDied or ActorTimeout where a worker is gone or hangs.
+        """
+        held = self.config.world, self.config.options
+        gather([worker.remote.renew(*held) for worker in self._workers], self.config.timeout_s)
+        self._load = [0] * self.config.workers
+        return self
 
     def close(self) -> None:
         """Kill all workers."""

@@ -4,10 +4,8 @@
 # pyright: reportUnknownMemberType=false
 
 import asyncio
-import importlib
 import logging
 import os
-import re
 import signal
 import socket
 import threading
@@ -23,14 +21,14 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rollout import spans
 from rollout.actor_spec import ActorSpec, Limit, Node
+from rollout.held import Held, own_log
 from rollout.placement import NoPlace, Place
 
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
 _ANSWER_S = 5.0  # for a cluster to take a connection
 _STOP_S = 3.0  # for Ray's processes to end by themselves
-_LONGEST_REASON = 400  # characters; the log has the rest
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _own_processes: list[psutil.Process] = []  # those that `start` started
 
 
@@ -48,21 +46,6 @@ class ActorDied(RuntimeError):
 
 class ActorTimeout(RuntimeError):
     """An actor did not answer in time."""
-
-
-class StartFailed(RuntimeError):
-    """An actor could not start. The message has one line: which one, why, and where its log lies."""
-
-    def __init__(self, name: str, kinds: tuple[str, ...], reason: str, log: str) -> None:
-        """kinds: the classes of what was raised, as "module.Class", the most special first. reason: one line."""
-        super().__init__(name, kinds, reason, log)
-        self.kinds = kinds
-        self.reason = reason
-        self._name, self._log = name, log
-
-    def __str__(self) -> str:
-        kind = self.kinds[0].rpartition(".")[2]
-        return f"{self._name} did not start: {kind}: {self.reason}; its log is {self._log}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +91,13 @@ class Remote:
         """Call and wait, in asyncio. Raises ActorDied, ActorTimeout, StartFailed, or what the method raised."""
         return await answer(self.submit(method, *args, **kwargs), timeout_s)
 
+    def renew(self, *args: Any, **kwargs: Any) -> Call:
+        """Start to put a new object, made of these arguments, in the place of the one that the actor holds.
+
+        The process stays, with all that it has imported. An object with a method `give_up` is told before.
+        """
+        return Call(actor=self, method="renew", reference=self._handle.renew.remote(*args, **kwargs))
+
     def kill(self) -> None:
         ray.kill(self._handle)
 
@@ -135,50 +125,21 @@ class Remote:
             return _logs()
 
 
-class _Held:
-    """The inside of an actor: the object, or why there is none. Ray would hide what a constructor raises."""
-
-    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
-        """Import the class here, in the actor's process, so that the driver never imports vLLM or DeepSpeed."""
-        self._spec = spec
-        self._object, self._failure = None, None
-        if spec.folder is not None and os.path.isdir(spec.folder):
-            os.chdir(spec.folder)
-        try:
-            self._object = _resolve(target)(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  every call raises it
-            self._failure = _start_failed(spec, error)
-
-    def method(self, name: str) -> Any:
-        """Raises StartFailed if there is no object."""
-        if self._failure is not None:
-            raise self._failure
-        return spans.CALLS.get(name) or getattr(self._object, name)
-
-    @contextmanager
-    def calling(self, name: str) -> Generator[None]:
-        """Turn what a method of the start raises into StartFailed."""
-        try:
-            with spans.span(name):
-                yield
-        except Exception as error:
-            if name in self._spec.start and not isinstance(error, StartFailed):
-                raise _start_failed(self._spec, error) from error
-            raise
-
-
 class _Host:
     """The actor."""
 
     def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
-        self._held = _Held(spec, target, *args, **kwargs)
+        self._held = Held(spec, target, *args, **kwargs)
 
     def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
         with self._held.calling(method):
             return self._held.method(method)(*args, **kwargs)
 
+    def renew(self, *args: Any, **kwargs: Any) -> None:
+        self._held = self._held.renewed(*args, **kwargs)
+
     def log(self) -> str:
-        return _own_log()
+        return own_log()
 
     def place(self) -> Place:
         return _own_place()
@@ -216,25 +177,6 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     host = _AsyncHost if spec.concurrency > 1 else _Host
     actor = cast(Any, ray.remote(host).options(**options)).remote(spec, target, *args, **kwargs)
     return Remote(actor, spec, actor.log.remote())
-
-
-def _resolve(target: str) -> type:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _start_failed(spec: ActorSpec, error: Exception) -> StartFailed:
-    kinds = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
-    reason = re.sub(r"\s+", " ", str(error)).strip() or "it gave no reason"
-    if len(reason) > _LONGEST_REASON:
-        reason = f"{reason[:_LONGEST_REASON]} ..."
-    logging.getLogger(__name__).exception("%s did not start", spec.name, exc_info=error)  # the whole of it, in the log
-    return StartFailed(spec.name, kinds, reason, _own_log())
-
-
-def _own_log() -> str:
-    """The file that this process writes its standard error to."""
-    return os.readlink("/proc/self/fd/2")
 
 
 def _own_place() -> Place:
@@ -462,6 +404,13 @@ def stop() -> None:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(alive, timeout=_STOP_S)
+
+
+def check_running() -> None:
+    """Raise RayFailed where Ray does not run any more, or one of the processes that `start` started is gone."""
+    gone = [process.pid for process in _own_processes if not process.is_running() or process.status() in _ENDED]
+    if gone or not ray.is_initialized():
+        raise RayFailed(f"Ray does not run any more: {len(gone)} of its processes have ended")
 
 
 def _with_children(process: psutil.Process) -> list[psutil.Process]:

@@ -313,6 +313,12 @@ class Engine:
         if self._loading is not None and self._lost is None:
             self._lost = reason
 
+    async def forget(self) -> None:
+        """Drop all requests and caches, for another run. Raises PublishError where the weights are of two versions."""
+        self._check_serving()
+        await self._llm.pause_generation(mode="abort", clear_cache=True)
+        await self._llm.resume_generation()
+
     async def serves(self) -> bool:
         """Whether the weights are of one version."""
         return self._lost is None and self._loading is None

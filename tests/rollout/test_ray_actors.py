@@ -17,7 +17,8 @@ import pytest
 
 from rollout import ray_actors
 from rollout.actor_spec import ActorSpec, Limit
-from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, StartFailed
+from rollout.held import StartFailed
+from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster
 
 ROOT = Path(__file__).parents[2]
 START_AND_STOP = """

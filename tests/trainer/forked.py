@@ -15,7 +15,7 @@ import pytest
 
 from rollout import spans
 from rollout.ray_actors import ActorDied, ActorSpec
-from trainer.learner.driver import MALLOC_ENV
+from trainer.learner.ranks import MALLOC_ENV
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["trainer.learner.deepspeed_rank", __name__])
@@ -43,6 +43,9 @@ class ForkedActor:
         with suppress(BrokenPipeError):  # a dead rank; `gather` says so
             self.answers.send((method, args))
         return self
+
+    def renew(self, *args: Any) -> "ForkedActor":
+        return self.submit("renew", *args)
 
     def call(self, method: str, *args: Any) -> Any:
         return gather([self.submit(method, *args)])[0]
@@ -86,13 +89,19 @@ def fork_ranks(patch: pytest.MonkeyPatch) -> None:
 def _serve(driver: connection.Connection, target: str, args: tuple[Any, ...], env: dict[str, str]) -> None:
     os.environ.update(env)
     module, _, name = target.partition(":")
-    held = getattr(importlib.import_module(module), name)(*args)
+    kind: Any = getattr(importlib.import_module(module), name)
+    held = kind(*args)
     while True:
         try:
             method, arguments = driver.recv()
         except EOFError:
             return
         try:
+            if method == "renew":
+                held.give_up()
+                held = kind(*arguments)
+                driver.send((False, None))
+                continue
             with spans.span(method):
                 answer = (spans.CALLS.get(method) or getattr(held, method))(*arguments)
             driver.send((False, answer))

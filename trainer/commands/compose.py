@@ -26,8 +26,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.base import EnvError
 from rollout.collect import RolloutsFailed
+from rollout.held import StartFailed
 from rollout.placement import NoPlace
-from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed, StartFailed
+from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed
 from rollout.seats import EnginesLost
 from rollout.weights import PublishError
 from trainer.commands.defaults import register

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from trainer.report.progress import Display
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
 from trainer.setup.nodes import check_nodes
-from trainer.setup.parts import engine_policy, playing, ray_running, start_engines
+from trainer.setup.parts import engine_policy, playing, ray_running, started
 from trainer.setup.preflight import EvaluationPlan
 from trainer.setup.resolve import check_prompts, resolve_model
 
@@ -94,7 +94,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     check_prompts(config.model, config.env, world, codec)
     check_nodes(config.cluster, config.model, model, display, env=replace(config.env, overlap=True))
     display.stage(f"starting the engine for {config.model.source}")
-    with closing(start_engines(config.engine, config.model, model)) as engines:
+    with started(config.engine, config.model, model) as engines:
         engines.wait_ready(config.cluster.start_timeout_s)
         yield engine_policy(engines, codec, config.model)
 

@@ -7,13 +7,15 @@ from trainer.commands.quickstart_page import write_report
 from trainer.commands.warmstart import warmstart
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
+from trainer.setup.kept import keeping
 from trainer.setup.preflight import QuickstartPlan, TrainingPlan
 
 
 def quickstart(plan: QuickstartPlan, display: Display) -> RunResult:
     """Warm start, train, write `report.html`. Returns the result of the training run."""
-    warm = warmstart(plan.warmstart, display)
-    result = train(_starting_from(warm.model, plan.training), display)
+    with keeping():
+        warm = warmstart(plan.warmstart, display)
+        result = train(_starting_from(warm.model, plan.training), display)
     output = Path(plan.config.output).absolute()
     for line in write_report(output, plan.config, warm.losses, result, plan.training.world.kind):
         display.line(line)

@@ -1,7 +1,6 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -11,11 +10,10 @@ from trainer.config.commands import WarmstartConfig
 from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
-from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
-from trainer.setup.parts import ray_running
+from trainer.setup.parts import ray_running, reserved
 from trainer.setup.preflight import DemosPlan, WarmstartPlan
 from trainer.setup.resolve import resolve_model
 from trainer.setup.world import World
@@ -91,11 +89,11 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")
         # Without a KL term no reference model is loaded beside the policy.
-        with display.doing("starting the learner"):
-            alone = replace(with_packing(config.learner, model), loss=replace(config.learner.loss, kl_coef=0.0))
-            learner = Learner.start(alone, model, timeout_s=config.cluster.start_timeout_s)
-        losses: list[float] = []
-        with closing(learner), display.counting("epochs", config.epochs) as bar:
+        alone = replace(with_packing(config.learner, model), loss=replace(config.learner.loss, kl_coef=0.0))
+        limit, losses = config.cluster.start_timeout_s, list[float]()
+        with reserved(alone, model, timeout_s=limit) as learner, display.counting("epochs", config.epochs) as bar:
+            with display.doing("starting the learner"):
+                learner.join(timeout_s=limit)
             for epoch, played in enumerate(chain([first], epochs), start=1):
                 batch = demonstrations.supervised(played, world.prompter, codec, history=config.env.history)
                 steps = -(-batch.num_rows // config.rows_per_step)

@@ -7,14 +7,13 @@ import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  its documented place
 from transformers import PreTrainedModel
 
 from rollout.buckets import broadcast_group, meeting_store, spec_of
@@ -49,6 +48,7 @@ ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
 CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
 MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
+ranks_store = cache(meeting_store)  # where the ranks meet: open as long as this process lives, as their connection is
 
 
 class LearnerRank:
@@ -65,12 +65,12 @@ class LearnerRank:
 
     def address(self) -> tuple[str, int]:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
-        self.meeting = TCPStore(own_address(), 0, is_master=True, wait_for_workers=False)
-        return self.meeting.host, self.meeting.port
+        return (store := ranks_store(own_address())).host, store.port
 
     def join(self, host: str, port: int, layer: int | None) -> None:
         """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference.
 
+        A process that has met them before stays connected, and passes over host and port.
         Raises ModelError for a model whose own forward the learner does not compute, and for a layer it does not have.
         """
         os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE=str(True))
@@ -103,6 +103,13 @@ class LearnerRank:
         )
         self.engine.checkpoint_engine = CopyingEngine(self.writer)
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
+
+    def give_up(self) -> None:
+        """Take DeepSpeed's hooks off the models. The process stays connected to those of the other ranks."""
+        for name in ("engine", "reference"):
+            if isinstance(engine := getattr(self, name, None), deepspeed.DeepSpeedEngine):
+                engine.destroy()
+        torch.compiler.reset()
 
     def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
         """Log-probs, entropies and, if a layer is given, hidden states of this rank's rows. No gradient.

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from rollout.actor_spec import ActorSpec, Limit
 from rollout.placement import Place
 from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
 from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
@@ -19,16 +18,11 @@ from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
 from trainer.learner.messages import RankScores, ReplayedStep, StepStats, TokenColumns, check_finite
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
+from trainer.learner.ranks import rank_specs
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
 CLOSING_S = 60.0  # for ranks to give back what a publish took
-# Without these settings glibc returns freed activations to the kernel and fetches them again: a third of a CPU step.
-MALLOC_ENV = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +140,7 @@ class Learner:
         Without `reference_folder` the reference is the policy at its start. Raises NoPlace where the cluster has fewer
         GPUs than ranks, StartFailed where a rank does not start, and ActorTimeout where one has no GPU in time.
         """
-        specs = [_actor(config, rank) for rank in range(config.world_size)]
+        specs = rank_specs(config)
         check_room(specs)
         folders = (str(model_folder), str(reference_folder or model_folder))
         learner = cls(config, [spawn(RANK, config, rank, *folders, spec=spec) for rank, spec in enumerate(specs)])
@@ -154,6 +148,18 @@ class Learner:
             with learner._ended_on_error("start"):
                 learner.places = tuple(gather([rank.ask_place() for rank in learner.ranks], timeout_s))
         return learner
+
+    def renewed(self, config: LearnerConfig, model_folder: str | Path) -> Self:
+        """Another learner in the processes of these ranks, to be joined as one that was reserved.
+
+        config: with the same `rank_specs`. Raises ActorDied where the ranks are gone.
+        """
+        if not self.ranks:
+            raise ActorDied("this learner was closed, or ended after an error")
+        folders = (str(model_folder), str(model_folder))
+        with self._ended_on_error("renew"):
+            gather([rank.renew(config, number, *folders) for number, rank in enumerate(self.ranks)])
+        return type(self)(config, self.ranks, self.places)
 
     def join(self, *, layer: int | None = None, timeout_s: float | None = None) -> None:
         """Connect the ranks and load the models. layer: whose hidden states will be asked for.
@@ -475,25 +481,3 @@ def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
     ordered = np.empty_like(values := np.concatenate([part for part in parts if part is not None]))
     ordered[index] = values
     return ordered
-
-
-def _actor(config: LearnerConfig, rank: int) -> ActorSpec:
-    """What a rank takes of the cluster, a whole GPU where there are some, and the environment of its process.
-
-    Ray shows it only its own GPU, as number 0.
-    """
-    env = {
-        "RANK": str(rank),
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": str(config.world_size),
-        "LOCAL_WORLD_SIZE": str(config.world_size),
-        "LOCAL_SIZE": str(config.world_size),
-        "DS_ACCELERATOR": config.device,
-        "OMP_NUM_THREADS": str(config.threads),
-        "GOMP_SPINCOUNT": "1000",  # a thread that spins keeps a core busy which another process needs
-        "HF_HUB_OFFLINE": "1",
-        **MALLOC_ENV,
-    }
-    gpus, limit = int(config.device == "cuda"), Limit(seconds=config.timeout_s, setting="learner.timeout_s")
-    start = ("address", "join")
-    return ActorSpec(name=f"learner rank {rank}", num_gpus=gpus, env=env, limit=limit, start=start, spread=gpus == 0)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rollout import ray_actors
 from rollout.actor_spec import ActorSpec, Limit, Node
+from rollout.held import StartFailed
 from rollout.placement import Place
 from rollout.pool import worker_env
-from rollout.ray_actors import ActorDied, ActorTimeout, Remote, StartFailed, gather, share, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Remote, gather, share, spawn
 from trainer.config.build import ConfigError
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.report.progress import Display

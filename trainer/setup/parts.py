@@ -1,8 +1,10 @@
 """Start and stop the parts of a run: Ray, engines, the learner, the worlds."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 from estimators import needs
@@ -11,22 +13,28 @@ from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
 from rollout.placement import Place
 from rollout.policy import EnginePolicy, Policy
-from rollout.pool import EnvPool, PoolConfig
+from rollout.pool import EnvPool, PoolConfig, worker_env
 from rollout.waves import WavePolicy
 from rollout.weights import SHARED_MEMORY, sweep
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
+from trainer.config.learner import LearnerConfig
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
+from trainer.learner.ranks import rank_specs
 from trainer.report.progress import Display
 from trainer.setup.exchange import weights_route
+from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
 from trainer.setup.preflight import estimator_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
+
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt")
+"""Endings of the files of a Hugging Face folder that hold weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +64,16 @@ def ray_running(config: ClusterConfig) -> Iterator[None]:
     What killed runs left in shared memory goes first: Ray counts what is free there.
     """
     sweep(SHARED_MEMORY)
-    ray_actors.start(num_cpus=config.cpus, address=config.address, object_store_bytes=config.object_store_bytes)
-    try:
+    settings = {"num_cpus": config.cpus, "address": config.address, "object_store_bytes": config.object_store_bytes}
+    recipe: Recipe[None] = Recipe(
+        name="Ray",
+        settings=settings,
+        start=partial(ray_actors.start, **settings),
+        renew=lambda _: ray_actors.check_running(),
+        close=lambda _: ray_actors.stop(),
+        carries=True,
+    )
+    with lent(recipe):
         gpus = ray_actors.resources().get("GPU", 0)
         if gpus < config.gpus:
             raise ConfigError(
@@ -65,8 +81,6 @@ def ray_running(config: ClusterConfig) -> Iterator[None]:
                 f"cluster={'cpu' if gpus < 1 else f'gpu{gpus:.0f}'}, or join a larger cluster with cluster.address=..."
             )
         yield
-    finally:
-        ray_actors.stop()
 
 
 @contextmanager
@@ -88,15 +102,15 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             weights_route(
                 config.cluster, model, display, nodes_share=output if len(ray_actors.nodes()) > 1 else None
             ) as route,
-            closing(Learner.reserve(packed, model, timeout_s=config.cluster.start_timeout_s)) as learner,
-            closing(
-                start_engines(
-                    config.engine,
-                    config.model,
-                    model,
-                    deterministic=config.deterministic,
-                    places=learner.places if config.cluster.shares_gpus else (),
-                )
+            reserved(packed, model, timeout_s=config.cluster.start_timeout_s) as learner,
+            started(
+                config.engine,
+                config.model,
+                model,
+                deterministic=config.deterministic,
+                places=learner.places if config.cluster.shares_gpus else (),
+                publishes=True,
+                stays=config.cluster.way != "nccl",
             ) as engines,
             playing(
                 engine_policy(engines, codec, config.model, deterministic=config.deterministic),
@@ -143,18 +157,61 @@ def meet(engines: Engines, learner: Learner, timeout_s: float) -> None:
     ray_actors.gather(coming, timeout_s)
 
 
-def start_engines(
+def reserved(config: LearnerConfig, model: str, *, timeout_s: float) -> AbstractContextManager[Learner]:
+    """A learner whose ranks have their places, in processes of the run before where these fit. Closed at the end.
+
+    On GPUs the ranks are started anew for each run: there memory that a process once took stays with it.
+    """
+    recipe = Recipe(
+        name="learner",
+        settings=rank_specs(config),
+        start=partial(Learner.reserve, config, model, timeout_s=timeout_s),
+        renew=lambda learner: learner.renewed(config, model),
+        close=Learner.close,
+        stays=config.device == "cpu",
+    )
+    return lent(recipe)
+
+
+def started(
     config: EngineConfig,
     limits: ModelConfig,
     model: str,
     *,
     deterministic: bool = False,
     places: Sequence[Place] = (),
-) -> Engines:
-    """Start the engines; returns at once. places: the GPUs of the learner's ranks, if the engines share them."""
+    publishes: bool = False,
+    stays: bool = True,
+) -> AbstractContextManager[Engines]:
+    """Engines that are starting, or those of the run before where these fit. Closed at the end.
+
+    places: the GPUs of the learner's ranks, if the engines share them. publishes: whether the weights are published
+    before anything is asked; else they are those of `model`. stays: whether another run can take them over.
+    """
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
     sized = with_kv_cache(config, model, context=limits.context)
-    return Engines(model, sized, context=limits.context, prefix_caching=not deterministic, places=places)
+    options = {"context": limits.context, "prefix_caching": not deterministic, "places": tuple(places)}
+    recipe = Recipe(
+        name="engines",
+        settings=(sized, options, files_of(model), None if publishes else weights_of(model)),
+        start=partial(Engines, model, sized, **options),
+        renew=lambda engines: engines.renewed(model),
+        close=Engines.close,
+        stays=stays,
+    )
+    return lent(recipe)
+
+
+def files_of(model: str) -> Mapping[str, str]:
+    """The digest of each file of a Hugging Face folder but its weights: what engines of one shape have in common."""
+    paths = [path for path in Path(model).iterdir() if path.is_file() and not path.name.endswith(WEIGHTS)]
+    return {path.name: blake2b(path.read_bytes()).hexdigest() for path in paths}
+
+
+def weights_of(model: str) -> Mapping[str, tuple[int, int]]:
+    """Size and time of each file of weights: they change when it is written again."""
+    paths = [path for path in Path(model).absolute().iterdir() if path.name.endswith(WEIGHTS)]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 
 def engine_policy(
@@ -169,9 +226,16 @@ def engine_policy(
 def playing(
     policy: Policy, world: World, *, env: EnvConfig, rollout: RolloutConfig, workers: int
 ) -> Iterator[Collector]:
-    """Yield a collector with a pool of env workers; close the pool at the end."""
+    """Yield a collector with a pool of env workers, that of the run before where it fits; it is closed at the end."""
     pool_config = PoolConfig(
         world=world_reference(env), options=env.options, workers=workers, timeout_s=rollout.env_timeout_s
     )
-    with closing(EnvPool(pool_config)) as pool:
+    recipe = Recipe(
+        name="pool",
+        settings=(pool_config, worker_env()),
+        start=partial(EnvPool, pool_config),
+        renew=EnvPool.renewed,
+        close=EnvPool.close,
+    )
+    with lent(recipe) as pool:
         yield Collector(policy=policy, pool=pool, prompter=world.prompter, config=rollout)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rollout.collect import RolloutsFailed
-from rollout.ray_actors import ActorDied, ActorTimeout, RayFailed, StartFailed
+from rollout.held import StartFailed
+from rollout.ray_actors import ActorDied, ActorTimeout, RayFailed
 from rollout.weights import PublishError
 from tests.trainer.commands.conftest import SOUND, Stepcredit
 from trainer.commands import compose

@@ -1,11 +1,11 @@
-"""One policy, one engine and one pool of worlds for all real runs of this folder; ranks are forked.
+"""One policy, one engine, and ranks and worlds that stay for all real runs of this folder; ranks are forked.
 
-A run goes the way of the command from the plan on: `trainer.run.train` puts the parts together itself. Only what takes
-long to start is handed to it: Ray, the engine and the workers.
+A run goes the way of the command from the plan on: `trainer.run.train` puts the parts together itself. Ray and the
+engine alone are handed to it.
 """
 
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from rollout.engines import Engines
-from rollout.pool import EnvPool, PoolConfig
 from tests.trainer.forked import fork_ranks
 from trainer.commands.compose import CONFIGS
 from trainer.commands.defaults import register
@@ -27,6 +26,7 @@ from trainer.metrics import CLOCKED
 from trainer.report.metric_log import read_metrics
 from trainer.report.progress import Display
 from trainer.setup import parts
+from trainer.setup.kept import keeping
 
 WARM_START = ("env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "epochs=2", "rows_per_step=16")
 RUN = (
@@ -68,47 +68,18 @@ class Stack:
         return read_metrics(output)
 
 
-class SharedPools:
-    """Hands out one pool for each configuration and leaves it open."""
-
-    def __init__(self) -> None:
-        self._pools: dict[str, EnvPool] = {}
-
-    def __call__(self, config: PoolConfig) -> Any:
-        if repr(config) not in self._pools:
-            self._pools[repr(config)] = EnvPool(config)
-        return LeftOpen(self._pools[repr(config)])
-
-    def close(self) -> None:
-        for pool in self._pools.values():
-            pool.close()
-
-
-class LeftOpen:
-    """A part that a run may use and not close."""
-
-    def __init__(self, part: Any) -> None:
-        self._part = part
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._part, name)
-
-    def close(self) -> None:
-        """Whoever started the part closes it."""
-
-
 @pytest.fixture(scope="session")
 def stack(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("real")
-    with pytest.MonkeyPatch.context() as patch, closing(SharedPools()) as pools:
+    with pytest.MonkeyPatch.context() as patch, keeping():
         fork_ranks(patch)
-        patch.setattr("trainer.commands.warmstart.ray_running", lambda config: nullcontext())
+        for command in ("trainer.commands.warmstart", "trainer.setup.parts"):
+            patch.setattr(f"{command}.ray_running", lambda config: nullcontext())
         policy = named(COMMANDS["warmstart"].run)(planned("warmstart", *WARM_START, f"output={folder}"), quiet()).model
         config = planned("train", *RUN, f"model.source={policy}", "output=none").config
         patch.setattr("rollout.engines.ENGINE", "tests.trainer.real.late_engine:LateEngine")
-        with closing(parts.start_engines(config.engine, config.model, str(policy), deterministic=True)) as engines:
+        with parts.started(config.engine, config.model, str(policy), deterministic=True, stays=False) as engines:
             engines.wait_ready()
-            patch.setattr(parts, "ray_running", lambda config: nullcontext())
-            patch.setattr(parts, "start_engines", lambda *_, **__: LeftOpen(engines))
-            patch.setattr(parts, "EnvPool", pools)
+            # Whatever a run's settings say: one engine serves them all.
+            patch.setattr(parts, "started", lambda *_, **__: nullcontext(engines))
             yield Stack(policy=policy, engines=engines)
