@@ -15,6 +15,7 @@ from rollout.record import write_groups
 from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
+from trainer.report.rate import Rate
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.held_out import RESULT, ROLLOUTS, HeldOutFolder
 from trainer.setup.nodes import check_nodes
@@ -24,7 +25,7 @@ from trainer.setup.resolve import check_prompts, resolve_model
 
 
 def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
-    """Play each held-out task once; write `evaluation.json` and the rollouts to `output`.
+    """Play each held-out task, once or several times; write `evaluation.json` and the rollouts to `output`.
 
     Each rollout is on disk as soon as it is finished, and an evaluation with resume=auto plays only what is missing.
     Raises ConfigError before any model loads where a prompt does not fit.
@@ -37,6 +38,9 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
     ):
         result = _measured(plan, collector, display)
     display.line(f"success {result}   score {result.mean_score:.3f}   steps {result.mean_steps:.1f}")
+    if config.samples > 1:
+        for k in result.overall.ks:
+            display.line(f"  pass@{k:<11} {result.overall.pass_at(k)}")
     for kind in result.by_kind:
         display.line(f"  {kind:<16} {result.kind_words(kind)}")
     return result
@@ -50,12 +54,13 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
     for line in conditions_lines(stated):
         display.console.print(line, markup=False)
     if plan.finished:
-        display.stage(f"{len(plan.finished)} rollouts are there, the others are played")
+        display.stage(f"{folder.num_rollouts} rollouts are there, the others are played")
     try:
         collected = play_held_out(
             collector,
             world,
             count=config.tasks,
+            samples=config.samples,
             sampling=config.sampling,
             seed=config.seed,
             display=display,
@@ -102,13 +107,17 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
 def _write(output: Path, collected: Collected, result: Evaluation, stated: dict[str, Any]) -> None:
     write_groups(output / ROLLOUTS, collected.groups)
     numbers = {
-        "overall": asdict(result.overall),
+        "overall": _counts(result.overall),
         "interval": result.overall.interval,
+        "samples": result.overall.samples,
+        "pass_at": _pass_at(result.overall),
         "not_played": dict(result.not_played),
         "by_kind": {
-            kind: asdict(rate) | {"not_played": dict(result.not_played_by_kind.get(kind, {}))}
+            kind: _counts(rate)
+            | {"pass_at": _pass_at(rate), "not_played": dict(result.not_played_by_kind.get(kind, {}))}
             for kind, rate in result.by_kind.items()
         },
+        "tasks": [asdict(task) for task in result.tasks],
         "score": result.mean_score,
         "steps": result.mean_steps,
         "invalid": result.invalid_share,
@@ -118,3 +127,12 @@ def _write(output: Path, collected: Collected, result: Evaluation, stated: dict[
         **stated,
     }
     (output / RESULT).write_text(json.dumps(numbers, indent=1))
+
+
+def _counts(rate: Rate) -> dict[str, int]:
+    return {"wins": rate.wins, "total": rate.total}
+
+
+def _pass_at(rate: Rate) -> dict[int, dict[str, float]]:
+    """pass@k with its interval, by k; empty where each task is played once."""
+    return {k: asdict(rate.pass_at(k)) for k in rate.ks} if rate.by_task else {}

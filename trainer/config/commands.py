@@ -247,6 +247,10 @@ class EvaluateConfig:
     tasks: TaskCount = None
     """Number of different tasks of env.validation_split; null plays all."""
 
+    samples: Count = 1
+    """Rollouts of each task, each with a sampling seed of its own; from 2 on pass@k is told. A continuation may raise
+    it, and plays what is missing."""
+
     resume: Literal["never", "auto"] = "never"
     """Whether to go on with the rollouts in the output folder; "never" refuses a folder that holds an evaluation."""
 

@@ -1,7 +1,7 @@
 """What an evaluation leaves in its folder while it plays, and how another one goes on with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ FREE_SETTINGS = frozenset(
     {
         *("output", "resume", "protocol", "model.cache", "model.shape", "model.tuning"),
         *("rollout.retries", "rollout.max_failure_share", "rollout.env_timeout_s", "rollout.success_reward"),
-        *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
+        *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s", "samples"),
     }
 )
 """Settings and groups that may differ between an evaluation and its continuation: none changes what is measured."""
@@ -41,11 +41,8 @@ class HeldOutFolder:
         self._config, self._panel = config, panel
         self.path.mkdir(parents=True, exist_ok=True)
         self._log = GroupLog(self.path / FINISHED, finished)
-
-    @property
-    def num_rollouts(self) -> int:
+        self.num_rollouts = num_rollouts(finished)
         """Rollouts that are kept."""
-        return self._log.num_groups
 
     def keep(self, rollout: Trajectory) -> None:
         """Write one finished rollout. It is on disk when this returns."""
@@ -55,10 +52,16 @@ class HeldOutFolder:
             (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
+        self.num_rollouts += 1
 
     def close(self) -> None:
         """Drop the log of finished rollouts: the evaluation has written its own file of them."""
         (self.path / FINISHED).unlink(missing_ok=True)
+
+
+def num_rollouts(groups: Sequence[RolloutGroup]) -> int:
+    """How many rollouts the groups have together."""
+    return sum(len(group.trajectories) for group in groups)
 
 
 def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
@@ -79,8 +82,16 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     different = differences(EvaluateConfig, fixed_before, fixed_now)
     check_same_settings(different, f"the evaluation in {output}", "start anew in another output folder")
     if (output / FINISHED).is_file():
-        return tuple(read_log(output / FINISHED))
-    return tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
+        finished = tuple(read_log(output / FINISHED))
+    else:
+        finished = tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
+    last = max((rollout.sibling for group in finished for rollout in group.trajectories), default=0)
+    if last >= config.samples:
+        raise ConfigError(
+            f"samples={config.samples}, and the evaluation in {output} has played sample number {last + 1} of a task: "
+            "ask for as many or more, or start anew in another output folder"
+        )
+    return finished
 
 
 def _fixed(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
