@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rollout.collect import Collected, Collector, RolloutsFailed
+from rollout.endpoint_usage import EndpointUsage
 from rollout.openai_endpoint import EndpointPolicy
 from rollout.policy import Policy
 from rollout.record import write_groups
+from trainer.config.commands import EvaluateConfig
 from trainer.data.codec import ChatCodec
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
@@ -49,7 +51,9 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
 def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> Evaluation:
     """Play the rollouts that the output folder lacks, and write the results there."""
     config, world = plan.config, plan.world
-    folder = HeldOutFolder(config, plan.panel, plan.finished)
+    policy = collector.policy
+    usage = (lambda: policy.used) if isinstance(policy, EndpointPolicy) else None
+    folder = HeldOutFolder(config, plan.panel, plan.finished, usage)
     stated = conditions(config, world, plan.panel, config.sampling.temperature)
     for line in conditions_lines(stated):
         display.console.print(line, markup=False)
@@ -70,11 +74,14 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
     except RolloutsFailed as error:
         if not folder.num_rollouts:
             raise
+        folder.keep_usage()
         raise RolloutsFailed(
             f"{error}; {folder.num_rollouts} finished rollouts are kept: go on with resume=auto output={config.output}"
         ) from error
     result = evaluation(collected, world.kind)
-    _write(folder.path, collected, result, stated)
+    _write(folder.path, collected, result, stated | {"usage": _usage(folder.usage, config, result)})
+    if folder.usage is not None:
+        display.line(folder.usage.words(config.endpoint_prices))
     folder.close()
     return result
 
@@ -136,3 +143,15 @@ def _counts(rate: Rate) -> dict[str, int]:
 def _pass_at(rate: Rate) -> dict[int, dict[str, float]]:
     """pass@k with its interval, by k; empty where each task is played once."""
     return {k: asdict(rate.pass_at(k)) for k in rate.ks} if rate.by_task else {}
+
+
+def _usage(used: EndpointUsage | None, config: EvaluateConfig, result: Evaluation) -> dict[str, Any]:
+    """What the evaluation used: an endpoint by its own account, our engines by the rollouts that were played."""
+    if used is not None:
+        return asdict(used) | {"cost_usd": used.cost(config.endpoint_prices)}
+    completions = [step.completion for rollout in result.trajectories for step in rollout.steps]
+    return {
+        "requests": len(completions),
+        "input_tokens": sum(len(completion.prompt_ids) for completion in completions),
+        "output_tokens": sum(len(completion.token_ids) for completion in completions),
+    }

@@ -18,9 +18,10 @@ from rich.console import Console
 from envs.panel import Panel
 from rollout import openai_endpoint
 from rollout.collect import Collector, RolloutConfig, RolloutsFailed
+from rollout.endpoint_usage import EndpointPrices
 from rollout.policy import Policy
 from rollout.record import read_groups
-from tests.chat_server import Answer, Body, ChatServer, refused, said, serving
+from tests.chat_server import Answer, Body, ChatServer, counted, refused, said, serving
 from tests.fakes import Corridor, LocalPool, plain, step, trajectory
 from trainer.commands import evaluate as command
 from trainer.commands.defaults import register
@@ -135,7 +136,39 @@ def test_an_evaluation_that_stopped_goes_on_where_it_stopped(tmp_path: Path, ser
     assert {path.name for path in output.iterdir()} == {
         *("config.json", "evaluation.json", "panel.json", "rollouts.jsonl.zst")
     }
-    assert (output / "evaluation.json").read_text() == (tmp_path / "whole" / "evaluation.json").read_text()
+    numbers = [json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("parts", "whole")]
+    assert [one.pop("usage")["requests"] for one in numbers] == [13, 10]  # three turns were played twice
+    assert numbers[0] == numbers[1]
+
+
+def test_an_evaluation_that_was_cut_short_tells_the_cost_of_all_its_starts(tmp_path: Path, server: ChatServer) -> None:
+    prices = EndpointPrices(input=0.5, output=2.0)
+    revoked = refused(401, "key revoked")
+    server.reply = lambda body, _: revoked if "at 3" in body["messages"][-1]["content"] else counted("go", 1000, 10)
+    with pytest.raises(RolloutsFailed, match="key revoked"):
+        evaluated(tmp_path, server, endpoint_prices=prices)
+    server.reply = lambda _, __: counted("go", 1000, 10)
+    _, printed = evaluated(tmp_path, server, endpoint_prices=prices, resume="auto")
+    assert "13 requests, 13000 tokens in, 130 tokens out, 0.0068 USD\n" in printed
+    used = json.loads((tmp_path / "evaluation.json").read_text())["usage"]
+    assert used == {
+        "requests": 13,
+        "input_tokens": 13_000,
+        "cached_tokens": 0,
+        "output_tokens": 130,
+        "untold": 0,
+        "cost_usd": pytest.approx(13 * (1000 * 0.5 + 10 * 2.0) / 1e6),
+    }
+
+
+def test_a_cost_that_is_not_known_is_not_told(tmp_path: Path, server: ChatServer) -> None:
+    _, printed = evaluated(tmp_path / "untold", server, endpoint_prices=EndpointPrices(input=1, output=1))
+    assert "10 did not say their tokens, so the cost is not known\n" in printed
+    server.reply = lambda _, __: counted("go", 1000, 10)
+    _, printed = evaluated(tmp_path / "unpriced", server)
+    assert "10 requests, 10000 tokens in, 100 tokens out\n" in printed
+    for name in ("untold", "unpriced"):
+        assert json.loads((tmp_path / name / "evaluation.json").read_text())["usage"]["cost_usd"] is None
 
 
 def test_an_evaluation_says_which_tasks_it_is_of_and_what_answered_them(tmp_path: Path, server: ChatServer) -> None:
@@ -330,6 +363,9 @@ def test_options_that_would_change_what_is_asked_are_refused(options: dict[str, 
         replace(defaults(), endpoint_options=options)
 
 
-def test_options_without_an_endpoint_are_refused() -> None:
-    with pytest.raises(ConfigError, match="without an endpoint"):
-        replace(defaults(), endpoint=None, endpoint_options={"top_k": 2})
+@pytest.mark.parametrize(
+    ("name", "value"), [("endpoint_options", {"top_k": 2}), ("endpoint_prices", EndpointPrices(input=1, output=1))]
+)
+def test_what_only_an_endpoint_reads_is_refused_without_one(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name}=.* without an endpoint"):
+        replace(defaults(), endpoint=None, **{name: value})
