@@ -116,25 +116,20 @@ class Collector:
         *,
         group_size: int,
         options: PlayOptions,
-        finished: Sequence[RolloutGroup] = (),
         spares: Sequence[Task] = (),
     ) -> Collected:
         """Roll out each task `group_size` times.
 
-        finished: groups from a collection that was cut short; those of these tasks are taken as they are.
         spares: tasks that take the place of groups without spread, one each, as soon as such a group has ended, until
         there are no more; their numbers follow those of `tasks`.
         Raises RolloutsFailed as soon as more than the configured share of all groups is dropped.
         """
         places = {(task.task_id, task.seed): place for place, task in enumerate((*tasks, *spares))}
-        kept = {(group.task_id, group.seed): group for group in finished if (group.task_id, group.seed) in places}
-        left = [task for task in tasks if (task.task_id, task.seed) not in kept]
         groups = Groups(group_size, spares)
-        jobs = [job for task in left for job in groups.jobs(task)]
+        jobs = [job for task in tasks for job in groups.jobs(task)]
         share = self.config.max_failure_share
-        played = await self.play(jobs, options, ended=groups.ended, max_failure_share=share, num_groups=len(tasks))
-        whole = (*kept.values(), *groups.kept)
-        in_order = sorted(whole, key=lambda group: places[group.task_id, group.seed])
+        played = await self.play(jobs, options, ended=groups.ended, max_failure_share=share)
+        in_order = sorted(groups.kept, key=lambda group: places[group.task_id, group.seed])
         flat = tuple(groups.replaced)
         return Collected(groups=tuple(in_order), counts=played.counts, flat=flat, usage=played.usage)
 
@@ -234,7 +229,8 @@ class _Player:
     async def _ask(self, dialogue: Dialogue, job: Job) -> Exchange:
         """Ask for the next turn with the whole prompt, or with the longest one that the policy takes."""
         key = (*job.key, dialogue.time)
-        seed = derive_seed(self.options.seed, *key)
+        seeded_by = (job.task.task_id, *key[1:]) if self.options.seeds_by_task else key
+        seed = derive_seed(self.options.seed, *seeded_by)
         sampling = self.options.sampling
         too_long: PromptTooLong | None = None
         for prompt in dialogue.prompts(self.collector.config.history):

@@ -35,6 +35,9 @@ class PlayOptions:
     """How tokens are drawn."""
     seed: int
     """Of the sampling. The seed of a request follows from this one and the request's key alone."""
+    seeds_by_task: bool = False
+    """Whether the task's id stands for the first part of the key, its number: so a task is sampled alike whatever tasks
+    are played beside it."""
     max_idle_turns: int | None = None
     """A rollout ends as STUCK after so many turns in a row that left the state as it was; None: never."""
     on_done: Callable[[Trajectory], None] = lambda _: None

@@ -9,8 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from itertools import count
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -21,8 +19,10 @@ import openai
 from envs.prompts import Message
 from rollout.collect import RolloutsFailed
 from rollout.endpoint_options import parameters
+from rollout.endpoint_usage import EndpointUsage, usage_of
 from rollout.policy import Exchange, Independent, Key, PromptTooLong
 from rollout.pool import EpisodeFailed
+from rollout.rate_limits import wait_asked
 from rollout.types import Completion, Sampling
 
 # Why a rollout failed, as it is counted and logged.
@@ -70,6 +70,9 @@ class EndpointPolicy(Independent):
         self._reached = False  # something has replied, be it with an error
         self._answered_at = -math.inf  # by the monotonic clock: when the latest usable answer came
         self._failures = 0  # refusals and replies without a message
+        self._held_until = -math.inf  # by the monotonic clock: the endpoint asked that nothing be sent before
+        self.used = EndpointUsage()
+        """What the replies so far used."""
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
@@ -99,6 +102,8 @@ class EndpointPolicy(Independent):
         """What the endpoint replies in the end. Waits, and asks again, as long as `patience_s` lasts."""
         failed_at = math.inf
         for attempt in count():
+            while (held_s := self._held_until - time.monotonic()) > 0:
+                await asyncio.sleep(held_s)
             try:
                 reply = await self._client.chat.completions.create(
                     model=self._model,
@@ -110,17 +115,24 @@ class EndpointPolicy(Independent):
             except openai.APIError as error:
                 self._check_may_pass(error)
                 failed_at = min(failed_at, time.monotonic())
-                wait_s = _wait_asked(error)
-                if wait_s is None:
-                    spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
-                    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
+                wait_s = self._wait_s(error, attempt, seed)
                 if time.monotonic() + wait_s > failed_at + self._patience_s:
                     self._give_up(error, failed_at, wait_s)
                 await asyncio.sleep(wait_s)
             else:
                 self._reached = True
+                self.used += usage_of(reply)
                 return reply
         raise AssertionError("count() does not end")
+
+    def _wait_s(self, error: openai.APIError, attempt: int, seed: int) -> float:
+        """Seconds until the next try. What the endpoint asks for holds all requests, a wait of our own this one."""
+        asked_s = wait_asked(error.response.headers) if isinstance(error, openai.APIStatusError) else None
+        if asked_s is not None:
+            self._held_until = max(self._held_until, time.monotonic() + asked_s)
+            return asked_s
+        spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
+        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
 
     def _check_may_pass(self, error: openai.APIError) -> None:
         """Return if another try may succeed, else raise what fits."""
@@ -172,22 +184,6 @@ class EndpointPolicy(Independent):
     @property
     def _named(self) -> str:
         return f"endpoint={self._client.base_url}"
-
-
-def _wait_asked(error: openai.APIError) -> float | None:
-    """Seconds that the endpoint asks to wait, by the header Retry-After; None if it does not say."""
-    header = error.response.headers.get("retry-after") if isinstance(error, openai.APIStatusError) else None
-    if header is None:
-        return None
-    try:
-        wait_s = float(header) if header.strip()[:1].isdigit() else _seconds_until(parsedate_to_datetime(header))
-    except ValueError:
-        return None
-    return max(0.0, wait_s)
-
-
-def _seconds_until(moment: datetime) -> float:
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _text(message: Any) -> str:

@@ -75,12 +75,13 @@ def _group(group: RolloutGroup) -> dict[str, Any]:
 
 def _revision(revision: Revision) -> dict[str, Any]:
     trajectory = revision.trajectory
-    own = {"sibling": trajectory.sibling, "reference": revision.reference, "credit": revision.credit}
+    own = {"reference": revision.reference, "credit": revision.credit}
     return own | _trajectory(trajectory)
 
 
 def _trajectory(trajectory: Trajectory) -> dict[str, Any]:
     return {
+        "sibling": trajectory.sibling,
         "ending": trajectory.ending,
         "success": trajectory.success,
         "score": trajectory.score,
@@ -111,21 +112,22 @@ def _as_group(record: dict[str, Any]) -> RolloutGroup:
         task_id=record["task_id"],
         seed=record["seed"],
         trajectories=tuple(
-            _as_trajectory(record, trajectory, sibling) for sibling, trajectory in enumerate(record["trajectories"])
+            _as_trajectory(record, {"sibling": number} | trajectory)  # older recordings do not have the key
+            for number, trajectory in enumerate(record["trajectories"])
         ),
         revisions=None if revisions is None else tuple(_as_revision(record, revision) for revision in revisions),
     )
 
 
 def _as_revision(group: dict[str, Any], record: dict[str, Any]) -> Revision:
-    trajectory = _as_trajectory(group, record, record["sibling"])
+    trajectory = _as_trajectory(group, record)
     return Revision(trajectory=trajectory, reference=record["reference"], credit=record["credit"])
 
 
-def _as_trajectory(group: dict[str, Any], record: dict[str, Any], sibling: int) -> Trajectory:
+def _as_trajectory(group: dict[str, Any], record: dict[str, Any]) -> Trajectory:
     return Trajectory(
         task_id=group["task_id"],
-        sibling=sibling,
+        sibling=record["sibling"],
         seed=group["seed"],
         steps=tuple(_as_step(step) for step in record["steps"]),
         ending=Ending(record["ending"]),

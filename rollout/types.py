@@ -147,7 +147,7 @@ class RolloutGroup:
     seed: int
     """Of the world's episodes."""
     trajectories: tuple[Trajectory, ...]
-    """Trajectory number i is sibling i."""
+    """By sibling. Trajectory number i is sibling i, but for an evaluation's lost samples, which are left out."""
     revisions: tuple[Revision, ...] | None = None
     """Of the failed rollouts, those revisions that were played to their end; None if no revision phase ran."""
 
@@ -157,12 +157,15 @@ class RolloutGroup:
         return len({sum(step.reward for step in trajectory.steps) for trajectory in self.trajectories}) > 1
 
     def __post_init__(self) -> None:
+        before = -1
         for number, trajectory in enumerate(self.trajectories):
-            if (trajectory.task_id, trajectory.seed, trajectory.sibling) != (self.task_id, self.seed, number):
+            same_task = (trajectory.task_id, trajectory.seed) == (self.task_id, self.seed)
+            if not same_task or trajectory.sibling <= before:
                 raise ValueError(
                     f"group ({self.task_id!r}, seed {self.seed}) got trajectory {number} of "
                     f"({trajectory.task_id!r}, seed {trajectory.seed}, sibling {trajectory.sibling})"
                 )
+            before = trajectory.sibling
         failed = {trajectory.sibling for trajectory in self.trajectories if not trajectory.success}
         for revision in self.revisions or ():
             revised = revision.trajectory

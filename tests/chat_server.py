@@ -28,6 +28,18 @@ def said(text: str | None, **more: Any) -> Answer:
     return Answer(body={"id": "1", "object": "chat.completion", "created": 0, "model": "some", "choices": [choice]})
 
 
+def counted(text: str, tokens_in: int, tokens_out: int, cached: int = 0) -> Answer:
+    """As `said`, with the tokens that it used."""
+    answer = said(text)
+    answer.body["usage"] = {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "total_tokens": tokens_in + tokens_out,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    return answer
+
+
 def refused(status: int, message: str = "broken", code: str | None = None, **headers: str) -> Answer:
     """An error as OpenAI's servers word it. headers: with _ for -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}

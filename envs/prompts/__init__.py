@@ -14,6 +14,7 @@ __all__ = ["STYLES", "Bare", "Dialect", "Message", "Prompter", "React", "Reply",
 STYLES: Mapping[str, Callable[[Dialect], Prompter]] = {
     "react": React,
     "react_loose": partial(React, loose=True),
+    "act": partial(React, thinks=False),
     "bare": Bare,
     "bare_listed": partial(Bare, listing=True),
 }

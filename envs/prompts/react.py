@@ -16,6 +16,11 @@ _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _INNER_ACTION = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)  # the last <action> before a </action>
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _TAIL = 30  # characters
+_THINK_AND_ACT = (
+    "Reason step by step about what to do next, inside <think> </think>. "
+    "Then give exactly one action, inside <action> </action>."
+)
+_ACT = "Give exactly one action, inside <action> </action>."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,10 @@ class React:
     """Parse as the papers' public code does: the first action tags count, also inside a thought, and any text between
     them is a valid action."""
 
+    thinks: bool = True
+    """Ask for a thought before the action, and require one. Without, it is the plain prompting that ReAct (2210.03629)
+    is compared with: the same message, which asks for the action alone."""
+
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None
     ) -> tuple[Message, ...]:
@@ -47,10 +56,7 @@ class React:
             parts.append("You are at step 1.")
         if now.admissible is not None:
             parts.append(_choices(self.listed(now), actions))
-        parts.append(
-            "Reason step by step about what to do next, inside <think> </think>. "
-            "Then give exactly one action, inside <action> </action>."
-        )
+        parts.append(_THINK_AND_ACT if self.thinks else _ACT)
         return (Message(role="user", content="\n\n".join(parts)),)
 
     def listed(self, now: EnvStep) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ class React:
         if acted is None:
             return Reply(action="" if truncated else self._line(response[-_TAIL:]), valid=False)
         action = self._line(acted[1])
-        formed = has_thought(response) and not _CHINESE.search(response)
+        formed = (has_thought(response) or not self.thinks) and not _CHINESE.search(response)
         return Reply(action=action, valid=formed and self.dialect.accepts(action, now))
 
     def _parse_as_the_papers(self, response: str) -> Reply:
@@ -78,7 +84,9 @@ class React:
         return line.lower() if self.dialect.lower_case else line
 
     def respond(self, action: str) -> str:
-        """The action in its tags, after one short thought: an expert's reasons are not known."""
+        """The action in its tags, after one short thought if one is asked for: an expert's reasons are not known."""
+        if not self.thinks:
+            return f"<action>{action}</action>"
         step = "to write the program" if self.dialect.many_lines else action
         return f"<think>The next step is: {step}</think><action>{action}</action>"
 

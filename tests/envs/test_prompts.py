@@ -152,6 +152,28 @@ def test_the_papers_looser_rule_is_kept_as_a_style(response: str, action: str, v
     assert WORLDS["textcraft"].prompter("react_loose").parse(response, NOW) == Reply(action=action, valid=valid)
 
 
+def test_plain_prompting_is_reacts_message_without_the_request_to_think() -> None:
+    act, react = (WORLDS["textcraft"].prompter(style) for style in ("act", "react"))
+    (plain,), (thinking,) = (one.render(first=FIRST, turns=TURNS, now=NOW, history=2) for one in (act, react))
+    request = "Reason step by step about what to do next, inside <think> </think>. Then give"
+    assert plain.content == thinking.content.replace(request, "Give")
+    assert act.respond("get 1 hemp") == "<action>get 1 hemp</action>"
+
+
+@pytest.mark.parametrize(
+    ("response", "action", "valid"),
+    [
+        ("<action>get 1 hemp</action>", "get 1 hemp", True),
+        ("I go on: <action>get 1 hemp</action>", "get 1 hemp", True),
+        ("<think>or <action>get 1 a</action>?</think><action>get 1 b</action>", "get 1 b", True),
+        ("<action>dig</action>", "dig", False),
+        ("get 1 hemp", "get 1 hemp", False),
+    ],
+)
+def test_plain_prompting_asks_for_no_thought(response: str, action: str, valid: bool) -> None:
+    assert WORLDS["textcraft"].prompter("act").parse(response, NOW) == Reply(action=action, valid=valid)
+
+
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("response", ["<think></think><action> </action>", "<think></think><action>%$&</action>"])
 def test_in_no_world_an_empty_or_ungrammatical_action_is_valid(world: str, response: str) -> None:
@@ -318,7 +340,11 @@ def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str
     [
         ("textcraf", "bare", "there is no world 'textcraf'; did you mean 'textcraft'?"),
         ("textcraft", "reakt", "there is no prompt style 'reakt'; did you mean 'react'?"),
-        ("textcraft", "xyz", "there is no prompt style 'xyz'; choose one of bare, bare_listed, react, react_loose"),
+        (
+            "textcraft",
+            "xyz",
+            "there is no prompt style 'xyz'; choose one of act, bare, bare_listed, react, react_loose",
+        ),
     ],
 )
 def test_an_unknown_world_or_style_is_refused_with_the_nearest_right_one(world: str, style: str, message: str) -> None:

@@ -362,38 +362,6 @@ def test_a_bad_program_is_a_crash_that_ends_the_other_rollouts() -> None:
     assert finished == []
 
 
-# --- what an earlier collection has finished ------------------------------------------------------------------------
-
-
-def gone_on_with(finished: Collected, policy: ScriptedPolicy, *task_ids: str, share: float = 1.0) -> Collected:
-    config = RolloutConfig(history=6, retries=0, max_failure_share=share)
-    collector = Collector(policy=policy, pool=LocalPool(), prompter=CORRIDOR_PROMPTS, config=config)  # pyright: ignore
-    options = play_options(seed=1)
-    groups = finished.groups
-    return asyncio.run(collector.collect(tasks(*task_ids), group_size=2, options=options, finished=groups))
-
-
-def test_a_collection_that_goes_on_plays_what_is_missing_as_the_whole_one_would_have() -> None:
-    whole = collected("3", "4", "2")
-    policy = ScriptedPolicy()
-    rest = gone_on_with(replace(whole, groups=(whole.groups[2], whole.groups[0])), policy, "3", "4", "2")
-    assert plain(rest.groups) == plain(whole.groups)
-    assert {asked.key[0] for asked in policy.asked} == {1}
-
-
-def test_finished_groups_of_other_tasks_are_left_out() -> None:
-    assert names(gone_on_with(collected("3", "4"), ScriptedPolicy(), "3")) == [("3", [0, 1])]
-
-
-def test_what_is_finished_counts_in_the_share_of_groups_that_may_fail() -> None:
-    whole = collected("2", "3", "4", "5")
-    kept = replace(whole, groups=whole.groups[:3])
-    hopeless = ScriptedPolicy(prompt_tokens=1)
-    assert gone_on_with(kept, hopeless, "2", "3", "4", "5", share=0.25).counts.dropped_groups == 1
-    with pytest.raises(RolloutsFailed, match="1 of 4 groups dropped"):
-        gone_on_with(kept, hopeless, "2", "3", "4", "5", share=0.2)
-
-
 def test_a_dropped_group_is_named_by_its_task_and_its_last_reason() -> None:
     result = collected("2", "3", pool=LocalPool(before=failing("env_error", task_id="3", times=99)))
     assert [(group.task.task_id, group.reason) for group in result.counts.dropped] == [("3", "env_error")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from envs.prompts import Message
 from rollout import openai_endpoint
 from rollout.collect import RolloutsFailed
+from rollout.endpoint_usage import EndpointUsage
 from rollout.openai_endpoint import EndpointPolicy
 from rollout.policy import PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Completion, Sampling
-from tests.chat_server import LOST, Answer, ChatServer, refused, said, serving
+from tests.chat_server import LOST, Answer, ChatServer, counted, refused, said, serving
 from tests.fakes import completion, plain
 
 DIALOGUE = (
@@ -95,6 +97,8 @@ def test_an_address_where_nothing_answers_is_named(server: ChatServer) -> None:
         refused(429, "slow down", Retry_After="0.01"),
         refused(429, Retry_After="Thu, 01 Jan 2026 00:00:00 GMT"),  # has passed
         refused(429, Retry_After="soon"),
+        refused(429, retry_after_ms="10"),
+        refused(429, x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="10ms"),
         refused(500),
         refused(503, "loading"),
         Answer(status=502, body="<html>bad gateway</html>", headers={"Content-Type": "text/html"}),
@@ -107,6 +111,32 @@ def test_what_may_pass_is_asked_again_until_it_has_passed(server: ChatServer, fa
     (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
     assert (answer.text, len(server.bodies)) == ("go", 4)
     assert server.bodies[0] == server.bodies[3]
+
+
+def test_a_wait_that_the_endpoint_asks_of_one_request_holds_them_all(server: ChatServer) -> None:
+    sent: list[float] = []
+
+    def reply(_: object, number: int) -> Answer:
+        sent.append(time.monotonic())
+        return refused(429, "slow down", Retry_After="0.4") if number == 0 else said("go")
+
+    server.reply = reply
+    answers(EndpointPolicy(url=server.url, model="some", concurrency=1), requests=1)
+    first = EndpointPolicy(url=server.url, model="some", concurrency=2)
+    sent.clear()
+    server.bodies.clear()
+    answers(first, requests=6)
+    early = [moment for moment in sent if moment < sent[0] + 0.4]
+    assert (len(sent), len(early) <= 2) == (7, True)  # what was under way already
+
+
+def test_what_replies_used_is_counted_those_to_requests_that_failed_left_out(server: ChatServer) -> None:
+    server.replies(counted("go", 100, 7), refused(500), counted("go", 30, 3, cached=20), said("go"))
+    policy = EndpointPolicy(url=server.url, model="some", concurrency=1)
+    answers(policy, requests=2)
+    assert policy.used == EndpointUsage(requests=2, input_tokens=130, cached_tokens=20, output_tokens=10)
+    answers(policy)
+    assert policy.used == EndpointUsage(requests=3, input_tokens=130, cached_tokens=20, output_tokens=10, untold=1)
 
 
 def test_a_connection_that_is_lost_in_the_middle_is_taken_up_again(server: ChatServer) -> None:

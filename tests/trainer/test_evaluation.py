@@ -143,6 +143,25 @@ def test_held_out_tasks_none_of_which_can_be_played_are_refused_whatever_the_sha
         held_out_of_four(ScriptedPolicy(prompt_tokens=3), 1.0)
 
 
+def seeds_of(count: int | None, samples: int = 1) -> dict[tuple[str, int, int], int]:
+    """(task, sample, turn) -> the seed of its request, in a panel of so many tasks of four."""
+    policy, corridor = ScriptedPolicy(), LongCorridor()
+    world = World(env=corridor, prompter=CORRIDOR_PROMPTS, train=(), validation=tuple(corridor.tasks("test")))
+    config = RolloutConfig(history=6)
+    collector = Collector(policy=policy, pool=LocalPool(), prompter=CORRIDOR_PROMPTS, config=config)  # pyright: ignore
+    play_held_out(collector, world, count=count, samples=samples, sampling=SAMPLING, seed=0, display=Display())
+    of = " of length "
+    named = [(asked.messages[0].content.split(of)[1].split()[0], asked) for asked in policy.asked]
+    return {(task, asked.key[1], asked.key[2]): asked.seed for task, asked in named}
+
+
+def test_a_task_is_sampled_with_the_same_seeds_whatever_panel_it_is_in_and_however_many_samples_it_has() -> None:
+    small, whole, many = seeds_of(2), seeds_of(None), seeds_of(None, samples=3)
+    assert {task for task, _, _ in small} == {"1", "3"}
+    assert small.items() <= whole.items() <= many.items()
+    assert len(set(many.values())) == len(many) == 3 * (1 + 2 + 3 + 4)
+
+
 class InWorker:
     """One episode in a worker's process, as an `Env` of this process."""
 

@@ -14,11 +14,13 @@ from trainer.config.commands import (
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.compare import CompareConfig
 from trainer.config.defaults import defaults_of
 
 COMMANDS: Mapping[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
     "demos": DemosConfig,
     "doctor": DoctorConfig,
     "panel": PanelConfig,

@@ -72,16 +72,27 @@ def _explain(words: list[str]) -> None:
 def _overrides(command: Command, words: list[str]) -> list[str]:
     """The words for Hydra: a first word that is a folder, or cannot be an override, becomes the positional setting.
 
+    Of a command with a list of them, all such words at its beginning do.
+
     Hydra's parser takes the overrides in one piece only, so they are gathered behind the options.
     """
     options, overrides = list[str](), list[str]()
     if command.positional is not None and _is_positional(words):
-        quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
-        overrides.append(f"{command.positional}='{quoted}'")
+        overrides.append(f"{command.positional}={_quoted(words[0])}")
         words = words[1:]
+    if command.positionals is not None and _is_positional(words):
+        count = next((place for place in range(len(words)) if not _is_positional(words[place:])), len(words))
+        overrides.append(f"{command.positionals}=[{','.join(map(_quoted, words[:count]))}]")
+        words = words[count:]
     for before, word in pairwise(["", *words]):
         (options if word.startswith("-") or before in TAKE_A_VALUE else overrides).append(word)
     return [*options, *overrides]
+
+
+def _quoted(word: str) -> str:
+    """A word as Hydra's grammar writes a text."""
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _is_positional(words: list[str]) -> bool:

@@ -54,6 +54,9 @@ class Command:
     positional: str | None = None
     """The setting that a first word without "=" stands for."""
 
+    positionals: str | None = None
+    """The setting that all first words without "=" stand for together, as a list."""
+
     flags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Words that stand for a setting, such as "--json" for "json=true"."""
 
@@ -120,6 +123,15 @@ COMMANDS: Mapping[str, Command] = {
             leaves=("evaluation.json", "config.json", "rollouts.jsonl", "rollouts.jsonl.zst"),
             resumable=True,
         ),
+    ),
+    "compare": Command(
+        yaml="compare",
+        config="trainer.config.compare:CompareConfig",
+        plan="trainer.commands.compare:plan_compare",
+        run="trainer.commands.compare:show_comparison",
+        help="put evaluations in one table: stepcredit compare DIR DIR",
+        positionals="folders",
+        flags={"--markdown": "format=markdown", "--csv": "format=csv", "--json": "format=json"},
     ),
     "fork": Command(
         yaml="fork",

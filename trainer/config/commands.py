@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Interval, Predicate, doc
 from estimators.own import with_name
 from rollout.collect import RolloutConfig
 from rollout.endpoint_options import check_options
+from rollout.endpoint_usage import EndpointPrices
 from rollout.engines import EngineConfig
 from rollout.marks import HARMLESS
 from rollout.revise import ReviseConfig
@@ -244,8 +245,16 @@ class EvaluateConfig:
     endpoint_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
     """Seconds after which a request without an answer counts as lost."""
 
+    endpoint_prices: EndpointPrices | None = None
+    """What the endpoint charges, in USD for a million tokens, such as {input: 0.15, output: 0.6}; null tells no
+    cost."""
+
     tasks: TaskCount = None
     """Number of different tasks of env.validation_split; null plays all."""
+
+    samples: Count = 1
+    """Rollouts of each task, each with a sampling seed of its own; from 2 on pass@k is told. A continuation may raise
+    it, and plays what is missing."""
 
     resume: Literal["never", "auto"] = "never"
     """Whether to go on with the rollouts in the output folder; "never" refuses a folder that holds an evaluation."""
@@ -260,10 +269,11 @@ class EvaluateConfig:
         _check_response_fits(self.model, self.sampling)
         if self.endpoint is None:
             _check_gpus(self.cluster, engines=self.engine)
-        if self.endpoint_options and self.endpoint is None:
+        if (self.endpoint_options or self.endpoint_prices) and self.endpoint is None:
+            name = "endpoint_options" if self.endpoint_options else "endpoint_prices"
             raise ConfigError(
-                f"endpoint_options={dict(self.endpoint_options)} without an endpoint, so nothing reads them: add "
-                "endpoint=URL, or leave them out"
+                f"{name}={getattr(self, name)} without an endpoint, so nothing reads them: add endpoint=URL, or leave "
+                "them out"
             )
         check_options(self.endpoint_options)
 

@@ -90,7 +90,8 @@ class EnvConfig:
     """Options of the world itself, such as its step limit or its data folder."""
 
     style: str = "react"
-    """Style of the prompts: "react" asks for a thought before the action, "bare" has plain lines for tiny policies."""
+    """Style of the prompts: "react" asks for a thought before the action, "act" for the action alone, "bare" has plain
+    lines for tiny policies."""
 
     history: Annotated[int, Ge(0), doc("0 (no past turn) or more")] = 2
     """Number of past turns that a prompt shows."""

@@ -1,17 +1,19 @@
 """What an evaluation leaves in its folder while it plays, and how another one goes on with it."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from envs.panel import Panel
+from rollout.endpoint_usage import EndpointUsage
 from rollout.record import GroupLog, read_groups, read_log
 from rollout.types import RolloutGroup, Trajectory
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
 from trainer.config.continuing import check_same_settings, differences
+from trainer.durable import write_whole
 from trainer.setup.panels import write_panel
 
 RESULT = "evaluation.json"
@@ -25,9 +27,12 @@ FREE_SETTINGS = frozenset(
         *("output", "resume", "protocol", "model.cache", "model.shape", "model.tuning"),
         *("rollout.retries", "rollout.max_failure_share", "rollout.env_timeout_s", "rollout.success_reward"),
         *("endpoint", "endpoint_concurrency", "endpoint_patience_s", "endpoint_timeout_s"),
+        *("endpoint_prices", "samples"),
     }
 )
 """Settings and groups that may differ between an evaluation and its continuation: none changes what is measured."""
+USAGE = "usage.json"
+"""What an endpoint's replies used so far."""
 MACHINE_SETTINGS = {"cluster": ("dtype",), "engine": ("extra",)}
 """Groups that say where the policy is served, and which of their settings change what it answers: only those bind."""
 
@@ -35,17 +40,29 @@ MACHINE_SETTINGS = {"cluster": ("dtype",), "engine": ("extra",)}
 class HeldOutFolder:
     """Keeps each rollout of an evaluation as it finishes, with the settings that it was played with."""
 
-    def __init__(self, config: EvaluateConfig, panel: Panel, finished: tuple[RolloutGroup, ...]) -> None:
-        """panel: the tasks. finished: the rollouts that an earlier evaluation left in the folder."""
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        panel: Panel,
+        finished: tuple[RolloutGroup, ...],
+        usage: Callable[[], EndpointUsage] | None = None,
+    ) -> None:
+        """panel: the tasks. finished: the rollouts that an earlier evaluation left in the folder.
+
+        usage: tells what the endpoint's replies used since this start; None without an endpoint.
+        """
         self.path = Path(config.output).absolute()
         self._config, self._panel = config, panel
         self.path.mkdir(parents=True, exist_ok=True)
         self._log = GroupLog(self.path / FINISHED, finished)
+        self.num_rollouts = num_rollouts(finished)
+        """Rollouts that are kept."""
+        self._usage, self._used_before = usage, _used_in(self.path)
 
     @property
-    def num_rollouts(self) -> int:
-        """Rollouts that are kept."""
-        return self._log.num_groups
+    def usage(self) -> EndpointUsage | None:
+        """What the endpoint's replies used, those of earlier starts included; None without an endpoint."""
+        return None if self._usage is None else self._used_before + self._usage()
 
     def keep(self, rollout: Trajectory) -> None:
         """Write one finished rollout. It is on disk when this returns."""
@@ -55,10 +72,34 @@ class HeldOutFolder:
             (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
+        self.keep_usage()
+        self.num_rollouts += 1
+
+    def keep_usage(self) -> None:
+        """Write what the endpoint's replies used so far."""
+        if (usage := self.usage) is not None:
+            write_whole(self.path / USAGE, json.dumps(asdict(usage)))
 
     def close(self) -> None:
-        """Drop the log of finished rollouts: the evaluation has written its own file of them."""
-        (self.path / FINISHED).unlink(missing_ok=True)
+        """Drop what is of use only until the evaluation has written its own files."""
+        for name in (FINISHED, USAGE):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def _used_in(output: Path) -> EndpointUsage:
+    """What an earlier evaluation in the folder used, finished or not."""
+    if (output / USAGE).is_file():
+        return EndpointUsage(**json.loads((output / USAGE).read_text()))
+    if not (output / RESULT).is_file():
+        return EndpointUsage()
+    stated = json.loads((output / RESULT).read_text()).get("usage") or {}
+    names = {field.name for field in fields(EndpointUsage)}
+    return EndpointUsage(**{name: count for name, count in stated.items() if name in names})
+
+
+def num_rollouts(groups: Sequence[RolloutGroup]) -> int:
+    """How many rollouts the groups have together."""
+    return sum(len(group.trajectories) for group in groups)
 
 
 def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
@@ -79,8 +120,16 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     different = differences(EvaluateConfig, fixed_before, fixed_now)
     check_same_settings(different, f"the evaluation in {output}", "start anew in another output folder")
     if (output / FINISHED).is_file():
-        return tuple(read_log(output / FINISHED))
-    return tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
+        finished = tuple(read_log(output / FINISHED))
+    else:
+        finished = tuple(read_groups(output / ROLLOUTS)) if (output / ROLLOUTS).is_file() else ()
+    last = max((rollout.sibling for group in finished for rollout in group.trajectories), default=0)
+    if last >= config.samples:
+        raise ConfigError(
+            f"samples={config.samples}, and the evaluation in {output} has played sample number {last + 1} of a task: "
+            "ask for as many or more, or start anew in another output folder"
+        )
+    return finished
 
 
 def _fixed(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from trainer.config.continuing import Difference, as_words, binding, changes, ch
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.setup.folder import model_folder
-from trainer.setup.held_out import RESULT, finished_rollouts
+from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
 from trainer.setup.panels import changed_since, panel
@@ -191,8 +191,11 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     played = panel(config.env, world, config.env.validation_split, config.tasks)
     if finished:
         changed_since(Path(config.output), played, may_choose=False)
-    if (Path(config.output) / RESULT).exists() and len(finished) == len(played.tasks):
-        raise ConfigError(f"the evaluation in {config.output} has played all its tasks: choose another output folder")
+    if (Path(config.output) / RESULT).exists() and num_rollouts(finished) == len(played.tasks) * config.samples:
+        raise ConfigError(
+            f"the evaluation in {config.output} has played all its tasks: choose another output folder, or raise "
+            "samples"
+        )
     return EvaluationPlan(config=config, world=world, panel=played, finished=finished)
 
 

@@ -26,9 +26,11 @@ from trainer.config.commands import (
     TrainConfig,
     WarmstartConfig,
 )
+from trainer.config.compare import CompareConfig
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
+from trainer.evaluation import TaskResult
 from trainer.lab.config import LabConfig
 from trainer.setup.preflight import settings_of
 
@@ -41,6 +43,7 @@ SOUND = {
     "doctor": ("trainer.commands.doctor:show_doctor", DoctorConfig),
     "panel": ("trainer.commands.panel:show_panels", PanelConfig),
     "evaluate": ("trainer.commands.evaluate:evaluate", EvaluateConfig),
+    "compare": ("trainer.commands.compare:show_comparison", CompareConfig),
     "fork": ("trainer.run:train", ForkConfig),
     "replay": ("trainer.commands.replay:replay", ReplayConfig),
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
@@ -134,6 +137,26 @@ def refused(stepcredit: Stepcredit, *words: str) -> str:
     assert stepcredit.runs == []
     assert tree(Path.cwd()) == before
     return ended.line
+
+
+def evaluation_folder(folder: Path, *wins: int, samples: int = 1) -> None:
+    """What `stepcredit evaluate` leaves of so many tasks, of which every second one is odd."""
+    folder.mkdir(parents=True)
+    tasks = [
+        TaskResult(
+            task_id=str(number),
+            kind="odd" if number % 2 else "even",
+            wins=won,
+            samples=samples,
+            lost=0,
+            score=won / samples,
+        )
+        for number, won in enumerate(wins)
+    ]
+    panel = {"world": "corridor", "split": "test", "digest": "0123456789abcdef" * 4, "tasks": len(wins)}
+    (folder / "evaluation.json").write_text(json.dumps({"panel": panel, "tasks": list(map(asdict, tasks))}))
+    settings = {"model": {"source": folder.name}, "output": str(folder), "samples": samples}
+    (folder / "config.json").write_text(json.dumps(settings))
 
 
 def past_run(stepcredit: Stepcredit, output: Path, *words: str, update: int = 25) -> TrainConfig:

@@ -18,9 +18,10 @@ from rich.console import Console
 from envs.panel import Panel
 from rollout import openai_endpoint
 from rollout.collect import Collector, RolloutConfig, RolloutsFailed
+from rollout.endpoint_usage import EndpointPrices
 from rollout.policy import Policy
 from rollout.record import read_groups
-from tests.chat_server import Answer, Body, ChatServer, refused, said, serving
+from tests.chat_server import Answer, Body, ChatServer, counted, refused, said, serving
 from tests.fakes import Corridor, LocalPool, plain, step, trajectory
 from trainer.commands import evaluate as command
 from trainer.commands.defaults import register
@@ -108,8 +109,11 @@ def test_a_bad_request_costs_its_task_and_no_other_and_is_told_beside_the_rate(
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["overall"] == {"wins": 3, "total": 4}
     assert written["not_played"] == {"refused": 1}
-    assert written["by_kind"]["odd"] == {"wins": 1, "total": 2, "not_played": {"refused": 1}}
+    assert written["by_kind"]["odd"] == {"wins": 1, "total": 2, "pass_at": {}, "not_played": {"refused": 1}}
     assert written["by_kind"]["even"]["not_played"] == {}
+    third = {"task_id": "3", "kind": "odd", "wins": 0, "samples": 1, "lost": 1, "score": 0.0}
+    assert [task["wins"] for task in written["tasks"]] == [1, 1, 1, 0]
+    assert written["tasks"][-1] == third
     kept = [group.trajectories[0] for group in read_groups(tmp_path / "out" / "rollouts.jsonl.zst")]
     assert plain(kept) == plain(result.trajectories)
 
@@ -132,7 +136,39 @@ def test_an_evaluation_that_stopped_goes_on_where_it_stopped(tmp_path: Path, ser
     assert {path.name for path in output.iterdir()} == {
         *("config.json", "evaluation.json", "panel.json", "rollouts.jsonl.zst")
     }
-    assert (output / "evaluation.json").read_text() == (tmp_path / "whole" / "evaluation.json").read_text()
+    numbers = [json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("parts", "whole")]
+    assert [one.pop("usage")["requests"] for one in numbers] == [13, 10]  # three turns were played twice
+    assert numbers[0] == numbers[1]
+
+
+def test_an_evaluation_that_was_cut_short_tells_the_cost_of_all_its_starts(tmp_path: Path, server: ChatServer) -> None:
+    prices = EndpointPrices(input=0.5, output=2.0)
+    revoked = refused(401, "key revoked")
+    server.reply = lambda body, _: revoked if "at 3" in body["messages"][-1]["content"] else counted("go", 1000, 10)
+    with pytest.raises(RolloutsFailed, match="key revoked"):
+        evaluated(tmp_path, server, endpoint_prices=prices)
+    server.reply = lambda _, __: counted("go", 1000, 10)
+    _, printed = evaluated(tmp_path, server, endpoint_prices=prices, resume="auto")
+    assert "13 requests, 13000 tokens in, 130 tokens out, 0.0068 USD\n" in printed
+    used = json.loads((tmp_path / "evaluation.json").read_text())["usage"]
+    assert used == {
+        "requests": 13,
+        "input_tokens": 13_000,
+        "cached_tokens": 0,
+        "output_tokens": 130,
+        "untold": 0,
+        "cost_usd": pytest.approx(13 * (1000 * 0.5 + 10 * 2.0) / 1e6),
+    }
+
+
+def test_a_cost_that_is_not_known_is_not_told(tmp_path: Path, server: ChatServer) -> None:
+    _, printed = evaluated(tmp_path / "untold", server, endpoint_prices=EndpointPrices(input=1, output=1))
+    assert "10 did not say their tokens, so the cost is not known\n" in printed
+    server.reply = lambda _, __: counted("go", 1000, 10)
+    _, printed = evaluated(tmp_path / "unpriced", server)
+    assert "10 requests, 10000 tokens in, 100 tokens out\n" in printed
+    for name in ("untold", "unpriced"):
+        assert json.loads((tmp_path / name / "evaluation.json").read_text())["usage"]["cost_usd"] is None
 
 
 def test_an_evaluation_says_which_tasks_it_is_of_and_what_answered_them(tmp_path: Path, server: ChatServer) -> None:
@@ -182,6 +218,65 @@ def test_tasks_that_could_not_be_played_can_be_played_later(tmp_path: Path, serv
     assert str(result) == "100.0 % [51.0, 100.0] (4/4)"
     with pytest.raises(ConfigError, match="has played all its tasks: choose another output folder"):
         evaluated(tmp_path, server, resume="auto")
+
+
+def played(output: Path) -> dict[str, list[int]]:
+    """The samples that are recorded, by task."""
+    groups = read_groups(output / "rollouts.jsonl.zst")
+    return {group.task_id: [rollout.sibling for rollout in group.trajectories] for group in groups}
+
+
+def test_more_samples_play_what_is_missing_and_give_what_a_whole_evaluation_gives(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    by_seed: dict[int, bool] = {}  # half of the answers are of no use, by their seeds
+
+    def reply(body: Body, _: int) -> Answer:
+        return said("go" if by_seed.setdefault(body["seed"], body["seed"] % 4 > 0) else "fly")
+
+    server.reply = reply
+    whole, printed = evaluated(tmp_path / "whole", server, samples=3)
+    asked, server.bodies[:] = {body["seed"] for body in server.bodies}, []
+    assert len(asked) == sum(len(rollout.steps) for rollout in whole.trajectories)
+    assert played(tmp_path / "whole") == {task: [0, 1, 2] for task in "1234"}
+    assert "pass@1 " in printed
+    assert "pass@3 " in printed
+    server.reply = lambda body, number: refused(400) if length(body) == 3 else reply(body, number)
+    evaluated(tmp_path / "parts", server)
+    assert played(tmp_path / "parts") == {task: [0] for task in "124"}
+    first = {body["seed"] for body in server.bodies if length(body) != 3}
+    server.reply = reply
+    server.bodies.clear()
+    result, printed = evaluated(tmp_path / "parts", server, samples=3, resume="auto")
+    assert "3 rollouts are there, the others are played" in printed
+    assert {body["seed"] for body in server.bodies} == asked - first
+    assert plain(result) == plain(whole)
+    text = [(tmp_path / name / "evaluation.json").read_text() for name in ("whole", "parts")]
+    assert text[0] == text[1]
+    assert list(json.loads(text[0])["pass_at"]) == ["1", "2", "3"]
+
+
+def test_an_evaluation_does_not_go_on_with_fewer_samples(tmp_path: Path, server: ChatServer) -> None:
+    evaluated(tmp_path, server, samples=2)
+    with pytest.raises(ConfigError, match=r"samples=1, and the evaluation in .* has played sample number 2 of a task"):
+        evaluated(tmp_path, server, samples=1, resume="auto")
+
+
+def test_a_lost_sample_counts_as_not_solved_and_leaves_its_tasks_other_samples(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    server.reply = lambda body, _: refused(400) if body["seed"] == lost else said("go")
+    lost = -1
+    evaluated(tmp_path / "first", server, samples=2)
+    lost = next(body["seed"] for body in server.bodies if length(body) == 4)
+    result, printed = evaluated(tmp_path / "second", server, samples=2)
+    assert "(7/8 of 4 tasks), 1 not played: refused   score 0.875   steps 2.5\n" in printed
+    assert sorted(played(tmp_path / "second")["4"]) in ([0], [1])
+    assert {task.task_id: (task.wins, task.samples, task.lost) for task in result.tasks} == {
+        **{task: (2, 2, 0) for task in "123"},
+        "4": (1, 2, 1),
+    }
+    assert str(result.overall.pass_at(2)) == "100.0 % [51.0, 100.0]"
 
 
 def test_an_evaluation_goes_on_with_its_own_settings_only(tmp_path: Path, server: ChatServer) -> None:
@@ -268,6 +363,9 @@ def test_options_that_would_change_what_is_asked_are_refused(options: dict[str, 
         replace(defaults(), endpoint_options=options)
 
 
-def test_options_without_an_endpoint_are_refused() -> None:
-    with pytest.raises(ConfigError, match="without an endpoint"):
-        replace(defaults(), endpoint=None, endpoint_options={"top_k": 2})
+@pytest.mark.parametrize(
+    ("name", "value"), [("endpoint_options", {"top_k": 2}), ("endpoint_prices", EndpointPrices(input=1, output=1))]
+)
+def test_what_only_an_endpoint_reads_is_refused_without_one(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name}=.* without an endpoint"):
+        replace(defaults(), endpoint=None, **{name: value})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.trainer.commands.conftest import SOUND, Stepcredit, past_run, refused
+from tests.trainer.commands.conftest import SOUND, Stepcredit, evaluation_folder, past_run, refused
 from trainer.commands.table import COMMANDS, CONFIGS, named
 
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[3] / "configs" / "estimator").glob("*.yaml")}
@@ -17,14 +17,17 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
     stepcredit: Stepcredit, tmp_path: Path, command: str
 ) -> None:
     past_run(stepcredit, tmp_path / "run")
+    for name in ("one", "other"):
+        evaluation_folder(tmp_path / name, 1, 0)
     special = {
+        "compare": ("kinds", True),
         "data": ("folder", "games"),
         "doctor": ("report", "figures.jsonl"),
         "panel": ("tasks", 7),
         "replay": ("batch", "run/bad-batch-000026.npz"),
     }
     setting, value = special.get(command.split()[0], ("seed", 7))
-    words = ("run", "update=25") if command == "fork" else ()
+    words = {"fork": ("run", "update=25"), "compare": ("one", "other")}.get(command, ())
     ended = stepcredit(*command.split(), *words, f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs

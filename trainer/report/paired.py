@@ -1,0 +1,65 @@
+"""How much more one policy solves than another on the same tasks, with an interval and a test that pair the tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+from scipy.stats import bootstrap
+
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """The rollouts of one task by one policy."""
+
+    wins: int
+    """Rollouts that solved it."""
+    samples: int
+    """All rollouts, at least 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """The second policy's success less the first one's, as a mean over tasks."""
+
+    value: float
+    """In [-1, 1]."""
+    low: float
+    """Lower end of the 95 % interval: the percentile bootstrap over tasks, each with all its rollouts."""
+    high: float
+    """Upper end of the interval."""
+    p: float
+    """Two-sided p-value, see `sign_flip`."""
+
+
+def gain(first: Sequence[Solved], second: Sequence[Solved]) -> Gain:
+    """Compare two policies on the same tasks in the same order. Raises ValueError for fewer than two tasks."""
+    pairs = list(zip(first, second, strict=True))
+    if len(pairs) < 2:
+        raise ValueError(f"a comparison of {len(pairs)} tasks: it needs two or more")
+    differences = np.array([after.wins / after.samples - before.wins / before.samples for before, after in pairs])
+    interval = bootstrap(
+        (differences,), np.mean, method="percentile", n_resamples=RESAMPLES, batch=100, rng=0
+    ).confidence_interval
+    common = int(np.lcm.reduce([solved.samples for pair in pairs for solved in pair]))
+    whole = [
+        after.wins * (common // after.samples) - before.wins * (common // before.samples) for before, after in pairs
+    ]
+    return Gain(value=float(differences.mean()), low=float(interval.low), high=float(interval.high), p=sign_flip(whole))
+
+
+def sign_flip(differences: Sequence[int]) -> float:
+    """The two-sided p-value of the exact sign-flip (permutation) test that the differences are symmetric around 0.
+
+    All 2**n choices of signs count, by convolution. With one rollout a task it is McNemar's exact test.
+    """
+    unit = gcd(*differences) or 1
+    sizes = [abs(difference) // unit for difference in differences]
+    chances = np.ones(1)  # chances[i]: that the signed sum is i - sum of the sizes so far
+    for size in sizes:
+        below, above = np.pad(chances, (0, 2 * size)), np.pad(chances, (2 * size, 0))
+        chances = (below + above) / 2
+    sums = np.arange(len(chances)) - sum(sizes)
+    return min(1.0, float(chances[abs(sums) >= abs(sum(differences)) // unit].sum()))
