@@ -121,6 +121,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
             )
             for command in ("train", "warmstart", "quickstart")
         ),
+        (("warmstart", "learner=lora"), ("learner.loss", "learner=lora_finetune")),
         # Files that are not there.
         (("warmstart", "demos=nothing.jsonl"), ("demos=nothing.jsonl", "stepcredit demos output=nothing.jsonl")),
         (("train", "model.source=./nothing"), ("model.source='./nothing'", "config.json")),
