@@ -422,6 +422,6 @@ class FolderLearner:
     def save_fault(self, *, wait: bool) -> str | None:
         return self.fault
 
-    def load(self, folder: Path) -> int:
+    def load(self, folder: Path, *, converted_in: Path | None = None) -> int:
         self.word = (folder / "learner" / "rank0.pt").read_text()
         return self.written_by

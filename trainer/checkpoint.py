@@ -34,11 +34,16 @@ class RunState:
     """Successes and rollouts of each task, for task_choice=difficulty (`Difficulty.seen`); else empty."""
 
 
+def sweep(output: Path) -> None:
+    """Remove what processes that died left half-written: checkpoints, and conversions for another number of ranks."""
+    for left in (output / FOLDER).glob(".update-*"):
+        shutil.rmtree(left, ignore_errors=True)  # a rank that outlives its run may still write into it
+
+
 def begin(output: Path, state: RunState) -> Path:
     """Make the folder in which the checkpoint of `state.update` is written. Removes what writers that died left."""
     (output / FOLDER).mkdir(parents=True, exist_ok=True)
-    for left in (output / FOLDER).glob(".update-*.partial"):
-        shutil.rmtree(left, ignore_errors=True)  # a rank that outlives its run may still write into it
+    sweep(output)
     # A rank that outlives its run knows the old name, and cannot write into the new folder.
     partial = output / FOLDER / f".{_name(state.update)}.{secrets.token_hex(4)}.partial"
     partial.mkdir()

@@ -34,8 +34,9 @@ from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
+from trainer.setup.past_run import check_checkpoint
 from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
-from trainer.step import UpdateReport, publish, update
+from trainer.step import Beside, UpdateReport, publish, update
 
 CONDITIONS = "conditions.json"
 """What the run's numbers must be read with: panel, temperature, packages, deviations from the protocol."""
@@ -112,6 +113,7 @@ def _from_checkpoint(
     lost_before: Set[int],
 ) -> RunResult:
     """Start the parts and run the updates that are left. Raises UpdateLost."""
+    checkpoint.sweep(output)
     with assembled(plan.config, plan.world, display) as parts:
         write_whole(output / CONFIG, json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
@@ -137,7 +139,10 @@ def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
     folder, state = plan.resumed
     for fault in plan.damaged:
         display.stage(fault)
-    before, now = parts.learner.load(folder), plan.config.learner.world_size
+    if plan.resumed == plan.origin:
+        check_checkpoint(folder, "this fork, which has no checkpoint of its own yet, begins with it")
+    converted_in = Path(plan.config.output).absolute() / checkpoint.FOLDER
+    before, now = parts.learner.load(folder, converted_in=converted_in), plan.config.learner.world_size
     converted = "" if before == now else f", written by {before} learner ranks and converted for {now}"
     whose = folder.name if plan.resumed != plan.origin else str(folder)
     display.stage(f"resumed after update {state.update} from {whose}{converted}")
@@ -218,9 +223,7 @@ class TrainingRun:
                 on_done=_advance(bar.advance),
                 watch=watch,
                 difficulty=self.difficulty,
-                ahead=self.ahead,
-                drained=self._saves(number),
-                last_checkpoint=self._last_checkpoint,
+                beside=Beside(ahead=self.ahead, drained=self._saves(number), last_checkpoint=self._last_checkpoint),
             )
         report = replace(report, restarts=int(number in self.lost_before))
         self.estimator, self.difficulty = report.estimator, report.difficulty

@@ -19,7 +19,7 @@ from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_
 from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.gather import Ahead, Gathering
+from trainer.gather import Ahead, Gathered, Gathering
 from trainer.learner.driver import GradientNotFinite, LearnReport, Scores
 from trainer.learner.first_ratio import check_learned
 from trainer.report.stopwatch import Stopwatch
@@ -56,6 +56,32 @@ class UpdateReport:
     """How often the run had to go back to its last checkpoint because this update was lost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What of a run goes on beside its updates."""
+
+    ahead: Ahead | None = None
+    """Plays the rollouts of the next update while this one learns; None: each update plays its own."""
+    drained: bool = False
+    """Nothing is played ahead this time, so that a checkpoint of this update is all there is."""
+    last_checkpoint: Callable[[], str | None] = lambda: None
+    """Names the last checkpoint, once it is whole, for a batch that is saved."""
+
+    def taken(self, number: int, on_done: Callable[[Trajectory], None]) -> Gathered | None:
+        """The rollouts of an update that were played ahead, each told to `on_done`; None where there are none."""
+        gathered = None if self.ahead is None else self.ahead.take(number)
+        if gathered is not None:
+            for group in (*gathered.collected.groups, *gathered.collected.flat):
+                for trajectory in group.trajectories:
+                    on_done(trajectory)
+        return gathered
+
+    def start(self, gathering: Gathering) -> None:
+        """Begin to play the rollouts of the next update, unless nothing is played ahead."""
+        if self.ahead is not None and not self.drained:
+            self.ahead.start(gathering)
+
+
 def update(
     parts: Parts,
     estimator: Estimator,
@@ -63,21 +89,18 @@ def update(
     on_done: Callable[[Trajectory], None] = lambda _: None,
     watch: Stopwatch | None = None,
     difficulty: Difficulty | None = None,
-    ahead: Ahead | None = None,
-    drained: bool = False,
-    last_checkpoint: Callable[[], str | None] = lambda: None,
+    beside: Beside | None = None,
 ) -> UpdateReport:
     """Train on the tasks of update `number` (from 1). Returns when the engines serve policy version `number`.
 
     on_done: called with each finished rollout. watch: takes the time of the phases; None takes a new one.
-    difficulty: how often each task was solved before; None: no task was played yet. ahead: plays the rollouts of the
-    next update while this one learns; drained: not this time, so that a checkpoint of this update is all there is.
-    last_checkpoint: names the last checkpoint, once it is whole, for a batch that is saved.
+    difficulty: how often each task was solved before; None: no task was played yet. beside: what goes on meanwhile;
+    None: nothing.
     Raises GradientNotFinite, with the file of the batch, where too many optimizer steps in a row had to be skipped,
     RatioNotOne, before anything is published, if the policy that learned is not the one that was scored, and
     EngineMismatch if it is not the one that the engines sampled from.
     """
-    config, watch, wants = parts.config, watch or Stopwatch(), needs(estimator)
+    config, watch, wants, beside = parts.config, watch or Stopwatch(), needs(estimator), beside or Beside()
     gathering = Gathering(
         parts=parts,
         number=number,
@@ -86,11 +109,10 @@ def update(
         on_done=on_done,
         watch=watch,
     )
-    gathered = (ahead and ahead.take(number)) or asyncio.run(gathering.gathered())
+    gathered = beside.taken(number, on_done) or asyncio.run(gathering.gathered())
     collected = gathered.collected
     difficulty = gathering.difficulty.after((*collected.groups, *collected.flat))
-    if ahead is not None and not drained:
-        ahead.start(Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=wants.revisions))
+    beside.start(Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=wants.revisions))
     table = RowTable(collected.groups)
     tokens = token_batch(table)
     with watch("score"):
@@ -100,11 +122,11 @@ def update(
         estimator, advantages = _credited(estimator, table, scores)
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
-        learned = _learn(parts, number, tokens, targets, last_checkpoint)
+        learned = _learn(parts, number, tokens, targets, beside.last_checkpoint)
         check_learned(learned, config.learner, ahead=gathered.ahead)
-    if ahead is not None:
+    if beside.ahead is not None:
         with watch("wait"):
-            ahead.wait()
+            beside.ahead.wait()
     with watch("publish"):
         publish(parts, number)
     return UpdateReport(

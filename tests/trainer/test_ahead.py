@@ -2,11 +2,15 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from rollout.policy import Key
 from rollout.seats import EnginesLost
@@ -17,6 +21,7 @@ from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig
 from trainer.report.metric_log import read_metrics
+from trainer.report.progress import Display
 
 
 def one_ahead(output: Path, **changes: Any) -> TrainConfig:
@@ -52,6 +57,19 @@ def test_they_have_ended_before_the_weights_are_published(tmp_path: Path) -> Non
     stack.policy = ScriptedPolicy(stack.engines.say, before=late, version=lambda: stack.engines.version)
     stack.train(one_ahead(tmp_path))
     assert staleness(tmp_path) == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+
+
+def test_rollouts_that_were_played_ahead_are_counted_in_the_bar_of_their_update(tmp_path: Path) -> None:
+    counted: dict[str, int] = {}
+
+    class Watched(Display):
+        @contextmanager
+        def counting(self, what: str, total: int) -> Iterator[Any]:
+            counted[what] = 0
+            yield SimpleNamespace(advance=lambda: counted.update({what: counted[what] + 1}))
+
+    Stack().train(one_ahead(tmp_path), Watched(Console(quiet=True)))
+    assert [counted[f"rollouts of update {number}"] for number in range(1, 7)] == [6] * 6
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:

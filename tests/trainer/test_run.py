@@ -1,6 +1,7 @@
 """The loop with a policy, a learner and engines of a few lines each: what happens when, and what a resume repeats."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -404,6 +405,30 @@ def test_a_fork_that_loses_a_rank_or_is_killed_goes_on_as_if_nothing_had_happene
     again.train(forked(config, tmp_path / "killed", 2, resume="auto"))
     assert again.learner.word == whole.learner.word
     assert lasting(tmp_path / "killed") == lasting(tmp_path / "whole")[3:]
+
+
+def test_a_fork_whose_run_has_forgotten_the_checkpoint_meanwhile_ends_with_the_remedy(tmp_path: Path) -> None:
+    config = configured(tmp_path / "whole", checkpoint=CheckpointConfig(every=2, keep=9))
+    Stack().train(config)
+    fork = Stack()
+    fork.learner.faults = {1: ActorDied("learner rank 0 died during learn")}
+
+    def say(key: Key) -> str:
+        shutil.rmtree(tmp_path / "whole" / "checkpoints" / "update-000002", ignore_errors=True)
+        return fork.engines.say(key)
+
+    fork.policy = ScriptedPolicy(say)
+    with pytest.raises(ConfigError, match=r"update-000002 is gone, and this fork, which has no .*checkpoint\.keep"):
+        fork.train(forked(config, tmp_path / "fork", 2))
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_run_removes_at_its_start_what_a_killed_one_left_half_written(tmp_path: Path, resume: Any) -> None:
+    left = [tmp_path / "checkpoints" / f".update-000002.0a1b2c3d.{kind}" for kind in ("partial", "universal")]
+    for folder in left:
+        folder.mkdir(parents=True)
+    Stack().train(configured(tmp_path, updates=1, resume=resume))
+    assert not any(folder.exists() for folder in left)
 
 
 class Impatient(Display):

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from rollout import ray_actors
 from trainer.commands.examination import Examination, preset_shapes
-from trainer.commands.gpu_proof import ProofSpec, prove
+from trainer.commands.gpu_proof import prove
+from trainer.commands.proof_bench import ProofSpec
 from trainer.config.build import ConfigError
 from trainer.config.commands import DoctorConfig
 from trainer.report.progress import Display

@@ -11,6 +11,7 @@ from trainer.config.commands import PlanConfig
 from trainer.config.shape import ModelShape
 from trainer.report.progress import Display
 from trainer.setup import gpu_memory
+from trainer.setup.adapted import check_targets
 from trainer.setup.gpu_memory import GIB
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
 from trainer.setup.packing import check_packing, packing_line
@@ -37,6 +38,7 @@ def plan_plan(config: PlanConfig) -> ShapedRun:
         raise ConfigError(f"cluster.dtype={config.cluster.dtype!r}: plans are for bfloat16, which cluster=gpu has")
     check_heads(config.model, config.engine.tensor_parallel)
     check_packing(config.learner, config.model)
+    check_targets(config.learner, config.model)
     return ShapedRun(config=config, shape=shape_of(config.model))
 
 

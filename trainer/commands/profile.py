@@ -19,7 +19,7 @@ from trainer.report.stopwatch import Stopwatch
 from trainer.report.trace import Kind, Part, Track, parts_of, write_trace
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.preflight import TrainingPlan
-from trainer.step import publish, update
+from trainer.step import Beside, publish, update
 
 TRACE = "trace.json.gz"
 UPDATE = "update"
@@ -62,14 +62,14 @@ def traced_update(
     for number in range(1, warm + 1):
         display.stage(f"update {number} of {warm + 1}, to warm up")
         watch = Stopwatch(during=display.doing)
-        report = update(parts, estimator, number, watch=watch, difficulty=difficulty, ahead=ahead)
+        report = update(parts, estimator, number, watch=watch, difficulty=difficulty, beside=Beside(ahead=ahead))
         estimator, difficulty = report.estimator, report.difficulty
     display.stage(f"update {warm + 1} of {warm + 1}, traced")
     shifts = {actor.name: shift_ns(actor) for _, actor in _actors(parts)}
     spans.start()
     with span(UPDATE):
         watch = Stopwatch(during=_lap(display))
-        update(parts, estimator, warm + 1, watch=watch, difficulty=difficulty, ahead=ahead)
+        update(parts, estimator, warm + 1, watch=watch, difficulty=difficulty, beside=Beside(ahead=ahead))
     driver = Track(kind="driver", name="driver", spans=tuple(spans.take()))
     return [driver, *(_track(kind, actor, driver, shifts) for kind, actor in _actors(parts))]
 

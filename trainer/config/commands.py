@@ -316,7 +316,10 @@ class WarmstartConfig:
             "learner.old_logprobs": Unused(value="learner", reason="a warm start has no old policy"),
             "learner.optimizer_steps": Unused(value=1, reason="a warm start takes its steps from rows_per_step"),
             "learner.rows_per_step": Unused(value=None, reason="a warm start has a rows_per_step of its own"),
-            "learner.loss": Unused(value={"kl_coef": 0.0}, reason="a warm start has the likelihood loss alone"),
+            "learner.loss": Unused(
+                value={"kl_coef": 0.0},
+                reason="a warm start has the likelihood loss alone, and for an adapter learner=lora_finetune",
+            ),
         }
     )
 

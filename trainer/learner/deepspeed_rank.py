@@ -223,10 +223,10 @@ class LearnerRank:
         """What the files of `begin_save` failed of, None if of nothing. wait: until they are written."""
         return self.writer.fault(wait=wait)
 
-    def load(self, folder: str, token: str) -> int:
+    def load(self, folder: str, universal: str) -> int:
         """Continue from `begin_save`, also from one of another number of ranks. Returns that number.
 
-        token: a name of a conversion, which all ranks share and no other learner has.
+        universal: where it is converted, a folder that is not there yet.
         Raises ValueError for a checkpoint of another ZeRO stage, dtype, adapter or base.
         """
         states, own = Path(folder) / STATES, self._identity()
@@ -237,7 +237,7 @@ class LearnerRank:
         if saved["world_size"] == own["world_size"] or self.config.zero_stage == 0:
             self._load_engine(states)
         else:
-            self._load_universal(states, token)
+            self._load_universal(states, Path(universal))
         keep_own(self.config, self.optimizer, self.schedule, own_groups)
         rng = torch.load(states / f"rng-{self.rank % saved['world_size']}.pt", weights_only=True)
         torch.set_rng_state(rng["cpu"])
@@ -258,14 +258,13 @@ class LearnerRank:
         if path is None:
             raise ValueError(f"checkpoint {states.parent} holds no engine state: choose another")
 
-    def _load_universal(self, states: Path, token: str) -> None:
+    def _load_universal(self, states: Path, universal: Path) -> None:
         """Load what another number of ranks wrote, by way of DeepSpeed's universal checkpoint.
 
         For ZeRO-3 DeepSpeed gives all parameter groups the settings of the first, which `keep_own` sets right, and all
         their states one counter of steps, which each step of a group counts up: each gets its own here.
         """
         engine: Any = self.engine
-        universal = states.parent.with_name(f".{states.parent.name}.{token}.universal")
         if self.rank == 0:
             folders = {"input_folder": str(states / TAG), "output_folder": str(universal / TAG)}
             ds_to_universal.main(Namespace(**CONVERSION, **folders, inject_missing_state=True))

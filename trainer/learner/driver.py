@@ -312,13 +312,15 @@ class Learner:
         """What the last `begin_save` has failed of, None if of nothing. wait: until all is written."""
         return next((fault for fault in self._call("save_fault", wait) if fault is not None), None)
 
-    def load(self, folder: str | Path) -> int:
+    def load(self, folder: str | Path, *, converted_in: Path | None = None) -> int:
         """Continue from `begin_save`; call it right after `start`. Returns the number of ranks that wrote `folder`.
 
-        Raises ConfigError where these had another ZeRO stage, dtype, adapter or base.
+        converted_in: the folder in which a checkpoint of another number of ranks is converted, which all must see; None
+        takes that of the checkpoint. Raises ConfigError where the ranks had another ZeRO stage, dtype, adapter or base.
         """
+        place, name = converted_in or Path(folder).parent, f".{Path(folder).name}.{secrets.token_hex(4)}.universal"
         try:
-            return self._call("load", str(folder), secrets.token_hex(4))[0]
+            return self._call("load", str(folder), str(place / name))[0]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

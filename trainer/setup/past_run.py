@@ -13,8 +13,8 @@ from trainer.config.continuing import Difference, check_same_settings
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.setup.folder import model_folder
+from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
-from trainer.setup.packing import check_packing
 from trainer.setup.preflight import (
     CONFIG,
     TrainingPlan,
@@ -70,7 +70,7 @@ def plan_replay(config: ReplayConfig) -> ReplayPlan:
         check_checkpoint(start, f"{path.name} was learned from after it")
     check_machine(run.cluster, serves=False, trains=True)
     model_folder(run.model)
-    check_packing(run.learner, run.model)
+    check_learnable(run.learner, run.model, run.cluster)
     return ReplayPlan(config=config, batch=batch, run=run, start=start, world=open_world(run.env))
 
 

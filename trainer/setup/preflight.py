@@ -29,8 +29,8 @@ from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
+from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
-from trainer.setup.packing import check_packing
 from trainer.setup.panels import changed_since, panel
 from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_heads
@@ -139,7 +139,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
     check_heads(config.model, config.engine.tensor_parallel)
-    check_packing(config.learner, config.model)
+    check_learnable(config.learner, config.model, config.cluster)
     config = planned(config)
     output = Path(config.output).absolute()
     resumed, damaged, changed = _resumable(config)
@@ -208,7 +208,7 @@ def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
         raise ConfigError(f"demos={config.demos} is no file: write one with stepcredit demos output={config.demos}")
     check_machine(config.cluster, serves=False, trains=True)
     model_folder(config.model)
-    check_packing(config.learner, config.model)
+    check_learnable(config.learner, config.model, config.cluster)
     return WarmstartPlan(config=planned_warmstart(config), world=open_world(config.env))
 
 

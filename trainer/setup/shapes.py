@@ -75,11 +75,15 @@ def _heads_of(model: ModelConfig) -> tuple[int, int] | None:
     return None if heads is None else (heads, described.get("num_key_value_heads", heads))
 
 
-def _config_file(model: ModelConfig) -> Path | None:
-    """The model's config.json; None where it is not on this machine."""
+def file_of(model: ModelConfig, name: str) -> Path | None:
+    """A file of the model, in its folder or in the hub's cache; None where it is not on this machine."""
     folder = Path(model.source)
-    file = folder / "config.json" if folder.is_dir() else try_to_load_from_cache(model.source, "config.json")
+    file = folder / name if folder.is_dir() else try_to_load_from_cache(model.source, name)
     return Path(file) if isinstance(file, str | Path) and Path(file).is_file() else None
+
+
+def _config_file(model: ModelConfig) -> Path | None:
+    return file_of(model, "config.json")
 
 
 def _read(file: Path) -> dict[str, Any]:

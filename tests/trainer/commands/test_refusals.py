@@ -113,6 +113,15 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("train", "experiment=textcraft_7b"), ("TEXTCRAFT_RECIPES", "env.options.recipes")),
         (("train", "experiment=webshop_7b"), ("WEBSHOP_DATA", "env.options.data")),
         (("train", "protocol=alfwrld"), ("protocol=alfwrld", "did you mean 'alfworld'?")),
+        # An adapter for layers that the model does not have.
+        *(
+            (
+                (command, "learner.lora.rank=4", "learner.lora.target_modules=[q_porj]"),
+                ("learner.lora.target_modules=['q_porj']", "'tiny'", "did you mean 'q_proj'?", "all-linear"),
+            )
+            for command in ("train", "warmstart", "quickstart")
+        ),
+        (("warmstart", "learner=lora"), ("learner.loss", "learner=lora_finetune")),
         # Files that are not there.
         (("warmstart", "demos=nothing.jsonl"), ("demos=nothing.jsonl", "stepcredit demos output=nothing.jsonl")),
         (("train", "model.source=./nothing"), ("model.source='./nothing'", "config.json")),

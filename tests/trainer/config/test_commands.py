@@ -318,3 +318,13 @@ def test_a_world_model_preset_changes_one_world_for_one_model(preset: str) -> No
 )
 def test_importance_weights_correct_the_engines_rounding_on_gpus(overrides: tuple[str, ...], cap: float | None) -> None:
     assert composed("train", *overrides)["learner"]["loss"]["importance_cap"] == cap
+
+
+@pytest.mark.parametrize(
+    ("command", "preset", "rate"),
+    [("train", "lora", "learning_rate"), ("warmstart", "lora_finetune", "warmstart_learning_rate")],
+)
+def test_an_adapter_has_a_preset_for_each_way_of_training(command: str, preset: str, rate: str) -> None:
+    values = composed(command, f"learner={preset}")
+    learner = build(KINDS[command], values).learner
+    assert (learner.lora.rank, learner.learning_rate) == (32, pytest.approx(10 * values["model"]["tuning"][rate]))

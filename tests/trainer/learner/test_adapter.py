@@ -28,6 +28,7 @@ from tests.trainer.learner.test_driver import (
     slow_scores,
     weights_of,
 )
+from tests.trainer.learner.test_policy import INPUT_IDS, PREDICT_AT, TARGETS, build
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LoraConfig, TargetModules
 from trainer.data.tokens import TokenBatch
@@ -107,6 +108,22 @@ def test_an_adapter_starts_as_the_base_and_is_the_base_bit_for_bit_when_it_is_of
     for ours, theirs in zip(off, plain, strict=True):
         assert torch.equal(ours, theirs)
     assert not torch.equal(asked(base).logprobs, plain.logprobs)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_blocks_with_an_adapter_give_the_same_logprobs_and_gradients(checkpointing: bool) -> None:
+    model = build("Qwen2")
+    adapter = trained(model)
+    policy = PolicyModule(model, gradient_checkpointing=checkpointing).train()
+
+    def outcome() -> list[Tensor]:
+        on, off = (run(INPUT_IDS, PREDICT_AT, TARGETS) for run in (policy, adapter.without(policy)))
+        return [on.logprobs, off.logprobs, *torch.autograd.grad(on.logprobs.sum(), [*adapter.matrices.values()])]
+
+    eager = outcome()
+    policy.compile_blocks("aot_eager")
+    for ours, theirs in zip(outcome(), eager, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
 
 
 def test_an_adapter_at_its_start_changes_nothing(base: PreTrainedModel) -> None:

@@ -8,7 +8,8 @@ import torch
 
 from trainer.commands.doctor import PROVEN
 from trainer.commands.examination import preset_shapes
-from trainer.commands.gpu_proof import ProofSpec, prove
+from trainer.commands.gpu_proof import prove
+from trainer.commands.proof_bench import ProofSpec
 from trainer.report.progress import Display
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.commands.gpu_proof import ProofSpec, prove
+from trainer.commands.gpu_proof import prove
+from trainer.commands.proof_bench import ProofSpec
 from trainer.config.shape import ModelShape
 from trainer.report.progress import Display
 
