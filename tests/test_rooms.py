@@ -44,6 +44,7 @@ INNER = {
     "cells": {"setup", "durable", "report", "config"},
     "commands": {
         "cells",
+        "durable",
         "lab",
         "run",
         "step",

@@ -47,8 +47,8 @@ class Cell:
     """What the setting `output` of its command names; a file is FOLDER.jsonl."""
     resumes: bool = True
     """Whether its command goes on with a half-finished folder by resume=auto."""
-    cpus: int = 0
-    """Cores that it takes; 0 counts none."""
+    cpus: int | None = 0
+    """Cores that it takes; 0 counts none, None all of a machine."""
     gpus: int = 0
     """GPUs of one machine that it takes."""
 
@@ -88,9 +88,13 @@ class Outcome:
 def cell_of(command: str, words: Sequence[str], folder: Path, *, title: str = "", **needs: Any) -> Cell:
     """The cell of `command` with `words` in a sweep's or a table's `folder`. needs: further fields of Cell."""
     ordered = canonical(words)
-    digest = hashlib.blake2b("\0".join((command, *ordered)).encode()).hexdigest()[:DIGITS]
-    place = folder / FOLDER / digest
+    place = folder / FOLDER / digest_of(command, *ordered)
     return Cell(command=command, words=ordered, folder=place, title=title or " ".join(ordered), **needs)
+
+
+def digest_of(*words: str) -> str:
+    """A short name for words."""
+    return hashlib.blake2b("\0".join(words).encode()).hexdigest()[:DIGITS]
 
 
 def canonical(words: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
 from trainer.setup.machine import gpus_here
 
-LOOK_S = 0.2  # between two looks at the running cells
+LOOK_S = 0.1  # between two looks at the running cells
 DONE = (State.FINISHED, State.PRUNED)
 MARKS: Mapping[State, str] = {State.FINISHED: "green", State.PRUNED: "yellow"}
 
@@ -68,9 +68,10 @@ class Here:
                 f"a cell takes cluster.gpus={cell.gpus} and this machine has {len(self._gpus)}: lower it, or launch "
                 "the cells on a cluster"
             )
-        if cell.cpus * self.parallel > self._cpus and self.parallel > 1:
+        cpus = self._cpus if cell.cpus is None else cell.cpus
+        if cpus * self.parallel > self._cpus and self.parallel > 1:
             raise ConfigError(
-                f"{self.parallel} cells at once of {cell.cpus} cores each, and this machine has {self._cpus}: set "
+                f"{self.parallel} cells at once of {cpus} cores each, and this machine has {self._cpus}: set "
                 f"cluster.cpus={max(1, self._cpus // self.parallel)}, or run fewer at once"
             )
 

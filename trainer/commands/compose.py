@@ -35,6 +35,7 @@ from trainer.commands.defaults import register
 from trainer.commands.interrupt import Interrupted, Interruption
 from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
 from trainer.commands.refusals import check_names, check_options, no_such_choice, refusal
+from trainer.commands.sweep import CellLauncher, Sweep
 from trainer.commands.table import CONFIGS, Command, name_of, named
 from trainer.config.build import ConfigError, ModelError, build
 from trainer.learner.driver import OutOfMemory
@@ -59,8 +60,10 @@ def execute(command: Command, interruption: Interruption) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     register()
     Plugins.instance().register(UsersConfigs)
-    sweep = SweepFolder()
-    OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
+    Plugins.instance().register(CellLauncher)
+    CellLauncher.sweep = sweep = Sweep(command, interruption)
+    sweep_folder = SweepFolder()
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("command", partial(getattr, command), replace=True)
     OmegaConf.register_new_resolver("command_name", partial(name_of, command), replace=True)
@@ -88,10 +91,14 @@ def execute(command: Command, interruption: Interruption) -> None:
             _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
 
     try:
+        sys.argv[1:] = sweep.take(sys.argv[1:])
+        sweep_folder.path = sweep.resumed
         check_options(command, sys.argv[1:])
         if command.base is not None:
             named(command.base)(sys.argv[1:])
         body()
+        if (line := sweep.tell(Display())) is not None:
+            leave(sweep.code, line)
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -99,7 +106,7 @@ def execute(command: Command, interruption: Interruption) -> None:
             raise
         leave(2, refusal(error, config_class))  # Hydra and OmegaConf raise such errors for words they cannot place
     finally:
-        sweep.drop_if_unused()
+        sweep_folder.drop_if_unused()
 
 
 class UsersConfigs(SearchPathPlugin):

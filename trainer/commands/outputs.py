@@ -15,11 +15,13 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+from trainer.cells.cell import digest_of
 from trainer.commands.table import Output
 from trainer.config.build import ConfigError
 from trainer.setup.go_on import training_of_quickstart
 
 MARKER = ".stepcredit"
+LONGEST_NAME = 120  # characters; a file system takes 255 bytes
 SWEEP_CONFIG = "multirun.yaml"  # Hydra writes it into a sweep's folder before it checks the sweep
 _UNSAFE = re.compile(r"[^\w.+-]+", re.ASCII)
 
@@ -48,8 +50,9 @@ class Holder:
 class SweepFolder:
     """The folder of a sweep, made when Hydra first asks for its name."""
 
-    def __init__(self) -> None:
-        self.path: Path | None = None
+    def __init__(self, path: Path | None = None) -> None:
+        """path: the folder of a sweep that goes on."""
+        self.path = path
 
     def __call__(self) -> str:
         """A new folder, the same one each time."""
@@ -74,12 +77,13 @@ def now() -> str:
 
 
 def plain_name(text: str) -> str:
-    """`text` as a name that neither a shell nor Hydra reads anything into.
+    """`text` as a name that neither a shell nor Hydra reads anything into. The end of a long one is its digest.
 
     >>> plain_name("estimator=gigpo_seed=1"), plain_name("learner.betas=[0.9,0.95]")
     ('estimator-gigpo_seed-1', 'learner.betas-0.9-0.95')
     """
-    return _UNSAFE.sub("-", text).strip("-")
+    name = _UNSAFE.sub("-", text).strip("-")
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}-{digest_of(text)}"
 
 
 @contextmanager
@@ -148,7 +152,9 @@ def _claim_folder(folder: Path, output: Output, *, resumes: bool) -> Path:
         raise Taken(f"output={folder} was taken by another process just now: {elsewhere}") from None
     if not resumes and any((folder / name).exists() for name in output.leaves):
         marker.unlink()
-        remedy = "go on with resume=auto" if output.resumable else training_of_quickstart(folder) or "remove it"
+        word = output.go_on or ("resume=auto" if output.resumable else None)
+        go_on = None if word is None else f"go on with {word.format(folder=folder)}"
+        remedy = go_on or training_of_quickstart(folder) or "remove it"
         raise Taken(f"{folder} already holds {output.what}: {remedy}, or {elsewhere}")
     return folder
 

@@ -24,7 +24,9 @@ def refusal(error: Exception, config_class: Any) -> str:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.partition("/")
+        hydras, file = error.missing_cfg_file.startswith("hydra/"), error.missing_cfg_file.removeprefix("hydra/")
+        group, _, choice = file.partition("/")
+        group = f"hydra/{group}" if hydras else group
         return no_such_choice(group, choice, error.options)
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.full_key, str):

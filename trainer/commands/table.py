@@ -28,6 +28,9 @@ class Output:
     resumable: bool = False
     """Whether the command can go on with what is there: resume=auto."""
 
+    go_on: str | None = None
+    """The word that goes on with what is there, where it is another; {folder} is the place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:

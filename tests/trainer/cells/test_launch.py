@@ -157,6 +157,8 @@ def test_cells_at_once_ask_for_no_more_than_the_machine_has(tmp_path: Path) -> N
         run(cells(tmp_path, "finish", gpus=2), site(tmp_path, gpus=("0",)))
     with pytest.raises(ConfigError, match=r"2 cells at once of 3 cores each.*has 4: set cluster.cpus=2, or run fewer"):
         run(cells(tmp_path, "finish", cpus=3), site(tmp_path, parallel=2))
+    with pytest.raises(ConfigError, match=r"2 cells at once of 4 cores each"):
+        run([cell_of("train", ["do=finish"], tmp_path, cpus=None)], site(tmp_path, parallel=2))
     assert run(cells(tmp_path, "finish", cpus=2), site(tmp_path, parallel=2)) == [State.FINISHED]
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from rollout import ray_actors
+from trainer.cells import launch
+from trainer.cells.cell import Cell, Outcome, State, write_outcome
 from trainer.commands import compose
 from trainer.commands.main import main
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
@@ -72,9 +74,47 @@ class Ended:
         return lines[0]
 
 
+@dataclass(slots=True)
+class Noted:
+    """A cell that ended as soon as it was started, in the state that the test chose for it."""
+
+    cell: Cell
+    state: State
+
+    def outcome(self) -> Outcome:
+        ended = Outcome(
+            cell=self.cell, state=self.state, line="" if self.state == State.FINISHED else "it did not like it"
+        )
+        write_outcome(ended)
+        return ended
+
+    def end(self, state: State, line: str = "") -> None:
+        raise AssertionError(f"{self.cell.title} has ended already")
+
+
+@dataclass(slots=True)
+class NotingSite:
+    """A place that notes the cells of a sweep in the place of running them."""
+
+    parallel: int | None = None
+    cells: list[Cell] = field(default_factory=list)
+    """Those that were started and are not replayed yet."""
+    states: dict[str, State] = field(default_factory=dict)
+    """How a cell ends, by its title; the others finish."""
+
+    def check(self, cell: Cell) -> None:
+        del cell
+
+    def start(self, cell: Cell) -> Noted:
+        self.cells.append(cell)
+        if cell.writes == "folder":
+            cell.folder.mkdir(parents=True, exist_ok=True)
+        return Noted(cell, self.states.get(cell.title, State.FINISHED))
+
+
 @dataclass(slots=True, kw_only=True)
 class Stepcredit:
-    """Calls `stepcredit WORDS`."""
+    """Calls `stepcredit WORDS`. The cells of a sweep are called after it, in this process."""
 
     words: Callable[..., None]
     capsys: pytest.CaptureFixture[str]
@@ -82,8 +122,17 @@ class Stepcredit:
     """("module:function", config) of every command that would have run."""
     plans: list[Any] = field(default_factory=list)
     """The plans of those commands."""
+    site: NotingSite = field(default_factory=NotingSite)
+    """Where the cells of a sweep go first."""
 
     def __call__(self, *words: str) -> Ended:
+        ended = self.call(*words)
+        while self.site.cells:
+            self.call(*self.site.cells.pop(0).call)
+        return ended
+
+    def call(self, *words: str) -> Ended:
+        """The command alone, without the cells that it starts."""
         self.words("stepcredit", *words)
         code = 0
         try:
@@ -113,6 +162,7 @@ def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `execute` sets it; here it is taken back
     command = Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
     monkeypatch.setattr(compose, "named", command.named)
+    monkeypatch.setattr(launch, "site_of", lambda _: command.site)
     return command
 
 

@@ -45,6 +45,14 @@ def test_a_sweep_over_runs_keeps_their_outputs_apart(stepcredit: Stepcredit, tmp
     assert len({config.output for _, config in stepcredit.runs[:-1]}) == 2
 
 
+def test_a_sweep_of_labs_has_names_that_a_disk_takes_however_many_settings_it_has(stepcredit: Stepcredit) -> None:
+    estimators = ",".join(f"{{name:gigpo,gamma:0.{number}}}" for number in range(10, 40))
+    assert stepcredit("lab", "--multirun", f"estimators=[{estimators}],[grpo]", "seed=1").code == 0
+    names = [Path(config.output).name for _, config in stepcredit.runs[:-1]]
+    assert len(set(names)) == 2
+    assert [name for name in names if len(name) > 120] == []
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, past_run
+from trainer.cells.cell import cell_of
 from trainer.commands import compose, outputs
 from trainer.commands.outputs import MARKER, claimed
 from trainer.commands.table import COMMANDS, Output
@@ -82,8 +83,9 @@ def test_two_runs_of_one_second_have_places_of_their_own(
 def test_two_sweeps_of_one_second_have_folders_of_their_own(writing: Stepcredit) -> None:
     for _ in range(2):
         assert writing("train", "--multirun", "seed=1,2").code == 0
-    folder = "outputs/sweeps/2026-01-01_00-00-00"
-    assert places(writing) == [f"{folder}/seed-1", f"{folder}/seed-2", f"{folder}-2/seed-1", f"{folder}-2/seed-2"]
+    first, second = (f"outputs/sweeps/2026-01-01_00-00-00{number}/cells" for number in ("", "-2"))
+    one, other = (cell_of("train", [f"seed={seed}"], Path()).digest for seed in (1, 2))
+    assert places(writing) == [f"{first}/{one}", f"{first}/{other}", f"{second}/{one}", f"{second}/{other}"]
 
 
 def test_the_folders_of_a_sweep_can_be_given_to_another_command_without_quotes(writing: Stepcredit) -> None:

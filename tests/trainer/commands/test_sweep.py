@@ -1,0 +1,128 @@
+"""Sweeps as users know them from Hydra: each cell a run in a folder of its own; what is killed goes on."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.commands.conftest import Stepcredit, refused
+from trainer.cells.cell import State
+from trainer.commands.sweep import FILE
+
+SEEDS = ("train", "--multirun", "seed=1,2", "estimator=grpo")
+
+
+def folder_of_sweep() -> Path:
+    (folder,) = Path("outputs/sweeps").iterdir()
+    return folder.absolute()
+
+
+def seeds(stepcredit: Stepcredit) -> list[int]:
+    """The seeds of what ran, since they were last asked for."""
+    ran = [config.seed for _, config in stepcredit.runs]
+    stepcredit.runs.clear()
+    return ran
+
+
+def test_a_sweep_of_many_settings_has_names_that_a_disk_takes(stepcredit: Stepcredit) -> None:
+    many = ["learner.learning_rate=1e-5", "learner.warmup_steps=1", "updates=3", "groups_per_update=2", "group_size=4"]
+    many += [f"validation.{words}" for words in ("every=5", "tasks=64", "temperature=0.4")]
+    many += [f"checkpoint.{words}" for words in ("every=5", "export_every=25", "keep=2")]
+    many += [f"cluster.{words}" for words in ("threads=2", "env_workers=2", "start_timeout_s=900")]
+    many += ["env.options.distractors=3", "deterministic=false"]
+    assert len(many) >= 16
+    assert stepcredit("train", "--multirun", "seed=1,2", *many).code == 0
+    assert [Path(config.output).parent.name for _, config in stepcredit.runs] == ["cells", "cells"]
+    assert [len(Path(config.output).name) for _, config in stepcredit.runs] == [10, 10]
+
+
+def test_a_refused_and_a_failed_cell_are_told_at_the_end(stepcredit: Stepcredit) -> None:
+    stepcredit.site.states = {"seed=1": State.REFUSED, "seed=2": State.FAILED}
+    ended = stepcredit.call("train", "--multirun", "seed=1,2,3")
+    assert ended.code == 1
+    assert re.search(r"0 +\w{10} +seed=1 +refused *\n +it did not like it *\n1 +\w{10} +seed=2 +failed", ended.out)
+    folder = folder_of_sweep()
+    assert ended.line == (
+        f"stepcredit: of 3 cells 1 finished, 1 refused, 1 failed (see {folder}/cells.md): those are tried again by "
+        f"stepcredit train sweep.resume={folder}"
+    )
+    rows = json.loads((folder / "cells.json").read_text())
+    assert [(row["title"], row["state"]) for row in rows] == [
+        ("seed=1", "refused"),
+        ("seed=2", "failed"),
+        ("seed=3", "finished"),
+    ]
+
+
+def test_a_sweep_of_which_all_is_refused_is_refused(stepcredit: Stepcredit) -> None:
+    stepcredit.site.states = {"seed=1": State.REFUSED, "seed=2": State.REFUSED}
+    assert stepcredit.call(*SEEDS).code == 2
+
+
+def test_a_sweep_goes_on_and_repeats_no_finished_cell(stepcredit: Stepcredit) -> None:
+    stepcredit.site.states = {"seed=2": State.FAILED}
+    stepcredit(*SEEDS)
+    assert seeds(stepcredit) == [1, 2]
+    folder = folder_of_sweep()
+    assert stepcredit("train", f"sweep.resume={folder}", "hydra.launcher.parallel=2").code == 1
+    assert seeds(stepcredit) == [2]
+    stepcredit.site.states = {}
+    assert stepcredit(*SEEDS, f"sweep.resume={folder.relative_to(Path.cwd())}").code == 0
+    assert seeds(stepcredit) == [2]
+    assert stepcredit("train", f"sweep.resume={folder}").code == 0
+    assert seeds(stepcredit) == []
+    assert folder_of_sweep() == folder
+
+
+def test_a_folder_of_a_sweeps_own_choice_holds_one_sweep(stepcredit: Stepcredit) -> None:
+    assert stepcredit(*SEEDS, "hydra.sweep.dir=mine").code == 0
+    stepcredit.runs.clear()
+    assert f"{Path.cwd()}/mine already holds a sweep: go on with sweep.resume={Path.cwd()}/mine, or choose" in refused(
+        stepcredit, *SEEDS, "hydra.sweep.dir=mine"
+    )
+    assert stepcredit("train", "sweep.resume=mine").code == 0
+
+
+def test_a_sweep_does_not_go_on_as_another(stepcredit: Stepcredit) -> None:
+    stepcredit(*SEEDS)
+    stepcredit.runs.clear()
+    folder = folder_of_sweep()
+    line = refused(stepcredit, *SEEDS[:-1], "estimator=gigpo", f"sweep.resume={folder}")
+    assert f"sweep.resume={folder} is another sweep (estimator=gigpo is new, estimator=grpo is gone): leave" in line
+    line = refused(stepcredit, "evaluate", f"sweep.resume={folder}")
+    assert f"sweep.resume={folder} is a sweep of stepcredit train, not of evaluate: name that command" in line
+    assert "outputs holds no sweep (it has no sweep.json)" in refused(stepcredit, "train", "sweep.resume=outputs")
+    (folder / FILE).write_text("{")
+    assert f"{FILE} is broken" in refused(stepcredit, "train", f"sweep.resume={folder}")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("output=mine",), ("output=... with --multirun", "hydra.sweep.dir=DIR")),
+        (("resume=auto",), ("resume=... with --multirun", "sweep.resume=DIR")),
+        (("hydra/launcher=slurm",), ("no hydra/launcher=slurm", "local")),
+        (("hydra/sweeper=optna",), ("no hydra/sweeper=optna",)),
+        (("hydra.launcher.parallel=0",), ("hydra.launcher.parallel=0", "1 or more")),
+        (("hydra.launcher.paralel=2",), ("hydra.launcher.paralel",)),
+        (("estimator=grpo,gigpoo",), ("no estimator=gigpoo", "did you mean 'gigpo'?")),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_any_cell_starts(
+    stepcredit: Stepcredit, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    line = refused(stepcredit, "train", "--multirun", "seed=1,2", *words)
+    assert [part for part in parts if part not in line] == []
+    assert stepcredit.site.cells == []
+
+
+def test_a_cell_takes_what_its_cluster_settings_say(stepcredit: Stepcredit) -> None:
+    words = ("cluster=cpu,gpu2", "~world_model")
+    stepcredit.call("train", "--multirun", *words)
+    assert [(cell.cpus, cell.gpus) for cell in stepcredit.site.cells] == [(None, 0), (0, 2)]
+    stepcredit.site.cells.clear()
+    stepcredit.call("train", "--multirun", "cluster.cpus=2", "seed=1,2", "--config-dir", str(Path.cwd()))
+    assert [(cell.cpus, cell.gpus) for cell in stepcredit.site.cells] == [(2, 0), (2, 0)]
+    assert {cell.words[0] for cell in stepcredit.site.cells} == {f"--config-dir={Path.cwd()}"}
+    assert {cell.title for cell in stepcredit.site.cells} == {"seed=1", "seed=2"}
