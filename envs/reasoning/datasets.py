@@ -15,7 +15,7 @@ from envs.helper import Helper, HelperDied
 CPU_SECONDS = 5.0  # for the score of one answer
 SPLITS = ("train", "validation")
 _GENERATOR = Path(__file__).with_name("generator.py")
-_MISSING = "reasoning-gym could not be started (see its error above); install it with pip install reasoning-gym"
+_MISSING = "reasoning-gym could not be started (see its error above); install it with pip install reasoning-gym==0.1.25"
 _VALIDATION_SHARE = 5  # one question in five validates
 _MAX_BARREN = 500  # questions in a row that bring nothing new before a dataset counts as exhausted
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     name, data = request.param
     if data == "shared" and not SHARED_DATA.is_dir():
         pytest.skip(f"no real data: {SHARED_DATA} is missing")
+    if name == "reasoning_gym" and find_spec(name) is None:
+        pytest.skip("the extra `reasoning` is not installed")
     return name, OPTIONS.get(name, {"own": {}})[data]
 
 

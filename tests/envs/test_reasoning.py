@@ -1,11 +1,17 @@
 """Reasoning Gym: the package's questions, answers and scores; splits that no seed mixes."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from envs import Ending, EnvError, make
 from envs.helper import Helper, HelperDied
 from envs.reasoning import ReasoningGym
 
+pytestmark = pytest.mark.skipif(
+    find_spec("reasoning_gym") is None,
+    reason="the extra `reasoning` is not installed: see docs/worlds/reasoning_gym.md",
+)
 TWO = {"leg_counting": {"max_animals": 3}, "prime_factorization": {}}
 
 

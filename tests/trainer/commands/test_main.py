@@ -35,7 +35,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
     assert getattr(config, setting) == value
 
 
-@pytest.mark.parametrize("world", ["alfworld", "arithmetic", "code", "reasoning_gym", "textcraft", "webshop"])
+@pytest.mark.parametrize("world", ["alfworld", "arithmetic", "code", "textcraft", "webshop"])
 def test_every_world_gives_demonstrations(stepcredit: Stepcredit, world: str) -> None:
     assert stepcredit("demos", f"env={world}").code == 0
     assert stepcredit.runs[0][1].env.world == world
