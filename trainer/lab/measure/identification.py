@@ -1,6 +1,7 @@
 """Which turns an estimator takes for those that decide: order and signs of its credit there, and leakage elsewhere."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from trainer.lab.measure.jackknife import BLOCKS, KEPT, ConfidenceInterval, jackknife
@@ -22,7 +23,7 @@ class Identification:
 
     def __init__(self, world: Tabular, rows: SampledRows) -> None:
         self._truth = world.advantage[rows.turn, rows.state, rows.action]  # [N]
-        matters = (np.abs(world.advantage) > ZERO) & (world.policy > 0)  # [H, S, A]
+        matters: NDArray[np.bool_] = (np.abs(world.advantage) > ZERO) & (world.policy > 0)  # [H, S, A]
         self._decisive = matters.any(-1)[rows.turn, rows.state]
         self._neutral = np.abs(self._truth) <= ZERO
         self._block = rows.group // rows.per_block
@@ -37,13 +38,14 @@ class Identification:
         rank is NaN where a block has no spread of e or of A; sign without rows of A != 0; leakage without rows of
         A = 0, and without credit.
         """
+        counted = (~self._neutral).astype(np.float64)
         right = (np.sign(credit) == np.sign(self._truth)) & (np.abs(credit) > NO_CREDIT)
         size = np.abs(credit)
         blocks = np.array([self._rank(credit, block) for block in range(BLOCKS)])
         leakage = self._share(size * self._neutral, size) if self._neutral.any() else np.full(1 + BLOCKS, np.nan)
         return {
             "rank": jackknife(KEPT @ blocks / KEPT.sum(1)),
-            "sign": jackknife(self._share(right & ~self._neutral, ~self._neutral)),
+            "sign": jackknife(self._share(right * counted, counted)),
             "leakage": jackknife(leakage),
         }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -117,9 +118,7 @@ def over_layouts(world: str, layouts: Sequence[TruthComparison]) -> TruthCompari
     """
     first = layouts[0]
 
-    def of(name: str) -> ConfidenceInterval:
-        return interval([getattr(layout, name).value for layout in layouts])
-
+    numbers: dict[str, Any] = {name: interval([getattr(layout, name).value for layout in layouts]) for name in NUMBERS}
     return replace(
         first,
         world=world,
@@ -128,7 +127,7 @@ def over_layouts(world: str, layouts: Sequence[TruthComparison]) -> TruthCompari
         covered=float(np.mean([layout.covered for layout in layouts])),
         signal=float(np.mean([layout.signal for layout in layouts])),
         layouts=tuple(layouts),
-        **{name: of(name) for name in NUMBERS},
+        **numbers,
     )
 
 

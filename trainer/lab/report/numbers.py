@@ -47,7 +47,7 @@ def write_numbers(folder: Path, numbers: Numbers) -> None:
         "config": numbers.config,
         "options": numbers.options,
         "recorded": list(map(_update_to_json, numbers.recorded)),
-        "truth": list(map(asdict, numbers.truth)),
+        "truth": [asdict(comparison) for comparison in numbers.truth],
     }
     (folder / FILE).write_text(json.dumps(_nan_to_none(values), indent=1, allow_nan=False, default=str))
 

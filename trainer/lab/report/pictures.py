@@ -144,9 +144,9 @@ def curves(comparisons: Sequence[TruthComparison], lines: Sequence[Line] = LINES
             if line is lines[-1]:
                 _set_sizes(axes, sorted({entry.size for entry in comparisons}))
         if line.field == "error":
-            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": True}
-            text = {"va": "top", "color": LIGHT["muted"], "fontsize": 7.5}
-            note = row[0].annotate("no credit at all", (0.02, 1.0), (0, -3), **where, **text)
+            style = {"va": "top", "color": LIGHT["muted"], "fontsize": 7.5, "annotation_clip": True}
+            note = row[0].annotate("no credit at all", (0.02, 1.0), (0, -3), xycoords=("axes fraction", "data"),
+                                   textcoords="offset points", **style)  # fmt: skip
             note.set_in_layout(False)
         row[0].set_ylabel(line.title, color=LIGHT["ink"], fontsize=8.5)
     handles = [grid[0][0].plot([], [], label=name, **style.options)[0] for name, style in styles.items()]

@@ -85,7 +85,8 @@ def _goals(split: Sequence[str], config: CraftingConfig) -> Sequence[str]:
     """The goals to try, more than are asked for, since some are too large."""
     if config.order is None:
         return spread(split, 4 * config.tasks)
-    return [split[place] for place in np.random.default_rng(config.order).permutation(len(split))[: 4 * config.tasks]]
+    order = np.random.default_rng(config.order).permutation(len(split)).tolist()
+    return [split[place] for place in order[: 4 * config.tasks]]
 
 
 def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfig) -> _Graph | None:
