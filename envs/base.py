@@ -80,6 +80,10 @@ class EnvStep:
     score: float = 0.0
     """Progress in [0, 1]."""
 
+    milestone: int | None = None
+    """Sub-goals that the episode has reached so far; it never falls. None if the world counts none. It is recorded for
+    credit, and no prompt shows it."""
+
     def __post_init__(self) -> None:
         if self.won != (self.ending is Ending.SUCCESS):
             raise ValueError(f"won={self.won} contradicts ending={self.ending}: a won episode ends with SUCCESS")

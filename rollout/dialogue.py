@@ -77,6 +77,7 @@ class Dialogue:
                 valid=reply.valid,
                 reward=reward,
                 state_key=now.state_key,
+                milestone=after.milestone,
             )
         )
         listed = self._prompter.listed(now)

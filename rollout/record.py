@@ -97,6 +97,7 @@ def _step(step: Step) -> dict[str, Any]:
         "valid": step.valid,
         "reward": step.reward,
         "state_key": step.state_key,
+        "milestone": step.milestone,
         "prompt_ids": completion.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
         "logprobs": [float(value) for value in completion.logprobs],
@@ -151,4 +152,5 @@ def _as_step(record: dict[str, Any]) -> Step:
         valid=record["valid"],
         reward=record["reward"],
         state_key=record["state_key"],
+        milestone=record.get("milestone"),  # older recordings do not have the key
     )

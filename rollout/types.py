@@ -100,6 +100,9 @@ class Step:
     """The training reward that this turn earned."""
     state_key: str
     """The state the action was taken in (anchor). Steps of one task with equal keys count as one state."""
+    milestone: int | None = None
+    """Sub-goals that the rollout has reached after this turn; None if the world counts none, or did not when the step
+    was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ def step(
     reward: float = 0.0,
     said: Completion | None = None,
     seen: str | None = None,
+    milestone: int | None = None,
 ) -> Step:
     return Step(
         observation=f"at {state}" if seen is None else seen,
@@ -72,6 +73,7 @@ def step(
         valid=valid,
         reward=reward,
         state_key=state,
+        milestone=milestone,
     )
 
 
@@ -137,7 +139,7 @@ class Corridor:
 
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         self._goal, self._place, self._turns, self._ended = int(task_id), 0, 0, False
-        return EnvStep(observation=f"corridor {seed} of length {task_id}", state_key="0")
+        return EnvStep(observation=f"corridor {seed} of length {task_id}", state_key="0", milestone=0)
 
     def step(self, action: str) -> EnvStep:
         if self._goal is None or self._ended:
@@ -159,6 +161,7 @@ class Corridor:
             ending=ending,
             won=ending is Ending.SUCCESS,
             score=self._place / self._goal,
+            milestone=self._place,
         )
 
     def expert(self) -> Iterator[str]:

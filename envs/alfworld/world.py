@@ -13,6 +13,7 @@ from envs.alfworld.generate import Generated
 from envs.alfworld.household import Households
 from envs.alfworld.index import SPLITS
 from envs.alfworld.library import Library, open_folder
+from envs.alfworld.milestones import milestone
 from envs.alfworld.wording import read_wording, split_task
 from envs.base import Definition, Ending, EnvError, EnvStep, hint, no_split
 
@@ -96,7 +97,7 @@ class ALFWorld:
         if self._original is not None:
             answer = self._original.reset(record)
             text, admissible = answer.observation, answer.commands
-        first = EnvStep(observation=text, state_key=text, admissible=admissible)
+        first = EnvStep(observation=text, state_key=text, admissible=admissible, milestone=0)
         self._game, self._admissible = game, acts
         self._now = Snapshot(task_id=task_id, state=game.start, turns=0, seen=frozenset(), last=first)
         return first
@@ -114,6 +115,7 @@ class ALFWorld:
             answer = self._original.step(action)
             text, won, admissible = answer.observation, answer.won, answer.commands
         limit = Ending.LIMIT if now.turns + 1 >= self._max_steps else None
+        seen = now.seen if act is None else now.seen | shown_by(game, state, act)
         last = EnvStep(
             observation=text,
             state_key=text,
@@ -122,8 +124,8 @@ class ALFWorld:
             admissible=admissible,
             won=won,
             score=float(won),
+            milestone=max(now.last.milestone or 0, milestone(game, state, seen)),
         )
-        seen = now.seen if act is None else now.seen | shown_by(game, state, act)
         self._now = Snapshot(task_id=now.task_id, state=state, turns=now.turns + 1, seen=seen, last=last)
         return last
 

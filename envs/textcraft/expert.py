@@ -1,7 +1,8 @@
 """The expert: a short plan that crafts a goal from what the inventory already holds."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from envs.textcraft.book import RecipeBook
 from envs.textcraft.commands import Inventory
@@ -17,6 +18,9 @@ class Plan:
 
     crafts: tuple[str, ...]
     """The crafting commands, in order."""
+
+    made: tuple[str, ...]
+    """The id of the item that each of them makes."""
 
     stock: Inventory
     """What is held and not yet reserved for one of the crafts."""
@@ -38,24 +42,30 @@ def plan(book: RecipeBook, goal: str, inventory: Inventory) -> Plan:
     The planner is greedy: for each item it takes the recipe, and the item for each tag, that adds the fewest actions.
     The plan is short but not always the shortest: an item needed in two places is decided at the first.
     """
-    start = Plan(fetch={}, crafts=(), stock={item: n for item, n in inventory.items() if item != goal})
+    start = Plan(fetch={}, crafts=(), made=(), stock={item: n for item, n in inventory.items() if item != goal})
     whole = _obtain(book, start, goal, 1, frozenset())
     if whole is None:  # cannot be: every goal has a depth, so its recipes lead down to items that can be fetched
         raise AssertionError(f"no way to craft {goal}")
     return whole
 
 
+@lru_cache(maxsize=2**14)
+def crafted(book: RecipeBook, goal: str) -> frozenset[str]:
+    """The items that the plan from an empty inventory crafts: the intermediates and the goal."""
+    return frozenset(plan(book, goal, {}).made)
+
+
 def _obtain(book: RecipeBook, so_far: Plan, item: str, amount: int, above: frozenset[str]) -> Plan | None:
     """`so_far`, extended so that `amount` of an item is reserved; None if that needs an item of `above` again."""
     held = so_far.stock.get(item, 0)
     stock = {**so_far.stock, item: max(held - amount, 0)}
-    reserved = Plan(fetch=so_far.fetch, crafts=so_far.crafts, stock=stock)
+    reserved = replace(so_far, stock=stock)
     missing = amount - held
     if missing <= 0:
         return reserved
     if book.can_fetch(item):
         fetch = {**reserved.fetch, item: reserved.fetch.get(item, 0) + missing}
-        return Plan(fetch=fetch, crafts=reserved.crafts, stock=stock)
+        return replace(reserved, fetch=fetch)
     if item in above:
         return None
     ways = (_make(book, reserved, recipe, missing, above | {item}) for recipe in book.recipes.get(item, ()))
@@ -74,7 +84,7 @@ def _make(book: RecipeBook, so_far: Plan, recipe: Recipe, amount: int, above: fr
         so_far = grown
     over = times * recipe.count - amount
     stock = {**so_far.stock, recipe.output: so_far.stock.get(recipe.output, 0) + over}
-    return Plan(fetch=so_far.fetch, crafts=so_far.crafts, stock=stock)
+    return replace(so_far, stock=stock)
 
 
 def _craft(book: RecipeBook, so_far: Plan, recipe: Recipe, times: int, above: frozenset[str]) -> Plan | None:
@@ -88,7 +98,7 @@ def _craft(book: RecipeBook, so_far: Plan, recipe: Recipe, times: int, above: fr
         used.append(f"{part.count} {spoken(chosen)}")
         so_far = grown
     line = f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(used)}"
-    return Plan(fetch=so_far.fetch, crafts=so_far.crafts + (line,) * times, stock=so_far.stock)
+    return replace(so_far, crafts=so_far.crafts + (line,) * times, made=so_far.made + (recipe.output,) * times)
 
 
 def _suitable(book: RecipeBook, part: Ingredient) -> Iterable[str]:

@@ -9,7 +9,7 @@ from envs.base import Definition, Ending, EnvError, EnvStep, no_split
 from envs.episode import Episode
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
 from envs.textcraft.commands import Inventory, execute, state_text
-from envs.textcraft.expert import plan
+from envs.textcraft.expert import crafted, plan
 from envs.textcraft.recipe import spoken
 from envs.textcraft.splits import known_protocol, split_tasks
 
@@ -31,6 +31,9 @@ class Snapshot:
 
     turns: int
     """Actions taken so far."""
+
+    awaited: frozenset[str]
+    """What the first plan crafts and the agent has not crafted yet: each is a milestone."""
 
     last: EnvStep
     """What the last `reset` or `step` returned."""
@@ -99,14 +102,23 @@ class TextCraft(Episode[Snapshot]):
         self.close()
         lines = "\n".join(commands)
         text = f"Crafting commands:\n{lines}\n\nGoal: craft {spoken(self._known(task_id))}."
-        first = EnvStep(observation=text, state_key=state_text({}))
-        return self.restore(Snapshot(task_id=task_id, commands=tuple(commands), inventory={}, turns=0, last=first))
+        first = EnvStep(observation=text, state_key=state_text({}), milestone=0)
+        start = Snapshot(
+            task_id=task_id,
+            commands=tuple(commands),
+            inventory={},
+            turns=0,
+            awaited=crafted(self._book, task_id),
+            last=first,
+        )
+        return self.restore(start)
 
     def step(self, action: str) -> EnvStep:
         """Execute one command. Raises EnvError before `reset` and after the end."""
         now = self.playing()
         outcome = execute(self._book, now.inventory, action)
         won = outcome.crafted == now.task_id
+        awaited = now.awaited - {outcome.crafted}
         limit = Ending.LIMIT if now.turns + 1 >= self._max_steps else None
         last = EnvStep(
             observation=outcome.observation,
@@ -115,8 +127,9 @@ class TextCraft(Episode[Snapshot]):
             ending=Ending.SUCCESS if won else limit,
             won=won,
             score=float(won),
+            milestone=(now.last.milestone or 0) + len(now.awaited) - len(awaited),
         )
-        return self.restore(replace(now, inventory=outcome.inventory, turns=now.turns + 1, last=last))
+        return self.restore(replace(now, inventory=outcome.inventory, turns=now.turns + 1, awaited=awaited, last=last))
 
     def expert(self) -> Iterator[str]:
         """Actions that craft the goal from the current inventory; the plan is made anew for each action."""

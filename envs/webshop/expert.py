@@ -67,7 +67,7 @@ def aim(shop: Shop, index: int) -> Aim:
             product, price = shop.product(number), shop.price(number)
             if best is not None and _most(judge(goal, product, price, {})) <= best.score:
                 continue
-            options = _options(goal, product)
+            options = fitting_options(goal, product)
             score = judge(goal, product, price, options).score
             if best is None or score > best.score:
                 best = Aim(query=query, product=number, options=options, score=score)
@@ -91,7 +91,7 @@ def _queries(goal: Goal, product: Product) -> Iterator[str]:
         yield " ".join(re.sub(r"[\[\]]", " ", text).lower().split())
 
 
-def _options(goal: Goal, product: Product) -> dict[str, str]:
+def fitting_options(goal: Goal, product: Product) -> dict[str, str]:
     """One value per group that together match as many of the goal's options as possible, in the goal's order."""
     group_of = {value: name for name, values in product.options.items() for value in values if _can_click(value)}
     return _assigned([_fitting(option, group_of) for option in goal.options])

@@ -11,6 +11,7 @@ from envs.webshop.expert import next_action
 from envs.webshop.files import find_files, shops_folder
 from envs.webshop.generate import generated_files
 from envs.webshop.goals import Goal, GoalKind
+from envs.webshop.milestones import milestone
 from envs.webshop.reward import Verdict, judge
 from envs.webshop.session import Page, Session, address, clickables, follow, state_key
 from envs.webshop.shop import Shop, open_shop
@@ -122,14 +123,15 @@ class WebShop(Episode[Snapshot]):
         """Open the search page. A shop is not random once it is built, so the seed has no effect."""
         self.close()
         session = Session(goal=self._index(task_id))
-        return self.restore(Snapshot(session=session, turns=0, last=self._result(session, None, limit=False)))
+        return self.restore(Snapshot(session=session, turns=0, last=self._result(session, None, 0, limit=False)))
 
     def step(self, action: str) -> EnvStep:
         """Execute one action. Raises EnvError before `reset` and after the end."""
         now = self.playing()
         session = follow(now.session, self._shop, action)
         verdict = self._judge(session) if session.page is Page.DONE else None
-        last = self._result(session, verdict, limit=now.turns + 1 >= self._max_steps)
+        reached = max(now.last.milestone or 0, milestone(self._shop, session))
+        last = self._result(session, verdict, reached, limit=now.turns + 1 >= self._max_steps)
         return self.restore(Snapshot(session=session, turns=now.turns + 1, last=last, verdict=verdict))
 
     def verdict(self) -> Verdict | None:
@@ -151,7 +153,7 @@ class WebShop(Episode[Snapshot]):
         goal = self._shop.goal(session.goal)
         return judge(goal, bought, self._shop.price(session.product), session.options)
 
-    def _result(self, session: Session, verdict: Verdict | None, *, limit: bool) -> EnvStep:
+    def _result(self, session: Session, verdict: Verdict | None, reached: int, *, limit: bool) -> EnvStep:
         score = 0.0 if verdict is None else verdict.score
         won = verdict is not None and score == 1.0
         ended = Ending.FAILURE if verdict is not None else Ending.LIMIT if limit else None
@@ -165,6 +167,7 @@ class WebShop(Episode[Snapshot]):
             admissible=(SEARCH_HINT, *clicks) if session.page is Page.SEARCH else clicks,
             won=won,
             score=score,
+            milestone=reached,
         )
 
     def _index(self, task_id: str) -> int:

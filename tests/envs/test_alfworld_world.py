@@ -173,3 +173,26 @@ def test_the_first_text_and_commands_are_the_original_engines_where_it_plays(
     monkeypatch.setattr(env, "_original", SimpleNamespace(reset=lambda record: said))
     first = env.reset(env.tasks("train")[0])
     assert (first.observation, first.admissible) == ("Welcome", ("dance",))
+
+
+def test_milestones_rise_from_0_to_the_number_that_the_goal_needs_and_never_fall() -> None:
+    env = ALFWorld(households={"train": 60, "held_out": 6})
+    needed = {
+        "pick_and_place_simple": {3},  # found, held, placed
+        "pick_clean_then_place_in_recep": {4},  # found, held, changed, placed
+        "pick_heat_then_place_in_recep": {4},
+        "pick_cool_then_place_in_recep": {4},
+        "pick_two_obj_and_place": {3, 5},  # one may be in place at the start
+        "look_at_obj_in_light": {2, 3},  # found, held, lit; a lamp may be lit at the start
+    }
+    for task in env.tasks("train"):
+        reached = [env.reset(task).milestone, *(env.step(action).milestone for action in env.expert())]
+        assert reached[0] == 0
+        assert reached == sorted(reached, key=lambda count: count or 0)
+        assert reached[-1] in needed[env.kind(task)], task
+
+
+def test_what_was_reached_stays_reached(env: ALFWorld) -> None:
+    for number, task in enumerate(env.tasks("train")):
+        reached = [step.milestone or 0 for step in wander(env, task, seed=number)]
+        assert reached == sorted(reached)

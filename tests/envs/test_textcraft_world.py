@@ -138,3 +138,17 @@ def test_the_own_set_names_no_item_of_the_original_game(shared_data: Path) -> No
     theirs = load_book(shared_data / "textcraft" / "recipes")
     ours = load_book(OWN_RECIPES)
     assert not (ours.items | ours.tags) & (theirs.items | theirs.tags)
+
+
+def test_each_item_of_the_plan_is_a_milestone_once_and_nothing_else_is() -> None:
+    env = TextCraft()
+    assert env.reset(SPOON).milestone == 0
+    lines = (
+        "get 8 copper",
+        "craft 1 copper rod using 2 copper",
+        "craft 1 copper rod using 2 copper",
+        "inventory",
+        "craft 1 copper plate using 3 copper",
+        "craft 1 copper spoon using 1 copper plate, 1 copper rod",
+    )
+    assert [env.step(line).milestone for line in lines] == [0, 1, 1, 1, 2, 3]

@@ -255,3 +255,22 @@ def test_prompts_name_the_actions_and_read_them(shop: ShopMaker) -> None:
     )
     for line, valid in (("search[red mug]", True), ("click[< prev]", True), ("buy now", False), ("look[x]", False)):
         assert bare.parse(line, first) == Reply(action=line, valid=valid)
+
+
+def test_milestones_are_the_phases_of_a_purchase_that_fits(shop: ShopMaker) -> None:
+    env = WebShop(data=shop(item("B000000001"), item("B000000002", pricing="$990.00")))
+    first = env.reset(next(task for task in env.tasks("train") if env.goal(task).asin == "B000000001"))
+    goal = env.goal(env.snapshot().task_id)
+    chosen = [f"click[{option[1].strip().lower()}]" for option in goal.options]
+    reached = [env.step(action).milestone for action in ("search[mug]", "click[b000000001]", *chosen)]
+    assert (first.milestone, reached) == (0, [1, 2, 2, 3])
+    assert env.step("click[back to search]").milestone == 3
+    for action in ("search[mug]", "click[b000000001]", *chosen):
+        env.step(action)
+    assert env.step("click[buy now]").milestone == 4
+
+
+def test_a_product_above_the_cap_is_no_milestone(shop: ShopMaker) -> None:
+    env = WebShop(data=shop(item("B000000001"), item("B000000002", pricing="$990.00")))
+    env.reset(next(task for task in env.tasks("train") if env.goal(task).asin == "B000000001"))
+    assert [env.step(action).milestone for action in ("search[mug]", "click[b000000002]")] == [1, 1]

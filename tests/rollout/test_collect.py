@@ -98,7 +98,7 @@ def test_a_rollout_that_wins_earns_the_same_where_rewards_are_graded() -> None:
 # --- what is recorded -----------------------------------------------------------------------------------------------
 
 
-def test_a_rollout_records_observations_answers_actions_and_rewards() -> None:
+def test_a_rollout_records_observations_answers_actions_rewards_and_milestones() -> None:
     answers = ["fly", "go", "go"]
     observations = ["corridor 100 of length 2", "fly?", "at 1"]
     prompts = ["corridor 100 of length 2\n", "fly\0fly?\n", "go\0at 1\n"]  # each goes on from the ones before
@@ -113,6 +113,7 @@ def test_a_rollout_records_observations_answers_actions_and_rewards() -> None:
                     answers[time],
                     seen=observations[time],
                     state="001"[time],
+                    milestone=(0, 1, 2)[time],
                     valid=answers[time] != "fly",
                     reward=10.0 if time == 2 else 0.0,
                     said=completion(

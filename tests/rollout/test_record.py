@@ -17,11 +17,12 @@ TEXT = st.text(max_size=20)
 # Everything a float32 can be: what is learned from a recording must be what was learned from the run.
 LOGPROB = st.floats(max_value=0.0, width=32)
 STEPS = st.builds(
-    lambda text, state, valid, reward, tokens, version: step(
+    lambda text, state, valid, reward, tokens, version, milestone: step(
         text,
         state=state,
         valid=valid,
         reward=reward,
+        milestone=milestone,
         said=completion(
             text, tokens=[token for token, _ in tokens], logprobs=[logprob for _, logprob in tokens], version=version
         ),
@@ -32,6 +33,7 @@ STEPS = st.builds(
     st.floats(allow_nan=False),
     st.lists(st.tuples(st.integers(0, 2**31 - 1), LOGPROB), max_size=4),
     st.integers(0, 1000),
+    st.none() | st.integers(0, 9),
 )
 GROUPS = st.lists(
     st.builds(
@@ -71,11 +73,16 @@ def test_revisions_come_back_with_the_rollouts_they_are_of(tmp_path: Path) -> No
     assert plain(list(read_groups(tmp_path / "some.jsonl.zst"))) == plain(groups)
 
 
-def test_an_older_recording_without_the_key_revisions_has_none(tmp_path: Path, recorded: list[RolloutGroup]) -> None:
+def test_an_older_recording_without_the_keys_revisions_and_milestone_has_none(
+    tmp_path: Path, recorded: list[RolloutGroup]
+) -> None:
     path = tmp_path / "some.jsonl.zst"
     write_groups(path, recorded[:1])
     record = json.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes()))
     del record["revisions"]
+    for rollout in record["trajectories"]:
+        for taken in rollout["steps"]:
+            del taken["milestone"]
     path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode()))
     assert plain(list(read_groups(path))) == plain(recorded[:1])
 

@@ -30,7 +30,8 @@ def step_batch(
             FIRST_TOKENS response tokens.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
-    The columns `repair` and `edited` are filled where every group went through a revision phase.
+    The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
+    world counts its milestones.
     """
     return StepBatch(
         group=np.array([row.group for row in table], np.int64),
@@ -43,6 +44,7 @@ def step_batch(
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
         repair=table.repair,
+        milestone=_milestones(table),
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 
@@ -89,6 +91,12 @@ def codes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
     """
     code_of: dict[Hashable, int] = {}
     return np.array([code_of.setdefault(key, len(code_of)) for key in keys], np.int64)
+
+
+def _milestones(table: RowTable) -> NDArray[np.int64] | None:
+    """The milestones that each row's rollout has reached after it; None if a row does not tell. [N]"""
+    reached = [step.milestone for step in table.steps]
+    return None if None in reached else np.array(reached, np.int64)
 
 
 def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:

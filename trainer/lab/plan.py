@@ -22,7 +22,7 @@ PATTERN = "update-*.jsonl.zst"
 """File names of recorded updates."""
 
 
-GENERATED_COLUMNS = frozenset({"embedding", "values"})
+GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
 """The optional columns that generated worlds have."""
 
 NOT_GENERATED = "which generated worlds have not: set truth=null, or leave it out"

@@ -40,7 +40,9 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited"})  # optional columns that a run can fill
+MADE_COLUMNS = frozenset(
+    {"embedding", "similar", "repair", "edited", "milestone"}
+)  # optional columns that a run can fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     output = Path(config.output).absolute()
     resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
+    _check_milestones(estimator, config, world)
     validated = None
     if config.validation.every is not None:
         validated = panel(config.env, world, config.env.validation_split, config.validation.tasks)
@@ -268,6 +271,15 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             "set record=rollouts, or estimator=bipace"
         )
     return estimator
+
+
+def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -> None:
+    """Raises ConfigError for an estimator of milestones in a world that counts none."""
+    if "milestone" in needs(estimator).columns and world.env.reset(world.train[0]).milestone is None:
+        raise ConfigError(
+            f"estimator.name={config.estimator['name']!r} needs milestones, and env.world={config.env.world!r} counts "
+            "none: choose another estimator, or set EnvStep.milestone in a world of your own"
+        )
 
 
 def estimator_of(config: TrainConfig) -> Estimator:

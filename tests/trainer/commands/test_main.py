@@ -108,7 +108,7 @@ def test_help_of_a_command_opens_with_what_the_command_does(stepcredit: Stepcred
 def test_help_of_a_command_names_its_groups(stepcredit: Stepcredit) -> None:
     ended = stepcredit("train", "--help")
     assert ended.code == 0
-    assert "estimator: bipace, crbc, ecpo" in ended.out
+    assert "estimator: beacon, bipace, crbc" in ended.out
     assert "cluster: cpu, gpu, gpu1, gpu2, gpu4, gpu8" in ended.out
     assert stepcredit.runs == []
 

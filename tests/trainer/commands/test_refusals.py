@@ -164,6 +164,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("lab", "estimators=[{name:gigpo,gama:0.5}]"), ("no option 'gama'", "'gamma'")),
         (("lab", "estimators=[ibpo]"), ("'ibpo'", "['edited', 'repair']", "generated worlds")),
         (("lab", "estimators=[{name:gigpo,similarity:0.9}]"), ("['similar']", "truth=null")),
+        (("train", "estimator=beacon", "env=arithmetic"), ("'beacon' needs milestones", "'arithmetic' counts none")),
         (("lab", "estimators=[grpo]", "eps=0.1"), ("eps=0.1", "none of grpo", "leave it out")),
         (("lab", "gamma=2"), ("gamma=2.0", "nearest 1.0")),
         (("lab", "norm=median"), ("norm='median'", "mean_std")),

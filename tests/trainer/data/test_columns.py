@@ -33,6 +33,13 @@ def test_the_columns_of_an_estimator_copy_the_steps() -> None:
     assert (batch.embedding, batch.repair, batch.edited) == (None, None, None)
 
 
+def test_milestones_are_a_column_where_every_step_tells_them() -> None:
+    counted = group((step("go", milestone=0), step("go", milestone=1)), (step("go", milestone=0),))
+    milestone = step_batch(RowTable([counted]), embedding=None).milestone
+    assert plain(milestone) == plain(np.array([0, 1, 0]))
+    assert step_batch(RowTable([counted, GROUPS[0]]), embedding=None).milestone is None
+
+
 def test_state_codes_are_equal_for_equal_states_of_one_group_only() -> None:
     # Group a: states 0, 1, 0; group b: 0, 0. The 0 of b is another world's.
     assert step_batch(RowTable(GROUPS), embedding=None).state.tolist() == [0, 1, 0, 2, 2]

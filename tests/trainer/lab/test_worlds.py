@@ -100,6 +100,21 @@ def test_an_estimator_sees_texts_keys_and_noisy_vectors() -> None:
     assert distance == pytest.approx(np.full(len(distance), 0.25), rel=1e-5)
 
 
+def test_milestones_count_the_different_ones_that_a_rollout_reached() -> None:
+    # Action 7 reaches milestone 1 in every state, action 8 milestone 2 in state 0 alone.
+    world = coin(milestones=np.array([[1, 2], [1, 0], [1, 0]]))
+    drawn = sample(world, groups=50, size=2, rng=np.random.default_rng(0))
+    reached: dict[int, set[int]] = {}
+    assert world.milestones is not None
+    assert drawn.batch.milestone is not None
+    for row in drawn.batch.rollouts.order.tolist():
+        mine = reached.setdefault(int(drawn.batch.trajectory[row]), {0})
+        mine.add(int(world.milestones[drawn.state[row], drawn.action[row]]))
+        assert drawn.batch.milestone[row] == len(mine) - 1
+    won = sample(coin(), groups=50, size=2, rng=np.random.default_rng(0)).batch
+    assert np.array_equal(won.milestone, won.reward > 0)  # a world without any has success alone
+
+
 def test_the_same_seed_draws_the_same_rollouts() -> None:
     first, same, other = (sample(coin(), groups=4, size=4, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first.state.tolist() == same.state.tolist()

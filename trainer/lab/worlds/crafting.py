@@ -8,7 +8,8 @@ import numpy as np
 from annotated_types import Ge, Interval
 
 from envs.textcraft.book import OWN_RECIPES, RecipeBook, load_book
-from envs.textcraft.commands import Inventory
+from envs.textcraft.commands import Inventory, execute
+from envs.textcraft.expert import crafted
 from envs.textcraft.recipe import Recipe, spoken
 from envs.textcraft.world import Snapshot, TextCraft
 from trainer.config.build import ConfigError
@@ -62,6 +63,9 @@ class _Graph:
     reached: tuple[tuple[int | None, ...], ...]
     """Where each action leads: an index into the graph, or None for success."""
 
+    milestones: tuple[tuple[int, ...], ...]
+    """The milestone, from 1, that each action reaches: an item of the plan that it crafts; 0 for none."""
+
 
 def crafting(config: CraftingConfig) -> Tabular:
     """TextCraft as a table, solved.
@@ -97,6 +101,8 @@ def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfi
     index = {snapshots[0].last.state_key: 0}
     actions: list[tuple[str, ...]] = []
     reached: list[tuple[int | None, ...]] = []
+    milestones: list[tuple[int, ...]] = []
+    number = {item: code for code, item in enumerate(sorted(crafted(book, goal)), start=1)}
     for snapshot in snapshots:  # grows inside the loop
         world.restore(snapshot)
         planned = next(world.expert())
@@ -111,9 +117,11 @@ def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfi
             leads.append(None if step.ending is not None else index[step.state_key])
         actions.append(choices)
         reached.append(tuple(leads))
+        made = (execute(book, snapshot.inventory, action).crafted for action in choices)
+        milestones.append(tuple(number.get(item or "", 0) for item in made))
         if len(snapshots) > config.max_states:
             return None
-    return _Graph(actions=tuple(actions), reached=tuple(reached))
+    return _Graph(actions=tuple(actions), reached=tuple(reached), milestones=tuple(milestones))
 
 
 def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Iterator[str]:
@@ -138,13 +146,16 @@ def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
     states, slots = sum(sizes), max(len(choices) for graph in graphs for choices in graph.actions)
     successor = np.full((states, slots, 1), states + 1)
     policy, keys = np.zeros((states, slots)), np.zeros((states, slots), np.int64)
+    milestones = np.zeros((states, slots), np.int64)
     code: dict[str, int] = {}
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     for start, graph in zip(starts.tolist(), graphs, strict=True):
-        for state, (choices, leads) in enumerate(zip(graph.actions, graph.reached, strict=True), start=start):
+        table = zip(graph.actions, graph.reached, graph.milestones, strict=True)
+        for state, (choices, leads, gained) in enumerate(table, start=start):
             for slot, (action, lead) in enumerate(zip(choices, leads, strict=True)):
                 successor[state, slot] = states if lead is None else start + lead
                 keys[state, slot] = code.setdefault(action, len(code))
+            milestones[state, : len(choices)] = gained
             policy[state, : len(choices)] = (1.0 - config.expert) / len(choices)
             policy[state, 0] += config.expert
     return Tabular(
@@ -157,4 +168,5 @@ def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
         horizon=config.horizon,
         vectors=unit_vectors(states, np.random.default_rng(config.seed)),
         noise=config.noise,
+        milestones=milestones,
     )

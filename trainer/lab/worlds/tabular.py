@@ -59,6 +59,9 @@ class Tabular:
     noise: float = 0.0
     """Length of the random vector that each visit adds to the state's own."""
 
+    milestones: Ints | None = None
+    """int64 [S, A]. The milestone, from 1, that each action reaches, 0 for none; None: success is the only one."""
+
     paid: Floats = field(init=False, repr=False)
     """float64 [S, A, K]. What each outcome pays."""
 
@@ -168,15 +171,19 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
     state = world.starts[task]
     alive = np.arange(rollouts)
     policy, chance = np.cumsum(world.policy, -1), np.cumsum(world.chance, -1)
+    reached = np.zeros(rollouts, np.int64)  # the milestones of each rollout so far, one bit each
     turns: list[tuple[NDArray[Any], ...]] = []
     for t in range(world.horizon):
         action = draw(policy[state[alive]], rng)
         before = state[alive]
         outcome = draw(chance[before, action], rng)
         state[alive] = world.successor[before, action, outcome]
-        turns.append((alive, np.full(len(alive), t), before, action, world.paid[before, action, outcome]))
+        gained = state[alive] == states if world.milestones is None else world.milestones[before, action]
+        reached[alive] |= np.where(gained > 0, np.left_shift(1, gained.astype(np.int64)), 0)
+        count = np.bitwise_count(reached[alive]).astype(np.int64)
+        turns.append((alive, np.full(len(alive), t), before, action, world.paid[before, action, outcome], count))
         alive = alive[state[alive] < states]
-    rollout, turn, visited, action, reward = (np.concatenate(column) for column in zip(*turns, strict=True))
+    rollout, turn, visited, action, reward, milestone = (np.concatenate(column) for column in zip(*turns, strict=True))
     text = world.shown[visited] * world.texts + rng.integers(0, world.texts, len(visited))
     batch = StepBatch(
         group=rollout // size,
@@ -188,6 +195,7 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
         action=world.keys[visited, action],
         embedding=with_noise(world.vectors[visited], world.noise, rng),
         values=(world.policy[visited] * world.quality[turn, visited]).sum(-1),
+        milestone=milestone,
     )
     truth = world.advantage[turn, visited, action]
     return Sample(batch=batch, task=task[rollout], turn=turn, state=visited, action=action, truth=truth)
