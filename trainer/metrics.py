@@ -107,7 +107,10 @@ METRICS: Mapping[str, Metric] = {
     ),
     # --- the learner; means over the optimizer steps of means over their response tokens, unless it says otherwise
     "learn/loss": _metric(
-        "The loss that is minimised: policy loss + kl_coef * kl - entropy_coef * entropy.", "number", "any"
+        "The loss that is minimised: policy loss + kl_coef * kl - entropy_coef * entropy, and the critic's loss if "
+        "there is a critic.",
+        "number",
+        "any",
     ),
     "learn/policy_loss": _metric("The clipped policy-gradient loss alone.", "number", "any"),
     "learn/kl": _metric(

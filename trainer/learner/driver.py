@@ -186,7 +186,10 @@ class Learner:
             if used and getattr(targets, name) is None:
                 raise ValueError(f"this loss uses {name} and the targets have none: pass them, or change the loss")
         if self.has_critic and (targets.returns is None or targets.values is None):
-            raise ValueError("a critic learns from returns and values, and the targets lack them: pass both")
+            raise ValueError(
+                "the targets lack the returns or values that a critic learns from: an estimator that needs values "
+                "gives Advantages(returns=...)"
+            )
         rows = _rows_in_loss(batch, live)
         steps = self.config.steps_of(rows=len(rows), rollouts=len(np.unique(batch.trajectory[rows])))
         minibatches = split_by_trajectory(batch, find_chains(batch, rows), parts=steps, seed=seed)
