@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.base import Ending
 from rollout.pool import ENV_TIMEOUT, WORKER_DIED
@@ -13,6 +14,7 @@ from rollout.types import RolloutGroup
 from rollout.usage import EngineUsage
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
+from trainer.learner.reports import LearnReport
 from trainer.saver import Saved
 from trainer.setup.mfu import Arithmetic
 from trainer.step import UpdateReport
@@ -105,7 +107,10 @@ METRICS: Mapping[str, Metric] = {
     ),
     # --- the learner; means over the optimizer steps of means over their response tokens, unless it says otherwise
     "learn/loss": _metric(
-        "The loss that is minimised: policy loss + kl_coef * kl - entropy_coef * entropy.", "number", "any"
+        "The loss that is minimised: policy loss + kl_coef * kl - entropy_coef * entropy, and the critic's loss if "
+        "there is a critic.",
+        "number",
+        "any",
     ),
     "learn/policy_loss": _metric("The clipped policy-gradient loss alone.", "number", "any"),
     "learn/kl": _metric(
@@ -147,6 +152,19 @@ METRICS: Mapping[str, Metric] = {
         "nats",
         "0 or more",
     ),
+    # --- the critic, of estimators that have one, over rows
+    "critic/explained_variance": _metric(
+        "Share of the variance of the returns that the values of the critic explain, as they were before the update; "
+        "below 0 they are worse than a constant.",
+        "number",
+        "any",
+    ),
+    "critic/loss": _metric(
+        "Mean over the optimizer steps of half the squared error of the critic.", "number", "0 or more"
+    ),
+    "critic/value": _metric("Mean value of a row before the update, in units of reward.", "number", "any"),
+    "critic/return": _metric("Mean return that the critic learns from, in units of reward.", "number", "any"),
+    "critic/clip_share": _share("Rows whose value moved further than learner.critic.clip and cost more without it."),
     # --- credit, over rows
     "credit/abs_mean": _metric("Mean absolute advantage of a row.", "credit", "0 or more"),
     "credit/zero_share": _share("Rows whose advantage is exactly 0: they teach nothing."),
@@ -300,6 +318,8 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
         numbers |= {f"learn/{name}": getattr(learned, name) for name in names}
     if learned.engine_mismatch is not None:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
+    if report.scores.values is not None and report.advantages.returns is not None:
+        numbers |= _critic_numbers(report.scores.values, report.advantages.returns, learned)
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
@@ -315,6 +335,19 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
     if arithmetic is not None:
         numbers["speed/mfu"] = arithmetic.mfu(learned, report.seconds["learn"])
     return numbers | ({} if report.collected.usage is None else _usage_numbers(report.collected.usage))
+
+
+def _critic_numbers(
+    values: NDArray[np.float32], returns: NDArray[np.float64], learned: LearnReport
+) -> dict[str, float]:
+    """What the critic knew before the update, and how it learned. values, returns: [N]"""
+    spread = float(returns.var())
+    numbers = {"critic/value": float(values.mean()), "critic/return": float(returns.mean())}
+    if spread > 0:  # equal returns leave nothing to explain
+        numbers["critic/explained_variance"] = 1.0 - float((returns - values).var()) / spread
+    if learned.optimizer_steps > 0 and learned.critic_loss is not None and learned.critic_clip_share is not None:
+        numbers |= {"critic/loss": learned.critic_loss, "critic/clip_share": learned.critic_clip_share}
+    return numbers
 
 
 def _usage_numbers(usage: EngineUsage) -> dict[str, float]:

@@ -20,8 +20,9 @@ from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.gather import Ahead, Gathered, Gathering
-from trainer.learner.driver import GradientNotFinite, LearnReport, Scores
+from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import check_learned
+from trainer.learner.reports import LearnReport, Scores
 from trainer.report.stopwatch import Stopwatch
 from trainer.setup.parts import Parts
 
@@ -147,7 +148,13 @@ def update(
 def _credited(estimator: Estimator, table: RowTable, scores: Scores) -> tuple[Estimator, Advantages]:
     """The estimator, calibrated on the rows, and the credit that it gives them."""
     wants = needs(estimator)
-    batch = step_batch(table, embedding=scores.embedding, action_key=wants.action_key, similarity=wants.similarity)
+    batch = step_batch(
+        table,
+        embedding=scores.embedding,
+        values=scores.values if wants.critic else None,
+        action_key=wants.action_key,
+        similarity=wants.similarity,
+    )
     estimator = calibrated(estimator, batch)
     return estimator, estimator(batch)
 
@@ -192,4 +199,6 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
         ref_logprobs=scores.ref_logprobs,
         rollout_logprobs=sampled,
         token_mask=None if advantages.mask is None else token_mask(table),
+        returns=None if advantages.returns is None else advantages.returns.astype(np.float32),
+        values=scores.values,
     )

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from estimators import needs
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineLosses
 from rollout.policy import Key
@@ -25,7 +26,7 @@ from trainer.config.commands import TrainConfig
 from trainer.config.earlier import ForkConfig
 from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.learner.driver import LearnReport, Scores
+from trainer.learner.reports import LearnReport, Scores
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
@@ -54,6 +55,7 @@ class HashLearner(FolderLearner):
         self.engine_mismatch = 0.01
         self.targets: Targets | None = None
         self.takes_engines = False  # as with learner.old_logprobs=engine
+        self.value: float | None = None  # what its critic, if it has one, says of every row
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
         self.events.append("score")
@@ -62,7 +64,8 @@ class HashLearner(FolderLearner):
         embedding = None if layer is None else np.float32(self.scale) * direction
         if self.takes_engines:
             return Scores(logprobs=None, ref_logprobs=None, embedding=embedding, entropy=None)
-        return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5)
+        values = None if self.value is None else np.full(batch.num_rows, self.value, np.float32)
+        return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5, values=values)
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
         self.events.append("learn")
@@ -137,6 +140,7 @@ class Stack:
         self.policy = ScriptedPolicy(self.script or self.engines.say, version=lambda: self.engines.version)
 
     def parts(self, config: TrainConfig, world: World) -> Parts:
+        self.learner.value = 4.0 if needs(estimator_of(config)).critic else None
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
         return Parts(
             config=config,

@@ -21,8 +21,9 @@ from trainer.config.shape import ModelShape
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tasks import training_tasks
 from trainer.evaluation import evaluation
-from trainer.learner.driver import GradientNotFinite, LearnReport
+from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learned
+from trainer.learner.reports import LearnReport
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
 from trainer.setup.mfu import Arithmetic
@@ -83,6 +84,29 @@ def test_an_estimator_that_measures_something_once_measures_it_in_the_update(tmp
     _, report = one_update(tmp_path, 1, estimator={"name": "bipace", "eps": "auto", "layer": -1})
     assert isinstance(report.estimator, Bipace)
     assert report.advantages.diagnostics["eps"] == report.estimator.eps != "auto"
+
+
+def test_a_critics_values_go_to_the_estimator_and_what_it_should_have_said_to_the_learner(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1, estimator={"name": "ppo", "whiten": False, "lam": 1.0})
+    targets, returns = stack.learner.targets, report.advantages.returns
+    assert targets is not None
+    assert targets.returns is not None
+    assert targets.values is not None
+    assert returns is not None
+    assert targets.values.tolist() == [4.0] * len(returns)
+    assert targets.returns.tolist() == returns.astype(np.float32).tolist()
+    np.testing.assert_allclose(targets.advantage, returns - 4.0, rtol=1e-6)
+    numbers = update_numbers(report)
+    assert (numbers["critic/value"], numbers["critic/return"]) == (4.0, returns.mean())
+    assert numbers["critic/explained_variance"] == 0.0  # a constant explains nothing
+    assert (numbers["critic/loss"], numbers["critic/clip_share"]) == (1.0, 1.0)
+
+
+def test_an_update_without_a_critic_says_nothing_about_one(tmp_path: Path) -> None:
+    stack, report = one_update(tmp_path, 1)
+    assert stack.learner.targets is not None
+    assert (stack.learner.targets.returns, stack.learner.targets.values) == (None, None)
+    assert not [name for name in update_numbers(report) if name.startswith("critic/")]
 
 
 def test_an_update_that_did_not_begin_at_the_scored_policy_stops_the_run_and_publishes_nothing(tmp_path: Path) -> None:

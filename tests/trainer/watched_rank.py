@@ -13,8 +13,8 @@ class WatchedRank(LearnerRank):
 
     summed: dict[str, Tensor]
 
-    def join(self, host: str, port: int, layer: int | None) -> None:
-        super().join(host, port, layer)
+    def join(self, host: str, port: int, layer: int | None, critic: bool = False) -> None:
+        super().join(host, port, layer, critic)
         step = self.engine.step
 
         def watched() -> None:

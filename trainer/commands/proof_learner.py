@@ -8,7 +8,7 @@ import numpy as np
 from trainer.commands.proof_bench import Bench, Shown, in_a_process
 from trainer.commands.proof_packing import H100_FLOPS, PassSpec, packed_pass
 from trainer.data.tokens import Targets
-from trainer.learner.driver import Scores
+from trainer.learner.reports import Scores
 from trainer.setup import gpu_memory
 from trainer.setup.gpu_memory import GIB
 

@@ -35,7 +35,12 @@ def _learner(plan: ReplayPlan, display: Display) -> Iterator[Learner]:
     with ray_running(run.cluster):
         model = resolve_model(run.model, plan.world, run.env)
         with display.doing("starting the learner"):
-            learner = Learner.start(with_packing(run.learner, model), model, timeout_s=run.cluster.start_timeout_s)
+            learner = Learner.start(
+                with_packing(run.learner, model),
+                model,
+                critic=plan.batch.targets.values is not None,
+                timeout_s=run.cluster.start_timeout_s,
+            )
         with closing(learner):
             if plan.start is not None:
                 learner.load(plan.start)

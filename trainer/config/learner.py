@@ -76,6 +76,22 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CriticConfig:
+    """The critic of an estimator that needs values: a linear head on the policy's last hidden state, at first 0."""
+
+    learning_rate: Annotated[float, Gt(0)] = 0.1
+    """Adam's learning rate of the head: about how far a value moves in an optimizer step, in units of reward, whatever
+    the model's width. It neither warms up nor decays."""
+
+    clip: Annotated[float | None, Gt(0), doc("a value above 0, or null")] = None
+    """How far a value may move from what it was before the update until its loss stops paying for it, in units of
+    reward; null sets no bound."""
+
+    body_coef: Annotated[float, Ge(0)] = 0.0
+    """Weight of the critic's loss in the gradient of the policy's own weights; with 0 the head alone learns from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerConfig:
     """How the policy is trained: number of ranks, precision, optimizer and memory."""
 
@@ -155,6 +171,9 @@ class LearnerConfig:
 
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss of reinforcement learning."""
+
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """The critic, which only estimators that need values have, such as ppo."""
 
     lora: LoraConfig = field(default_factory=LoraConfig, metadata=FIXED)
     """The adapter that is trained in place of the weights, if its rank is given."""

@@ -19,6 +19,7 @@ def step_batch(
     table: RowTable,
     *,
     embedding: NDArray[np.float32] | None,
+    values: NDArray[np.float32] | None = None,
     action_key: str = "action",
     similarity: float = 1.0,
 ) -> StepBatch:
@@ -26,6 +27,7 @@ def step_batch(
 
     Args:
         embedding: float32 [N, D], the hidden state at each row's last prompt token; None if no estimator reads it.
+        values: float32 [N], what the critic expects from each row on; None without one.
         action_key: what makes two actions equal: "action" compares the executed text, "first_token" the first
             FIRST_TOKENS response tokens.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
@@ -43,6 +45,7 @@ def step_batch(
         action=_actions(table, action_key),
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
+        values=values,
         repair=table.repair,
         milestone=_milestones(table),
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),

@@ -137,11 +137,18 @@ class Targets:
     """float32 [R], nats. As the engine reported them; required for truncated importance weights."""
     token_mask: Bool | None = None
     """bool [R]. False leaves a single token out of the loss; None leaves none out."""
+    returns: Float32 | None = None
+    """float32 [N], in units of reward. What the critic should have said of each row; required by a critic."""
+    values: Float32 | None = None
+    """float32 [N], in units of reward. What the critic said before this update; as `returns`."""
 
     def __post_init__(self) -> None:
         _coerce(self, advantage=np.float32, row_mask=np.bool_, old_logprobs=np.float32)
         _coerce(self, ref_logprobs=np.float32, rollout_logprobs=np.float32, token_mask=np.bool_)
-        _check_length("row_mask", self.row_mask, len(self.advantage), "advantage")
+        _coerce(self, returns=np.float32, values=np.float32)
+        for name in ("row_mask", "returns", "values"):
+            if (column := getattr(self, name)) is not None:
+                _check_length(name, column, len(self.advantage), "advantage")
         for name in ("ref_logprobs", "rollout_logprobs", "token_mask"):
             if (column := getattr(self, name)) is not None:
                 _check_length(name, column, len(self.old_logprobs), "old_logprobs")

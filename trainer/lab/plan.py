@@ -70,7 +70,8 @@ def plan_lab(config: LabConfig) -> LabPlan:
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
-        recorded = _estimators(config, _settings(run), MADE_COLUMNS, "which recorded rollouts have not")
+        columns = MADE_COLUMNS - {"values"}
+        recorded = _estimators(config, _settings(run), columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
     if model is None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,9 +26,11 @@ from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.adapter import Adapter, keep_trained, weights_digest
 from trainer.learner.background import BackgroundWriter
 from trainer.learner.check import check_forward
+from trainer.learner.critic import Critic
+from trainer.learner.engine_config import engine_config
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
-from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss
+from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss, summed, with_value_loss
 from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
 from trainer.learner.optimizer import group_settings, keep_own, optimizer_of
 from trainer.learner.outgoing import Outgoing
@@ -41,13 +43,13 @@ from deepspeed.checkpoint import ds_to_universal
 from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 
 STATE_FILE = "learner.json"
+CRITIC_FILE = "critic.pt"
 STATES = "learner"  # what a resume needs, in the folder of a checkpoint
 TAG = "engine"
 MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
 CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
-MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
 ranks_store = cache(meeting_store)  # where the ranks meet: open as long as this process lives, as their connection is
 
 
@@ -67,8 +69,8 @@ class LearnerRank:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
         return (store := ranks_store(own_address())).host, store.port
 
-    def join(self, host: str, port: int, layer: int | None) -> None:
-        """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference.
+    def join(self, host: str, port: int, layer: int | None, critic: bool = False) -> None:
+        """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference; make the critic.
 
         A process that has met them before stays connected, and passes over host and port.
         Raises ModelError for a model whose own forward the learner does not compute, and for a layer it does not have.
@@ -94,12 +96,14 @@ class LearnerRank:
             policy.compile_blocks()
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
+        width = policy.head.weight.shape[1]  # DeepSpeed may divide the matrix
+        self.critic = Critic(width, self.config.critic, self.device) if critic else None
         self.optimizer, self.schedule = optimizer_of(self.config, policy)
         self.engine, *_ = deepspeed.initialize(
             model=policy,
             optimizer=self.optimizer,
             lr_scheduler=self.schedule,  # pyright: ignore[reportArgumentType]  DeepSpeed names torch's old class
-            config=_engine_config(self.config, policy),
+            config=engine_config(self.config, policy),
         )
         self.engine.checkpoint_engine = CopyingEngine(self.writer)
         self.reference = self._reference() if self.config.loss.kl_coef > 0 else None
@@ -112,17 +116,18 @@ class LearnerRank:
         torch.compiler.reset()
 
     def score(self, batch: TokenBatch, micros: MicroBatches, layer: int | None) -> RankScores:
-        """Log-probs, entropies and, if a layer is given, hidden states of this rank's rows. No gradient.
+        """Log-probs, entropies, hidden states if a layer is given, and a critic's values of this rank's rows.
 
-        Where the engine's log-probs are the old ones, the policy gives hidden states alone.
+        No gradient. Where the engine's log-probs are the old ones, the policy gives hidden states alone.
         """
         self.engine.eval()
         takes_all = self.config.old_logprobs == "learner"
         scored: list[tuple[MicroBatch, PolicyOutput | None, Tensor | None]] = []
+        values: list[Tensor | None] = []
         with torch.no_grad():
             for micro in (collate(batch, chains, packed=self.packed) for chains in micros):
                 output = None
-                if takes_all or layer is not None:
+                if takes_all or layer is not None or self.critic is not None:
                     asked = micro if takes_all else _without_tokens(micro)
                     output = self._forward(self.engine, asked, self.config.temperature, layer)
                 reference = None
@@ -130,6 +135,7 @@ class LearnerRank:
                     reference = self._forward(self.reference, micro, self.config.temperature).logprobs
                 if micro.live:
                     scored.append((micro, output, reference))
+                    values.append(self._values(output))
         return RankScores(
             token_index=_joined([micro.token_index for micro, _, _ in scored], np.int64),
             logprobs=_optional([output and output.logprobs for _, output, _ in scored]) if takes_all else None,
@@ -137,6 +143,7 @@ class LearnerRank:
             entropy=_optional([output and output.entropy for _, output, _ in scored]) if takes_all else None,
             rows=_joined([micro.rows for micro, _, _ in scored], np.int64),
             hidden=_optional([output and output.hidden for _, output, _ in scored]),
+            values=_optional(values),
         )
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
@@ -213,6 +220,8 @@ class LearnerRank:
             str(states), tag=TAG, save_latest=False, exclude_frozen_parameters=self.adapter is not None
         )
         self.writer.add(self._rng_state(), states / f"rng-{self.rank}.pt")
+        if self.rank == 0 and self.critic is not None:
+            self.writer.add(self.critic.state(), states / CRITIC_FILE)
         if self.rank == 0:
             (states / STATE_FILE).write_text(json.dumps(self._identity()))
         if export and (write := self._model_writer()) is not None:
@@ -227,7 +236,8 @@ class LearnerRank:
         """Continue from `begin_save`, also from one of another number of ranks. Returns that number.
 
         universal: where it is converted, a folder that is not there yet.
-        Raises ValueError for a checkpoint of another ZeRO stage, dtype, adapter or base.
+        Raises ValueError for a checkpoint of another ZeRO stage, dtype, adapter or base, or of a learner without
+        the critic.
         """
         states, own = Path(folder) / STATES, self._identity()
         saved = json.loads((states / STATE_FILE).read_text())
@@ -239,6 +249,8 @@ class LearnerRank:
         else:
             self._load_universal(states, Path(universal))
         keep_own(self.config, self.optimizer, self.schedule, own_groups)
+        if self.critic is not None:
+            self.critic.restore(torch.load(states / CRITIC_FILE, map_location=self.device, weights_only=True))
         rng = torch.load(states / f"rng-{self.rank % saved['world_size']}.pt", weights_only=True)
         torch.set_rng_state(rng["cpu"])
         if self.config.device == "cuda":
@@ -282,6 +294,8 @@ class LearnerRank:
         """What a checkpoint depends on. An adapter's names its base too, which the checkpoint does not hold."""
         config = self.config
         layout = {"world_size": config.world_size, "zero_stage": config.zero_stage, "dtype": config.dtype}
+        if self.critic is not None:
+            layout["critic"] = True
         if self.adapter is None:
             return layout
         return layout | {"lora": self.adapter.settings, "base": self._base}
@@ -304,7 +318,7 @@ class LearnerRank:
         reference.to(self.device).requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return reference
-        engine, *_ = deepspeed.initialize(model=reference, config=_engine_config(self.config, reference))
+        engine, *_ = deepspeed.initialize(model=reference, config=engine_config(self.config, reference))
         engine.eval()  # a DeepSpeed engine's eval() returns None
         return engine
 
@@ -340,11 +354,26 @@ class LearnerRank:
         else:
             self.engine.zero_grad()
             skipped = True
-        return StepStats(**_summed(all_terms), grad_norm=norm, learning_rate=learning_rate, skipped=skipped)
+        if self.critic is not None:
+            self.critic.step(taken=not skipped)
+        return StepStats(**summed(all_terms), grad_norm=norm, learning_rate=learning_rate, skipped=skipped)
 
     def _surrogate(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossTerms:
         inputs = self._loss_inputs(columns, micro, output)
-        return policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
+        terms = policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
+        values, of_rows = self._values(output), columns.critic
+        if values is None or of_rows is None:
+            return terms
+        old, returns, weight = (
+            self._tensor(column[micro.rows]) for column in (of_rows.values, of_rows.returns, of_rows.weight)
+        )
+        return with_value_loss(terms, values, old, returns, weight, self.config.critic.clip)
+
+    def _values(self, output: PolicyOutput | None) -> Tensor | None:
+        """What the critic says about the rows of a micro-batch; None without a critic. [K]"""
+        if self.critic is None or output is None or output.last is None:
+            return None
+        return self.critic(output.last)
 
     def _forward(
         self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None
@@ -357,6 +386,7 @@ class LearnerRank:
                 temperature=temperature,
                 layer=layer,
                 embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
+                last_at=None if self.critic is None else self._tensor(micro.prompt_end_at),
                 bounds=None if micro.bounds is None else self._tensor(micro.bounds),
                 longest=micro.longest,
             )
@@ -442,40 +472,8 @@ class CopyingEngine(TorchCheckpointEngine):
         self.writer.add(state_dict, path)
 
 
-def _engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:
-    """DeepSpeed's configuration. Its micro-batch counts are nominal: `_optimizer_step` sets the boundary itself."""
-    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    bucket = min(MAX_BUCKET, sum(parameter.numel() for parameter in trained or policy.parameters()))
-    half = config.dtype == "bfloat16"
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.grad_clip,
-        # Each gradient joins the float32 sum during the backward pass and is freed: 2 bytes a parameter less.
-        "bf16": {"enabled": half, "immediate_grad_update": half},
-        # In bfloat16, sums over micro-batches and ranks would be rounded and so depend on packing and world size.
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "communication_data_type": "fp32",
-        "zero_optimization": {
-            "stage": config.zero_stage,
-            "reduce_bucket_size": bucket,
-            "allgather_bucket_size": bucket,
-        },
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 2**31,
-    }
-
-
 def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
-def _summed(all_terms: Sequence[LossTerms]) -> dict[str, float]:
-    """The sum of each term over a step's micro-batches, but the largest ratio_max. One transfer from the device."""
-    names = [field.name for field in fields(LossTerms)]
-    table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in all_terms]).cpu()
-    totals = dict(zip(names, table.double().sum(0).tolist(), strict=True))
-    return totals | {"ratio_max": float(table[:, names.index("ratio_max")].max())}
 
 
 def _without_tokens(micro: MicroBatch) -> MicroBatch:

@@ -1,10 +1,9 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
-import math
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,76 +15,14 @@ from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
-from trainer.learner.messages import RankScores, ReplayedStep, StepStats, TokenColumns, check_finite
+from trainer.learner.messages import CriticColumns, RankScores, ReplayedStep, StepStats, TokenColumns
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.ranks import rank_specs
+from trainer.learner.reports import LearnReport, Scores, merged
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
 CLOSING_S = 60.0  # for ranks to give back what a publish took
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """What the policy says about the N rows and R response tokens of a batch, at the sampling temperature.
-
-    Raises FloatingPointError for values that are not finite, which weights that are broken give.
-    """
-
-    logprobs: Float32 | None
-    """float32 [R], nats. Log-probs of the response tokens, in the batch's order; None if the engine's are taken."""
-    ref_logprobs: Float32 | None
-    """float32 [R], nats. The reference policy's; None if the loss has no KL term."""
-    embedding: Float32 | None
-    """float32 [N, D]. Hidden state at each row's last prompt token; None if no layer was asked for."""
-    entropy: float | None
-    """Mean over the R tokens of the entropy of the next-token distribution, in nats; None as `logprobs`."""
-
-    def __post_init__(self) -> None:
-        check_finite(logprobs=self.logprobs, ref_logprobs=self.ref_logprobs, embedding=self.embedding)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnReport:
-    """What one call of `learn` or `sft` did.
-
-    "Mean" below is the mean over the optimizer steps that were taken of the weighted mean over a step's response
-    tokens. It is NaN where all were skipped.
-    """
-
-    loss: float
-    """Mean of what was minimised (`losses.LossTerms.loss`)."""
-    policy_loss: float
-    """Mean of the clipped surrogate loss alone."""
-    kl: float
-    """Mean estimate of the KL divergence from the reference, in nats; 0 if the loss has no KL term."""
-    clip_share: float
-    """Mean share of the tokens in the loss at which the clipped branch was active, in [0, 1]."""
-    ratio_max: float
-    """Largest probability ratio of the policy against the policy before the update."""
-    first_ratio_error: float
-    """Mean |log ratio| of the tokens in the loss at the first step taken, in nats (`first_ratio`); 0 for `sft`."""
-    grad_norm: float
-    """Norm of the gradient before clipping, averaged over the optimizer steps."""
-    learning_rate: float
-    """Learning rate of the last optimizer step."""
-    optimizer_steps: int
-    """How many optimizer steps were taken."""
-    skipped_steps: int
-    """How many were not, because their gradient was not finite."""
-    tokens: int
-    """Tokens that went through the model."""
-    padded_ratio: float
-    """Cells of all micro-batches, padding included, per token; 1 or more."""
-    row_tokens: int
-    """Tokens that would have gone through the model if every row were a sequence of its own, without chains."""
-    squared_tokens: int
-    """The sum over the sequences of the square of their tokens, which attention takes."""
-    scored_tokens: int
-    """Response tokens, at which alone the head is computed."""
-    engine_mismatch: float | None
-    """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
-    the engine's as old ones, over those of the first optimizer step."""
 
 
 class GradientNotFinite(FloatingPointError):
@@ -109,6 +46,7 @@ class Learner:
         self.ranks = list(ranks)
         self.places = tuple(places)
         self.route = Route(way="file")
+        self.has_critic = False
         self._skipped_in_a_row = 0
 
     @classmethod
@@ -119,11 +57,12 @@ class Learner:
         *,
         reference_folder: str | Path | None = None,
         layer: int | None = None,
+        critic: bool = False,
         timeout_s: float | None = None,
     ) -> Self:
         """`reserve` and `join` at once, for a learner that shares its GPUs with nobody."""
         learner = cls.reserve(config, model_folder, reference_folder=reference_folder, timeout_s=timeout_s)
-        learner.join(layer=layer, timeout_s=timeout_s)
+        learner.join(layer=layer, critic=critic, timeout_s=timeout_s)
         return learner
 
     @classmethod
@@ -161,23 +100,26 @@ class Learner:
             gather([rank.renew(config, number, *folders) for number, rank in enumerate(self.ranks)])
         return type(self)(config, self.ranks, self.places)
 
-    def join(self, *, layer: int | None = None, timeout_s: float | None = None) -> None:
+    def join(self, *, layer: int | None = None, critic: bool = False, timeout_s: float | None = None) -> None:
         """Connect the ranks and load the models. layer: whose hidden states will be asked for.
 
+        critic: whether one is trained beside the policy (`Critic`).
         timeout_s: for the ranks to answer, and again for them to load. Raises StartFailed if a rank does not start,
         such as for an unsupported kind of model or for a layer that it does not have, and ActorTimeout.
         """
         with self._ended_on_error("address"):
             (meeting,) = gather([self.ranks[0].submit("address")], timeout_s)
-        self._call("join", *meeting, layer, timeout_s=timeout_s)
+        self.has_critic = critic
+        self._call("join", *meeting, layer, critic, timeout_s=timeout_s)
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
-        """Log-probs of every response token and, if a layer is given, hidden states, in one pass over the chains.
+        """Log-probs of every response token, hidden states if a layer is given, and the values of a critic.
 
-        Where the engine's log-probs are the old ones, the pass goes no further than `layer`, or is not made.
+        They come from one pass over the chains. Where the engine's log-probs are the old ones and there is no critic,
+        the pass goes no further than `layer`, or is not made.
         """
         takes_all = self.config.old_logprobs == "learner"
-        if not (takes_all or self._uses_reference or layer is not None):
+        if not (takes_all or self._uses_reference or self.has_critic or layer is not None):
             return Scores(logprobs=None, ref_logprobs=None, embedding=None, entropy=None)
         packing = self._pack(batch, find_chains(batch))
         shared = share(batch)
@@ -189,13 +131,15 @@ class Learner:
             ref_logprobs=_in_order(tokens, [part.ref_logprobs for part in parts]) if self._uses_reference else None,
             embedding=None if layer is None else _in_order(rows, [part.hidden for part in parts]),
             entropy=_mean_of([part.entropy for part in parts]) if takes_all else None,
+            values=_in_order(rows, [part.values for part in parts]) if self.has_critic else None,
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
         """Take `config.steps_of` optimizer steps over the rows in the mask.
 
-        Each step gets whole trajectories, drawn in the seed's order. In a loss without KL and entropy terms a row whose
-        weighted advantage is 0 has no gradient: it counts in the denominators but does not go through the model.
+        Each step gets whole trajectories, drawn in the seed's order. Without a critic, in a loss without KL and entropy
+        terms, a row whose weighted advantage is 0 has no gradient: it counts in the denominators but does not go
+        through the model.
         Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps, and
         GradientNotFinite after `config.max_skipped_steps` skipped steps in a row, those of earlier calls included.
         """
@@ -241,6 +185,11 @@ class Learner:
         for name, used in (("ref_logprobs", loss.kl_coef > 0), ("rollout_logprobs", weighs)):
             if used and getattr(targets, name) is None:
                 raise ValueError(f"this loss uses {name} and the targets have none: pass them, or change the loss")
+        if self.has_critic and (targets.returns is None or targets.values is None):
+            raise ValueError(
+                "the targets lack the returns or values that a critic learns from: an estimator that needs values "
+                "gives Advantages(returns=...)"
+            )
         rows = _rows_in_loss(batch, live)
         steps = self.config.steps_of(rows=len(rows), rollouts=len(np.unique(batch.trajectory[rows])))
         minibatches = split_by_trajectory(batch, find_chains(batch, rows), parts=steps, seed=seed)
@@ -250,8 +199,9 @@ class Learner:
             old_logprobs=targets.old_logprobs,
             ref_logprobs=targets.ref_logprobs if loss.kl_coef > 0 else None,
             rollout_logprobs=targets.rollout_logprobs if weighs else None,
+            critic=_critic_columns(targets, minibatches) if self.has_critic else None,
         )
-        if loss.kl_coef == loss.entropy_coef == 0:
+        if loss.kl_coef == loss.entropy_coef == 0 and not self.has_critic:
             credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
             minibatches = [_with_credit(chains, credit) for chains in minibatches]
         return columns, minibatches
@@ -361,7 +311,7 @@ class Learner:
             ],
         )
         self._count_skipped(parts[0])
-        return _merged(parts, packings)
+        return merged(parts, packings, has_critic=self.has_critic)
 
     def _count_skipped(self, steps: Sequence[StepStats]) -> None:
         for step in steps:
@@ -434,44 +384,15 @@ def _weights(
     return weight
 
 
-def _merged(parts: Sequence[Sequence[StepStats]], packings: Sequence[Packing]) -> LearnReport:
-    """Sum over the ranks and average over the optimizer steps that were taken.
-
-    Norm and learning rate are the same on every rank, and so is which steps were skipped.
-    """
-    taken = [steps for steps in zip(*parts, strict=True) if not steps[0].skipped]
-
-    def total(name: str) -> float:
-        return _mean([sum(getattr(step, name) for step in steps) for steps in taken])
-
-    tokens = sum(packing.real_tokens for packing in packings)
-    return LearnReport(
-        loss=total("loss"),
-        policy_loss=total("policy"),
-        kl=total("kl"),
-        clip_share=total("clip_share"),
-        ratio_max=max((step.ratio_max for steps in taken for step in steps), default=math.nan),
-        first_ratio_error=_mean_log_ratio(taken[0]) if taken else math.nan,
-        grad_norm=_mean([steps[0].grad_norm for steps in taken]),
-        learning_rate=parts[0][-1].learning_rate,
-        optimizer_steps=len(taken),
-        skipped_steps=len(packings) - len(taken),
-        tokens=tokens,
-        padded_ratio=sum(packing.padded_tokens for packing in packings) / tokens,
-        row_tokens=sum(packing.row_tokens for packing in packings),
-        squared_tokens=sum(packing.squared_tokens for packing in packings),
-        scored_tokens=sum(packing.scored_tokens for packing in packings),
-        engine_mismatch=None,
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
-def _mean_log_ratio(ranks: Sequence[StepStats]) -> float:
-    """Mean |log ratio| of one optimizer step over the tokens of all ranks, in nats; 0 if none is in the loss."""
-    return sum(step.log_ratio for step in ranks) / max(1.0, sum(step.live_tokens for step in ranks))
+def _critic_columns(targets: Targets, minibatches: Sequence[Sequence[Chain]]) -> CriticColumns:
+    """What the critic learns from; the rows of an optimizer step weigh alike, and together 1."""
+    assert targets.returns is not None  # `_prepared` sees to it
+    assert targets.values is not None
+    weight = np.zeros(len(targets.returns), dtype=np.float32)
+    for chains in minibatches:
+        rows = [row for chain in chains for row in chain]
+        weight[rows] = 1.0 / len(rows)
+    return CriticColumns(returns=targets.returns, values=targets.values, weight=weight)
 
 
 def _mean_of(parts: Sequence[Float32 | None]) -> float:

@@ -3,7 +3,7 @@
 from rollout.types import Precision
 from rollout.weights import PublishError
 from trainer.config.learner import LearnerConfig
-from trainer.learner.driver import LearnReport
+from trainer.learner.reports import LearnReport
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
 """Largest mean |log ratio| that rounding explains, in nats. Scoring and learning pack the same tokens differently, so

@@ -4,7 +4,8 @@ Every token has a *weight* that already contains the global denominator (`traine
 therefore a plain weighted sum, and losses add up over micro-batches and ranks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -45,7 +46,7 @@ class LossTerms:
     """Scalars of one micro-batch. All but `ratio_max` are sums that add up over micro-batches and ranks."""
 
     loss: Tensor
-    """What is differentiated: policy + kl_coef * kl - entropy_coef * entropy."""
+    """What is differentiated: policy + kl_coef * kl - entropy_coef * entropy + value."""
     policy: Tensor
     """The negative clipped surrogate."""
     kl: Tensor
@@ -58,6 +59,10 @@ class LossTerms:
     """The sum of |log ratio| over the tokens in the loss, in nats; each counts alike, whatever its weight."""
     live_tokens: Tensor
     """How many tokens are in the loss."""
+    value: Tensor
+    """The critic's loss; 0 without one."""
+    value_clip_share: Tensor
+    """The weight of the rows at which the bound on the change of a value was active."""
 
 
 def policy_loss(inputs: LossInputs, config: LossConfig, *, of_engine: bool = False) -> LossTerms:
@@ -80,7 +85,7 @@ def policy_loss(inputs: LossInputs, config: LossConfig, *, of_engine: bool = Fal
         surrogate = surrogate * importance_weight(inputs.old_logprobs, _present(inputs, "rollout_logprobs"), config)
     policy = -(inputs.weight * surrogate).sum()
     entropy = (inputs.weight * inputs.entropy).sum()
-    kl = torch.zeros_like(policy)
+    kl = zero = torch.zeros_like(policy).detach()
     if config.kl_coef > 0:
         kl = (inputs.weight * kl_estimate(inputs.logprobs, _present(inputs, "ref_logprobs"), config.kl_estimator)).sum()
     return LossTerms(
@@ -91,6 +96,8 @@ def policy_loss(inputs: LossInputs, config: LossConfig, *, of_engine: bool = Fal
         ratio_max=(ratio.detach() * live).amax(),
         log_ratio=drift,
         live_tokens=live.sum().to(drift.dtype),
+        value=zero,
+        value_clip_share=zero,
     )
 
 
@@ -106,7 +113,33 @@ def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
         ratio_max=zero,
         log_ratio=zero,
         live_tokens=zero,
+        value=zero,
+        value_clip_share=zero,
     )
+
+
+def with_value_loss(
+    terms: LossTerms, values: Tensor, old_values: Tensor, returns: Tensor, weight: Tensor, clip: float | None
+) -> LossTerms:
+    """The terms with the critic's loss over K rows. All float32 [K]; only `values` carries a gradient.
+
+        loss = 1/2 sum w max((V - G)^2, (V_old + clip(V - V_old, -c, c) - G)^2)
+
+    The bound c is of the code of 1707.06347, see 2005.12729 sec. 3; without it the first square alone.
+    """
+    error = (values - returns).square()
+    bounded = error if clip is None else (old_values + (values - old_values).clamp(-clip, clip) - returns).square()
+    value = 0.5 * (weight * torch.maximum(error, bounded)).sum()
+    share = (weight * (bounded > error)).sum()
+    return replace(terms, loss=terms.loss + value, value=value.detach(), value_clip_share=share)
+
+
+def summed(all_terms: Sequence[LossTerms]) -> dict[str, float]:
+    """The sum of each term over a step's micro-batches, but the largest ratio_max. One transfer from the device."""
+    names = [field.name for field in fields(LossTerms)]
+    table = torch.stack([torch.stack([getattr(terms, name).detach() for name in names]) for terms in all_terms]).cpu()
+    totals = dict(zip(names, table.double().sum(0).tolist(), strict=True))
+    return totals | {"ratio_max": float(table[:, names.index("ratio_max")].max())}
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,18 @@ MicroBatches = Sequence[tuple[Chain, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CriticColumns:
+    """What the critic needs for each of the N rows of the whole batch."""
+
+    returns: Float32
+    """float32 [N]. What it should have said, in units of reward."""
+    values: Float32
+    """float32 [N]. What it said before the update."""
+    weight: Float32
+    """float32 [N]. What the row weighs in its loss; 0 leaves it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenColumns:
     """What `LearnerRank.learn` needs for each of the R response tokens of the whole batch."""
 
@@ -26,6 +38,8 @@ class TokenColumns:
     """float32 [R], nats. From the reference policy; None if the loss has no KL term."""
     rollout_logprobs: Float32 | None
     """float32 [R], nats. From the engine; None if the loss does not weigh by importance, or divides by them already."""
+    critic: CriticColumns | None
+    """What the critic learns from; None without a critic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +58,8 @@ class RankScores:
     """int64 [K]. Which rows of the batch these are."""
     hidden: Float32 | None
     """float32 [K, D]. The hidden state at each prompt's last token; None if no layer was asked for."""
+    values: Float32 | None
+    """float32 [K]. What the critic expects from each prompt on; None without a critic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +80,10 @@ class StepStats:
     """Sum of |log ratio| over the rank's tokens in the loss, in nats."""
     live_tokens: float
     """How many tokens these are."""
+    value: float
+    """Sum of the critic's loss, as `loss`."""
+    value_clip_share: float
+    """Sum of the weights of the rows at which the bound on a value's change was active."""
     grad_norm: float
     """Norm of the gradient over all ranks, before clipping."""
     learning_rate: float

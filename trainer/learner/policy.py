@@ -23,6 +23,8 @@ class PolicyOutput(NamedTuple):
     """float32 [S], nats. Entropy of the distributions the targets were drawn from, after temperature."""
     hidden: Tensor | None
     """[K, D] in the model's dtype. Hidden states at the requested cells; None if no layer was asked for."""
+    last: Tensor | None = None
+    """[K, D] in the model's dtype. The body's output at the cells that a critic reads; None if there is none."""
 
 
 class PolicyModule(nn.Module):
@@ -67,28 +69,32 @@ class PolicyModule(nn.Module):
         temperature: float = 1.0,
         layer: int | None = None,
         embed_at: Tensor | None = None,  # int64 [K], flat cells
+        last_at: Tensor | None = None,  # int64 [K], flat cells
         bounds: Tensor | None = None,  # int32 [B + 1], flat cells
         longest: int = 0,
     ) -> PolicyOutput:
-        """Log-probs of `targets` given the cells before them, and the hidden state of `layer` at `embed_at`.
+        """Log-probs of `targets` given the cells before them, hidden states of `layer` at `embed_at`, and of the last
+        layer at `last_at`.
 
         layer: index into Hugging Face's `hidden_states`. 0 is the input of the first block, i the output of block i,
             the last (or -1) the output of the body, which is that of its final norm.
-        predict_at: may be empty; the body then runs no further than the blocks that `layer` needs.
+        predict_at: may be empty; without `last_at` the body then runs no further than the blocks that `layer` needs.
         bounds, longest: of packed sequences, see `attention.packing_arguments`; None if they are padded.
         No attention mask is passed, so positions count from 0 and SDPA takes its causal path.
         """
         index = None if layer is None or embed_at is None else self.index_of(layer)
-        with self.keeping(index) as kept, self.shortened(None if len(predict_at) else index):
+        stop = index if len(predict_at) == 0 and last_at is None else None
+        with self.keeping(index) as kept, self.shortened(stop):
             packing = {} if bounds is None else packing_arguments(bounds, longest, input_ids.numel())
             states = self.body(input_ids=input_ids, use_cache=False, **packing).last_hidden_state  # [B, L, D]
         chosen = states.flatten(0, 1).index_select(0, predict_at)  # [S, D]
         logprobs, entropy = self.head(chosen, targets, temperature)
+        last = None if last_at is None else states.flatten(0, 1).index_select(0, last_at)
         if index is None or embed_at is None:
-            return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=None)
+            return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=None, last=last)
         (layers_states,) = kept or [states]
         hidden = layers_states.flatten(0, 1).index_select(0, embed_at)
-        return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=hidden)
+        return PolicyOutput(logprobs=logprobs, entropy=entropy, hidden=hidden, last=last)
 
     def index_of(self, layer: int) -> int:
         """`layer` counted from 0. Raises ModelError for a layer that the model does not have."""

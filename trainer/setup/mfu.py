@@ -6,7 +6,7 @@ from typing import Self
 
 from trainer.config.commands import TrainConfig
 from trainer.config.shape import ModelShape
-from trainer.learner.driver import LearnReport
+from trainer.learner.reports import LearnReport
 from trainer.setup.findings import Gpu, gpus
 from trainer.setup.shapes import find_shape
 

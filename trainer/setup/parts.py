@@ -121,7 +121,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             ) as collector,
         ):
             learner.route = route
-            start_models(engines, learner, config.cluster, layer=wants.layer)
+            start_models(engines, learner, config.cluster, layer=wants.layer, critic=wants.critic)
             yield Parts(
                 config=config,
                 world=world,
@@ -131,7 +131,9 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             )
 
 
-def start_models(engines: Engines, learner: Learner, cluster: ClusterConfig, *, layer: int | None) -> None:
+def start_models(
+    engines: Engines, learner: Learner, cluster: ClusterConfig, *, layer: int | None, critic: bool
+) -> None:
     """Return once the engines can serve and the learner has its models.
 
     On GPUs that both share they start in turns, since each measures the memory that is free: the engines first, which
@@ -141,9 +143,9 @@ def start_models(engines: Engines, learner: Learner, cluster: ClusterConfig, *, 
     if cluster.shares_gpus:
         engines.wait_ready(limit)
         engines.sleep()
-        learner.join(layer=layer, timeout_s=limit)
+        learner.join(layer=layer, critic=critic, timeout_s=limit)
     else:
-        learner.join(layer=layer, timeout_s=limit)
+        learner.join(layer=layer, critic=critic, timeout_s=limit)
         engines.wait_ready(limit)
     if cluster.way == "nccl":
         meet(engines, learner, limit)

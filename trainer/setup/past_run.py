@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from estimators import build as build_estimator
+from estimators import needs
 from trainer import checkpoint, checksums
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
@@ -19,6 +21,7 @@ from trainer.setup.preflight import (
     CONFIG,
     TrainingPlan,
     check_updates_left,
+    estimator_of,
     from_checkpoint,
     plain,
     plan_training,
@@ -151,6 +154,21 @@ def _check_fits(config: TrainConfig, state: RunState, folder: Path) -> None:
         remedy = f"start anew from its weights with stepcredit train model.source={model}"
     wrong = [one for one in from_checkpoint(config, state) if one.mark == "fixed" or _remakes_the_model(config, one)]
     check_same_settings(wrong, f"checkpoint {folder}", remedy)
+    _check_critic(config, state, f"checkpoint {folder}", remedy)
+
+
+def _check_critic(config: TrainConfig, state: RunState, what: str, remedy: str) -> None:
+    """Raise ConfigError where one of the estimators has a critic and the other has none."""
+    before = dict(state.settings.get("estimator", {}))
+    try:
+        had = needs(build_estimator(**before)).critic
+    except (ValueError, TypeError):
+        return  # of another version, or the user's own and gone; the learner refuses what does not fit it
+    if had != needs(estimator_of(config)).critic:
+        raise ConfigError(
+            f"{what} was made with estimator.name={before['name']!r}, which has {'a' if had else 'no'} critic, this "
+            f"run has estimator.name={config.estimator['name']!r}: set it back, or {remedy}"
+        )
 
 
 def _remakes_the_model(config: TrainConfig, different: Difference) -> bool:

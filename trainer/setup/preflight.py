@@ -27,6 +27,7 @@ from trainer.config.commands import (
 from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
+from trainer.config.learner import CriticConfig
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
@@ -40,9 +41,8 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-MADE_COLUMNS = frozenset(
-    {"embedding", "similar", "repair", "edited", "milestone"}
-)  # optional columns that a run can fill
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values"})
+"""Optional columns that a run can fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +257,11 @@ def checked_estimator(config: TrainConfig) -> Estimator:
         raise ConfigError(
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
+        )
+    if config.learner.critic != CriticConfig() and not wants.critic:
+        raise ConfigError(
+            f"learner.critic={asdict(config.learner.critic)} with estimator.name={config.estimator['name']!r}, which "
+            "has no critic: leave it out, or set estimator=ppo"
         )
     if wants.revisions and (config.learner.optimizer_steps or 1) > config.groups_per_update:
         # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.

@@ -73,6 +73,11 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("train", "estimator=gigpo", "+estimator.eps=0.1"), ("gigpo has no option 'eps'",)),
         (("train", "estimator.gamma=1.5"), ("gamma=1.5", "nearest 1.0")),
         (("train", "estimator=grpo", "record=embeddings"), ("record='embeddings'", "'grpo'", "record=rollouts")),
+        (
+            ("train", "estimator=grpo", "learner.critic.clip=0.5"),
+            ("learner.critic=", "'clip': 0.5", "'grpo', which has no critic", "estimator=ppo"),
+        ),
+        (("train", "estimator=ppo", "learner.critic.learning_rate=0"), ("learner.critic.learning_rate=0", "above 0")),
         # Revisions: their template, and an estimator's mask that may leave too little for the optimizer steps.
         (("train", "revise.references=0"), ("revise.references=0", "1 or more")),
         (("train", "revise.credit=2.0"), ("revise.credit=2.0", "(0, 1]")),

@@ -45,6 +45,7 @@ BINDING = {
     "temperature old_logprobs",
     "learner.loss.": "clip_low clip_high dual_clip ratio kl_coef kl_estimator entropy_coef aggregation importance_cap "
     "negative_weight",
+    "learner.critic.": "learning_rate clip body_coef",
     "engine.": "extra",
     "rollout.": "history success_reward graded truncated",
     "sampling.": "temperature max_tokens top_p",

@@ -24,9 +24,10 @@ from tests.trainer.forked import fork_ranks
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.learner import LearnerConfig, LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.learner.driver import GradientNotFinite, Learner, LearnReport, OutOfMemory
+from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 from trainer.learner.losses import LossInputs, policy_loss
+from trainer.learner.reports import LearnReport
 from trainer.learner.token_weights import token_weights
 
 pytestmark = pytest.mark.slow
@@ -51,8 +52,11 @@ class Learners:
         self.patch, self.model_folder = patch, model_folder
         self.started: list[Learner] = []
 
-    def start(self, config: LearnerConfig = CONFIG, folder: Path | None = None, layer: int | None = None) -> Learner:
-        self.started.append(Learner.start(config, folder or self.model_folder, layer=layer))
+    def start(
+        self, config: LearnerConfig = CONFIG, folder: Path | None = None, layer: int | None = None, critic: bool = False
+    ) -> Learner:
+        folder = folder or self.model_folder
+        self.started.append(Learner.start(config, folder, layer=layer, critic=critic))
         return self.started[-1]
 
     def watched(self, config: LearnerConfig) -> Learner:

@@ -7,7 +7,7 @@ import pytest
 from tests.trainer.run_stack import defaults
 from trainer.config.learner import LoraConfig
 from trainer.config.shape import ModelShape
-from trainer.learner.driver import LearnReport
+from trainer.learner.reports import LearnReport
 from trainer.setup.findings import Gpu
 from trainer.setup.mfu import Arithmetic, peak_of
 

@@ -35,8 +35,8 @@ class Recorded:
         self.events.append((f"connect {meeting.size}", meeting.timeout_s))
         return []
 
-    def join(self, *, layer: int | None, timeout_s: float | None) -> None:
-        assert layer == -3
+    def join(self, *, layer: int | None, critic: bool, timeout_s: float | None) -> None:
+        assert (layer, critic) == (-3, True)
         self.events.append(("join", timeout_s))
 
 
@@ -54,7 +54,7 @@ def test_a_learner_loads_its_models_on_shared_gpus_once_the_engines_sleep(
 ) -> None:
     recorded = Recorded()
     monkeypatch.setattr("rollout.ray_actors.gather", lambda calls, _: calls)
-    start_models(recorded, recorded, cluster, layer=-3)  # pyright: ignore[reportArgumentType]
+    start_models(recorded, recorded, cluster, layer=-3, critic=True)  # pyright: ignore[reportArgumentType]
     assert recorded.events == events
 
 
