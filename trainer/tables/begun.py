@@ -1,0 +1,74 @@
+"""What a table's folder remembers of its beginning, so that no other table and no other tasks are mixed into it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from envs.panel import digest_of
+from trainer.cells.cell import Cell
+from trainer.config.build import ConfigError
+from trainer.durable import write_whole
+from trainer.setup.panels import changed_since, write_panel
+from trainer.tables.planned import PlannedRow
+
+FILE = "table.json"
+PANELS = "panels"
+"""A folder for each panel, named by the settings that choose its tasks."""
+
+
+def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
+    """Raises ConfigError where the folder holds another table, other settings of a row, or other tasks."""
+    before = _read(folder)
+    if before is None:
+        return
+    if before["name"] != name:
+        raise ConfigError(
+            f"output={folder} holds cells of table {before['name']!r}, not of {name!r}: choose another output folder"
+        )
+    for key, cell in _cells(rows).items():
+        was = before["cells"].get(key)
+        if was is not None and was["digest"] != cell.digest:
+            changed = sorted(set(was["words"]) ^ set(cell.words))
+            raise ConfigError(
+                f"{key} in {folder} was begun with other settings ({', '.join(changed)} differ): set them back, or "
+                "choose another output folder"
+            )
+    for row in rows:
+        if row.panel is not None:
+            changed_since(folder / PANELS / _panel_name(row), row.panel, may_choose=False)
+
+
+def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
+    """Remember the table's cells and panels, beside those that the folder remembers already."""
+    before = _read(folder) or {"cells": {}}
+    cells = {key: {"digest": cell.digest, "words": list(cell.words)} for key, cell in _cells(rows).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / FILE, json.dumps({"name": name, "cells": before["cells"] | cells}, indent=1))
+    for row in rows:
+        place = folder / PANELS / _panel_name(row)
+        if row.panel is not None and not place.exists():
+            place.mkdir(parents=True)
+            write_panel(place, row.panel)
+
+
+def _cells(rows: Sequence[PlannedRow]) -> Mapping[str, Cell]:
+    return {f"row {row.row.name}, seed {seed}": cell for row in rows for seed, cell in row.cells.items()}
+
+
+def _panel_name(row: PlannedRow) -> str:
+    assert row.config is not None
+    assert row.panel is not None
+    chosen = [asdict(row.config.env), len(row.panel.tasks)]
+    return digest_of(json.loads(json.dumps(chosen, default=str)))[:10]
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        values = json.loads((folder / FILE).read_text())
+        return {"name": values["name"], "cells": dict(values["cells"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / FILE} is broken ({error}): bring a whole one back, or remove it") from error
