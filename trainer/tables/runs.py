@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rollout.record import read_groups
 from trainer.config.build import ConfigError
 from trainer.report.metric_log import METRICS, read_metrics
 from trainer.report.validations import read_validations
 
 CONFIG, CONDITIONS, PANEL = "config.json", "conditions.json", "panel.json"
-EVALUATION, ROLLOUTS = "evaluation.json", "rollouts.jsonl.zst"
+EVALUATION = "evaluation.json"
 VALIDATION = "validation/"
 OF_CONDITIONS = ("protocol", "deviations", "panel", "temperature", "packages")
 
@@ -39,8 +38,9 @@ class Run:
     """Its settings as plain values."""
     validations: tuple[Validation, ...]
     """In order; an evaluation has one, of update 0."""
-    outcomes: Mapping[str, tuple[bool, float]] | None
-    """Task id -> success and score of the last validation; None where the run kept none."""
+    outcomes: Mapping[str, tuple[float, float]] | None
+    """Task id -> share of its rollouts that solved it, and mean score, in the last validation; None where the run kept
+    none."""
     kinds: Mapping[str, str]
     """Task id -> kind, of the last validation's panel; empty where the run kept no panel."""
     seconds: float
@@ -118,17 +118,14 @@ def _evaluation(folder: Path) -> Run:
     result = _json(folder / EVALUATION)
     rates = {"success": result["overall"]} | {f"success {kind}": rate for kind, rate in result["by_kind"].items()}
     values = {name: rate["wins"] / rate["total"] for name, rate in rates.items()} | {"score": result["score"]}
-    kinds = _kinds(folder)
-    outcomes = None
-    if (folder / ROLLOUTS).is_file() and kinds:
-        played = [rollout for group in read_groups(folder / ROLLOUTS) for rollout in group.trajectories]
-        outcomes = dict.fromkeys(kinds, (False, 0.0)) | {one.task_id: (one.success, one.score) for one in played}
+    tasks = result.get("tasks", [])
+    outcomes = {one["task_id"]: (one["wins"] / one["samples"], one["score"]) for one in tasks}
     return Run(
         folder=folder,
         config=_json(folder / CONFIG),
         validations=(Validation(update=0, values=values),),
-        outcomes=outcomes,
-        kinds=kinds,
+        outcomes=outcomes or None,
+        kinds={one["task_id"]: one["kind"] for one in tasks},
         seconds=0.0,
         tokens=0.0,
         conditions={name: result[name] for name in OF_CONDITIONS if name in result},
