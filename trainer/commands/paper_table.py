@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.index import Index, terminal
-from trainer.cells.launch import exit_code, run_cells
+from trainer.cells.launch import Site, exit_code, run_cells
 from trainer.commands.composed import composed_config
 from trainer.config.build import ConfigError
 from trainer.lab.report.terminal import TerminalTable
@@ -52,16 +52,19 @@ class TablePlan:
 
 def plan_table(config: TableConfig) -> TablePlan:
     """Raises ConfigError for a folder with other cells, and for tasks that changed since it was begun."""
+    if config.runs is not None and not Path(config.runs).is_dir():
+        raise ConfigError(f"runs={config.runs} is no folder: name one with finished runs in it")
     rows = planned_rows(config, composed_config)
     if config.runs is None:
         check_begun(Path(config.output), config.name, rows)
-    elif not Path(config.runs).is_dir():
-        raise ConfigError(f"runs={config.runs} is no folder: name one with finished runs in it")
     return TablePlan(config=config, rows=rows)
 
 
-def run_table(plan: TablePlan, display: Display) -> None:
-    """Run what is left of the table and write its report. Exit code 1 where a cell is missing, refused or failed."""
+def run_table(plan: TablePlan, display: Display, site: Site | None = None) -> None:
+    """Run what is left of the table and write its report. Exit code 1 where a cell is missing, refused or failed.
+
+    site: where cells run, in the place of the launcher's.
+    """
     config = plan.config
     if config.dry_run:
         dry_run(config, plan.rows, display)
@@ -71,17 +74,17 @@ def run_table(plan: TablePlan, display: Display) -> None:
         _show(_report(plan, runs, ()), Path(config.output), display)
         return
     begin(Path(config.output), config.name, plan.rows)
-    outcomes = _run(plan, display)
+    outcomes = _run(plan, display, site)
     _show(_report(plan, _finished(plan), outcomes), Path(config.output), display)
     if code := exit_code(outcomes):
         display.console.print(terminal([one for one in outcomes if one.state is not State.FINISHED]))
         raise SystemExit(code)
 
 
-def _run(plan: TablePlan, display: Display) -> tuple[Outcome, ...]:
+def _run(plan: TablePlan, display: Display, site: Site | None) -> tuple[Outcome, ...]:
     """Starts first, then the cells whose start is there. What is missing is refused without being started."""
     launcher, missing = plan.config.launcher, list[Outcome]()
-    started = run_cells(plan.starts, launcher=launcher, display=display)
+    started = run_cells(plan.starts, launcher=launcher, display=display, site=site)
     lacking = {one.cell.digest: one for one in started if one.state is not State.FINISHED}
     able = list[Cell]()
     for row, seed, cell in plan.cells():
@@ -94,7 +97,7 @@ def _run(plan: TablePlan, display: Display) -> tuple[Outcome, ...]:
         else:
             able.append(cell)
     watcher = _Reporting(plan, able)
-    done = run_cells(able, launcher=launcher, display=display, watcher=watcher)
+    done = run_cells(able, launcher=launcher, display=display, watcher=watcher, site=site)
     return (*lacking.values(), *done, *missing)
 
 

@@ -1,12 +1,12 @@
 """What a table's folder remembers of its beginning, so that no other table and no other tasks are mixed into it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from envs.panel import digest_of
+from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell
 from trainer.config.build import ConfigError
 from trainer.durable import write_whole
@@ -35,9 +35,8 @@ def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
                 f"{key} in {folder} was begun with other settings ({', '.join(changed)} differ): set them back, or "
                 "choose another output folder"
             )
-    for row in rows:
-        if row.panel is not None:
-            changed_since(folder / PANELS / _panel_name(row), row.panel, may_choose=False)
+    for place, panel in _panels(folder, rows):
+        changed_since(place, panel, may_choose=False)
 
 
 def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
@@ -46,22 +45,22 @@ def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
     cells = {key: {"digest": cell.digest, "words": list(cell.words)} for key, cell in _cells(rows).items()}
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / FILE, json.dumps({"name": name, "cells": before["cells"] | cells}, indent=1))
-    for row in rows:
-        place = folder / PANELS / _panel_name(row)
-        if row.panel is not None and not place.exists():
+    for place, panel in _panels(folder, rows):
+        if not place.exists():
             place.mkdir(parents=True)
-            write_panel(place, row.panel)
+            write_panel(place, panel)
 
 
 def _cells(rows: Sequence[PlannedRow]) -> Mapping[str, Cell]:
     return {f"row {row.row.name}, seed {seed}": cell for row in rows for seed, cell in row.cells.items()}
 
 
-def _panel_name(row: PlannedRow) -> str:
-    assert row.config is not None
-    assert row.panel is not None
-    chosen = [asdict(row.config.env), len(row.panel.tasks)]
-    return digest_of(json.loads(json.dumps(chosen, default=str)))[:10]
+def _panels(folder: Path, rows: Sequence[PlannedRow]) -> Iterator[tuple[Path, Panel]]:
+    """The panel of each row that has one, with its place."""
+    for row in rows:
+        if row.config is not None and row.panel is not None:
+            chosen = json.loads(json.dumps([asdict(row.config.env), len(row.panel.tasks)], default=str))
+            yield folder / PANELS / digest_of(chosen)[:10], row.panel
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from trainer.cells.cell import key_of
@@ -164,7 +165,11 @@ class TableConfig:
         names = [row.name for row in self.table.rows]
         for row in self.rows or ():
             if row not in names:
-                raise ConfigError(f"rows={row!r} is not in table {self.name!r}: choose one of {', '.join(names)}")
+                near = get_close_matches(row, names, n=1)
+                question = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"rows={row!r} is not in table {self.name!r}: {question}choose one of {', '.join(names)}"
+                )
         for what in ("rows", "seeds"):
             values = getattr(self, what)
             if values is not None and (not values or len(set(values)) < len(values)):

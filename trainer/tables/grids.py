@@ -108,8 +108,8 @@ def published_words(published: Published | None) -> str:
 
 
 def _named(row: RowNumbers) -> str:
-    """The title with the numbers of its footnotes."""
-    return f"{row.title} ({', '.join(map(str, row.notes))})" if row.notes else row.title
+    """The title with the numbers of its footnotes, such as "GRPO [1, 2]"."""
+    return f"{row.title} [{', '.join(map(str, row.notes))}]" if row.notes else row.title
 
 
 def _last(row: RowNumbers, column: str) -> str:

@@ -10,9 +10,13 @@ from typing import Any
 
 from trainer.durable import write_whole
 from trainer.lab.report.grid import markdown
+from trainer.report import charts
+from trainer.report.pages import templates
 from trainer.setup.conditions import versions
 from trainer.tables.bootstrap import Estimate
+from trainer.tables.curves import curves
 from trainer.tables.grids import grids
+from trainer.tables.latex import latex
 from trainer.tables.numbers import TableNumbers
 from trainer.tables.runs import Run
 
@@ -35,7 +39,27 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "table.md", _markdown(table))
     write_whole(folder / "table.csv", _csv(table))
+    write_whole(folder / "table.tex", latex(table))
+    write_whole(folder / "table.html", _page(table))
     write_whole(folder / "report.json", json.dumps(_json(table, runs, facts), indent=1, default=str) + "\n")
+
+
+def _page(table: TableNumbers) -> str:
+    figure = curves(table)
+    return (
+        templates(Path(__file__).parent)
+        .get_template("table.html.j2")
+        .render(
+            table=table,
+            grids=list(grids(table)),
+            figure=None if figure is None else charts.inline_svg(figure, f"learning curves of {table.name}"),
+            finished=sum(len(row.seeds) for row in table.rows),
+            planned=sum(row.planned for row in table.rows),
+            method=METHOD,
+            light=charts.LIGHT,
+            dark=charts.DARK,
+        )
+    )
 
 
 def _markdown(table: TableNumbers) -> str:

@@ -106,7 +106,7 @@ def test_a_half_finished_table_is_written_whole_with_gaps(tmp_path: Path, runs: 
     del runs["gigpo"]
     write_report(tmp_path / "report", numbers(runs), runs, facts={"commit": "abc"})
     text = (tmp_path / "report" / "table.md").read_text()
-    assert "| GiGPO (3) | \N{EN DASH} | \N{EN DASH} | 0/2 |" in text
+    assert "| GiGPO [3] | \N{EN DASH} | \N{EN DASH} | 0/2 |" in text
     assert "72.8 \N{PLUS-MINUS SIGN} 3.6" in text
     assert "86.7" in text
     raw = json.loads((tmp_path / "report" / "report.json").read_text())
