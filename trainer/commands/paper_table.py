@@ -134,6 +134,7 @@ def _report(plan: TablePlan, runs: Runs, outcomes: Sequence[Outcome]) -> TableNu
 
 
 def _show(numbers: TableNumbers, output: Path, display: Display) -> None:
+    display.console.print(f"[bold]{escape(numbers.title)}[/bold]")
     for grid in grids(numbers):
         display.console.print(TerminalTable(grid))
     for number, text in enumerate(numbers.footnotes, 1):

@@ -41,15 +41,17 @@ class Estimate:
 def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int = 0, draws: int = DRAWS) -> Estimate:
     """The mean of shares in [0, 1]. values: one for each seed. outcomes: [seed, task], whose row means they are.
 
-    Without outcomes, the effects of tasks are drawn as if all chance of a share of `tasks` tasks were the tasks' own,
-    which is the binomial interval for one seed; with tasks=0 they are left out.
+    Without outcomes the effects of tasks are drawn as if all chance of a share of `tasks` tasks were the tasks' own,
+    about a share with two wins and two losses more, as Agresti and Coull (1998) have it: the binomial interval for one
+    seed. So they are too for one seed with outcomes of 0 and 1, and where all outcomes are equal, which would else claim
+    that nothing is left to chance. tasks=0 leaves them out.
     """
-    effects = _task_effects(outcomes)
-    if effects is None and tasks:
+    tasks = tasks if outcomes is None else outcomes.shape[1]
+    if tasks and (outcomes is None or np.ptp(outcomes) == 0 or (len(outcomes) == 1 and set(outcomes.flat) <= {0, 1})):
         share = float(np.mean(values))
-        drawn = _rng(1).binomial(tasks, share, draws) / tasks - share
+        drawn = _rng(1).binomial(tasks + 4, (share * tasks + 2) / (tasks + 4), draws) / (tasks + 4) - share
     else:
-        drawn = _resampled(effects, 1, draws)
+        drawn = _resampled(_task_effects(outcomes), 1, draws)
     return _estimate(values, drawn, draws, bounds=(0.0, 1.0))
 
 

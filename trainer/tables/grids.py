@@ -30,7 +30,7 @@ def _result(table: TableNumbers) -> Grid:
         (_named(row), *(_last(row, column) for column in table.columns), f"{len(row.seeds)}/{row.planned}")
         for row in table.rows
     ]
-    return Grid(title=table.title, note=LAST, heads=("", *table.columns, "seeds"), rows=tuple(rows))
+    return Grid(title="Last validation", note=LAST, heads=("", *table.columns, "seeds"), rows=tuple(rows))
 
 
 def _best(table: TableNumbers) -> Grid:

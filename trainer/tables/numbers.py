@@ -238,12 +238,17 @@ class _Footnotes:
                 number = self._texts.setdefault(sentence, len(self._texts) + 1)
                 self._of[row.name][number] = None
 
+        shown = [self._of[row.name] for row in rows if runs.get(row.name)]
+        self._shared = set(self._texts.values()).intersection(*shown) if len(shown) > 1 else set[int]()
+
     @property
     def texts(self) -> tuple[str, ...]:
-        return tuple(self._texts)
+        """In the order of their numbers; one that holds for every row with runs says so."""
+        return tuple(f"{'All rows. ' if number in self._shared else ''}{text}" for text, number in self._texts.items())
 
     def of(self, row: str) -> tuple[int, ...]:
-        return tuple(self._of[row])
+        """The numbers of those that hold for this row and not for all."""
+        return tuple(number for number in self._of[row] if number not in self._shared)
 
 
 def _sentences(row: Row, runs: Sequence[Run], tell: Mapping[str, bool]) -> list[str]:

@@ -63,7 +63,7 @@ def _page(table: TableNumbers) -> str:
 
 
 def _markdown(table: TableNumbers) -> str:
-    parts = [markdown(grid, code=False) for grid in grids(table)]
+    parts = [f"# {table.title}", "", *(markdown(grid, code=False) for grid in grids(table))]
     notes = [f"{number}. {text}" for number, text in enumerate(table.footnotes, 1)]
     return "\n".join([*parts, METHOD, "", *notes]) + "\n"
 

@@ -83,7 +83,7 @@ def test_seconds_and_tokens_are_sums_over_the_updates(runs: Runs) -> None:
 
 def test_what_differs_between_cells_is_a_footnote_and_what_does_not_is_told_once(tmp_path: Path, runs: Runs) -> None:
     same = numbers(runs)
-    assert [text for text in same.footnotes if text.startswith("Panel: 4 of 4 tasks of textcraft test")]
+    assert [text for text in same.footnotes if text.startswith("All rows. Panel: 4 of 4 tasks of textcraft test")]
     assert not any("other packages" in text for text in same.footnotes)
     assert "The paper has another prompt." in same.footnotes
     other = conditions(digest="1" * 64, torch="2.14.0") | {"deviations": ["updates=20, published: 150"]}
