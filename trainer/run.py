@@ -29,6 +29,7 @@ from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
+from trainer.report.validations import write_validation
 from trainer.saver import CheckpointFailed, Saver
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.mfu import Arithmetic
@@ -256,6 +257,9 @@ class TrainingRun:
         )
         result = evaluation(collected, parts.world.kind)
         self.validations.append((number, result))
+        played = {rollout.task_id: (rollout.success, rollout.score) for rollout in result.trajectories}
+        lost = {group.task.task_id: (False, 0.0) for group in collected.counts.dropped}
+        write_validation(self.output, number, lost | played)
         self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result
 

@@ -138,7 +138,8 @@ def _place(command: Command, config_class: Any, values: Mapping[str, Any]) -> It
     config = build(config_class, {**values, "output": chosen or command.output.default})
     hydras = Path(HydraConfig.get().runtime.output_dir)  # the working folder, or a folder for each job of a sweep
     world = config.env.world if hasattr(config, "env") else ""
-    default = Path.cwd() / command.output.default.format(now=now(), world=world)
+    name = getattr(config, "name", "")
+    default = Path.cwd() / command.output.default.format(now=now(), world=world, name=name)
     if hydras != Path.cwd() and command.output.leaves:
         default = hydras
     resumes = command.output.resumable and config.resume == "auto"

@@ -16,6 +16,7 @@ from trainer.config.commands import (
 )
 from trainer.config.compare import CompareConfig
 from trainer.config.defaults import defaults_of
+from trainer.tables.config import TableConfig
 
 COMMANDS: Mapping[str, type] = {
     "train": TrainConfig,
@@ -25,6 +26,7 @@ COMMANDS: Mapping[str, type] = {
     "doctor": DoctorConfig,
     "panel": PanelConfig,
     "warmstart": WarmstartConfig,
+    "table": TableConfig,
 }
 
 

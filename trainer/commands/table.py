@@ -17,7 +17,8 @@ class Output:
     """What a place with results holds, such as "a run"."""
 
     default: str
-    """The place, where nobody chooses one; {now} is the second at which the command starts, {world} its world."""
+    """The place, where nobody chooses one; {now} is the second at which the command starts, {world} its world,
+    {name} its name."""
 
     leaves: tuple[str, ...] = ()
     """The names by which results in a folder are known; empty for a command that writes one file."""
@@ -183,6 +184,22 @@ COMMANDS: Mapping[str, Command] = {
         help="compare estimators: stepcredit lab [RUN_DIR]",
         positional="run",
         output=Output(what="a lab", default="outputs/lab/{now}", leaves=("lab.json", "lab.html", "lab.md")),
+    ),
+    "table": Command(
+        yaml="table",
+        config="trainer.tables.config:TableConfig",
+        plan="trainer.commands.paper_table:plan_table",
+        run="trainer.commands.paper_table:run_table",
+        help="a table of the papers: stepcredit table NAME",
+        positional="table",
+        flags={"--dry-run": "dry_run=true"},
+        output=Output(
+            what="a table",
+            default="outputs/table/{name}",
+            leaves=("table.json", "cells", "report.json"),
+            numbered=False,
+            resumable=True,
+        ),
     ),
     "quickstart": Command(
         yaml="quickstart",

@@ -94,10 +94,10 @@ def plan_fork(config: ForkConfig) -> TrainingPlan:
     run = Path(config.run).absolute()
     config_of(run)  # refuses a folder without a run
     if config.resume == "auto" and checkpoint.latest(Path(config.output).absolute()) is not None:
-        return plan_training(replace(config, run=str(run), commit=_commit()))  # its own checkpoints are enough
+        return plan_training(replace(config, run=str(run), commit=commit_here()))  # its own checkpoints are enough
     folder = _checkpoint_after(run, config.update)
     state = checkpoint.read_state(folder)
-    config = replace(config, run=str(run), commit=_commit())
+    config = replace(config, run=str(run), commit=commit_here())
     check_updates_left(config, state, folder)
     plan = plan_training(config)
     _check_fits(plan.config, state, folder)
@@ -184,7 +184,7 @@ def _estimator_now(config: TrainConfig, state: RunState) -> dict[str, Any]:
     return now | {name: state.estimator.get(name, value) for name, value in now.items() if before.get(name) == value}
 
 
-def _commit() -> str | None:
+def commit_here() -> str | None:
     """The commit that is checked out here; None where there is no git checkout."""
     try:
         found = subprocess.run(

@@ -35,6 +35,7 @@ from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import TaskResult
 from trainer.lab.config import LabConfig
 from trainer.setup.preflight import settings_of
+from trainer.tables.config import TableConfig
 
 RUNS = {command.run for command in COMMANDS.values()}
 JOIN = "trainer.lab.report.sweep:join"
@@ -51,6 +52,7 @@ SOUND = {
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
     "lab": ("trainer.lab.run:lab", LabConfig),
+    "table": ("trainer.commands.paper_table:run_table", TableConfig),
     "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),
     "data alfworld": ("trainer.commands.make_data:fetch_alfworld", ReleaseConfig),
     "data alfworld-generate": ("trainer.commands.make_data:generate_households", HouseholdsConfig),

@@ -24,6 +24,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "data": ("folder", "games"),
         "doctor": ("report", "figures.jsonl"),
         "panel": ("tasks", 7),
+        "table": ("dry_run", True),
         "replay": ("batch", "run/bad-batch-000026.npz"),
     }
     setting, value = special.get(command.split()[0], ("seed", 7))

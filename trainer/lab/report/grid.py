@@ -29,10 +29,11 @@ class Grid:
     """A row's first cell is its name. A row of one cell is the heading of the rows below it."""
 
 
-def markdown(grid: Grid) -> str:
-    """The table in Markdown."""
+def markdown(grid: Grid, *, code: bool = True) -> str:
+    """The table in Markdown. code: whether names of rows are written as code."""
+    tick = "`" if code else ""
     blanks = [""] * (len(grid.heads) - 1)
-    rows = [(f"**{row[0]}**", *blanks) if len(row) == 1 else (f"`{row[0]}`", *row[1:]) for row in grid.rows]
+    rows = [(f"**{row[0]}**", *blanks) if len(row) == 1 else (f"{tick}{row[0]}{tick}", *row[1:]) for row in grid.rows]
     lines = (grid.heads, ["---", *["---:"] * len(blanks)], *rows)
     return "\n".join([f"**{grid.title}** ({grid.note})", "", *(f"| {' | '.join(cells)} |" for cells in lines), ""])
 

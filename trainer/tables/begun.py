@@ -1,0 +1,73 @@
+"""What a table's folder remembers of its beginning, so that no other table and no other tasks are mixed into it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from envs.panel import Panel, digest_of
+from trainer.cells.cell import Cell
+from trainer.config.build import ConfigError
+from trainer.durable import write_whole
+from trainer.setup.panels import changed_since, write_panel
+from trainer.tables.planned import PlannedRow
+
+FILE = "table.json"
+PANELS = "panels"
+"""A folder for each panel, named by the settings that choose its tasks."""
+
+
+def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
+    """Raises ConfigError where the folder holds another table, other settings of a row, or other tasks."""
+    before = _read(folder)
+    if before is None:
+        return
+    if before["name"] != name:
+        raise ConfigError(
+            f"output={folder} holds cells of table {before['name']!r}, not of {name!r}: choose another output folder"
+        )
+    for key, cell in _cells(rows).items():
+        was = before["cells"].get(key)
+        if was is not None and was["digest"] != cell.digest:
+            changed = sorted(set(was["words"]) ^ set(cell.words))
+            raise ConfigError(
+                f"{key} in {folder} was begun with other settings ({', '.join(changed)} differ): set them back, or "
+                "choose another output folder"
+            )
+    for place, panel in _panels(folder, rows):
+        changed_since(place, panel, may_choose=False)
+
+
+def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
+    """Remember the table's cells and panels, beside those that the folder remembers already."""
+    before = _read(folder) or {"cells": {}}
+    cells = {key: {"digest": cell.digest, "words": list(cell.words)} for key, cell in _cells(rows).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / FILE, json.dumps({"name": name, "cells": before["cells"] | cells}, indent=1))
+    for place, panel in _panels(folder, rows):
+        if not place.exists():
+            place.mkdir(parents=True)
+            write_panel(place, panel)
+
+
+def _cells(rows: Sequence[PlannedRow]) -> Mapping[str, Cell]:
+    return {f"row {row.row.name}, seed {seed}": cell for row in rows for seed, cell in row.cells.items()}
+
+
+def _panels(folder: Path, rows: Sequence[PlannedRow]) -> Iterator[tuple[Path, Panel]]:
+    """The panel of each row that has one, with its place."""
+    for row in rows:
+        if row.config is not None and row.panel is not None:
+            chosen = json.loads(json.dumps([asdict(row.config.env), len(row.panel.tasks)], default=str))
+            yield folder / PANELS / digest_of(chosen)[:10], row.panel
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        values = json.loads((folder / FILE).read_text())
+        return {"name": values["name"], "cells": dict(values["cells"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / FILE} is broken ({error}): bring a whole one back, or remove it") from error

@@ -1,0 +1,110 @@
+"""95 % intervals of a mean over seeds and tasks, by a bootstrap of both.
+
+Outcomes are crossed: every seed plays every task of the panel. A replicate draws seeds with replacement and, apart from
+that, tasks with replacement, and adds both effects to the mean: the residual bootstrap of a model with random effects
+(Carpenter, Goldstein and Rasbash 2003). Two corrections, without which intervals of few seeds are wrong:
+
+- Effects of seeds are widened by sqrt(S / (S - 1)) and by Student's quantile over the normal one: with S seeds their
+  spread is little known (Hesterberg 2015, 1411.5279, sections 3 and 6).
+- Effects of tasks are shrunk to the part that chance does not explain: each is a mean over S seeds, whose chance the
+  effects of seeds count already. Drawing both from the outcomes themselves would count chance three times (Owen 2007).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, t
+
+DRAWS = 10_000
+LEVEL = 0.95
+SEED = 20_250_510  # of the draws: equal numbers give equal intervals
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over seeds with what is known of it. All in the unit of the values."""
+
+    mean: float
+    """Mean over the seeds."""
+    std: float | None
+    """Sample standard deviation over the seeds; None with one."""
+    low: float | None
+    """Lower end of the 95 % interval; None where nothing is known of it."""
+    high: float | None
+    """Upper end."""
+    values: tuple[float, ...]
+    """The seeds' own values, in the order of the seeds."""
+
+
+def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int = 0, draws: int = DRAWS) -> Estimate:
+    """The mean of shares in [0, 1]. values: one for each seed. outcomes: [seed, task], whose row means they are.
+
+    Without outcomes the effects of tasks are drawn as if all chance of a share of `tasks` tasks were the tasks' own,
+    about a share with two wins and two losses more, as Agresti and Coull (1998) have it: the binomial interval for one
+    seed. So they are too for one seed with outcomes of 0 and 1, and where all outcomes are equal, which would else claim
+    that nothing is left to chance. tasks=0 leaves them out.
+    """
+    tasks = tasks if outcomes is None else outcomes.shape[1]
+    if tasks and (outcomes is None or np.ptp(outcomes) == 0 or (len(outcomes) == 1 and set(outcomes.flat) <= {0, 1})):
+        share = float(np.mean(values))
+        drawn = _rng(1).binomial(tasks + 4, (share * tasks + 2) / (tasks + 4), draws) / (tasks + 4) - share
+    else:
+        drawn = _resampled(_task_effects(outcomes), 1, draws)
+    return _estimate(values, drawn, draws, bounds=(0.0, 1.0))
+
+
+def paired(values: Sequence[float], others: Sequence[float], outcomes: np.ndarray | None) -> Estimate:
+    """The mean of `values - others`, seed by seed. outcomes: their difference [seed, task]; None: of seeds alone."""
+    differences = [value - other for value, other in zip(values, others, strict=True)]
+    of_tasks = _resampled(_task_effects(outcomes), 1, DRAWS)
+    return _estimate(differences, of_tasks, DRAWS, bounds=(-1.0, 1.0))
+
+
+def _estimate(
+    values: Sequence[float], of_tasks: np.ndarray | None, draws: int, *, bounds: tuple[float, float]
+) -> Estimate:
+    of_seeds = _resampled(_seed_effects(values), 0, draws)
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    low = high = None
+    parts = [part for part in (of_seeds, of_tasks) if part is not None]
+    if parts:
+        low, high = (float(end) for end in np.clip(np.quantile(mean + sum(parts), TAILS), *bounds))
+    return Estimate(mean=mean, std=std, low=low, high=high, values=tuple(map(float, values)))
+
+
+def _seed_effects(values: Sequence[float]) -> np.ndarray | None:
+    """Deviations of the seeds, widened for their small number; None with one."""
+    count = len(values)
+    if count < 2:
+        return None
+    wide = np.sqrt(count / (count - 1)) * t.ppf(TAILS[1], count - 1) / norm.ppf(TAILS[1])
+    return wide * (np.asarray(values) - np.mean(values))
+
+
+def _task_effects(outcomes: np.ndarray | None) -> np.ndarray | None:
+    """Deviations of the tasks, shrunk by the chance in them; of one seed, whose chance nothing else counts, as they
+    are."""
+    if outcomes is None or outcomes.shape[1] < 2:
+        return None
+    seeds, tasks = outcomes.shape
+    effects = outcomes.mean(0) - outcomes.mean()
+    if seeds > 1:
+        rest = outcomes - outcomes.mean(0) - outcomes.mean(1, keepdims=True) + outcomes.mean()
+        chance = (rest**2).sum() / ((seeds - 1) * (tasks - 1)) / seeds  # variance of a task's mean over the seeds
+        variance = (effects**2).sum() / (tasks - 1)
+        effects = effects * np.sqrt(max(0.0, 1 - chance / variance)) if variance > 0 else effects
+    return effects * np.sqrt(tasks / (tasks - 1))
+
+
+def _resampled(effects: np.ndarray | None, stream: int, draws: int) -> np.ndarray | None:
+    """Means of the effects, drawn with replacement. stream: one for seeds and one for tasks."""
+    if effects is None:
+        return None
+    drawn = _rng(stream).integers(len(effects), size=(draws, len(effects)), dtype=np.int32)
+    return effects[drawn].mean(1)
+
+
+def _rng(stream: int) -> np.random.Generator:
+    return np.random.default_rng((SEED, stream))

@@ -1,0 +1,189 @@
+"""Settings of `stepcredit table`: what a table of the papers is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from trainer.cells.cell import key_of
+from trainer.cells.launcher import Launcher
+from trainer.config.build import ConfigError
+
+MEASURES = ("success", "score", "success KIND")
+COMMANDS = ("train", "evaluate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A number of a paper, in percent."""
+
+    value: float
+    """The mean over its runs."""
+
+    spread: float | None = None
+    """The standard deviation over its runs; None where the paper gives none."""
+
+    @classmethod
+    def of(cls, value: Any) -> "Published":
+        """A number, or a list of the number and its spread. Raises ConfigError for another value."""
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not 1 <= len(numbers) <= 2 or not all(isinstance(one, int | float) for one in numbers):
+            raise ConfigError(f"published {value!r} is no number: write 72.8, or [72.8, 3.6] with its spread")
+        return cls(value=float(numbers[0]), spread=float(numbers[1]) if len(numbers) == 2 else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A warm start that rows share: one for each seed, whose model is their model.source."""
+
+    name: str
+    """What rows call it."""
+
+    overrides: tuple[str, ...]
+    """Settings of `stepcredit warmstart`, without the seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a table: a command with its settings, once for each seed."""
+
+    name: str
+    """A short name, by which `rows` selects it."""
+
+    title: str
+    """What the table calls it."""
+
+    command: Literal["train", "evaluate"] = "train"
+    """The command of its cells."""
+
+    overrides: tuple[str, ...] = ()
+    """Its settings, which replace those of all cells."""
+
+    start: str | None = None
+    """The warm start that its cells begin from; null begins from the model as it is."""
+
+    published: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The paper's number by column: 72.8, or [72.8, 3.6] with its standard deviation."""
+
+    source: str | None = None
+    """Where the published numbers stand, such as "arXiv 2505.10978 table 1"."""
+
+    note: str = ""
+    """How the row differs from the paper's, where no setting shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """One table."""
+
+    title: str
+    """Its heading."""
+
+    columns: Mapping[str, str]
+    """What each column shows: "success", "score", or "success KIND" for one kind of task. The first one decides which
+    validation is the best, and is the one whose differences are shown."""
+
+    rows: tuple[Row, ...]
+    """In the order in which they are shown."""
+
+    seeds: tuple[int, ...]
+    """Seeds of every row. Runs of one seed share their start, their tasks and the randomness of their validations."""
+
+    train: tuple[str, ...] = ()
+    """Settings of all cells that train."""
+
+    evaluate: tuple[str, ...] = ()
+    """Settings of all cells that evaluate."""
+
+    starts: tuple[Start, ...] = ()
+    """Warm starts that rows name."""
+
+    baseline: str | None = None
+    """The row that all others are compared with, besides the row above each; null compares with none."""
+
+    note: str = ""
+    """What the published numbers are of."""
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        for what, values in (("rows", names), ("seeds", self.seeds), ("starts", [one.name for one in self.starts])):
+            if len(set(values)) < len(values):
+                raise ConfigError(f"table.{what} has {list(values)}: give each a name of its own")
+        for what, values in (("rows", names), ("seeds", self.seeds), ("columns", self.columns)):
+            if not values:
+                raise ConfigError(f"table.{what} is empty: give one or more")
+        for column, measure in self.columns.items():
+            if measure not in MEASURES and not str(measure).startswith("success "):
+                raise ConfigError(f"table.columns.{column}={measure!r}: choose one of {', '.join(MEASURES)}")
+        if self.baseline is not None and self.baseline not in names:
+            raise ConfigError(f"table.baseline={self.baseline!r} is no row: choose one of {', '.join(names)}")
+        for row in self.rows:
+            if row.start not in (None, *(one.name for one in self.starts)):
+                raise ConfigError(f"row {row.name!r} has start={row.start!r}, which table.starts does not define")
+            if unknown := set(row.published) - set(self.columns):
+                raise ConfigError(f"row {row.name!r} has a published number for {min(unknown)!r}, which is no column")
+            for value in row.published.values():
+                Published.of(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableConfig:
+    """A table of runs beside the published numbers."""
+
+    name: str
+    """The table's name, which the command's first word gives."""
+
+    output: str
+    """Folder of the cells and the report; null takes outputs/table/NAME."""
+
+    table: TableSpec
+    """The table."""
+
+    launcher: Launcher = field(default_factory=Launcher)
+    """Where the cells run."""
+
+    rows: tuple[str, ...] | None = None
+    """Names of the rows to run and show; null takes all."""
+
+    seeds: tuple[int, ...] | None = None
+    """Seeds to run and show; null takes those of the table."""
+
+    set: tuple[str, ...] = ()
+    """Settings for every cell that trains or evaluates, such as [cluster=gpu8,updates=10]. They replace the table's."""
+
+    runs: str | None = None
+    """Folder of finished runs with a table's settings, such as those of another machine: the report is made of them,
+    and nothing runs. null runs the cells."""
+
+    dry_run: bool = False
+    """Whether to say what would run and what is missing here, and run nothing."""
+
+    resume: Literal["never", "auto"] = "auto"
+    """Whether to go on with the cells in the output folder; "never" refuses a folder that holds any."""
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.table.rows]
+        for row in self.rows or ():
+            if row not in names:
+                near = get_close_matches(row, names, n=1)
+                question = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"rows={row!r} is not in table {self.name!r}: {question}choose one of {', '.join(names)}"
+                )
+        for what in ("rows", "seeds"):
+            values = getattr(self, what)
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise ConfigError(f"{what}={list(values)}: give one or more, each once, or null for all")
+        for word in self.set:
+            if key_of(word) in ("seed", "output", "resume", "model.source"):
+                raise ConfigError(f"set={word!r} is given to each cell by the table itself: leave it out")
+
+    @property
+    def chosen_rows(self) -> tuple[Row, ...]:
+        """The rows to run and show."""
+        return tuple(row for row in self.table.rows if self.rows is None or row.name in self.rows)
+
+    @property
+    def chosen_seeds(self) -> tuple[int, ...]:
+        """The seeds to run and show."""
+        return self.table.seeds if self.seeds is None else self.seeds

@@ -1,0 +1,62 @@
+"""What a table would run, said without running anything: its cells, their GPU-hours, and what is missing here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from trainer.cells.cell import State, outcome_of
+from trainer.report.progress import Display
+from trainer.tables.config import TableConfig
+from trainer.tables.cost import HOW
+from trainer.tables.planned import PlannedRow
+
+WIDTH = 80
+
+
+def dry_run(config: TableConfig, rows: Sequence[PlannedRow], display: Display) -> None:
+    """Print the plan in 80 columns."""
+    seeds = config.chosen_seeds
+    starts = {cell.digest for row in rows for cell in row.starts.values()}
+    cells = len(rows) * len(seeds)
+    table = Table(title=f"{config.table.title}: {cells} cells", title_justify="left", width=WIDTH)
+    for head in ("row", "command", "seeds", "done", "GPUs", "GPU-hours", "here"):
+        table.add_column(head, justify="left" if head in ("row", "command", "here") else "right", no_wrap=head != "row")
+    for row in rows:
+        done = sum(outcome_of(cell).state is State.FINISHED for cell in row.cells.values())
+        gpus = "?" if row.config is None else str(row.config.cluster.gpus)
+        hours = "?" if row.config is None else "-" if row.hours is None else f"{row.hours * len(seeds):.0f}"
+        ready = "missing" if row.missing else "fetches" if row.fetches else "ready"
+        table.add_row(row.row.title, row.row.command, str(len(seeds)), str(done), gpus, hours, ready)
+    display.console.print(table)
+    for line in (*_summary(rows, len(seeds), len(starts)), *_missing(rows), *_deviations(rows)):
+        display.console.print(line, markup=False, emoji=False, width=WIDTH)
+    display.console.print(f"cells and report: {Path(config.output)}", markup=False, soft_wrap=True)
+
+
+def _summary(rows: Sequence[PlannedRow], seeds: int, starts: int) -> list[str]:
+    lines = [f"{starts} warm starts, which the rows of a seed share"] if starts else []
+    panels = {row.panel.digest: row.panel for row in rows if row.panel is not None}
+    lines += [f"{len(one.tasks)} tasks of {one.world} {one.split}, panel {one.digest[:16]}" for one in panels.values()]
+    if any(row.hours for row in rows):
+        hours = sum(row.hours * seeds for row in rows if row.hours)
+        lines.append(f"about {hours:.0f} hours of one H100: {HOW}")
+    return lines
+
+
+def _missing(rows: Sequence[PlannedRow]) -> list[str]:
+    """What is missing here, each once with its rows."""
+    whose = dict[str, list[str]]()
+    for row in rows:
+        for line in row.missing:
+            whose.setdefault(line, []).append(row.row.name)
+    fetched = dict.fromkeys(row.fetches for row in rows if row.fetches)
+    lines = [
+        f"missing: {line} ({', '.join(names) if len(names) < len(rows) else 'all'})" for line, names in whose.items()
+    ]
+    return lines + [f"fetched from the hub first: {model}" for model in fetched]
+
+
+def _deviations(rows: Sequence[PlannedRow]) -> list[str]:
+    whose = dict.fromkeys(sentence for row in rows for sentence in row.deviations)
+    return [f"differs from the protocol: {sentence}" for sentence in whose]

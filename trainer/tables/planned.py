@@ -1,0 +1,189 @@
+"""The cells of a table: which there are, what each one lacks on this machine, and how long it may take."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from envs.base import EnvError
+from envs.panel import Panel, digest_of
+from trainer.cells.cell import Cell, canonical, cell_of, key_of
+from trainer.config.build import ConfigError, ModelError
+from trainer.config.commands import EvaluateConfig, TrainConfig
+from trainer.config.settings import EnvConfig
+from trainer.setup.folder import model_folder
+from trainer.setup.machine import check_machine
+from trainer.setup.packing import check_packing
+from trainer.setup.panels import panel
+from trainer.setup.planned import planned
+from trainer.setup.preflight import checked_estimator
+from trainer.setup.protocol import deviations
+from trainer.setup.shapes import check_heads, find_shape
+from trainer.setup.world import World, open_world
+from trainer.tables.config import Row, Start, TableConfig
+from trainer.tables.cost import gpu_hours
+
+Composer = Callable[[str, Sequence[str]], tuple[Any, tuple[str, ...]]]
+"""(command, words) -> its config, or None, and what is missing."""
+REFUSALS = (ConfigError, ModelError, EnvError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """A row, planned like the command of its cells."""
+
+    row: Row
+    """The row."""
+    config: TrainConfig | EvaluateConfig | None
+    """The config of its cells, with the first seed; None where it cannot be composed."""
+    missing: tuple[str, ...]
+    """What it lacks here; with any, its cells do not run."""
+    fetches: str | None
+    """The model that it fetches from the hub first; None where it is here."""
+    hours: float | None
+    """GPU-hours of one cell, estimated; None on CPUs."""
+    panel: Panel | None
+    """The tasks of its validations; None where the world cannot be opened here."""
+    deviations: tuple[str, ...]
+    """Where it is not the published protocol."""
+    cells: Mapping[int, Cell]
+    """By seed."""
+    starts: Mapping[int, Cell]
+    """The warm starts that they begin from, by seed; empty without."""
+
+
+def merged(*words: Sequence[str]) -> tuple[str, ...]:
+    """The overrides of all, in canonical order; of one setting the last."""
+    return canonical(tuple({key_of(word): word for part in words for word in part}.values()))
+
+
+def planned_rows(config: TableConfig, compose: Composer) -> tuple[PlannedRow, ...]:
+    """Every chosen row with its cells. Each world is opened once."""
+    worlds = _Worlds()
+    return tuple(_planned(config, row, compose, worlds) for row in config.chosen_rows)
+
+
+def _planned(config: TableConfig, row: Row, compose: Composer, worlds: "_Worlds") -> PlannedRow:
+    base = config.table.train if row.command == "train" else config.table.evaluate
+    words = merged(base, row.overrides, config.set)
+    output = Path(config.output)
+    starts = {seed: _start(config, row, seed) for seed in config.chosen_seeds} if row.start else dict[int, Cell]()
+    composed, missing = compose(row.command, merged(words, (f"seed={config.chosen_seeds[0]}",)))
+    cells = {seed: _cell(row, words, seed, starts.get(seed), output, composed) for seed in config.chosen_seeds}
+    if composed is None:
+        return PlannedRow(
+            row=row,
+            config=None,
+            missing=missing,
+            fetches=None,
+            hours=None,
+            panel=None,
+            deviations=(),
+            cells=cells,
+            starts=starts,
+        )
+    findings = _Findings(missing)
+    world = None
+    if not any("env." in one for one in missing):
+        world = findings.of(lambda: worlds.open(composed.env))
+    findings.check(composed)
+    tasks = composed.validation.tasks if isinstance(composed, TrainConfig) else composed.tasks
+    played = None if world is None else panel(composed.env, world, composed.env.validation_split, tasks)
+    shape = None if composed.cluster.device == "cpu" else find_shape(composed.model)
+    return PlannedRow(
+        row=row,
+        config=composed,
+        missing=tuple(findings.lines),
+        fetches=_fetched(composed),
+        hours=gpu_hours(composed, shape, validations_of=len(played.tasks) if played else tasks or 0),
+        panel=played,
+        deviations=() if world is None else deviations(composed, world),
+        cells=cells,
+        starts=starts,
+    )
+
+
+def _start(config: TableConfig, row: Row, seed: int) -> Cell:
+    start: Start = next(one for one in config.table.starts if one.name == row.start)
+    words = merged(start.overrides, (f"seed={seed}",))
+    return cell_of("warmstart", words, Path(config.output), title=f"start {start.name}, seed {seed}", resumes=False)
+
+
+def _cell(row: Row, words: Sequence[str], seed: int, start: Cell | None, output: Path, config: Any) -> Cell:
+    """The cell of one seed. It is named by its start's name, not by where that lies, so that the folder can move."""
+    own = merged(words, (f"seed={seed}",))
+    cluster = getattr(config, "cluster", None)
+    needs = {"gpus": cluster.gpus if cluster else 0, "cpus": (cluster.cpus or 0) if cluster else 0}
+    title = f"{row.name}, seed {seed}"
+    if start is None:
+        return cell_of(row.command, own, output, title=title, **needs)
+    named = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)
+    folder = str((start.folder / "model").absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return replace(named, words=merged(own, (f"model.source='{folder}'",)))
+
+
+class _Worlds:
+    """The worlds that were opened, and the refusals of those that could not be."""
+
+    def __init__(self) -> None:
+        self._opened = dict[str, World | Exception]()
+
+    def open(self, config: EnvConfig) -> World:
+        """The world of a config. Raises what opening it raised, each time."""
+        key = digest_of(json.loads(json.dumps(asdict(config), default=str)))
+        if key not in self._opened:
+            try:
+                self._opened[key] = open_world(config)
+            except REFUSALS as error:
+                self._opened[key] = error
+        opened = self._opened[key]
+        if isinstance(opened, Exception):
+            raise opened
+        return opened
+
+
+class _Findings:
+    """What a row lacks, all of it: a planning function of a command ends at the first."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+
+    def of(self, make: Callable[[], Any]) -> Any:
+        """What `make` returns; None where it refuses."""
+        try:
+            return make()
+        except REFUSALS as error:
+            self.lines.append(str(error))
+            return None
+
+    def check(self, config: TrainConfig | EvaluateConfig) -> None:
+        """The checks that the command's own planning function makes, but for the world and the output folder."""
+        trains = isinstance(config, TrainConfig)
+        for make in _checks(config, trains=trains):
+            self.of(make)
+
+
+def _checks(config: Any, *, trains: bool) -> Iterator[Callable[[], Any]]:
+    here = trains or config.endpoint is None
+    if trains:
+        yield lambda: checked_estimator(config)
+    yield lambda: check_machine(config.cluster, serves=here, trains=trains)
+    if here:
+        yield lambda: model_folder(config.model, trained=trains)
+        yield lambda: check_heads(config.model, config.engine.tensor_parallel)
+    if trains:
+        yield lambda: check_packing(config.learner, config.model)
+        yield lambda: planned(config)
+
+
+def _fetched(config: TrainConfig | EvaluateConfig) -> str | None:
+    """The model's name on the hub where it is not in this machine's cache."""
+    source = config.model.source
+    if source.count("/") != 1 or Path(source).exists() or getattr(config, "endpoint", None) is not None:
+        return None
+    if isinstance(try_to_load_from_cache(source, "config.json"), str):
+        return None
+    return source

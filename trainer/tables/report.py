@@ -1,0 +1,117 @@
+"""What a table leaves to read, written anew after every cell: Markdown, CSV, LaTeX, a page, and all in JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.durable import write_whole
+from trainer.lab.report.grid import markdown
+from trainer.report import charts
+from trainer.report.pages import templates
+from trainer.setup.conditions import versions
+from trainer.tables.bootstrap import Estimate
+from trainer.tables.curves import curves
+from trainer.tables.grids import grids
+from trainer.tables.latex import latex
+from trainer.tables.numbers import TableNumbers
+from trainer.tables.runs import Run
+
+METHOD = (
+    "Intervals: 95 %, by a bootstrap over seeds and tasks (crossed effects, 10,000 draws; Student's quantile for few "
+    "seeds). Differences are of equal seeds on equal tasks."
+)
+HEADS = (
+    *("row", "title", "column", "seeds", "last_mean", "last_std", "last_low", "last_high", "best_mean", "best_std"),
+    *("published", "published_spread", "source", "above", "above_mean", "above_low", "above_high"),
+    *("baseline", "baseline_mean", "baseline_low", "baseline_high", "seconds", "tokens"),
+)
+"""Of table.csv. Shares are in [0, 1], published numbers in percent."""
+
+
+def write_report(
+    folder: Path, table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], *, facts: Mapping[str, Any]
+) -> None:
+    """Write all files into `folder`. facts: what report.json holds besides: config, commit, states of the cells."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "table.md", _markdown(table))
+    write_whole(folder / "table.csv", _csv(table))
+    write_whole(folder / "table.tex", latex(table))
+    write_whole(folder / "table.html", _page(table))
+    write_whole(folder / "report.json", json.dumps(_json(table, runs, facts), indent=1, default=str) + "\n")
+
+
+def _page(table: TableNumbers) -> str:
+    figure = curves(table)
+    return (
+        templates(Path(__file__).parent)
+        .get_template("table.html.j2")
+        .render(
+            table=table,
+            grids=list(grids(table)),
+            figure=None if figure is None else charts.inline_svg(figure, f"learning curves of {table.name}"),
+            finished=sum(len(row.seeds) for row in table.rows),
+            planned=sum(row.planned for row in table.rows),
+            method=METHOD,
+            light=charts.LIGHT,
+            dark=charts.DARK,
+        )
+    )
+
+
+def _markdown(table: TableNumbers) -> str:
+    parts = [f"# {table.title}", "", *(markdown(grid, code=False) for grid in grids(table))]
+    notes = [f"{number}. {text}" for number, text in enumerate(table.footnotes, 1)]
+    return "\n".join([*parts, METHOD, "", *notes]) + "\n"
+
+
+def _csv(table: TableNumbers) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADS)
+    writer.writerows(_csv_rows(table))
+    return text.getvalue()
+
+
+def _csv_rows(table: TableNumbers) -> Iterator[list[Any]]:
+    for row in table.rows:
+        for column in table.columns:
+            numbers, published = row.columns.get(column), row.published.get(column)
+            last, best = (numbers.last, numbers.best) if numbers else (None, None)
+            cells: list[Any] = [row.name, row.title, column, len(row.seeds)]
+            cells += [*_ends(last, "mean", "std", "low", "high"), *_ends(best, "mean", "std")]
+            cells += [published and published.value, published and published.spread, row.source]
+            for difference in (row.above, row.baseline):
+                number = difference and difference.columns.get(column)
+                cells += [difference and difference.other, *_ends(number, "mean", "low", "high")]
+            yield [*cells, row.seconds, row.tokens]
+
+
+def _ends(number: Estimate | None, *names: str) -> list[float | None]:
+    return [None if number is None else getattr(number, name) for name in names]
+
+
+def _json(table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **facts,
+        "packages": versions(),
+        "method": METHOD,
+        "table": asdict(table),
+        "runs": {name: {str(seed): _raw(run) for seed, run in of.items()} for name, of in runs.items()},
+    }
+
+
+def _raw(run: Run) -> dict[str, Any]:
+    """The raw numbers of one run."""
+    return {
+        "folder": run.folder.name,
+        "validations": [{"update": one.update, **one.values} for one in run.validations],
+        "seconds": run.seconds,
+        "tokens": run.tokens,
+        "conditions": dict(run.conditions),
+        "outcomes": run.outcomes,
+        "config": dict(run.config),
+    }
