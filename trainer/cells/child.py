@@ -1,4 +1,4 @@
-"""A cell as a child process of whoever launches it: its start, its log, its end, and what its end means."""
+"""A cell in a process of this machine: its start, its log, its end, and what its end means."""
 
 import ctypes
 import os
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
+from trainer.cells.workers import Workers
 
 PARENT = "STEPCREDIT_PARENT"
 """Environment variable that tells a command which process launched it as a cell."""
@@ -21,8 +22,15 @@ SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 class Child:
     """A cell that runs in a process of this machine, in a session of its own: a terminal's Ctrl-C passes it by."""
 
-    def __init__(self, cell: Cell, *, program: tuple[str, ...] = PROGRAM, gpus: tuple[str, ...] | None = None) -> None:
-        """gpus: the only ones that it sees; None leaves that as it is."""
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        program: tuple[str, ...] = PROGRAM,
+        gpus: tuple[str, ...] | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        """gpus: the only ones that it sees; None leaves that as it is. workers: run it in the place of `program`."""
         self.cell = cell
         self._spent = outcome_of(cell).seconds
         self._ordered: tuple[State, str] | None = None  # what it counts as, once it was asked to end
@@ -33,13 +41,17 @@ class Child:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         with cell.log.open("ab") as log:
             self._offset = log.tell()
-            self._process = subprocess.Popen(
-                [*program, *cell.call],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                start_new_session=True,
+            self._process = (
+                workers.run(cell.call, cell.log, env)
+                if workers is not None
+                else subprocess.Popen(
+                    [*program, *cell.call],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    start_new_session=True,
+                )
             )
 
     def outcome(self) -> Outcome | None:

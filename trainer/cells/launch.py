@@ -6,6 +6,7 @@ Consumes cells, waits for their processes, produces their outcomes. What a cell 
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing
 from typing import Protocol
 
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.markup import escape
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.child import PROGRAM, Child
 from trainer.cells.launcher import Launcher
+from trainer.cells.workers import Workers
 from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
 from trainer.setup.machine import gpus_here
@@ -56,9 +58,17 @@ class Site(Protocol):
 class Here:
     """This machine. Cells at once share its cores and GPUs; each sees the GPUs that it was given and no others."""
 
-    def __init__(self, parallel: int, *, gpus: Sequence[str], cpus: int, program: tuple[str, ...] = PROGRAM) -> None:
-        """gpus: by the names that CUDA_VISIBLE_DEVICES takes."""
-        self.parallel = parallel
+    def __init__(
+        self,
+        parallel: int,
+        *,
+        gpus: Sequence[str],
+        cpus: int,
+        program: tuple[str, ...] = PROGRAM,
+        workers: Workers | None = None,
+    ) -> None:
+        """gpus: by the names that CUDA_VISIBLE_DEVICES takes. workers: run the cells in the place of `program`."""
+        self.parallel, self._workers = parallel, workers
         self._gpus, self._cpus, self._program = tuple(gpus), cpus, program
         self._held: list[tuple[Child, tuple[str, ...]]] = []
 
@@ -82,7 +92,8 @@ class Here:
         if cell.gpus > len(free):
             return None
         gpus = tuple(free[: cell.gpus])
-        child = Child(cell, program=self._program, gpus=gpus if cell.gpus else None)
+        visible = gpus if cell.gpus else None
+        child = Child(cell, program=self._program, gpus=visible, workers=self._workers)
         self._held.append((child, gpus))
         return child
 
@@ -114,21 +125,23 @@ def run_cells(
     place of the launcher's. A signal ends the running cells in order; they and the rest wait for the next call. Raises
     ConfigError for what cannot be launched.
     """
-    place = site or site_of(launcher)
-    if isinstance(cells, Sequence):
-        _check_all(cells, place)
-    launching = _Launching(place, display, watcher or Watcher())
-    with display.counting("cells", count or (len(cells) if isinstance(cells, Sized) else 0)) as bar:
-        return launching.run(iter(cells), bar)
+    with closing(Workers()) as workers:
+        place = site or site_of(launcher, workers)
+        if isinstance(cells, Sequence):
+            _check_all(cells, place)
+        launching = _Launching(place, display, watcher or Watcher())
+        with display.counting("cells", count or (len(cells) if isinstance(cells, Sized) else 0)) as bar:
+            return launching.run(iter(cells), bar)
 
 
-def site_of(launcher: Launcher) -> Site:
-    """Where the launcher starts cells."""
+def site_of(launcher: Launcher, workers: Workers) -> Site:
+    """Where the launcher starts cells. workers: for those of this machine that keep their parts."""
     if launcher.kind != "local":
         raise ConfigError(f"launcher.kind={launcher.kind}: only local is there yet")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = [name for name in visible.split(",") if name] if visible is not None else map(str, range(gpus_here()))
-    return Here(launcher.parallel or 1, gpus=list(gpus), cpus=os.cpu_count() or 1)
+    kept = workers if launcher.keep_parts else None
+    return Here(launcher.parallel or 1, gpus=list(gpus), cpus=os.cpu_count() or 1, workers=kept)
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

@@ -19,6 +19,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILL_ROUNDS = 3  # a process that is being killed may start another
 
 
+def nothing_started() -> str:
+    """How to go on before anything is done."""
+    return "nothing was started yet"
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised where the main thread is when the first signal arrives, so that every part is closed on the way out."""
 
@@ -34,7 +39,7 @@ class Interruption:
     def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
         self.number: int | None = None
         """The first signal that arrived; None as long as there was none."""
-        self.remedy: Callable[[], str] = lambda: "nothing was started yet"
+        self.remedy: Callable[[], str] = nothing_started
         """How the user goes on; ends the line."""
         self._patience_s = patience_s
         self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +25,17 @@ def main() -> None:
     sys.path.append(os.getcwd())
     if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ and not _complete_overrides():
         return
-    words = sys.argv[1:]
+    try:
+        with Interruption(patience_s=CELLS_PATIENCE_S if follow_parent() else PATIENCE_S) as interruption:
+            call(sys.argv[1:], interruption)
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def call(words: Sequence[str], interruption: Interruption) -> None:
+    """Run the command that the first words name with the others. Raises SystemExit as `main` ends."""
+    words = list(words)
     name = next((command for command in COMMANDS if words[: len(command.split())] == command.split()), None)
     if name is None:
         _explain(words)
@@ -32,12 +43,7 @@ def main() -> None:
     command = COMMANDS[name]
     words = [command.flags.get(word, word) for word in words[len(name.split()) :]]
     sys.argv = ["stepcredit", *_overrides(command, words)]
-    try:
-        with Interruption(patience_s=CELLS_PATIENCE_S if follow_parent() else PATIENCE_S) as interruption:
-            named(EXECUTE)(command, interruption)
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    named(EXECUTE)(command, interruption)
 
 
 def _complete_overrides() -> bool:

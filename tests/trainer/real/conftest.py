@@ -4,9 +4,10 @@ A run goes the way of the command from the plan on: `trainer.run.train` puts the
 engine alone are handed to it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,16 @@ def stack(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             # Whatever a run's settings say: one engine serves them all.
             patch.setattr(parts, "started", lambda *_, **__: nullcontext(engines))
             yield Stack(policy=policy, engines=engines)
+
+
+@pytest.fixture(scope="session")
+def run_of(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of an estimator's finished run; the first test that asks runs it."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def finished(estimator: str) -> Path:
+        stack.train(folder / estimator, f"estimator={estimator}")
+        return folder / estimator
+
+    return finished

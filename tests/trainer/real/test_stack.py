@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +48,6 @@ def machine() -> dict[str, str]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }
-
-
-@pytest.fixture(scope="session")
-def run_of(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the folder of an estimator's finished run; the first test that asks runs it."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    @cache
-    def finished(estimator: str) -> Path:
-        stack.train(folder / estimator, f"estimator={estimator}")
-        return folder / estimator
-
-    return finished
 
 
 @pytest.mark.parametrize("estimator", ["gigpo", "bipace", "ibpo"])
