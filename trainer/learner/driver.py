@@ -126,11 +126,12 @@ class Learner:
         parts: list[RankScores] = self._call_each("score", [(shared, micros, layer) for micros in packing.ranks])
         tokens = np.concatenate([part.token_index for part in parts])  # [R]
         rows = np.concatenate([part.rows for part in parts])  # [N]
+        entropies = [part.entropy for part in parts if part.entropy is not None]
         return Scores(
             logprobs=_in_order(tokens, [part.logprobs for part in parts]) if takes_all else None,
             ref_logprobs=_in_order(tokens, [part.ref_logprobs for part in parts]) if self._uses_reference else None,
             embedding=None if layer is None else _in_order(rows, [part.hidden for part in parts]),
-            entropy=_mean_of([part.entropy for part in parts]) if takes_all else None,
+            entropy=float(np.concatenate(entropies).mean(dtype=np.float64)) if takes_all else None,
             values=_in_order(rows, [part.values for part in parts]) if self.has_critic else None,
         )
 
@@ -265,12 +266,12 @@ class Learner:
     def load(self, folder: str | Path, *, converted_in: Path | None = None) -> int:
         """Continue from `begin_save`; call it right after `start`. Returns the number of ranks that wrote `folder`.
 
-        converted_in: the folder in which a checkpoint of another number of ranks is converted, which all must see; None
-        takes that of the checkpoint. Raises ConfigError where the ranks had another ZeRO stage, dtype, adapter or base.
+        converted_in: where one of another number of ranks is converted; None: beside it. All ranks must see it.
+        Raises ConfigError where these had another ZeRO stage, dtype, adapter or base.
         """
-        place, name = converted_in or Path(folder).parent, f".{Path(folder).name}.{secrets.token_hex(4)}.universal"
+        universal = f".{Path(folder).name}.{secrets.token_hex(4)}.universal"
         try:
-            return self._call("load", str(folder), str(place / name))[0]
+            return self._call("load", str(folder), str((converted_in or Path(folder).parent) / universal))[0]
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -393,10 +394,6 @@ def _critic_columns(targets: Targets, minibatches: Sequence[Sequence[Chain]]) ->
         rows = [row for chain in chains for row in chain]
         weight[rows] = 1.0 / len(rows)
     return CriticColumns(returns=targets.returns, values=targets.values, weight=weight)
-
-
-def _mean_of(parts: Sequence[Float32 | None]) -> float:
-    return float(np.concatenate([part for part in parts if part is not None]).mean(dtype=np.float64))
 
 
 def _in_order(index: Int64, parts: Sequence[Float32 | None]) -> Float32:
