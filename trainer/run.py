@@ -27,6 +27,7 @@ from trainer.metrics import checkpoint_numbers, evaluation_numbers, update_numbe
 from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
+from trainer.report.shown import shown
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
 from trainer.saver import CheckpointFailed, Saver
@@ -256,6 +257,7 @@ class TrainingRun:
         )
         result = evaluation(collected, parts.world.kind)
         self.validations.append((number, result))
+        self.log.show(number, shown(result, config.log.trajectories))
         self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result
 
