@@ -27,6 +27,7 @@ from trainer.metrics import checkpoint_numbers, evaluation_numbers, update_numbe
 from trainer.report.labels import labelled
 from trainer.report.metric_log import MetricLog
 from trainer.report.progress import Display
+from trainer.report.shown import shown
 from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
 from trainer.report.validations import write_validation
@@ -260,6 +261,7 @@ class TrainingRun:
         played = {rollout.task_id: (rollout.success, rollout.score) for rollout in result.trajectories}
         lost = {group.task.task_id: (False, 0.0) for group in collected.counts.dropped}
         write_validation(self.output, number, lost | played)
+        self.log.show(number, shown(result, config.log.trajectories))
         self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result
 

@@ -275,5 +275,9 @@ class LogConfig:
     tags: tuple[Annotated[str, Len(1, 64), doc("1 to 64 characters")], ...] | None = None
     """Tags of the run at Weights & Biases; null takes experiment, world, model, estimator and seed, one each."""
 
+    trajectories: Annotated[int, Ge(0)] = 4
+    """Rollouts of each validation that TensorBoard and Weights & Biases show as a table, always of the same tasks; 0
+    shows none."""
+
     experiment: str | None = None
     """What `group` and `tags` call the experiment; null takes the preset that was chosen, if one was."""

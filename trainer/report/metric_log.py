@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ import wandb
 from torch.utils.tensorboard import SummaryWriter
 
 from trainer.config.settings import LogConfig
+from trainer.report.shown import COLUMNS, Shown, markdown
 
 METRICS = "metrics.jsonl"
+TRAJECTORIES = "validation/trajectories"
+"""Under which the dashboards show rollouts of a validation."""
 
 
 class MetricLog:
@@ -73,6 +76,15 @@ class MetricLog:
         if self._wandb:
             # Under wandb's own step, a row is dropped where that step has passed it, as after a resume.
             self._wandb.log({"update": update, **numbers})
+
+    def show(self, update: int, rollouts: Sequence[Shown]) -> None:
+        """Show rollouts of a validation after an update: as text in TensorBoard, as a table in wandb."""
+        if self._board and rollouts:
+            self._board.add_text(TRAJECTORIES, markdown(rollouts), update)
+            self._board.flush()
+        if self._wandb and rollouts:
+            rows = [[update, *(getattr(rollout, name) for name in COLUMNS)] for rollout in rollouts]
+            self._wandb.log({"update": update, TRAJECTORIES: wandb.Table(columns=["update", *COLUMNS], data=rows)})
 
     def close(self) -> None:
         """Finish the logs that have an end."""

@@ -15,6 +15,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from trainer.config.settings import LogConfig
 from trainer.report.metric_log import METRICS, MetricLog, read_metrics
+from trainer.report.shown import COLUMNS, Shown
 
 FRESH = None
 QUIET = LogConfig(tensorboard=False, wandb="disabled")
@@ -81,6 +82,35 @@ def test_a_row_that_a_kill_cut_short_is_left_out(tmp_path: Path, written: int) -
 def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
     write(tmp_path, 0, 1, 2, config=LogConfig(tensorboard=True, wandb="disabled"))
     assert curve(tmp_path) == [(0, 0.0), (1, 1.0), (2, 2.0)]
+
+
+ROLLOUTS = [
+    Shown(
+        task="depth2/7",
+        goal="craft 1 stick | or more\nnow",
+        turns=2,
+        actions="1. get 1 log\n2. fly (invalid)",
+        ending="limit",
+        success=False,
+        score=0.5,
+    )
+]
+
+
+def test_tensorboard_shows_rollouts_of_a_validation_as_text(tmp_path: Path) -> None:
+    started = log(tmp_path, LogConfig(tensorboard=True, wandb="disabled"))
+    started.show(5, ROLLOUTS)
+    started.show(6, [])
+    started.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    (event,) = board.Tensors("validation/trajectories/text_summary")
+    assert event.step == 5
+    assert event.tensor_proto.string_val[0].decode().splitlines() == [
+        "| task | goal | turns | actions | ending | success | score |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| depth2/7 | craft 1 stick \\| or more<br>now | 2 | 1. get 1 log<br>2. fly (invalid) | limit | False | 0.5 |",
+    ]
 
 
 def test_tensorboard_forgets_the_updates_that_a_resumed_run_repeats(tmp_path: Path) -> None:
@@ -203,6 +233,23 @@ def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     metrics = [record.metric for record in finished(file) if record.HasField("metric")]
     assert [metric.step_metric for metric in metrics if metric.glob_name == "*"] == ["update"]
+
+
+def test_wandb_shows_rollouts_of_a_validation_as_a_table(tmp_path: Path) -> None:
+    started = log(tmp_path, OFFLINE)
+    started.show(5, ROLLOUTS)
+    started.show(6, [])
+    started.write(5, {"learn/loss": 1.0})
+    started.close()
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    shown, numbers = [record.history for record in finished(file) if record.HasField("history")]
+    assert {item.key or item.nested_key[0] for item in shown.item} >= {"update", "validation/trajectories"}
+    assert "learn/loss" in {item.key or item.nested_key[0] for item in numbers.item}
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/validation/trajectories_*.table.json")
+    assert json.loads(table.read_text()) == {
+        "columns": ["update", "task", "goal", "turns", "actions", "ending", "success", "score"],
+        "data": [[5, *(getattr(ROLLOUTS[0], name) for name in COLUMNS)]],
+    }
 
 
 @dataclass
