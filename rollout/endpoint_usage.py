@@ -79,8 +79,8 @@ class EndpointUsage:
 def usage_of(reply: Any) -> EndpointUsage:
     """What one reply used, by its field `usage`."""
     usage = getattr(reply, "usage", None)
-    tokens = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    if not all(isinstance(count, int) for count in tokens):
+    asked, answered = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    if not (isinstance(asked, int) and isinstance(answered, int)):
         return EndpointUsage(requests=1, untold=1)
     cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None) or 0
-    return EndpointUsage(requests=1, input_tokens=tokens[0], cached_tokens=cached, output_tokens=tokens[1])
+    return EndpointUsage(requests=1, input_tokens=asked, cached_tokens=cached, output_tokens=answered)

@@ -8,14 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.config.commands import (
     DemosConfig,
-    DoctorConfig,
     EvaluateConfig,
-    PanelConfig,
     TrainConfig,
     WarmstartConfig,
 )
 from trainer.config.compare import CompareConfig
 from trainer.config.defaults import defaults_of
+from trainer.config.showing import DoctorConfig, PanelConfig
 from trainer.tables.config import TableConfig
 
 COMMANDS: Mapping[str, type] = {

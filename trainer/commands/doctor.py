@@ -11,7 +11,7 @@ from trainer.commands.examination import Examination, preset_shapes
 from trainer.commands.gpu_proof import prove
 from trainer.commands.proof_bench import ProofSpec
 from trainer.config.build import ConfigError
-from trainer.config.commands import DoctorConfig
+from trainer.config.showing import DoctorConfig
 from trainer.report.progress import Display
 from trainer.setup.findings import Finding
 from trainer.setup.gpu_memory import GIB

@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError, build
-from trainer.config.commands import DoctorConfig
 from trainer.config.shape import ModelShape
+from trainer.config.showing import DoctorConfig
 from trainer.setup.findings import Finding, Gpu, findings, gpus
 from trainer.setup.gpu_memory import Serving, Training, kv_cache_bytes
 from trainer.setup.gpu_plan import GpuRequest, plan_gpus

@@ -9,7 +9,7 @@ from rich.table import Table
 from envs import find
 from envs.panel import Panel, compare
 from trainer.config.build import ConfigError
-from trainer.config.commands import PanelConfig
+from trainer.config.showing import PanelConfig
 from trainer.report.progress import Display
 from trainer.setup.panels import as_json, panel, read_panels
 from trainer.setup.world import World, open_world, world_reference

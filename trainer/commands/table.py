@@ -100,7 +100,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "doctor": Command(
         yaml="doctor",
-        config="trainer.config.commands:DoctorConfig",
+        config="trainer.config.showing:DoctorConfig",
         plan="trainer.commands.examination:plan_doctor",
         run="trainer.commands.doctor:show_doctor",
         help="say what this machine is and what would run on it",
@@ -108,7 +108,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "panel": Command(
         yaml="panel",
-        config="trainer.config.commands:PanelConfig",
+        config="trainer.config.showing:PanelConfig",
         plan="trainer.commands.panel:plan_panel",
         run="trainer.commands.panel:show_panels",
         help="say which tasks numbers are of: stepcredit panel ENV",

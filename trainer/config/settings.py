@@ -14,6 +14,7 @@ from trainer.config.build import ConfigError
 from trainer.config.shape import ModelShape
 from trainer.config.tiny import TinySpec
 
+TaskCount = Annotated[int | None, Ge(1), doc("1 or more, or null for all")]
 SMALLEST_OBJECT_STORE = 75 * 2**20  # bytes; Ray does not start with less
 
 

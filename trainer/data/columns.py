@@ -45,7 +45,7 @@ def step_batch(
         action=_actions(table, action_key),
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
-        values=values,
+        values=None if values is None else values.astype(np.float64),
         repair=table.repair,
         milestone=_milestones(table),
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),

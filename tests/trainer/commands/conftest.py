@@ -19,9 +19,7 @@ from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConf
 from trainer.commands.table import COMMANDS, named
 from trainer.config.commands import (
     DemosConfig,
-    DoctorConfig,
     EvaluateConfig,
-    PanelConfig,
     PlanConfig,
     ProfileConfig,
     QuickstartConfig,
@@ -30,6 +28,7 @@ from trainer.config.commands import (
 )
 from trainer.config.compare import CompareConfig
 from trainer.config.earlier import ForkConfig, ReplayConfig
+from trainer.config.showing import DoctorConfig, PanelConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import TaskResult

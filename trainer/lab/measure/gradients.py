@@ -113,4 +113,5 @@ class Gradients:
         act, visit = np.bincount(self._act, credit), np.bincount(self._visit, credit)
         squared = np.bincount(self._visit_of_act, act * act - 2.0 * self._chance * act * visit[self._visit_of_act])
         squared += visit * visit * self._square
-        return product, np.maximum(np.bincount(self._group_of_visit, squared), 0.0)
+        lengths = np.bincount(self._group_of_visit, squared)
+        return np.asarray(product, np.float64), np.maximum(lengths, 0.0, dtype=np.float64)

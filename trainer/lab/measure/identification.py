@@ -24,7 +24,8 @@ class Identification:
     def __init__(self, world: Tabular, rows: SampledRows) -> None:
         self._truth = world.advantage[rows.turn, rows.state, rows.action]  # [N]
         matters: NDArray[np.bool_] = (np.abs(world.advantage) > ZERO) & (world.policy > 0)  # [H, S, A]
-        self._decisive = matters.any(-1)[rows.turn, rows.state]
+        decisive: NDArray[np.bool_] = np.any(matters, axis=-1)  # [H, S]
+        self._decisive = decisive[rows.turn, rows.state]
         self._neutral = np.abs(self._truth) <= ZERO
         self._block = rows.group // rows.per_block
 

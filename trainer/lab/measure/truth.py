@@ -155,7 +155,7 @@ def compare_with_truth(
             alignment=jackknife(KEPT @ gradients.alignment(credit) / KEPT.sum(1)),
             covered=cells.covered,
             signal=float(np.mean(np.square(np.concatenate([block.truth for block in blocks])))),
-            **cells.errors(credit),
+            **cells.errors(credit),  # pyright: ignore[reportArgumentType]
             **gradients.means(credit, size),
             **identification.measure(credit),
         )

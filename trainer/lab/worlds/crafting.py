@@ -89,7 +89,7 @@ def _goals(split: Sequence[str], config: CraftingConfig) -> Sequence[str]:
     """The goals to try, more than are asked for, since some are too large."""
     if config.order is None:
         return spread(split, 4 * config.tasks)
-    order = np.random.default_rng(config.order).permutation(len(split)).tolist()
+    order: list[int] = np.random.default_rng(config.order).permutation(len(split)).tolist()
     return [split[place] for place in order[: 4 * config.tasks]]
 
 
