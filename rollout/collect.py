@@ -51,6 +51,11 @@ class RolloutConfig:
     max_failure_share: Annotated[float, Interval(ge=0, le=1)] = field(default=0.25, metadata=HARMLESS)
     """Largest share of dropped groups in one collection. Above it the run stops."""
 
+    early_end: bool = field(default=False, metadata=HARMLESS)
+    """Whether rollouts whose group is dropped, because another of its rollouts failed in every attempt, end at their
+    next turn. No others end early: estimators take all steps of a whole group, a group is known to be without spread
+    when its last rollout has ended, and dynamic sampling replaces groups one by one, so none is surplus."""
+
     env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = field(default=60.0, metadata=HARMLESS)
     """Seconds that a worker may spend in one reset or step, its start included. After that it counts as hung."""
 
@@ -81,6 +86,8 @@ class Collected:
         return self
 
 
+Decided = Callable[[Job], bool]
+"""Says of a job whether its rollout cannot matter any more."""
 Ended = Callable[[Job, Trajectory | None], Sequence[Job]]
 """Takes a job and its rollout (None: it failed for good); returns jobs to play as well."""
 
@@ -128,7 +135,8 @@ class Collector:
         groups = Groups(group_size, spares)
         jobs = [job for task in tasks for job in groups.jobs(task)]
         share = self.config.max_failure_share
-        played = await self.play(jobs, options, ended=groups.ended, max_failure_share=share)
+        decided = groups.decided if self.config.early_end else lambda _: False
+        played = await self.play(jobs, options, ended=groups.ended, decided=decided, max_failure_share=share)
         in_order = sorted(groups.kept, key=lambda group: places[group.task_id, group.seed])
         flat = tuple(groups.replaced)
         return Collected(groups=tuple(in_order), counts=played.counts, flat=flat, usage=played.usage)
@@ -139,12 +147,14 @@ class Collector:
         options: PlayOptions,
         *,
         ended: Ended = lambda _job, _trajectory: (),
+        decided: Decided = lambda _job: False,
         max_failure_share: float = 1.0,
         num_groups: int | None = None,
     ) -> Played:
         """Play each job to its end, and those that `ended` adds.
 
         ended: called with each job and its rollout; returns jobs to play as well.
+        decided: asked before each turn; a rollout that cannot matter any more is not played to its end.
         max_failure_share: the share of the groups that may have a rollout that fails for good, in [0, 1].
         num_groups: of how many groups; None for as many as the jobs have tasks.
         Raises RolloutsFailed above it.
@@ -153,7 +163,9 @@ class Collector:
             jobs, retries=self.config.retries, max_failure_share=max_failure_share, num_groups=num_groups
         )
         with self.policy.session(len(jobs)) as session:
-            player = _Player(collector=self, session=session, options=options, collection=collection, ended=ended)
+            player = _Player(
+                collector=self, session=session, options=options, collection=collection, ended=ended, decided=decided
+            )
             player.start(jobs)
             try:
                 while left := [rollout for rollout in player.running if not rollout.done()]:
@@ -176,6 +188,7 @@ class _Player:
     options: PlayOptions
     collection: Collection
     ended: Ended
+    decided: Decided
     running: list[asyncio.Task[Trajectory | None]] = field(default_factory=list[asyncio.Task[Trajectory | None]])
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -192,7 +205,10 @@ class _Player:
             self.session.leave()
 
     async def _tried(self, job: Job) -> Trajectory | None:
-        """Play one job to its end, again from its seed if the world failed; None when it failed for good."""
+        """Play one job to its end, again from its seed if the world failed.
+
+        None when it failed for good, or cannot matter any more.
+        """
         while self.collection.may_try(job):
             try:
                 async with self.collector.pool.episode() as episode:
@@ -200,7 +216,10 @@ class _Player:
             except EpisodeFailed as error:
                 self.collection.count_failure(job, error)
             else:
-                self.options.on_done(trajectory)
+                if trajectory is None:
+                    self.collection.count_early_end()
+                else:
+                    self.options.on_done(trajectory)
                 return trajectory
         self._drop(job)
         return None
@@ -213,12 +232,15 @@ class _Player:
                 f"rollout.max_failure_share={self.collector.config.max_failure_share}: mend it or raise the share"
             )
 
-    async def _play(self, episode: Episode, job: Job) -> Trajectory:
+    async def _play(self, episode: Episode, job: Job) -> Trajectory | None:
+        """None for a rollout that is not played to its end."""
         first = await episode.reset(job.task.task_id, job.task.seed)
         if job.task_text is not None:
             first = replace(first, observation=job.task_text)
         dialogue = Dialogue(self.collector.prompter, first, truncated=self.collector.config.truncated)
         while dialogue.now.ending is None and dialogue.idle_turns != self.options.max_idle_turns:
+            if self.decided(job):
+                return None
             exchange = await self._ask(dialogue, job)
             reply = dialogue.parse(exchange)
             after = await episode.step(reply.action)

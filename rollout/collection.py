@@ -66,6 +66,8 @@ class PlayCounts:
     """Prompts that were shortened to fit."""
     cut_actions: int = 0
     """Those of `cut_prompts` that left out admissible actions."""
+    ended_early: int = 0
+    """Rollouts that were not played to their end because their group was dropped already."""
     last_failure: str = ""
     """Message of the last failure that was an episode's own; "" if there was none."""
 
@@ -97,6 +99,7 @@ class Collection:
         self._dropped: dict[int, DroppedGroup] = {}  # by task number
         self._cut_prompts = 0
         self._cut_actions = 0
+        self._ended_early = 0
         self._last_failure = ""
 
     def may_try(self, job: Job) -> bool:
@@ -118,6 +121,10 @@ class Collection:
         self._cut_prompts += cut
         self._cut_actions += cut_actions
 
+    def count_early_end(self) -> None:
+        """Count one rollout that is not played to its end, since its group is dropped."""
+        self._ended_early += 1
+
     def drop(self, job: Job) -> None:
         """Give up the job, and its group with it."""
         task = job.task
@@ -135,5 +142,6 @@ class Collection:
             dropped=tuple(self._dropped[number] for number in sorted(self._dropped)),
             cut_prompts=self._cut_prompts,
             cut_actions=self._cut_actions,
+            ended_early=self._ended_early,
             last_failure=self._last_failure,
         )

@@ -28,6 +28,10 @@ class Groups:
         """The rollouts of a task."""
         return [Job(task=task, sibling=sibling, key=(task.number, sibling)) for sibling in range(self._size)]
 
+    def decided(self, job: Job) -> bool:
+        """Whether the group of a job will be left out, however its other rollouts end: one of them failed for good."""
+        return None in self._members[job.task.number].values()
+
     def ended(self, job: Job, trajectory: Trajectory | None) -> list[Job]:
         """Take a finished rollout, or None for one that failed for good. Returns the jobs to play as well."""
         members = self._members[job.task.number]

@@ -13,6 +13,8 @@ BUCKET_BYTES = 2**29
 ALIGNMENT = 16  # bytes; where a tensor may begin in a buffer
 WORDS = 2**64
 """Checksums are sums modulo this."""
+UNKNOWN = "unknown"
+"""The share of weights that workers hold parts of in a way that is not known here."""
 
 
 class PublishError(RuntimeError):
@@ -182,9 +184,31 @@ def add_contents(*parts: Mapping[str, int]) -> dict[str, int]:
     return total
 
 
-def check_contents(version: int, expected: Mapping[str, int], actual: Mapping[str, int]) -> None:
-    """Raise PublishError where the weights that an engine holds are not those that the learner sent."""
-    wrong = [layer for layer, value in expected.items() if actual.get(layer) != value]
+def joined_contents(version: int, workers: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, int | None]:
+    """The contents by layer of a model that workers share; None for a layer with weights that are shared unknown how.
+
+    workers: of each, the contents by layer of every share of the weights that it holds, by the share's name. Raises
+    PublishError where workers that hold the same share do not agree.
+    """
+    shares: dict[tuple[str, str], int] = {}
+    for number, worker in enumerate(workers):
+        for share, layers in worker.items():
+            for layer, value in layers.items():
+                if shares.setdefault((share, layer), value) != value:
+                    raise PublishError(
+                        f"publish of version {version}: worker {number} of the engine holds other weights in {layer} "
+                        f"({share}) than the workers before it"
+                    )
+    joined: dict[str, int | None] = dict(add_contents(*({layer: value} for (_, layer), value in shares.items())))
+    return joined | dict.fromkeys(layer for share, layer in shares if share == UNKNOWN)
+
+
+def check_contents(version: int, expected: Mapping[str, int], actual: Mapping[str, int | None]) -> None:
+    """Raise PublishError where the weights that an engine holds are not those that the learner sent.
+
+    A layer whose content is None is not compared: what arrived was.
+    """
+    wrong = [layer for layer, value in expected.items() if actual.get(layer, -1) not in (value, None)]
     wrong += [layer for layer in actual if layer not in expected]
     if wrong:
         raise PublishError(

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import distributed, nn
 from vllm.config import VllmConfig
 from vllm.config.weight_transfer import WeightTransferConfig
+from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -33,9 +34,20 @@ from vllm.distributed.weight_transfer.packed_tensor import PackedBufferImporter
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
 from vllm.logprobs import LogprobsOnePosition
-from vllm.model_executor.layers.linear import UnquantizedLinearMethod
+from vllm.model_executor.layers.linear import (
+    ColumnParallelLinear,
+    LinearBase,
+    QKVParallelLinear,
+    ReplicatedLinear,
+    RowParallelLinear,
+    UnquantizedLinearMethod,
+)
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
+from vllm.model_executor.layers.vocab_parallel_embedding import (
+    ParallelLMHead,
+    UnquantizedEmbeddingMethod,
+    VocabParallelEmbedding,
+)
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.outputs import PoolingRequestOutput, RequestOutput
 from vllm.platforms import current_platform
@@ -49,6 +61,7 @@ from rollout.buckets import as_words, broadcast, broadcast_group, check_digests,
 from rollout.engine_log import HIDDEN_CAUSE, root_cause
 from rollout.messages import Answer, EngineDead, Request
 from rollout.transfer import (
+    UNKNOWN,
     Broadcast,
     Bucket,
     GpuBuffer,
@@ -59,11 +72,14 @@ from rollout.transfer import (
     WholeFile,
     add_contents,
     check_contents,
+    joined_contents,
     layer_of,
 )
 from rollout.weights import verify
 
 BACKEND = "stepcredit"
+WHOLE = "whole"
+"""The share of weights that every worker holds whole."""
 DEVICE_ARGUMENT = 6  # of `rebuild_cuda_tensor`
 
 
@@ -95,7 +111,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
     def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: Any) -> None:
         super().__init__(config, vllm_config, device, model)
         self._gpu_buffers = PackedBufferImporter()
-        self._packed: dict[str, torch.Tensor] = {}
+        self._packed: dict[str, list[tuple[str, str, torch.Tensor]]] = {}
         self._group: distributed.ProcessGroup | None = None
         if device.type == "cpu":
             self._watch_packing()
@@ -154,12 +170,17 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
         else:
             torch.accelerator.empty_cache()
 
-    def contents(self) -> dict[str, int]:
-        """The sums of the weights that the model now holds, by layer, see `rollout.buckets.content`."""
-        sums = [(name, content(parameter)) for name, parameter in self.model.named_parameters()]
-        sums += self._packed.items()
-        words = zip(sums, as_words([total for _, total in sums]), strict=True)
-        return add_contents(*({layer_of(name): word} for (name, _), word in words))
+    def contents(self) -> dict[str, dict[str, int]]:
+        """The sums of the weights that this worker now holds, by share and layer, see `rollout.buckets.content`."""
+        sums = [one for part in self._packed.values() for one in part]
+        modules = dict(self.model.named_modules())
+        for name, parameter in self.model.named_parameters():
+            sums += _contents(name, modules[name.rpartition(".")[0]], parameter)
+        words = zip(sums, as_words([total for *_, total in sums]), strict=True)
+        held: dict[str, dict[str, int]] = {}
+        for (name, share, _), word in words:
+            held[share] = add_contents(held.get(share, {}), {layer_of(name): word})
+        return held
 
     def _watch_packing(self) -> None:
         """On a CPU vLLM keeps only a packed copy of a linear layer's weight: its content is taken before it is packed.
@@ -169,10 +190,11 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
         names = {id(module): name for name, module in cast(Any, self.model).named_modules()}
 
         def watched(pack: Callable[[nn.Module], None], layer: nn.Module) -> None:
-            before = content(cast(torch.Tensor, layer.weight))
+            name = f"{names[id(layer)]}.weight"
+            before = _contents(name, layer, cast(nn.Parameter, layer.weight))
             pack(layer)
             if cast(torch.Tensor, layer.weight).numel() == 0:
-                self._packed[f"{names[id(layer)]}.weight"] = before
+                self._packed[name] = before
 
         for module in self.model.modules():
             method = getattr(module, "quant_method", None)
@@ -193,12 +215,36 @@ if BACKEND not in WeightTransferEngineFactory._registry:  # pyright: ignore[repo
     WeightTransferEngineFactory.register_engine(BACKEND, BucketTransfer)
 
 
+def shares(module: nn.Module, parameter: nn.Parameter) -> list[tuple[str, torch.Tensor]]:
+    """What this worker holds of a parameter of `module`, each part with the name of the share that it is.
+
+    Workers that hold the same numbers call them by the same name: there is one number of that share in the model.
+    """
+    rank, workers = get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
+    own = f"part {rank} of {workers}"
+    if workers == 1 or isinstance(module, ReplicatedLinear) or (isinstance(module, LinearBase) and module.tp_size == 1):
+        return [(WHOLE, parameter)]
+    if isinstance(module, QKVParallelLinear):  # with fewer heads of keys and values than workers, some hold the same
+        queries, keys = module.num_heads * module.head_size, f"keys and values {rank // module.num_kv_head_replicas}"
+        return [(own, parameter[:queries]), (keys, parameter[queries:])]
+    if isinstance(module, RowParallelLinear) and parameter is module.bias:
+        return [(WHOLE, parameter)]
+    if isinstance(module, ColumnParallelLinear | RowParallelLinear | VocabParallelEmbedding):
+        return [(own, parameter)]
+    return [(UNKNOWN if hasattr(parameter, "weight_loader") else WHOLE, parameter)]
+
+
+def _contents(name: str, module: nn.Module, parameter: nn.Parameter) -> list[tuple[str, str, torch.Tensor]]:
+    """The checksums of the shares of a parameter: its name, the share's, the sum."""
+    return [(name, share, content(part)) for share, part in shares(module, parameter)]
+
+
 class WorkerExtension:
     """What vLLM's workers can do besides. Importing this module there registers `BucketTransfer`."""
 
     weight_transfer_engine: BucketTransfer
 
-    def weight_contents(self) -> dict[str, int]:
+    def weight_contents(self) -> dict[str, dict[str, int]]:
         return self.weight_transfer_engine.contents()
 
 
@@ -301,9 +347,9 @@ class Engine:
         self._check_serving(version)
         with self._lost_on_error(version):
             await self._llm.finish_weight_update(weight_version=str(version))
-            held = cast(Sequence[Mapping[str, int]], await self._llm.collective_rpc("weight_contents"))
-            if len(held) == 1:  # workers that share a model hold parts, some of them twice; all checked what arrived
-                check_contents(version, contents, held[0])
+            held = await self._llm.collective_rpc("weight_contents")
+            workers = cast(Sequence[Mapping[str, Mapping[str, int]]], held)
+            check_contents(version, contents, joined_contents(version, workers))
             self._version, self._loading = version, None
             if not self._asleep:
                 await self._llm.resume_generation()

@@ -73,6 +73,9 @@ METRICS: Mapping[str, Metric] = {
     "rollout/cut_prompts": _count("Prompts that were shortened to fit into model.prompt_tokens."),
     "rollout/cut_actions": _count("Prompts that were shortened so far that admissible actions were left out."),
     "rollout/dropped_groups": _count("Groups that were dropped because one of their rollouts failed in every attempt."),
+    "rollout/ended_early": _count(
+        "Rollouts that were not played to their end because their group was dropped already (rollout.early_end)."
+    ),
     "rollout/replaced_groups": _count(
         "Groups whose rollouts all earned the same and that another task replaced (max_groups_tried)."
     ),
@@ -296,6 +299,7 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
         "rollout/cut_prompts": float(report.collected.counts.cut_prompts),
         "rollout/cut_actions": float(report.collected.counts.cut_actions),
         "rollout/dropped_groups": float(report.collected.counts.dropped_groups),
+        "rollout/ended_early": float(report.collected.counts.ended_early),
         "rollout/replaced_groups": float(len(report.collected.flat)),
         "rollout/replaced_tokens": float(_response_tokens(report.collected.flat)),
         "rollout/staleness": float(np.mean([report.number - 1 - step.completion.policy_version for step in steps])),

@@ -22,7 +22,17 @@ from rollout.buckets import (
     spec_of,
     unpack,
 )
-from rollout.transfer import Meeting, PublishError, TensorSpec, add_contents, check_contents, in_buckets, layer_of
+from rollout.transfer import (
+    UNKNOWN,
+    Meeting,
+    PublishError,
+    TensorSpec,
+    add_contents,
+    check_contents,
+    in_buckets,
+    joined_contents,
+    layer_of,
+)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -105,6 +115,25 @@ def test_an_engine_whose_weights_are_not_the_learners_is_refused(held: dict[str,
         PublishError, match=re.escape(f"publish of version 3: the engine's weights are not the learner's {message}")
     ):
         check_contents(3, sent, held)
+
+
+def test_workers_that_share_a_model_are_summed_over_their_shares_and_compared_in_what_all_hold() -> None:
+    first = {"whole": {"layer 0": 5}, "part 0 of 2": {"layer 0": 1, "the rest": 2**64 - 1}}
+    second = {"whole": {"layer 0": 5}, "part 1 of 2": {"layer 0": 2, "the rest": 3}}
+    assert joined_contents(3, [first, second]) == {"layer 0": 8, "the rest": 2}
+    stale = second | {"whole": {"layer 0": 4}}
+    with pytest.raises(
+        PublishError, match=r"version 3: worker 1 of the engine holds other weights in layer 0 \(whole\)"
+    ):
+        joined_contents(3, [first, stale])
+
+
+def test_a_layer_with_weights_that_are_shared_unknown_how_is_not_compared() -> None:
+    held = joined_contents(3, [{"whole": {"layer 0": 1, "layer 1": 2}, UNKNOWN: {"layer 1": 7}}])
+    assert held == {"layer 0": 1, "layer 1": None}
+    check_contents(3, {"layer 0": 1, "layer 1": 9}, held)
+    with pytest.raises(PublishError, match="first in layer 0"):
+        check_contents(3, {"layer 0": 2, "layer 1": 9}, held)
 
 
 def test_a_parameter_belongs_to_the_layer_of_its_first_number() -> None:

@@ -43,6 +43,7 @@ def collected(
     on_done: Callable[[Trajectory], None] = lambda _: None,
     truncated: Truncated = "keep",
     graded: bool = False,
+    early_end: bool = False,
 ) -> Collected:
     collector = Collector(
         policy=policy or ScriptedPolicy(),
@@ -54,6 +55,7 @@ def collected(
             max_failure_share=max_failure_share,
             truncated=truncated,
             graded=graded,
+            early_end=early_end,
         ),
     )
     options = replace(play_options(seed=1, max_idle_turns=max_idle_turns), on_done=on_done)
@@ -296,6 +298,24 @@ def test_a_group_with_a_rollout_that_failed_for_good_is_left_out_whole() -> None
     assert names(result) == [("2", [0, 1]), ("4", [0, 1])]
     assert (result.counts.dropped_groups, result.counts.failures) == (1, {"env_error": 3})
     assert sorted(finished) == [("2", 0), ("2", 1), ("3", 1), ("4", 0), ("4", 1)]
+
+
+def test_rollouts_of_a_dropped_group_end_early_where_asked_for_and_change_no_other() -> None:
+    def asked(*, early_end: bool) -> tuple[Collected, list[Key]]:
+        policy = ScriptedPolicy()
+        pool = in_episodes(
+            3, 4, 5
+        )  # those of the first rollout of task 3, which is played and retried before the second
+        return collected("2", "3", "4", policy=policy, pool=pool, early_end=early_end), [
+            ask.key for ask in policy.asked
+        ]
+
+    whole, all_asked = asked(early_end=False)
+    early, fewer_asked = asked(early_end=True)
+    assert (whole.counts.ended_early, early.counts.ended_early) == (0, 1)
+    assert plain(early.groups) == plain(whole.groups)
+    assert replace(early.counts, ended_early=0) == whole.counts
+    assert {key[:2] for key in all_asked} - {key[:2] for key in fewer_asked} == {(1, 1)}
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

@@ -24,7 +24,7 @@ HARMLESS = {
     "response_timeout_s restarts request_times",
     "cluster.": "gpus ranks engines placement gpu_memory_gib sleep threads cpus env_workers start_timeout_s "
     "weight_transfer publish_timeout_s bucket_bytes address object_store_bytes",
-    "rollout.": "retries max_failure_share env_timeout_s",
+    "rollout.": "retries max_failure_share early_end env_timeout_s",
     "validation.": "every tasks temperature",
     "checkpoint.": "every export_every keep",
     "log.": "tensorboard wandb project group tags experiment",
