@@ -176,6 +176,16 @@ COMMANDS: Mapping[str, Command] = {
         help="fine-tune a policy on demonstrations",
         output=Output(what="a model", default="outputs/warmstart/{now}", leaves=("model",)),
     ),
+    "lab learn": Command(  # before "lab", whose first word it shares
+        yaml="lab_learn",
+        config="trainer.lab.learn.config:LearnConfig",
+        plan="trainer.lab.learn.run:plan_learn",
+        run="trainer.lab.learn.run:learn",
+        help="which credit learns fastest, in small worlds",
+        output=Output(
+            what="learning curves", default="outputs/learn/{now}", leaves=("learn.json", "learn.html", "learn.md")
+        ),
+    ),
     "lab": Command(
         yaml="lab",
         config="trainer.lab.config:LabConfig",
