@@ -9,6 +9,7 @@ from tests.trainer.commands.conftest import Stepcredit, refused
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
+from trainer.config.commands import TrainConfig
 from trainer.tables.begun import begin, check_begun
 
 TABLES = sorted(file.stem for file in (CONFIGS / "table").glob("*.yaml"))
@@ -64,7 +65,7 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
         (("latop",), ("there is no table=latop", "did you mean 'laptop'?", "alfworld_1.5b")),
         (("laptop", "rows=[grop]"), ("rows='grop'", "'laptop'", "did you mean 'grpo'?")),
         (("laptop", "seds=[1]"), ("seds=[1]", "did you mean 'seeds'?")),
-        (("laptop", "set=[output=there]"), ("set='output=there'", "leave it out")),
+        (("laptop", "+set.output=there"), ("set.output is given to each cell", "leave it out")),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_line(
@@ -73,3 +74,15 @@ def test_a_wrong_word_is_refused_in_one_line(
     line = refused(stepcredit, "table", *words)
     for part in parts:
         assert part in line
+
+
+def test_a_setting_for_every_cell_reaches_the_config_and_the_words(stepcredit: Stepcredit) -> None:
+    words = ("+set.updates=2", "+set.validation.every=1", "+set.log.tags=[a,'b c']", "+set.cluster=cpu")
+    plan = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[3]", *words)
+    (row,) = plan.rows
+    assert row.config is not None
+    assert isinstance(row.config, TrainConfig)
+    assert (row.config.updates, row.config.validation.every, row.config.log.tags) == (2, 1, ("a", "b c"))
+    assert {"updates=2", "validation.every=1", 'log.tags=["a","b c"]', "cluster=cpu", "seed=3"} <= set(
+        row.cells[3].words
+    )

@@ -128,7 +128,7 @@ def test_a_folder_with_another_tables_cells_is_refused_and_nothing_is_lost(tmp_p
     with pytest.raises(
         ConfigError, match=r"row first, seed 0 .* \(updates=3 differ\): set them back, or choose another"
     ):
-        check_begun(tmp_path, "mine", plan(config(tmp_path, set=("updates=3",))).rows)
+        check_begun(tmp_path, "mine", plan(config(tmp_path, set={"updates": 3})).rows)
     check_begun(tmp_path, "mine", plan(config(tmp_path, seeds=(1, 2), rows=("third",))).rows)  # more seeds, fewer rows
     begin(tmp_path, "mine", plan(config(tmp_path, rows=("third",))).rows)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(before)
@@ -142,7 +142,7 @@ def test_a_folder_with_another_tables_cells_is_refused_and_nothing_is_lost(tmp_p
     [
         ({"rows": ("frist",)}, "rows='frist' is not in table 'mine': did you mean 'first'?"),
         ({"seeds": ()}, "seeds=[]"),
-        ({"set": ("seed=3",)}, "set='seed=3' is given to each cell by the table itself"),
+        ({"set": {"model": {"source": "x"}}}, "set.model.source is given to each cell by the table itself"),
         ({"runs": "nowhere"}, "runs=nowhere is no folder"),
     ],
 )
