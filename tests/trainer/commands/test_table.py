@@ -62,6 +62,7 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        ((), ("no table is named: stepcredit table NAME",)),
         (("latop",), ("there is no table=latop", "did you mean 'laptop'?", "alfworld_1.5b")),
         (("laptop", "rows=[grop]"), ("rows='grop'", "'laptop'", "did you mean 'grpo'?")),
         (("laptop", "seds=[1]"), ("seds=[1]", "did you mean 'seeds'?")),
