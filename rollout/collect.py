@@ -88,6 +88,12 @@ class Collected:
 
 Decided = Callable[[Job], bool]
 """Says of a job whether its rollout cannot matter any more."""
+
+
+def _never(_: Job) -> bool:
+    return False
+
+
 Ended = Callable[[Job, Trajectory | None], Sequence[Job]]
 """Takes a job and its rollout (None: it failed for good); returns jobs to play as well."""
 
@@ -135,7 +141,7 @@ class Collector:
         groups = Groups(group_size, spares)
         jobs = [job for task in tasks for job in groups.jobs(task)]
         share = self.config.max_failure_share
-        decided = groups.decided if self.config.early_end else lambda _: False
+        decided: Decided = groups.decided if self.config.early_end else _never
         played = await self.play(jobs, options, ended=groups.ended, decided=decided, max_failure_share=share)
         in_order = sorted(groups.kept, key=lambda group: places[group.task_id, group.seed])
         flat = tuple(groups.replaced)
@@ -147,7 +153,7 @@ class Collector:
         options: PlayOptions,
         *,
         ended: Ended = lambda _job, _trajectory: (),
-        decided: Decided = lambda _job: False,
+        decided: Decided = _never,
         max_failure_share: float = 1.0,
         num_groups: int | None = None,
     ) -> Played:

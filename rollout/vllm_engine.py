@@ -173,7 +173,7 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
     def contents(self) -> dict[str, dict[str, int]]:
         """The sums of the weights that this worker now holds, by share and layer, see `rollout.buckets.content`."""
         sums = [one for part in self._packed.values() for one in part]
-        modules = dict(self.model.named_modules())
+        modules = dict(cast(nn.Module, self.model).named_modules())
         for name, parameter in self.model.named_parameters():
             sums += _contents(name, modules[name.rpartition(".")[0]], parameter)
         words = zip(sums, as_words([total for *_, total in sums]), strict=True)
