@@ -9,7 +9,7 @@ from tests.trainer.commands.conftest import Stepcredit, refused
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
-from trainer.config.commands import TrainConfig
+from trainer.config.commands import TrainConfig, WarmstartConfig
 from trainer.tables.begun import begin, check_begun
 
 TABLES = sorted(file.stem for file in (CONFIGS / "table").glob("*.yaml"))
@@ -87,3 +87,15 @@ def test_a_setting_for_every_cell_reaches_the_config_and_the_words(stepcredit: S
     assert {"updates=2", "validation.every=1", 'log.tags=["a","b c"]', "cluster=cpu", "seed=3"} <= set(
         row.cells[3].words
     )
+
+
+def test_the_words_of_a_cell_and_of_its_start_are_words_of_their_commands(stepcredit: Stepcredit) -> None:
+    (row,) = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[2]").rows
+    stepcredit.runs.clear()
+    start, cell = row.starts[2], row.cells[2]
+    assert stepcredit(*start.call).code == 0
+    _, warm = stepcredit.runs.pop()
+    assert isinstance(warm, WarmstartConfig)
+    assert (warm.seed, warm.epochs, warm.rows_per_step, warm.output) == (2, 4, 16, str(start.folder))
+    ended = stepcredit(*cell.call)  # the start has left no model yet
+    assert f"model.source='{start.folder}/model' is no Hugging Face folder" in ended.line

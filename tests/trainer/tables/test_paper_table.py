@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -107,7 +108,7 @@ def test_the_same_command_goes_on_where_it_was_and_repeats_nothing_that_is_finis
 
 
 def test_a_cell_is_named_by_its_start_and_not_by_where_that_lies(tmp_path: Path) -> None:
-    def first(folder: str, **changes: object) -> Cell:
+    def first(folder: str, **changes: Any) -> Cell:
         return plan(config(tmp_path / folder, **changes)).rows[0].cells[0]
 
     assert first("here").digest == first("there").digest
