@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
-from estimators import Estimator, StepBatch
+from estimators import Estimator, StepBatch, needs
 from estimators.base import calibrated
 from trainer.lab.learn.school import Rows, School
 from trainer.lab.measure.jackknife import ConfidenceInterval, interval
@@ -76,9 +76,10 @@ def train(
     logits = school.start(policies)
     chances = school.chances(logits)
     values = school.values(chances)
+    hidden = "embedding" in needs(estimator).columns
     scores, step, apart, groups = [school.scores(values)], 0.0, False, rollouts // size
     for update in range(updates):
-        rows = school.play(chances, values, groups=groups, size=size, first=update * groups, rng=rng)
+        rows = school.play(chances, values, groups=groups, size=size, first=update * groups, rng=rng, hidden=hidden)
         if update == 0:
             estimator = calibrated(estimator, rows.batch)
             apart = _knows_the_batch(estimator, rows)
@@ -158,6 +159,6 @@ def _part(batch: StepBatch, rows: np.ndarray) -> StepBatch:
         invalid=batch.invalid[rows],
         state=batch.state[rows],
         action=batch.action[rows],
-        embedding=batch.needed("embedding", "a policy of its own")[rows],
+        embedding=None if batch.embedding is None else batch.embedding[rows],
         values=batch.needed("values", "a policy of its own")[rows],
     )

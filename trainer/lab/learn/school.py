@@ -19,7 +19,7 @@ class Rows:
     """What an update needs of its N rows besides the batch."""
 
     batch: StepBatch
-    """What an estimator sees; the groups of one policy follow each other."""
+    """What an estimator sees."""
 
     owner: Ints
     """int64 [N]. The policy that took the row."""
@@ -83,9 +83,20 @@ class School:
         return values[0, self.world.starts].mean(0) / SUCCESS_REWARD
 
     def play(
-        self, chances: Floats, values: Floats, *, groups: int, size: int, first: int, rng: np.random.Generator
+        self,
+        chances: Floats,
+        values: Floats,
+        *,
+        groups: int,
+        size: int,
+        first: int,
+        rng: np.random.Generator,
+        hidden: bool = True,
     ) -> Rows:
-        """`groups` groups of `size` rollouts by each policy; the tasks take turns from number `first` on."""
+        """`groups` groups of `size` rollouts by each policy; the tasks take turns from number `first` on.
+
+        values: exact, [H, S, R]. hidden: whether the rows get hidden states, most of the work where they do.
+        """
         world, states = self.world, len(self.world.policy)
         policies = len(chances)
         rollouts = policies * groups * size
@@ -103,10 +114,6 @@ class School:
             turns.append((alive, np.full(len(alive), t), before, text, action, paid))
             alive = alive[state[alive] < states]
         rollout, turn, visited, text, action, reward = (np.concatenate(column) for column in zip(*turns, strict=True))
-        order = np.argsort(rollout, kind="stable")
-        rollout, turn, visited, text, action, reward = (
-            column[order] for column in (rollout, turn, visited, text, action, reward)
-        )
         batch = StepBatch(
             group=rollout // size,
             trajectory=rollout,
@@ -115,7 +122,7 @@ class School:
             invalid=np.zeros(len(rollout), np.bool_),
             state=world.shown[visited] * world.texts + text,
             action=world.keys[visited, action],
-            embedding=with_noise(world.vectors[visited], world.noise, rng),
+            embedding=with_noise(world.vectors[visited], world.noise, rng) if hidden else None,
             values=values[turn, visited, owner[rollout]],
         )
         return Rows(batch=batch, owner=owner[rollout], state=visited, text=text, action=action)
