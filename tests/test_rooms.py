@@ -68,6 +68,7 @@ INNER_LAB = {
     "measure": {"worlds"},
     "plan": {"measure", "config", "entries", "worlds"},
     "report": {"measure"},
+    "learn": {"report", "plan", "entries", "measure", "worlds"},
     "run": {"report", "measure", "plan"},
 }
 # library -> the places that know it: a file or a folder.

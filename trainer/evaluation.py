@@ -15,7 +15,7 @@ from rollout.collection import Job, PlayOptions
 from rollout.seeds import derive_seed
 from rollout.types import RolloutGroup, Sampling, Task, Trajectory
 from trainer.data.rows import trajectories
-from trainer.data.tasks import validation_tasks
+from trainer.data.tasks import spread, validation_tasks
 from trainer.report.progress import Display
 from trainer.report.rate import Rate
 from trainer.setup.world import World
@@ -78,6 +78,12 @@ class Evaluation:
     def __str__(self) -> str:
         """Such as "75.0 % [30.1, 95.4] (3/4), 1 not played: prompt_too_long"."""
         return f"{self.overall}{lost_words(self.not_played)}"
+
+    def rollouts_of(self, count: int) -> list[Trajectory]:
+        """The rollouts of `count` tasks, the same tasks in every validation of a panel; lost ones are left out."""
+        chosen = spread(sorted(task.task_id for task in self.tasks), count) if count else []
+        ordered = sorted(self.trajectories, key=lambda rollout: rollout.task_id)
+        return [rollout for rollout in ordered if rollout.task_id in chosen]
 
     def kind_words(self, kind: str) -> str:
         """The same for one kind of task."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.base import Ending
 from rollout.pool import ENV_TIMEOUT, WORKER_DIED
@@ -14,7 +13,6 @@ from rollout.types import RolloutGroup
 from rollout.usage import EngineUsage
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
-from trainer.learner.reports import LearnReport
 from trainer.saver import Saved
 from trainer.setup.mfu import Arithmetic
 from trainer.step import UpdateReport
@@ -322,8 +320,7 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
         numbers |= {f"learn/{name}": getattr(learned, name) for name in names}
     if learned.engine_mismatch is not None:
         numbers["learn/engine_mismatch"] = learned.engine_mismatch
-    if report.scores.values is not None and report.advantages.returns is not None:
-        numbers |= _critic_numbers(report.scores.values, report.advantages.returns, learned)
+    numbers |= _critic_numbers(report)
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
@@ -341,12 +338,13 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
     return numbers | ({} if report.collected.usage is None else _usage_numbers(report.collected.usage))
 
 
-def _critic_numbers(
-    values: NDArray[np.float32], returns: NDArray[np.float64], learned: LearnReport
-) -> dict[str, float]:
-    """What the critic knew before the update, and how it learned. values, returns: [N]"""
-    spread = float(returns.var())
+def _critic_numbers(report: UpdateReport) -> dict[str, float]:
+    """What the critic knew before the update, and how it learned; empty without one."""
+    values, returns, learned = report.scores.values, report.advantages.returns, report.learned
+    if values is None or returns is None:
+        return {}
     numbers = {"critic/value": float(values.mean()), "critic/return": float(returns.mean())}
+    spread = float(returns.var())
     if spread > 0:  # equal returns leave nothing to explain
         numbers["critic/explained_variance"] = 1.0 - float((returns - values).var()) / spread
     if learned.optimizer_steps > 0 and learned.critic_loss is not None and learned.critic_clip_share is not None:

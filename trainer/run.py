@@ -261,7 +261,7 @@ class TrainingRun:
         played = {rollout.task_id: (rollout.success, rollout.score) for rollout in result.trajectories}
         lost = {group.task.task_id: (False, 0.0) for group in collected.counts.dropped}
         write_validation(self.output, number, lost | played)
-        self.log.show(number, shown(result, config.log.trajectories))
+        self.log.show(number, shown(result.rollouts_of(config.log.trajectories)))
         self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result
 

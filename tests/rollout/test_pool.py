@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,25 @@ def test_many_episodes_in_few_workers_play_as_each_would_alone(pool: EnvPool) ->
     result = collected(pool, ScriptedPolicy(play))
     assert result.counts.failures == {}
     assert plain(result.groups) == plain(collected(LocalPool(), ScriptedPolicy(play)).groups)
+
+
+async def test_a_pool_for_another_run_has_the_same_workers_and_none_of_their_episodes(pool: EnvPool) -> None:
+    abandoned = pool.episode()
+    await abandoned.reset("4", 0)
+    before = await pid(abandoned)
+    assert pool.renewed() is pool
+    with pytest.raises(KeyError):
+        await abandoned.step("go")
+    async with episodes(pool, WORKERS) as under_way:
+        assert before in [await pid(episode) for episode in under_way]
+
+
+async def test_a_pool_whose_worker_died_serves_no_other_run(ray_session: None) -> None:
+    with closing(EnvPool(PoolConfig(world="tests.fakes:TREACHEROUS", options={}, workers=1))) as pool:
+        async with episodes(pool, 1) as (episode,):
+            os.kill(await pid(episode), signal.SIGKILL)
+        with pytest.raises(ActorDied, match="env worker 0 died"):
+            pool.renewed()
 
 
 async def test_an_episode_goes_to_the_least_busy_worker(pool: EnvPool) -> None:

@@ -1,6 +1,6 @@
 """Processes that run cells one after another and keep the parts of a run up, as whoever launches the cells sees them.
 
-The other side of `trainer.cells.worker`.
+The other side of `trainer.commands.cell_worker`.
 """
 
 import json
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
-PROGRAM = (sys.executable, "-m", "trainer.cells.worker")
+PROGRAM = (sys.executable, "-m", "trainer.commands.cell_worker")
 ENDING_S = 30.0  # for a worker without orders to close its parts
 
 

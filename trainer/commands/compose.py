@@ -94,6 +94,8 @@ def execute(command: Command, interruption: Interruption) -> None:
         sys.argv[1:] = sweep.take(sys.argv[1:])
         sweep_folder.path = sweep.resumed
         check_options(command, sys.argv[1:])
+        if command.asks and not any(word.startswith(("-", f"{command.positional}=")) for word in sys.argv[1:]):
+            raise ConfigError(command.asks)
         if command.base is not None:
             named(command.base)(sys.argv[1:])
         body()

@@ -18,11 +18,8 @@ EXECUTE = "trainer.commands.compose:execute"  # imports Hydra and Ray: a word th
 
 
 def main() -> None:
-    """Run one command. Exit code 2 for words that name no command, and for everything the command refuses.
-
-    A user's own modules are found in the working folder, after everything that is installed.
-    """
-    sys.path.append(os.getcwd())
+    """Run one command. Exit code 2 for words that name no command, and for everything the command refuses."""
+    find_users_modules()
     if sys.argv[1:2] == ["-sc"] and "COMP_LINE" in os.environ and not _complete_overrides():
         return
     try:
@@ -31,6 +28,11 @@ def main() -> None:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has left, as in `stepcredit train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def find_users_modules() -> None:
+    """Let imports look into the working folder too, after everything that is installed."""
+    sys.path.append(os.getcwd())
 
 
 def call(words: Sequence[str], interruption: Interruption) -> None:

@@ -58,6 +58,9 @@ class Command:
     positional: str | None = None
     """The setting that a first word without "=" stands for."""
 
+    asks: str | None = None
+    """What is said where that setting is not given; None where it has a default, or its config says it."""
+
     positionals: str | None = None
     """The setting that all first words without "=" stand for together, as a list."""
 
@@ -176,6 +179,16 @@ COMMANDS: Mapping[str, Command] = {
         help="fine-tune a policy on demonstrations",
         output=Output(what="a model", default="outputs/warmstart/{now}", leaves=("model",)),
     ),
+    "lab learn": Command(  # before "lab", whose first word it shares
+        yaml="lab_learn",
+        config="trainer.lab.learn.config:LearnConfig",
+        plan="trainer.lab.learn.run:plan_learn",
+        run="trainer.lab.learn.run:learn",
+        help="which credit learns fastest, in small worlds",
+        output=Output(
+            what="learning curves", default="outputs/learn/{now}", leaves=("learn.json", "learn.html", "learn.md")
+        ),
+    ),
     "lab": Command(
         yaml="lab",
         config="trainer.lab.config:LabConfig",
@@ -192,6 +205,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.commands.paper_table:run_table",
         help="a table of the papers: stepcredit table NAME",
         positional="table",
+        asks="no table is named: stepcredit table NAME, such as laptop; stepcredit table --help lists them",
         flags={"--dry-run": "dry_run=true"},
         output=Output(
             what="a table",

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rollout.types import Step
-from trainer.data.tasks import spread
-from trainer.evaluation import Evaluation
+from rollout.types import Step, Trajectory
 
 COLUMNS = ("task", "goal", "turns", "actions", "ending", "success", "score")
 """The fields of a `Shown`, in the order of a table's columns."""
@@ -31,9 +29,8 @@ class Shown:
     """The world's progress measure at the end."""
 
 
-def shown(evaluation: Evaluation, count: int) -> list[Shown]:
-    """The rollouts of `count` tasks, the same tasks in every validation of a panel, without those that were lost."""
-    chosen = spread(sorted(task.task_id for task in evaluation.tasks), count) if count else []
+def shown(rollouts: Sequence[Trajectory]) -> list[Shown]:
+    """The rollouts as rows, in their order."""
     return [
         Shown(
             task=rollout.task_id,
@@ -44,8 +41,7 @@ def shown(evaluation: Evaluation, count: int) -> list[Shown]:
             success=rollout.success,
             score=rollout.score,
         )
-        for rollout in sorted(evaluation.trajectories, key=lambda rollout: rollout.task_id)
-        if rollout.task_id in chosen
+        for rollout in rollouts
     ]
 
 

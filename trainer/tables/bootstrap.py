@@ -43,8 +43,8 @@ def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int
 
     Without outcomes the effects of tasks are drawn as if all chance of a share of `tasks` tasks were the tasks' own,
     about a share with two wins and two losses more, as Agresti and Coull (1998) have it: the binomial interval for one
-    seed. So they are too for one seed with outcomes of 0 and 1, and where all outcomes are equal, which would say that
-    nothing is left to chance. tasks=0 leaves them out.
+    seed. So they are for one seed with outcomes of 0 and 1 too, and where all outcomes are equal, which would claim
+    that nothing is left to chance. tasks=0 leaves them out.
     """
     tasks = tasks if outcomes is None else outcomes.shape[1]
     if tasks and (outcomes is None or np.ptp(outcomes) == 0 or (len(outcomes) == 1 and set(outcomes.flat) <= {0, 1})):

@@ -1,16 +1,20 @@
 """Settings of `stepcredit table`: what a table of the papers is made of."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from trainer.cells.cell import key_of
 from trainer.cells.launcher import Launcher
 from trainer.config.build import ConfigError
+from trainer.config.continuing import flat
 
+PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # text that needs no quotes in an override
 MEASURES = ("success", "score", "success KIND")
-COMMANDS = ("train", "evaluate")
+GIVEN = ("seed", "output", "resume", "model.source")
+"""Settings that a table gives to each of its cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +152,8 @@ class TableConfig:
     seeds: tuple[int, ...] | None = None
     """Seeds to run and show; null takes those of the table."""
 
-    set: tuple[str, ...] = ()
-    """Settings for every cell that trains or evaluates, such as [cluster=gpu8,updates=10]. They replace the table's."""
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Settings for every cell that trains or evaluates, which replace the table's: +set.updates=9 +set.cluster=gpu8."""
 
     runs: str | None = None
     """Folder of finished runs with a table's settings, such as those of another machine: the report is made of them,
@@ -174,9 +178,14 @@ class TableConfig:
             values = getattr(self, what)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ConfigError(f"{what}={list(values)}: give one or more, each once, or null for all")
-        for word in self.set:
-            if key_of(word) in ("seed", "output", "resume", "model.source"):
-                raise ConfigError(f"set={word!r} is given to each cell by the table itself: leave it out")
+        for name in flat(self.set):
+            if name in GIVEN:
+                raise ConfigError(f"set.{name} is given to each cell by the table itself: leave it out")
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """`set` as overrides."""
+        return tuple(f"{name}={_word(value)}" for name, value in flat(self.set).items())
 
     @property
     def chosen_rows(self) -> tuple[Row, ...]:
@@ -187,3 +196,16 @@ class TableConfig:
     def chosen_seeds(self) -> tuple[int, ...]:
         """The seeds to run and show."""
         return self.table.seeds if self.seeds is None else self.seeds
+
+
+def _word(value: Any) -> str:
+    """A value as Hydra's grammar reads it.
+
+    >>> _word(None), _word(True), _word("a b"), _word([1, "x"])
+    ('null', 'true', '"a b"', '[1,"x"]')
+    """
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else json.dumps(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(json.dumps(one) if isinstance(one, str) else _word(one) for one in value)}]"
+    return json.dumps(value)

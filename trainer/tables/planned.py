@@ -68,7 +68,7 @@ def planned_rows(config: TableConfig, compose: Composer) -> tuple[PlannedRow, ..
 
 def _planned(config: TableConfig, row: Row, compose: Composer, worlds: "_Worlds") -> PlannedRow:
     base = config.table.train if row.command == "train" else config.table.evaluate
-    words = merged(base, row.overrides, config.set)
+    words = merged(base, row.overrides, config.own_words)
     output = Path(config.output)
     starts = {seed: _start(config, row, seed) for seed in config.chosen_seeds} if row.start else dict[int, Cell]()
     composed, missing = compose(row.command, merged(words, (f"seed={config.chosen_seeds[0]}",)))

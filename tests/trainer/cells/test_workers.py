@@ -17,7 +17,7 @@ from trainer.cells.workers import Workers
 from trainer.report.progress import Display
 
 ROOT = Path(__file__).parents[3]
-# Speaks as `trainer.cells.worker`: does what the word do=... says, and writes its process id into the log.
+# Speaks as `trainer.commands.cell_worker`: does what the word do=... says, and writes its process id into the log.
 PROGRAM = """
 import json, os, pathlib, sys, time
 for line in iter(sys.stdin.readline, ""):

@@ -163,7 +163,7 @@ def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `execute` sets it; here it is taken back
     command = Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
     monkeypatch.setattr(compose, "named", command.named)
-    monkeypatch.setattr(launch, "site_of", lambda _: command.site)
+    monkeypatch.setattr(launch, "site_of", lambda *_: command.site)
     return command
 
 

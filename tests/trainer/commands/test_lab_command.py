@@ -75,3 +75,25 @@ def test_a_lab_of_a_run_with_a_broken_config_names_the_file(stepcredit: Stepcred
     run = recorded_run(tmp_path / "run")
     (run / "config.json").write_text("{")
     assert "config.json is broken" in refused(stepcredit, "lab", str(run))
+
+
+def test_lab_learn_is_a_command_of_its_own(stepcredit: Stepcredit) -> None:
+    assert stepcredit("lab", "learn", "worlds=[delay,mend]", "estimators=[grpo]", "sizes=[4,8]").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (config.names, config.estimators, config.sizes) == (("delay", "mend"), ("grpo",), (4, 8))
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("sizes=[4,5]",), ("sizes=[4, 5]", "divide rollouts=32")),
+        (("rates=[]",), ("rates=[]", "one or more")),
+        (("worlds=[maize]",), ("'maize'", "did you mean 'maze'?")),
+        (("estimators=[ibpo]",), ("'ibpo'", "generated worlds have not", "leave it out")),
+    ],
+)
+def test_a_way_to_learn_that_cannot_be_is_refused(
+    stepcredit: Stepcredit, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    line = refused(stepcredit, "lab", "learn", *words)
+    assert [part for part in parts if part not in line] == []

@@ -28,7 +28,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "replay": ("batch", "run/bad-batch-000026.npz"),
     }
     setting, value = special.get(command.split()[0], ("seed", 7))
-    words = {"fork": ("run", "update=25"), "compare": ("one", "other")}.get(command, ())
+    words = {"fork": ("run", "update=25"), "compare": ("one", "other"), "table": ("laptop",)}.get(command, ())
     ended = stepcredit(*command.split(), *words, f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs

@@ -9,6 +9,7 @@ from tests.trainer.commands.conftest import Stepcredit, refused
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
+from trainer.config.commands import TrainConfig, WarmstartConfig
 from trainer.tables.begun import begin, check_begun
 
 TABLES = sorted(file.stem for file in (CONFIGS / "table").glob("*.yaml"))
@@ -61,10 +62,11 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        ((), ("no table is named: stepcredit table NAME",)),
         (("latop",), ("there is no table=latop", "did you mean 'laptop'?", "alfworld_1.5b")),
         (("laptop", "rows=[grop]"), ("rows='grop'", "'laptop'", "did you mean 'grpo'?")),
         (("laptop", "seds=[1]"), ("seds=[1]", "did you mean 'seeds'?")),
-        (("laptop", "set=[output=there]"), ("set='output=there'", "leave it out")),
+        (("laptop", "+set.output=there"), ("set.output is given to each cell", "leave it out")),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_line(
@@ -73,3 +75,27 @@ def test_a_wrong_word_is_refused_in_one_line(
     line = refused(stepcredit, "table", *words)
     for part in parts:
         assert part in line
+
+
+def test_a_setting_for_every_cell_reaches_the_config_and_the_words(stepcredit: Stepcredit) -> None:
+    words = ("+set.updates=2", "+set.validation.every=1", "+set.log.tags=[a,'b c']", "+set.cluster=cpu")
+    plan = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[3]", *words)
+    (row,) = plan.rows
+    assert row.config is not None
+    assert isinstance(row.config, TrainConfig)
+    assert (row.config.updates, row.config.validation.every, row.config.log.tags) == (2, 1, ("a", "b c"))
+    assert {"updates=2", "validation.every=1", 'log.tags=["a","b c"]', "cluster=cpu", "seed=3"} <= set(
+        row.cells[3].words
+    )
+
+
+def test_the_words_of_a_cell_and_of_its_start_are_words_of_their_commands(stepcredit: Stepcredit) -> None:
+    (row,) = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[2]").rows
+    stepcredit.runs.clear()
+    start, cell = row.starts[2], row.cells[2]
+    assert stepcredit(*start.call).code == 0
+    _, warm = stepcredit.runs.pop()
+    assert isinstance(warm, WarmstartConfig)
+    assert (warm.seed, warm.epochs, warm.rows_per_step, warm.output) == (2, 4, 16, str(start.folder))
+    ended = stepcredit(*cell.call)  # the start has left no model yet
+    assert f"model.source='{start.folder}/model' is no Hugging Face folder" in ended.line

@@ -270,7 +270,12 @@ def test_a_derived_setting_is_refused_under_the_name_that_the_user_can_set(
         (TrainConfig, "rollout.history", (), "it follows from env.history, set that instead"),
         (TrainConfig, "learner.temperature", (), "it follows from sampling.temperature, set that instead"),
         (EvaluateConfig, "engine.sleep", (), "no learner shares the GPU; leave it out"),
-        (WarmstartConfig, "learner.loss.kl_coef", (), "a warm start has the likelihood loss alone; leave it out"),
+        (
+            WarmstartConfig,
+            "learner.loss.kl_coef",
+            (),
+            "a warm start has the likelihood loss alone, and for an adapter learner=lora_finetune; leave it out",
+        ),
         # A world's options are known to the composed config only.
         (TrainConfig, "env.options.max_step", ("max_steps", "distractors"), "did you mean 'env.options.max_steps'?"),
         (TrainConfig, "engine.extra.zzz", (), "to add an option of your own, write +engine.extra.zzz=..."),

@@ -27,7 +27,7 @@ HARMLESS = {
     "rollout.": "retries max_failure_share early_end env_timeout_s",
     "validation.": "every tasks temperature",
     "checkpoint.": "every export_every keep",
-    "log.": "tensorboard wandb project group tags experiment",
+    "log.": "tensorboard wandb project group tags trajectories experiment",
 }
 FIXED = {
     "model.": "source",

@@ -350,6 +350,28 @@ def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
     assert expected.learning_rate == pytest.approx(0.01 * 0.9)
 
 
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
+def test_a_learner_in_the_processes_of_another_one_is_as_one_that_starts(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    """Weights, reference, optimizer and schedule are fresh, also where the ZeRO stage is another one."""
+    old, config = (replace(CONFIG, world_size=2, zero_stage=stage) for stage in (before, after))
+    used, fresh_one = start(old), start(config)
+    targets = off_policy(batch, slow_scores(fresh(model_folder), batch, config.temperature))
+    for seed in range(2):
+        used.learn(batch, targets, seed=seed)
+    processes = [rank.pid for rank in used.ranks]
+    renewed = used.renewed(config, model_folder)
+    renewed.join()
+    assert [rank.pid for rank in renewed.ranks] == processes
+    for learner in (renewed, fresh_one):
+        learner.learn(batch, targets, seed=0)
+        learner.learn(batch, targets, seed=1)
+    (tmp_path / "fresh").mkdir()
+    expected = weights_of(fresh_one, tmp_path / "fresh")
+    torch.testing.assert_close(weights_of(renewed, tmp_path), expected, rtol=0.0, atol=0.0)
+
+
 def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
     save(start(), tmp_path)
     with pytest.raises(ConfigError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 def actors() -> set[int]:
     """The processes of the actors that the worker has, whatever they hold."""
     here = psutil.Process().children()
-    (worker,) = (process for process in here if "trainer.cells.worker" in process.cmdline())
+    (worker,) = (process for process in here if "trainer.commands.cell_worker" in process.cmdline())
     family = worker.children(recursive=True)
     return {process.pid for process in family if any("ray::_" in word for word in process.cmdline())}
 

@@ -24,11 +24,11 @@ def test_the_tasks_do_not_depend_on_which_of_them_are_lost(lost: str, count: int
     played = tuple(one for name, one in reversed(GROUPS.items()) if name not in lost)
     dropped = tuple(DroppedGroup(task=task, reason="env_error") for task in tasks(*lost))
     result = evaluation(Collected(groups=played, counts=PlayCounts(dropped=dropped)), str)
-    assert [one.task for one in shown(result, count)] == expected
+    assert [one.task for one in shown(result.rollouts_of(count))] == expected
 
 
 def test_a_rollout_is_shown_by_its_goal_and_its_actions() -> None:
-    (one,) = shown(evaluation(Collected(groups=(GROUPS["2"],)), str), 1)
+    (one,) = shown(GROUPS["2"].trajectories)
     assert one == Shown(
         task="2",
         goal="at 0",

@@ -48,8 +48,8 @@ def test_pairing_by_seed_and_task_makes_the_interval_of_a_difference_narrow() ->
     shared = outcomes(rng, seeds=5, tasks=150, of_seed=1.0, of_task=2.0)
     better = np.maximum(shared, rng.random(shared.shape) < 0.1)
     difference = paired(better.mean(1), shared.mean(1), better - shared)
-    alone = [estimate(one.mean(1), one) for one in (better, shared)]
-    unpaired = np.hypot(*((one.high or 0) - (one.low or 0) for one in alone))
+    first, second = ((one.high or 0) - (one.low or 0) for one in (estimate(of.mean(1), of) for of in (better, shared)))
+    unpaired = float(np.hypot(first, second))
     assert (difference.high or 0) - (difference.low or 0) < unpaired / 3
     assert difference.low is not None
     assert difference.low > 0

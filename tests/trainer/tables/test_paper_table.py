@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -107,7 +108,7 @@ def test_the_same_command_goes_on_where_it_was_and_repeats_nothing_that_is_finis
 
 
 def test_a_cell_is_named_by_its_start_and_not_by_where_that_lies(tmp_path: Path) -> None:
-    def first(folder: str, **changes: object) -> Cell:
+    def first(folder: str, **changes: Any) -> Cell:
         return plan(config(tmp_path / folder, **changes)).rows[0].cells[0]
 
     assert first("here").digest == first("there").digest
@@ -128,7 +129,7 @@ def test_a_folder_with_another_tables_cells_is_refused_and_nothing_is_lost(tmp_p
     with pytest.raises(
         ConfigError, match=r"row first, seed 0 .* \(updates=3 differ\): set them back, or choose another"
     ):
-        check_begun(tmp_path, "mine", plan(config(tmp_path, set=("updates=3",))).rows)
+        check_begun(tmp_path, "mine", plan(config(tmp_path, set={"updates": 3})).rows)
     check_begun(tmp_path, "mine", plan(config(tmp_path, seeds=(1, 2), rows=("third",))).rows)  # more seeds, fewer rows
     begin(tmp_path, "mine", plan(config(tmp_path, rows=("third",))).rows)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(before)
@@ -142,7 +143,7 @@ def test_a_folder_with_another_tables_cells_is_refused_and_nothing_is_lost(tmp_p
     [
         ({"rows": ("frist",)}, "rows='frist' is not in table 'mine': did you mean 'first'?"),
         ({"seeds": ()}, "seeds=[]"),
-        ({"set": ("seed=3",)}, "set='seed=3' is given to each cell by the table itself"),
+        ({"set": {"model": {"source": "x"}}}, "set.model.source is given to each cell by the table itself"),
         ({"runs": "nowhere"}, "runs=nowhere is no folder"),
     ],
 )

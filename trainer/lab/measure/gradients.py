@@ -72,7 +72,7 @@ class Gradients:
 
         With T the true gradient of the task and G the gradient of one group, over `size`:
 
-            mean_cosine       = <m, T> / (|m| |T|)
+            mean_cosine       = <m, T> / (|m| |T|), cut to [-1, 1], since |m| is an estimate
             gradient_error    = |m - T| / |T|
             gradient_variance = c^2 (E |G|^2 - |m|^2) / |T|^2    with c = <m, T> / |m|^2
 
@@ -97,7 +97,7 @@ class Gradients:
             m = ((total * total).sum(1) - squares) / (groups * groups - groups)
             along, squares = along / groups, squares / groups
             seen = np.where(m > SMALLEST**2, m, np.nan)
-            numbers[0, place] = along / np.sqrt(seen * energy[task])
+            numbers[0, place] = np.clip(along / np.sqrt(seen * energy[task]), -1.0, 1.0)
             numbers[1, place] = np.sqrt(np.maximum(m - 2.0 * along + energy[task], 0.0) / energy[task])
             numbers[2, place] = (along / seen) ** 2 * (squares - m) / energy[task]
         names = ("mean_cosine", "gradient_error", "gradient_variance")

@@ -125,18 +125,18 @@ def curves(comparisons: Sequence[TruthComparison], lines: Sequence[Line] = LINES
     """
     worlds, names = _worlds(comparisons), _names(comparisons)
     bands = [worlds[start : start + ABREAST] for start in range(0, len(worlds), ABREAST)]
-    width = max(0.5 + WIDTH * len(bands[0]), _entry_width(names) + 0.2)
-    columns = _legend_columns(names, width, most=7)
-    height = 0.5 + HEIGHT * len(lines) * len(bands) + _extra_height(names, columns)
+    width = max(0.5 + WIDTH * len(bands[0]), entry_width(names) + 0.2)
+    columns = legend_columns(names, width, most=7)
+    height = 0.5 + HEIGHT * len(lines) * len(bands) + extra_height(names, columns)
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(len(lines) * len(bands), len(bands[0]), sharex=True, squeeze=False)
-    styles = dict(zip(names, _styles(), strict=False))
+    by_name = dict(zip(names, styles(), strict=False))
     for number, row in enumerate(grid):
         band, line = bands[number // len(lines)], lines[number % len(lines)]
         for axes in row[len(band) :]:
             axes.set_axis_off()
         for world, axes in zip(band, row, strict=False):
-            _curves(axes, line, [entry for entry in comparisons if entry.world == world], styles)
+            _curves(axes, line, [entry for entry in comparisons if entry.world == world], by_name)
             _set_scale(axes, line, [getattr(entry, line.field).value for entry in comparisons])
             axes.tick_params(labelleft=axes is row[0])
             if line is lines[0]:
@@ -149,7 +149,7 @@ def curves(comparisons: Sequence[TruthComparison], lines: Sequence[Line] = LINES
                                    textcoords="offset points", **style)  # fmt: skip
             note.set_in_layout(False)
         row[0].set_ylabel(line.title, color=LIGHT["ink"], fontsize=8.5)
-    handles = [grid[0][0].plot([], [], label=name, **style.options)[0] for name, style in styles.items()]
+    handles = [grid[0][0].plot([], [], label=name, **style.options)[0] for name, style in by_name.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=8.5,
                   handlelength=2.6, labelcolor=LIGHT["ink"], borderpad=0, columnspacing=1.4)  # fmt: skip
     return figure
@@ -168,12 +168,12 @@ def _curves(axes: Axes, line: Line, entries: Sequence[TruthComparison], styles: 
 def over_updates(updates: Sequence[int], series: Mapping[str, Sequence[float | None]]) -> Figure:
     """One line for each name, with a gap where an update has no such number."""
     names = list(series)
-    width = max(4.4, _entry_width(names) + 0.2)
-    columns = _legend_columns(names, width, most=3)
-    figure = Figure(figsize=(width, 2.3 + _extra_height(names, columns)), layout="constrained")
+    width = max(4.4, entry_width(names) + 0.2)
+    columns = legend_columns(names, width, most=3)
+    figure = Figure(figsize=(width, 2.3 + extra_height(names, columns)), layout="constrained")
     axes = figure.subplots()
     plain(axes)
-    for (name, values), style in zip(series.items(), _styles(), strict=False):
+    for (name, values), style in zip(series.items(), styles(), strict=False):
         heights = np.array([np.nan if value is None else value for value in values])
         axes.plot(updates, heights, label=name, **style.options)
     axes.set_xlabel("update", loc="right", color=LIGHT["muted"], fontsize=8)
@@ -210,23 +210,23 @@ def _names(comparisons: Sequence[TruthComparison]) -> list[str]:
     return list(dict.fromkeys(entry.estimator for entry in comparisons))
 
 
-def _styles() -> Iterator[Style]:
+def styles() -> Iterator[Style]:
     """Neighbours differ in colour and in dashes, so that both of two equal curves can be seen."""
     for number, color in enumerate(cycle(CYCLE)):
         yield Style(color=color, pattern=(number % len(CYCLE) + number // len(CYCLE)) % len(DASHES))
 
 
-def _entry_width(names: Sequence[str]) -> float:
+def entry_width(names: Sequence[str]) -> float:
     """Inches of a legend's widest entry, with its line and the gaps."""
     return (LETTER * max(map(len, names), default=0) + 5.0) * 8.5 * POINT
 
 
-def _legend_columns(names: Sequence[str], width: float, *, most: int) -> int:
+def legend_columns(names: Sequence[str], width: float, *, most: int) -> int:
     """As many columns of a legend as fit `width` inches, `most` at most and one at least."""
-    return max(1, min(most, int(width / _entry_width(names))))
+    return max(1, min(most, int(width / entry_width(names))))
 
 
-def _extra_height(names: Sequence[str], columns: int) -> float:
+def extra_height(names: Sequence[str], columns: int) -> float:
     """Inches that the rows of a legend after the first need."""
     rows = -(-len(names) // columns)
     return 0.18 * max(0, rows - 1)

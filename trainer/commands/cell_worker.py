@@ -14,13 +14,13 @@ from pathlib import Path
 
 from trainer.cells.child import follow_parent
 from trainer.commands.interrupt import Interruption, nothing_started
-from trainer.commands.main import CELLS_PATIENCE_S, call
+from trainer.commands.main import CELLS_PATIENCE_S, call, find_users_modules
 from trainer.setup.kept import keeping
 
 
 def main() -> None:
     """Run the cells that are ordered, until there are no more."""
-    sys.path.append(os.getcwd())
+    find_users_modules()
     follow_parent()
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)  # what a cell starts sees neither
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

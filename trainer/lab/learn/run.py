@@ -1,0 +1,117 @@
+"""`stepcredit lab learn`: which credit learns fastest, in worlds whose success is computed exactly."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+from estimators import Estimator
+from rollout.seeds import derive_seed
+from trainer.lab.entries import estimators_of
+from trainer.lab.learn.config import LearnConfig
+from trainer.lab.learn.curve import Curve, curve_of, progress, train
+from trainer.lab.learn.report import Learned, curve_grids, write_page
+from trainer.lab.learn.school import School, best_score, shared_features
+from trainer.lab.plan import GENERATED_COLUMNS
+from trainer.lab.report.terminal import TerminalTable
+from trainer.lab.worlds.bench import WORLDS
+from trainer.report.progress import Display
+
+TUNING_SIZE = 8
+"""Group size at which learning rates are chosen, where `sizes` has it; the first size otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnPlan:
+    """A comparison of learning that can start."""
+
+    config: LearnConfig
+    """The settings."""
+
+    estimators: Mapping[str, Estimator]
+    """The estimators by label."""
+
+
+def plan_learn(config: LearnConfig) -> LearnPlan:
+    """Raises ConfigError for an estimator that cannot run in generated worlds."""
+    estimators = estimators_of(
+        config.estimators,
+        presets=config.presets,
+        swept={},
+        run={},
+        columns=GENERATED_COLUMNS,
+        why="which generated worlds have not: leave it out",
+    )
+    return LearnPlan(config=config, estimators=estimators)
+
+
+def learn(plan: LearnPlan, display: Display) -> Learned:
+    """Train, print the tables, write learn.json, learn.md, learn.html, learn.svg and learn.png into `output`.
+
+    The numbers on disk grow with every world.
+    """
+    output = Path(plan.config.output).absolute()
+    curves: list[Curve] = []
+    learned = Learned(config=plan.config, curves=())
+    with display.counting("estimators in worlds", len(plan.config.names) * len(plan.estimators)) as bar:
+        for name in plan.config.names:
+            for of_estimator in _world(plan, name):
+                curves += of_estimator
+                bar.advance()
+            learned = Learned(config=plan.config, curves=tuple(curves))
+            learned.write(output)
+    for grid in curve_grids(learned):
+        display.console.print(TerminalTable(grid))
+    display.line(escape(f"page: {write_page(output, learned)}"))
+    return learned
+
+
+def _world(plan: LearnPlan, name: str) -> Iterator[list[Curve]]:
+    """The curves of each estimator in one world, by group size."""
+    config = plan.config
+    world = replace(WORLDS[name](config.layout), texts=config.texts)
+    features = np.random.default_rng(derive_seed(config.seed, "features", name))
+    school = School(world, shared_features(world, features) if config.policy == "shared" else None)
+    best = best_score(world)
+    for label, estimator in plan.estimators.items():
+        rate = _rate(config, school, estimator, name, best)
+        curves: list[Curve] = []
+        for size in config.sizes:
+            scores = train(
+                school,
+                estimator,
+                policies=config.seeds,
+                size=size,
+                rollouts=config.rollouts,
+                updates=config.updates,
+                rate=rate,
+                rng=np.random.default_rng(derive_seed(config.seed, "learn", name, size)),
+            )
+            curves.append(
+                curve_of(scores, best=best, world=name, estimator=label, size=size, rate=rate, rates=config.rates)
+            )
+        yield curves
+
+
+def _rate(config: LearnConfig, school: School, estimator: Estimator, name: str, best: float) -> float:
+    """The rate with the largest area under the curve, on policies that are trained for this alone."""
+    if len(config.rates) == 1:
+        return config.rates[0]
+    size = TUNING_SIZE if TUNING_SIZE in config.sizes else config.sizes[0]
+
+    def area(rate: float) -> float:
+        scores = train(
+            school,
+            estimator,
+            policies=config.tuning_seeds,
+            size=size,
+            rollouts=config.rollouts,
+            updates=config.updates,
+            rate=rate,
+            rng=np.random.default_rng(derive_seed(config.seed, "rate", name)),
+        )
+        return float(progress(scores, best)[1:].mean())
+
+    return max(sorted(config.rates), key=area)
