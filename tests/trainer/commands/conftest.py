@@ -33,6 +33,7 @@ from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import TaskResult
 from trainer.lab.config import LabConfig
+from trainer.lab.learn.config import LearnConfig
 from trainer.setup.preflight import settings_of
 from trainer.tables.config import TableConfig
 
@@ -51,6 +52,7 @@ SOUND = {
     "demos": ("trainer.commands.warmstart:write_demos", DemosConfig),
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
     "lab": ("trainer.lab.run:lab", LabConfig),
+    "lab learn": ("trainer.lab.learn.run:learn", LearnConfig),
     "table": ("trainer.commands.paper_table:run_table", TableConfig),
     "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),
     "data alfworld": ("trainer.commands.make_data:fetch_alfworld", ReleaseConfig),

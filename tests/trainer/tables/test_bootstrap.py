@@ -65,9 +65,9 @@ def test_one_seed_has_no_deviation_and_an_interval_over_tasks_alone() -> None:
     played = np.array([[1.0] * 30 + [0.0] * 70])
     found, binomial = estimate([0.3], played), estimate([0.3], None, tasks=100)
     assert found.std is None
-    for one in (found, binomial):  # sqrt(0.3 * 0.7 / 100) = 0.0458, times 1.96
-        assert one.low == pytest.approx(0.21, abs=0.01)
-        assert one.high == pytest.approx(0.39, abs=0.01)
+    for one in (found, binomial):  # Wilson: [0.219, 0.396]
+        assert one.low == pytest.approx(0.219, abs=0.01)
+        assert one.high == pytest.approx(0.396, abs=0.01)
     none_of_24 = estimate([0.0, 0.0], np.zeros((2, 24)))
     assert none_of_24.low == 0.0
     assert none_of_24.high == pytest.approx(0.14, abs=0.05)  # Wilson: 0.138
