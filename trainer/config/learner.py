@@ -79,7 +79,7 @@ class LoraConfig:
 class CriticConfig:
     """The critic of an estimator that needs values: a linear head on the policy's last hidden state, at first 0."""
 
-    learning_rate: Annotated[float, Gt(0)] = 0.1
+    learning_rate: Annotated[float, Gt(0)] = 1.0
     """Adam's learning rate of the head: about how far a value moves in an optimizer step, in units of reward, whatever
     the model's width. It neither warms up nor decays."""
 
