@@ -7,7 +7,8 @@ import os
 
 from rollout import ray_actors
 from rollout.actor_spec import ActorSpec
-from rollout.ray_actors import ActorDied, Call, StartFailed, answered, gather, spawn
+from rollout.held import StartFailed
+from rollout.ray_actors import ActorDied, Call, answered, gather, spawn
 from trainer.cells.cell import Cell, Outcome, State, write_outcome
 from trainer.cells.child import PROGRAM, Child
 from trainer.config.build import ConfigError
