@@ -207,6 +207,11 @@ async def answer(call: Call, timeout_s: float | None = None) -> Any:
         raise _cause(error) from error
 
 
+def answered(call: Call) -> bool:
+    """Whether the answer to a call is there, or the news that there will be none."""
+    return bool(ray.wait([call.reference], timeout=0)[0])
+
+
 def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     """Wait for all calls. Raises ActorDied, ActorTimeout, StartFailed, or what the first failed method raised.
 

@@ -78,6 +78,8 @@ KNOWN_TO = {
     "openai": ("rollout/openai_endpoint.py",),
     "deepspeed": ("trainer/learner/deepspeed_rank.py",),
     "peft": ("trainer/learner/adapter.py",),
+    "submitit": ("trainer/cells/slurm_site.py",),
+    "optuna": ("trainer/cells/search.py",),
     "wandb": ("trainer/report/metric_log.py",),
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),

@@ -14,6 +14,8 @@ from rich.markup import escape
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.child import PROGRAM, Child
 from trainer.cells.launcher import Launcher
+from trainer.cells.ray_site import RaySite
+from trainer.cells.slurm_site import SlurmSite
 from trainer.cells.workers import Workers
 from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
@@ -52,6 +54,10 @@ class Site(Protocol):
 
     def start(self, cell: Cell) -> Running | None:
         """Start it; None where it must wait until another ends."""
+        ...
+
+    def close(self) -> None:
+        """Leave the place."""
         ...
 
 
@@ -97,6 +103,9 @@ class Here:
         self._held.append((child, gpus))
         return child
 
+    def close(self) -> None:
+        """Nothing: cells that run have been ended."""
+
 
 class Watcher:
     """Hears of each cell, and may end one early. This one does neither."""
@@ -125,8 +134,7 @@ def run_cells(
     place of the launcher's. A signal ends the running cells in order; they and the rest wait for the next call. Raises
     ConfigError for what cannot be launched.
     """
-    with closing(Workers()) as workers:
-        place = site or site_of(launcher, workers)
+    with closing(Workers()) as workers, closing(site or site_of(launcher, workers)) as place:
         if isinstance(cells, Sequence):
             _check_all(cells, place)
         launching = _Launching(place, display, watcher or Watcher())
@@ -136,8 +144,10 @@ def run_cells(
 
 def site_of(launcher: Launcher, workers: Workers) -> Site:
     """Where the launcher starts cells. workers: for those of this machine that keep their parts."""
-    if launcher.kind != "local":
-        raise ConfigError(f"launcher.kind={launcher.kind}: only local is there yet")
+    if launcher.kind == "ray":
+        return RaySite(launcher.address, launcher.parallel)
+    if launcher.kind == "submitit":
+        return SlurmSite(launcher.executor, launcher.job, launcher.parallel)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = [name for name in visible.split(",") if name] if visible is not None else map(str, range(gpus_here()))
     kept = workers if launcher.keep_parts else None

@@ -35,6 +35,7 @@ from trainer.commands.defaults import register
 from trainer.commands.interrupt import Interrupted, Interruption
 from trainer.commands.outputs import SweepFolder, claimed, now, plain_name
 from trainer.commands.refusals import check_names, check_options, no_such_choice, refusal
+from trainer.commands.search import OptunaSweeper
 from trainer.commands.sweep import CellLauncher, Sweep
 from trainer.commands.table import CONFIGS, Command, name_of, named
 from trainer.config.build import ConfigError, ModelError, build
@@ -59,8 +60,8 @@ def execute(command: Command, interruption: Interruption) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     register()
-    Plugins.instance().register(UsersConfigs)
-    Plugins.instance().register(CellLauncher)
+    for plugin in (UsersConfigs, CellLauncher, OptunaSweeper):
+        Plugins.instance().register(plugin)
     CellLauncher.sweep = sweep = Sweep(command, interruption)
     sweep_folder = SweepFolder()
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)

@@ -6,7 +6,7 @@ with; and cells/. `sweep.resume=DIR` goes on there.
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of
 from trainer.cells.index import Index, terminal
-from trainer.cells.launch import DONE, exit_code, run_cells
+from trainer.cells.launch import DONE, Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
+from trainer.cells.search import Search
 from trainer.commands.interrupt import Interruption
 from trainer.commands.outputs import claimed
 from trainer.commands.table import Command, Output, name_of
@@ -150,19 +151,47 @@ class CellLauncher(LauncherPlugin):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a cell for each list of overrides."""
         del initial_job_idx
-        sweep, folder = self.sweep, Path(self._config.hydra.sweep.dir).absolute()
-        cells = self.cells(job_overrides, folder)
-        with claimed(folder, SWEEP, chosen=True, resumes=folder in (sweep.resumed, sweep.folder)):
-            sweep.start(folder)
-            display = Display()
-            with display.beating():
-                index = Index(folder, [*(outcome.cell for outcome in sweep.outcomes.values()), *cells])
-                outcomes = run_cells(cells, launcher=self.launcher, display=display, watcher=index)
-        sweep.outcomes |= {outcome.cell.digest: outcome for outcome in outcomes}
+        folder = Path(self._config.hydra.sweep.dir).absolute()
+        cells = self.cells(job_overrides, folder, varied=_varied(job_overrides))
+        outcomes = self._run(folder, cells, lambda index: (cells, index), count=len(cells))
         return [_returned(outcome) for outcome in outcomes]
 
-    def cells(self, jobs: Sequence[Sequence[str]], folder: Path) -> list[Cell]:
-        """The cell of each list of overrides. Raises ConfigError for a setting that the sweep itself gives to cells."""
+    def search(self, search: Callable[[Index], Search], folder: Path, *, count: int) -> None:
+        """Run the cells that a search proposes, `count` at most. search: makes it, from the index of its cells."""
+
+        def proposed(index: Index) -> tuple[Iterator[Cell], Search]:
+            watcher = search(index)
+            return watcher.cells(), watcher
+
+        self._run(folder, (), proposed, count=count)
+
+    def _run(
+        self,
+        folder: Path,
+        known: Sequence[Cell],
+        prepare: Callable[[Index], tuple[Iterable[Cell], Watcher]],
+        *,
+        count: int,
+    ) -> tuple[Outcome, ...]:
+        """Hold the sweep's folder and run cells in it. known: those that the index begins with, beside earlier ones.
+
+        prepare: gives the cells and who watches them, once the folder is held.
+        """
+        sweep, display = self.sweep, Display()
+        with claimed(folder, SWEEP, chosen=True, resumes=folder in (sweep.resumed, sweep.folder)):
+            sweep.start(folder)
+            index = Index(folder, [*(outcome.cell for outcome in sweep.outcomes.values()), *known])
+            cells, watcher = prepare(index)
+            with display.beating():
+                outcomes = run_cells(cells, launcher=self.launcher, display=display, watcher=watcher, count=count)
+        sweep.outcomes |= {outcome.cell.digest: outcome for outcome in outcomes}
+        return outcomes
+
+    def cells(self, jobs: Sequence[Sequence[str]], folder: Path, *, varied: Set[str]) -> list[Cell]:
+        """The cell of each list of overrides. varied: the settings that tell one cell from another.
+
+        Raises ConfigError for a setting that the sweep itself gives to cells.
+        """
         keys = {key_of(word) for words in jobs for word in words}
         if own := [name for name in OWN if name in keys]:
             raise ConfigError(
@@ -170,7 +199,6 @@ class CellLauncher(LauncherPlugin):
                 f"hydra.sweep.dir=DIR, and go on with {RESUME}=DIR"
             )
         options = _options(sys.argv[1:])
-        varied = _varied(jobs)
         output = self.sweep.command.output
         return [
             cell_of(

@@ -215,6 +215,14 @@ COMMANDS: Mapping[str, Command] = {
             resumable=True,
         ),
     ),
+    "sweep-report": Command(
+        yaml="sweep_report",
+        config="trainer.commands.sweep_report:SweepReportConfig",
+        plan="trainer.commands.sweep_report:plan_sweep_report",
+        run="trainer.commands.sweep_report:show_sweep_report",
+        help="rank a sweep's settings: stepcredit sweep-report DIR",
+        positional="sweep",
+    ),
     "quickstart": Command(
         yaml="quickstart",
         config="trainer.config.commands:QuickstartConfig",

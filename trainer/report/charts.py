@@ -44,6 +44,7 @@ DARK = {
 CYCLE = tuple(LIGHT[name] for name in ("c1", "c2", "c3", "c4", "c5"))
 CARD, WIDE, TALL = (3.0, 2.0), (9.2, 3.0), (3.6, 3.2)  # inches; one inch is 72 units of an SVG
 ROUND = (1, 2, 5, 10)  # steps between the ticks of an axis, times a power of ten
+LONGEST_TICKS = 36  # characters of all labels below a card that fit without turning them
 SMOOTH = 5  # updates in the running mean of the training success
 
 
@@ -85,6 +86,20 @@ def success(
     axes.set_ylim(0, 100)
     axes.set_ylabel("success, %", color=grey, fontsize=8)
     return _finished(figure, columns=2 if size == WIDE else 1)
+
+
+def effect(values: Mapping[str, Sequence[float]], *, label: str) -> Figure:
+    """What a setting does: for each of its values a dot for each run, and their mean. label: of the vertical axis."""
+    figure, axes = _axes(CARD)
+    for at, numbers in enumerate(values.values()):
+        axes.plot([at] * len(numbers), numbers, "o", color=LIGHT["muted"], markersize=3, alpha=0.6)
+    means = [float(np.mean(numbers)) for numbers in values.values()]
+    axes.plot(range(len(values)), means, "-o", color=LIGHT["after"], linewidth=1.4, markersize=4)
+    axes.set_xticks(range(len(values)), list(values), rotation=0 if sum(map(len, values)) <= LONGEST_TICKS else 30)
+    axes.set_xlim(-0.5, len(values) - 0.5)
+    axes.set_xlabel("")
+    axes.set_title(label, loc="left", color=LIGHT["muted"], fontsize=8)
+    return figure
 
 
 def inline_svg(figure: Figure, name: str) -> str:

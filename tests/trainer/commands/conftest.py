@@ -16,6 +16,7 @@ from trainer.cells.cell import Cell, Outcome, State, write_outcome
 from trainer.commands import compose
 from trainer.commands.main import main
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
+from trainer.commands.sweep_report import SweepReportConfig
 from trainer.commands.table import COMMANDS, named
 from trainer.config.commands import (
     DemosConfig,
@@ -55,6 +56,7 @@ SOUND = {
     "lab learn": ("trainer.lab.learn.run:learn", LearnConfig),
     "table": ("trainer.commands.paper_table:run_table", TableConfig),
     "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),
+    "sweep-report": ("trainer.commands.sweep_report:show_sweep_report", SweepReportConfig),
     "data alfworld": ("trainer.commands.make_data:fetch_alfworld", ReleaseConfig),
     "data alfworld-generate": ("trainer.commands.make_data:generate_households", HouseholdsConfig),
     "data webshop-generate": ("trainer.commands.make_data:generate_shop", ShopConfig),
@@ -107,6 +109,9 @@ class NotingSite:
 
     def check(self, cell: Cell) -> None:
         del cell
+
+    def close(self) -> None:
+        """Nothing."""
 
     def start(self, cell: Cell) -> Noted:
         self.cells.append(cell)

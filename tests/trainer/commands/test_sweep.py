@@ -126,3 +126,35 @@ def test_a_cell_takes_what_its_cluster_settings_say(stepcredit: Stepcredit) -> N
     assert [(cell.cpus, cell.gpus) for cell in stepcredit.site.cells] == [(2, 0), (2, 0)]
     assert {cell.words[0] for cell in stepcredit.site.cells} == {f"--config-dir={Path.cwd()}"}
     assert {cell.title for cell in stepcredit.site.cells} == {"seed=1", "seed=2"}
+
+
+SEARCH = ("train", "--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "seed=7")
+
+
+def test_settings_are_searched(stepcredit: Stepcredit) -> None:
+    rate = "learner.learning_rate=tag(log,interval(1e-6,1e-4))"
+    assert stepcredit(*SEARCH, rate, "estimator=grpo,gigpo").code == 0
+    configs = [config for _, config in stepcredit.runs]
+    assert [config.seed for config in configs] == [7, 7, 7]
+    assert {1e-6 <= config.learner.learning_rate <= 1e-4 for config in configs} == {True}
+    assert len({config.learner.learning_rate for config in configs}) == 3
+    assert stepcredit("train", f"sweep.resume={folder_of_sweep()}", "hydra.sweeper.n_trials=4").code == 0
+    assert len(stepcredit.runs) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("updates=3",), ("nothing to search", "group_size=4,8")),
+        (("estimator=grpo,gigpoo",), ("no estimator=gigpoo", "did you mean 'gigpo'?")),
+        (("learner.learning_rate=interval(1e-4,1e-6)",), ("interval(1e-4,1e-6)", "a lower end below the upper one")),
+        (("group_size=4,8", "hydra.sweeper.n_trials=0"), ("hydra.sweeper.n_trials=0", "1 or more")),
+        (("group_size=4,8", "output=mine"), ("output=... with --multirun",)),
+        (("group_size=4,8", "hydra/launcher=basic"), ("needs cells", "hydra/launcher=local")),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(
+    stepcredit: Stepcredit, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    line = refused(stepcredit, *SEARCH, *words)
+    assert [part for part in parts if part not in line] == []

@@ -1,0 +1,110 @@
+"""A search proposes cells from the results of earlier ones, ends the bad ones, and goes on when it was killed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.trainer.cells.test_launch import display
+from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
+from trainer.cells.index import Index
+from trainer.cells.launch import run_cells
+from trainer.cells.launcher import Launcher
+from trainer.cells.search import Choice, Interval, Search, SearchConfig, validations
+
+SPACE = {"rate": Interval(low=1e-4, high=1.0, log=True), "size": Choice(values=("4", "8"))}
+
+
+def success(cell: Cell) -> float:
+    """The best rate is 0.01, the best size 8."""
+    words = dict(word.split("=") for word in cell.words)
+    return 1 / (1 + 100 * abs(float(words["rate"]) - 0.01)) - (words["size"] == "4") * 0.2
+
+
+@dataclass(slots=True)
+class Played:
+    """A cell that validates once, then finishes, unless it is ended first."""
+
+    cell: Cell
+    looks: int = 0
+    ordered: Outcome | None = None
+
+    def outcome(self) -> Outcome | None:
+        self.looks += 1
+        if self.looks == 1:
+            rows = [{"update": 1, "rollout/success": 0.1}, {"update": 5, "validation/success": success(self.cell)}]
+            self.cell.folder.mkdir(parents=True, exist_ok=True)
+            (self.cell.folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"update": 6, "val')
+            return None
+        ended = self.ordered or Outcome(cell=self.cell, state=State.FINISHED)
+        write_outcome(ended)
+        return ended
+
+    def end(self, state: State, line: str = "") -> None:
+        self.ordered = Outcome(cell=self.cell, state=state, line=line)
+
+
+class Killed(Exception):
+    """The machine goes down."""
+
+
+@dataclass(slots=True)
+class Place:
+    """One cell at a time; dies at the start of cell number `dies`."""
+
+    dies: int | None = None
+    parallel: int | None = 1
+    started: int = 0
+
+    def check(self, cell: Cell) -> None:
+        del cell
+
+    def start(self, cell: Cell) -> Played:
+        self.started += 1
+        if self.started == self.dies:
+            raise Killed
+        return Played(cell)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def search(folder: Path, trials: int, place: Place, *, prune: bool = True) -> Sequence[Outcome]:
+    def cell(values: Mapping[str, str]) -> Cell:
+        return cell_of("train", [f"{name}={value}" for name, value in values.items()], folder)
+
+    index = Index(folder, [])
+    searching = Search(SearchConfig(n_trials=trials, prune=prune), SPACE, cell, folder, index)
+    return run_cells(
+        searching.cells(), launcher=Launcher(), display=display(), watcher=searching, site=place, count=trials
+    )
+
+
+def test_a_search_finds_better_settings_than_its_start_and_ends_bad_cells_by_their_validations(tmp_path: Path) -> None:
+    outcomes = search(tmp_path, 20, Place())
+    assert len(outcomes) == 20
+    start, rest = outcomes[:5], outcomes[5:]
+    assert {outcome.state for outcome in start} == {State.FINISHED}
+    assert max(success(outcome.cell) for outcome in rest) > max(success(outcome.cell) for outcome in start)
+    pruned = [outcome for outcome in rest if outcome.state == State.PRUNED]
+    assert pruned
+    assert "validation/success" in pruned[0].line
+    assert "at update 5 is worse than the median there" in pruned[0].line
+    assert {outcome.state for outcome in search(tmp_path / "all", 7, Place(), prune=False)} == {State.FINISHED}
+
+
+def test_a_search_that_was_killed_goes_on_with_the_cell_that_ran(tmp_path: Path) -> None:
+    try:
+        search(tmp_path, 6, Place(dies=3))
+    except Killed:
+        before = json.loads((tmp_path / "cells.json").read_text())
+    place = Place()
+    outcomes = search(tmp_path, 6, place)
+    assert (len(before), place.started, len(outcomes)) == (2, 4, 4)
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 6
+
+
+def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"update": 5, "validation/success": 0.5}\n{"update": 10, "valid')
+    assert validations(tmp_path / "metrics.jsonl", "validation/success") == {5: 0.5}
+    assert validations(tmp_path / "none", "validation/success") == {}

@@ -1,0 +1,94 @@
+"""Cells on the nodes of a Ray cluster: an actor for each reserves its cores and GPUs and starts it there.
+
+All nodes must share the folder of the cells.
+"""
+
+import os
+
+from rollout import ray_actors
+from rollout.actor_spec import ActorSpec
+from rollout.held import StartFailed
+from rollout.ray_actors import ActorDied, Call, answered, gather, spawn
+from trainer.cells.cell import Cell, Outcome, State, write_outcome
+from trainer.cells.child import PROGRAM, Child
+from trainer.config.build import ConfigError
+
+PREFIX = "RAY_"
+"""Of the variables by which Ray's workers know their cluster. A cell starts a Ray of its own beside it."""
+
+
+class Runner:
+    """The inside of the actor."""
+
+    def run(self, cell: Cell, program: tuple[str, ...]) -> Outcome:
+        """Run a cell, and wait for it."""
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            del os.environ[name]
+        return Child(cell, program=program).wait()
+
+
+class RayRunning:
+    """A cell in an actor."""
+
+    def __init__(self, cell: Cell, call: Call) -> None:
+        self.cell = cell
+        self._call = call
+        self._ordered: Outcome | None = None
+
+    def outcome(self) -> Outcome | None:
+        if self._ordered is not None:
+            return self._ordered
+        if not answered(self._call):
+            return None
+        try:
+            (outcome,) = gather([self._call])
+        except (ActorDied, StartFailed) as error:
+            outcome = Outcome(cell=self.cell, state=State.FAILED, line=str(error))
+            write_outcome(outcome)
+        self._call.actor.kill()
+        if not self.cell.log.exists():
+            line = f"its node does not share {self.cell.folder.parent}: choose a folder that all nodes share"
+            return Outcome(cell=self.cell, state=State.FAILED, line=line)
+        return outcome
+
+    def end(self, state: State, line: str = "") -> None:
+        """The command follows its actor, and ends in order when that is killed."""
+        self._call.actor.kill()
+        self._ordered = Outcome(cell=self.cell, state=state, line=line)
+        write_outcome(self._ordered)
+
+
+class RaySite:
+    """A Ray cluster, whose own queue decides which cell waits."""
+
+    def __init__(self, address: str, parallel: int | None, *, program: tuple[str, ...] = PROGRAM) -> None:
+        """Raises NoCluster where none answers at the address."""
+        self.parallel = parallel
+        self._program = program
+        ray_actors.start(address=address)
+        self._gpus = max((node.gpus for node in ray_actors.nodes()), default=0)
+
+    def check(self, cell: Cell) -> None:
+        if cell.gpus > self._gpus:
+            raise ConfigError(
+                f"a cell takes cluster.gpus={cell.gpus} and no node of the Ray cluster has more than {self._gpus}: "
+                "lower it, or start each run by itself with cluster.address=..."
+            )
+        if cell.cpus is None:
+            raise ConfigError(
+                "a cell takes all cores (cluster.cpus=null), and Ray must know how many: set cluster.cpus=N"
+            )
+
+    def start(self, cell: Cell) -> RayRunning:
+        spec = ActorSpec(
+            name=f"cell {cell.digest}",
+            num_cpus=cell.cpus or 0,
+            num_gpus=cell.gpus,
+            spread=True,
+            folder=os.getcwd(),
+        )
+        runner = spawn(Runner, spec=spec)
+        return RayRunning(cell, runner.submit("run", cell, self._program))
+
+    def close(self) -> None:
+        ray_actors.stop()

@@ -1,0 +1,172 @@
+"""A search over settings: optuna's TPE proposes cells from the results of earlier ones, and its median pruner ends the
+bad ones early by their validations (TPE: Bergstra et al., 2011)."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import optuna
+from annotated_types import Ge
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import Trial, TrialState
+
+from rollout.seeds import derive_seed
+from trainer.cells.cell import Cell, Outcome, State
+from trainer.cells.index import Index
+from trainer.cells.launch import Watcher
+
+JOURNAL = "optuna.journal"
+METRICS = "metrics.jsonl"
+CUT = "cut"  # marks a trial that does not count
+ASKED_AGAIN = 20  # times, where the search proposes a cell that is running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """How settings are searched."""
+
+    n_trials: Annotated[int, Ge(1)] = 20
+    """Cells that the search may start, refused and pruned ones included."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the proposals."""
+
+    startup: Annotated[int, Ge(1)] = 5
+    """Cells that are drawn at random, and are never pruned, before TPE proposes the next ones."""
+
+    metric: str = "validation/success"
+    """The number of metrics.jsonl that is searched by; its last value counts."""
+
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """Which values are good."""
+
+    prune: bool = True
+    """Whether a cell ends whose value at an update is below the median of the earlier cells at that update."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A setting that takes one of some values, as they are written on a command line."""
+
+    values: tuple[str, ...]
+    """The values, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A setting that takes any number of an interval."""
+
+    low: float
+    """The least."""
+    high: float
+    """The greatest."""
+    log: bool = False
+    """Whether its logarithm is searched."""
+    whole: bool = False
+    """Whether it takes whole numbers alone."""
+
+
+Space = Mapping[str, Choice | Interval]
+
+
+class Search(Watcher):
+    """Proposes cells, hears how they end, and ends the bad ones. What it learned lies in the sweep's folder."""
+
+    def __init__(
+        self, config: SearchConfig, space: Space, cell: Callable[[Mapping[str, str]], Cell], folder: Path, index: Index
+    ) -> None:
+        """cell: the cell of values of the space."""
+        self._config, self._space, self._cell, self._index = config, space, cell, index
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            study_name="sweep",
+            load_if_exists=True,
+            direction=config.direction,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=config.startup)
+            if config.prune
+            else optuna.pruners.NopPruner(),
+        )
+        # A search that goes on must not propose what it began with.
+        seed = derive_seed(config.seed, "search", len(self._study.get_trials(deepcopy=False)))
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.startup)
+        self._trials = dict[str, Trial]()  # that run, by digest
+        self._reported = dict[str, int]()  # the last update that the study knows, by digest
+
+    def cells(self) -> Iterator[Cell]:
+        """The cells of the search, each proposed when it is asked for. One that was running when the search was killed
+        comes first."""
+        for cut in self._study.get_trials(states=(TrialState.RUNNING,)):
+            Trial(self._study, cut._trial_id).set_user_attr(CUT, True)
+            self._study.tell(cut.number, state=TrialState.FAIL)
+            self._study.enqueue_trial(cut.params)
+        while self._spent() < self._config.n_trials:
+            cell = self._proposed()
+            if cell is None:
+                return
+            yield cell
+
+    def changed(self, outcome: Outcome) -> None:
+        self._index.changed(outcome)
+        trial = self._trials.get(outcome.cell.digest)
+        if trial is None or outcome.state in (State.RUNNING, State.WAITING):
+            return
+        del self._trials[outcome.cell.digest]
+        values = validations(outcome.cell.folder / METRICS, self._config.metric)
+        if outcome.state == State.FINISHED and values:
+            self._study.tell(trial, values[max(values)])
+        elif outcome.state == State.PRUNED:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def verdict(self, cell: Cell) -> str | None:
+        trial = self._trials[cell.digest]
+        values = validations(cell.folder / METRICS, self._config.metric)
+        for update in sorted(update for update in values if update > self._reported.get(cell.digest, -1)):
+            self._reported[cell.digest] = update
+            trial.report(values[update], update)
+            if trial.should_prune():
+                return f"{self._config.metric} {values[update]:.3g} at update {update} is worse than the median there"
+        return None
+
+    def _spent(self) -> int:
+        """Trials that count: not those that were cut off and proposed again."""
+        return sum(CUT not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+
+    def _proposed(self) -> Cell | None:
+        """The next cell; None where the search proposes nothing but cells that run."""
+        for _ in range(ASKED_AGAIN):
+            trial = self._study.ask()
+            cell = self._cell({name: _suggested(trial, name, axis) for name, axis in self._space.items()})
+            if cell.digest not in self._trials:
+                self._trials[cell.digest] = trial
+                return cell
+            trial.set_user_attr(CUT, True)
+            self._study.tell(trial, state=TrialState.FAIL)
+        return None
+
+
+def _suggested(trial: Trial, name: str, axis: Choice | Interval) -> str:
+    """The value of a setting, as a word has it."""
+    if isinstance(axis, Choice):
+        return str(trial.suggest_categorical(name, axis.values))
+    if axis.whole:
+        return str(trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log))
+    return repr(trial.suggest_float(name, axis.low, axis.high, log=axis.log))
+
+
+def validations(file: Path, metric: str) -> dict[int, float]:
+    """The values of a number that a run has logged, by update. A line that is being written is left for later."""
+    values = dict[int, float]()
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if metric in row:
+            values[int(row["update"])] = float(row[metric])
+    return values

@@ -1,0 +1,140 @@
+"""Rank the settings of a sweep: in the terminal, as ranking.md, and as ranking.html with what each setting does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from trainer.cells.ranking import Ranking, Row, rank
+from trainer.report import charts
+from trainer.report.pages import templates
+from trainer.report.progress import Display
+
+MARKDOWN, PAGE = "ranking.md", "ranking.html"
+WIDTH, SHOWN = 80, 20  # columns of the terminal, and rows that it gets
+MOST_TICKS = 8  # values of a setting that a picture shows one by one
+HEADS = ("settings", "mean", "± sd", "95 %", "seeds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReportConfig:
+    """A report on a sweep."""
+
+    sweep: str
+    """Folder of the sweep; the first word of the command is the same."""
+
+    metric: str = "validation/success"
+    """The number of metrics.jsonl that settings are ranked by; the last value of each run counts."""
+
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """Which values are good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReportPlan:
+    """A report that can be written."""
+
+    config: SweepReportConfig
+    """What was asked for."""
+    ranking: Ranking
+    """The settings, the best first."""
+
+
+def plan_sweep_report(config: SweepReportConfig) -> SweepReportPlan:
+    """Raises ConfigError for a folder without a sweep, and for a number that no cell has."""
+    folder = Path(config.sweep).absolute()
+    return SweepReportPlan(
+        config=config, ranking=rank(folder, metric=config.metric, maximize=config.direction == "maximize")
+    )
+
+
+def show_sweep_report(plan: SweepReportPlan, display: Display) -> None:
+    """Print the ranking and write its files into the sweep's folder."""
+    ranking, folder = plan.ranking, Path(plan.config.sweep).absolute()
+    (folder / MARKDOWN).write_text(_markdown(ranking))
+    (folder / PAGE).write_text(_page(ranking, folder))
+    table = Table(box=None, pad_edge=False, header_style="dim", width=WIDTH)
+    for head in HEADS:
+        table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=head != HEADS[0])
+    for row in ranking.rows[:SHOWN]:
+        table.add_row(*map(escape, _cells(row)))
+    display.line(f"[dim]{ranking.metric}, the last of each run[/dim]")
+    display.console.print(table, soft_wrap=False)
+    if len(ranking.rows) > SHOWN:
+        display.line(f"[dim]and {len(ranking.rows) - SHOWN} more in {MARKDOWN}[/dim]")
+    if ranking.left_out:
+        display.line(f"left out: {_left_out(ranking)}")
+    display.line(escape(f"page: {folder / PAGE}"))
+
+
+def _cells(row: Row) -> Sequence[str]:
+    """A row as text. One seed has no spread."""
+    spread = "" if row.deviation is None else f"{row.deviation:.3f}"
+    interval = "" if row.interval is None else f"[{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
+    label = f"{row.label} (pruned)" if row.pruned else row.label
+    return label, f"{row.mean:.3f}", spread, interval, str(len(row.numbers))
+
+
+def _left_out(ranking: Ranking) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in ranking.left_out.items())
+
+
+def _markdown(ranking: Ranking) -> str:
+    lines = [
+        f"Ranked by {ranking.metric}, the last of each run; mean, standard deviation and 95 % interval over seeds."
+    ]
+    lines += ["", f"| {' | '.join(HEADS)} |", "|---|---:|---:|---:|---:|"]
+    for row in ranking.rows:
+        label, *numbers = _cells(row)
+        lines.append(f"| `{label.replace('|', chr(92) + '|')}` | {' | '.join(numbers)} |")
+    if ranking.left_out:
+        lines += ["", f"Left out: {_left_out(ranking)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _page(ranking: Ranking, folder: Path) -> str:
+    pictures = [
+        (name, charts.inline_svg(charts.effect(_few(values), label=ranking.metric), f"effect of {name}"))
+        for name, values in ranking.effects.items()
+    ]
+    return (
+        templates(Path(__file__).parent)
+        .get_template("ranking.html.j2")
+        .render(
+            metric=ranking.metric,
+            folder=folder,
+            heads=HEADS,
+            rows=[_cells(row) for row in ranking.rows],
+            left_out=_left_out(ranking),
+            pictures=pictures,
+            light=charts.LIGHT,
+            dark=charts.DARK,
+        )
+    )
+
+
+def _few(values: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    """The values of a setting for a picture: many numbers are joined to ranges of about equally many cells."""
+    if len(values) <= MOST_TICKS:
+        return {_short(value): numbers for value, numbers in values.items()}
+    names, joined = list(values), dict[str, tuple[float, ...]]()
+    size = -(-len(names) // (MOST_TICKS // 2))
+    for at in range(0, len(names), size):
+        part = names[at : at + size]
+        joined[f"{_short(part[0])} to {_short(part[-1])}"] = tuple(number for name in part for number in values[name])
+    return joined
+
+
+def _short(value: str) -> str:
+    """A number with three digits; a word as it is.
+
+    >>> _short("3.1415926e-05"), _short("gigpo")
+    ('3.14e-05', 'gigpo')
+    """
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value
