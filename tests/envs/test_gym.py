@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 
 import gymnasium
 import pytest
@@ -25,7 +26,18 @@ def make(**options: object) -> gymnasium.Env[str, str]:
     return gymnasium.make(TEXTCRAFT, **options)
 
 
-@pytest.mark.parametrize("world", envs.WORLDS)
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(
+            world,
+            marks=pytest.mark.skipif(
+                world == "reasoning_gym" and find_spec(world) is None, reason="the extra `reasoning` is not installed"
+            ),
+        )
+        for world in envs.WORLDS
+    ],
+)
 def test_gymnasiums_own_checker_has_no_complaint(world: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
