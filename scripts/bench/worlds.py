@@ -18,6 +18,7 @@ from rollout.pool import WORKER
 from scripts.bench.command_line import parser, report
 from trainer.data.tasks import spread
 
+MEASURED = tuple(name for name in WORLDS if name not in ("code", "reasoning_gym"))  # whose steps wait for a process
 EPISODES, QUICK_EPISODES = 400, 60
 POOL_SIZES, QUICK_POOL_SIZES = (128, 256), (8,)
 SUMMED_UP = 256  # episodes of the pool's figures in the last line, which are the worst world's
@@ -101,10 +102,10 @@ def main() -> None:
     command.add_argument("--pool-sizes", type=int, nargs="+", default=None, help=f"episodes; default {POOL_SIZES}")
     asked = command.parse_args()
     options: dict[str, dict[str, Any]] = {
-        name: {"data": folder} if (folder := vars(asked).get(name)) is not None else {} for name in WORLDS
+        name: {"data": folder} if (folder := vars(asked).get(name)) is not None else {} for name in MEASURED
     }
     episodes = QUICK_EPISODES if asked.quick else EPISODES
-    worlds = {name: measure_world(name, options[name], episodes) for name in WORLDS}
+    worlds = {name: measure_world(name, options[name], episodes) for name in MEASURED}
     for name, found in worlds.items():
         print(f"{name:12} reset {found['reset_ms']:8.3f} ms   {found['steps_per_s']:9.0f} steps/s")
     oracle = None
@@ -121,7 +122,7 @@ def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick
     cores = psutil.cpu_count(logical=False) or 1
     ray_actors.start(num_cpus=cores, object_store_bytes=2**28)
     worst: dict[str, float] = {}
-    for name in WORLDS:
+    for name in MEASURED:
         for episodes in sizes:
             for workers in (cores,) if quick else (cores, episodes):
                 found = measure_pool(name, options[name], episodes=episodes, workers=workers)
