@@ -175,9 +175,13 @@ def test_plain_prompting_asks_for_no_thought(response: str, action: str, valid: 
 
 
 @pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize("response", ["<think></think><action> </action>", "<think></think><action>%$&</action>"])
-def test_in_no_world_an_empty_or_ungrammatical_action_is_valid(world: str, response: str) -> None:
-    assert not WORLDS[world].prompter("react").parse(response, NOW).valid
+def test_in_no_world_an_empty_action_is_valid(world: str) -> None:
+    assert not WORLDS[world].prompter("react").parse("<think></think><action> </action>", NOW).valid
+
+
+@pytest.mark.parametrize("world", sorted(set(WORLDS) - {"reasoning_gym"}))  # whose answers may have any form
+def test_in_no_world_an_ungrammatical_action_is_valid(world: str) -> None:
+    assert not WORLDS[world].prompter("react").parse("<think></think><action>%$&</action>", NOW).valid
 
 
 @pytest.mark.parametrize(
