@@ -209,7 +209,8 @@ async def answer(call: Call, timeout_s: float | None = None) -> Any:
 
 def answered(call: Call) -> bool:
     """Whether the answer to a call is there, or the news that there will be none."""
-    return bool(ray.wait([call.reference], timeout=0)[0])
+    ready: list[Any] = ray.wait([call.reference], timeout=0)[0]  # pyright: ignore[reportUnknownVariableType]
+    return bool(ready)
 
 
 def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
