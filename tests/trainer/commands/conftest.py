@@ -12,7 +12,8 @@ import pytest
 
 from rollout import ray_actors
 from trainer.cells import launch
-from trainer.cells.cell import Cell, Outcome, State, write_outcome
+from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
+from trainer.cells.index import Index
 from trainer.commands import compose
 from trainer.commands.main import main
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
@@ -162,6 +163,24 @@ class Stepcredit:
             self.runs.append((path, plan.config))
 
         return record
+
+
+def sweep_folder(folder: Path) -> Path:
+    """Two estimators and two group sizes, two seeds of each; one cell refused, one without a validation."""
+    numbers = {("grpo", 4): (0.25, 0.5), ("grpo", 8): (0.5, None), ("gigpo", 4): (0.75, 0.5), ("gigpo", 8): (0.75, 1.0)}
+    index = Index(folder, [])
+    for (estimator, size), successes in numbers.items():
+        for seed, success in enumerate(successes):
+            words = [f"estimator={estimator}", f"group_size={size}", f"seed={seed}", "updates=3"]
+            cell = cell_of("train", words, folder)
+            was_refused = (estimator, size, seed) == ("grpo", 4, 1)
+            cell.folder.mkdir(parents=True)
+            rows = [{"update": 1, "validation/success": 0.125}, {"update": 2}]
+            rows += [] if success is None else [{"update": 3, "validation/success": success}]
+            if success is not None:
+                (cell.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            index.changed(Outcome(cell=cell, state=State.REFUSED if was_refused else State.FINISHED))
+    return folder
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.trainer.commands.conftest import SOUND, Stepcredit, evaluation_folder, past_run, refused
+from tests.trainer.commands.conftest import SOUND, Stepcredit, evaluation_folder, past_run, refused, sweep_folder
 from trainer.commands.table import COMMANDS, CONFIGS, named
 
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[3] / "configs" / "estimator").glob("*.yaml")}
@@ -26,9 +26,16 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "panel": ("tasks", 7),
         "table": ("dry_run", True),
         "replay": ("batch", "run/bad-batch-000026.npz"),
+        "sweep-report": ("direction", "minimize"),
     }
     setting, value = special.get(command.split()[0], ("seed", 7))
-    words = {"fork": ("run", "update=25"), "compare": ("one", "other"), "table": ("laptop",)}.get(command, ())
+    first = {
+        "fork": ("run", "update=25"),
+        "compare": ("one", "other"),
+        "table": ("laptop",),
+        "sweep-report": (str(sweep_folder(tmp_path / "sweep")),),
+    }
+    words = first.get(command, ())
     ended = stepcredit(*command.split(), *words, f"{setting}={value}")
     assert (ended.code, ended.err) == (0, "")
     ((run, config),) = stepcredit.runs

@@ -1,39 +1,18 @@
 """A sweep's settings are ranked over seeds, and what has no number is counted."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit, refused
-from trainer.cells.cell import Outcome, State, cell_of
-from trainer.cells.index import Index
+from tests.trainer.commands.conftest import Stepcredit, refused, sweep_folder
 from trainer.cells.ranking import rank
 from trainer.commands.sweep_report import SweepReportConfig, plan_sweep_report, show_sweep_report
 from trainer.report.progress import Display
 
 
-def sweep(folder: Path) -> Path:
-    """Two estimators and two group sizes, two seeds of each; one cell refused, one without a validation."""
-    numbers = {("grpo", 4): (0.25, 0.5), ("grpo", 8): (0.5, None), ("gigpo", 4): (0.75, 0.5), ("gigpo", 8): (0.75, 1.0)}
-    index = Index(folder, [])
-    for (estimator, size), successes in numbers.items():
-        for seed, success in enumerate(successes):
-            words = [f"estimator={estimator}", f"group_size={size}", f"seed={seed}", "updates=3"]
-            cell = cell_of("train", words, folder)
-            refused = (estimator, size, seed) == ("grpo", 4, 1)
-            cell.folder.mkdir(parents=True)
-            rows = [{"update": 1, "validation/success": 0.125}, {"update": 2}]
-            rows += [] if success is None else [{"update": 3, "validation/success": success}]
-            if success is not None:
-                (cell.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            index.changed(Outcome(cell=cell, state=State.REFUSED if refused else State.FINISHED))
-    return folder
-
-
 def test_cells_that_differ_by_their_seed_alone_are_one_row(tmp_path: Path) -> None:
-    ranking = rank(sweep(tmp_path), metric="validation/success", maximize=True)
+    ranking = rank(sweep_folder(tmp_path), metric="validation/success", maximize=True)
     assert [(row.label, row.numbers) for row in ranking.rows] == [
         ("estimator=gigpo group_size=8", (0.75, 1.0)),
         ("estimator=gigpo group_size=4", (0.75, 0.5)),
@@ -55,7 +34,7 @@ def test_cells_that_differ_by_their_seed_alone_are_one_row(tmp_path: Path) -> No
 
 
 def test_the_report_fits_the_terminal_and_leaves_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = sweep(tmp_path)
+    folder = sweep_folder(tmp_path)
     show_sweep_report(plan_sweep_report(SweepReportConfig(sweep=str(folder))), Display())
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if len(line) > 80 and not line.startswith("page: ")] == []
@@ -68,7 +47,7 @@ def test_the_report_fits_the_terminal_and_leaves_a_page(tmp_path: Path, capsys: 
 
 def test_a_report_of_nothing_is_refused(stepcredit: Stepcredit, tmp_path: Path) -> None:
     assert f"{tmp_path} holds no sweep (it has no cells.json)" in refused(stepcredit, "sweep-report", ".")
-    sweep(tmp_path)
+    sweep_folder(tmp_path)
     line = refused(stepcredit, "sweep-report", ".", "metric=validation/succes")
     assert "no cell of" in line
     assert "has validation/succes in its metrics.jsonl (7 without validation/succes, 1 refused)" in line
