@@ -186,7 +186,9 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.lab.learn.run:learn",
         help="which credit learns fastest, in small worlds",
         output=Output(
-            what="learning curves", default="outputs/learn/{now}", leaves=("learn.json", "learn.html", "learn.md")
+            what="a set of learning curves",
+            default="outputs/learn/{now}",
+            leaves=("learn.json", "learn.html", "learn.md"),
         ),
     ),
     "lab": Command(
