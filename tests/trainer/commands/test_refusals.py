@@ -65,7 +65,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("evaluate", "endpoint=localhost"), ("endpoint=localhost", "http://")),
         # A choice that a group has not.
         (("train", "model=tinny"), ("model=tinny", "did you mean 'tiny'?")),
-        (("train", "estimator=compat/verl_agent_gpo"), ("estimator=compat/verl_agent_gpo", "'compat/verl_agent_grpo'")),
+        (("train", "estimator=compat/verl_agent_grp"), ("estimator=compat/verl_agent_grp", "'compat/verl_agent_grpo'")),
         (("train", "experiment=tinny"), ("experiment=tinny", "did you mean 'tiny'?")),
         # An unknown estimator, and one with an option it has not or a value it cannot take.
         (("train", "estimator=gigpoo"), ("estimator=gigpoo", "did you mean 'gigpo'?", "bipace")),
