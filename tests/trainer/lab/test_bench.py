@@ -13,7 +13,7 @@ from trainer.config.build import ConfigError
 from trainer.lab.config import TruthConfig
 from trainer.lab.measure.jackknife import ConfidenceInterval, interval
 from trainer.lab.measure.truth import NUMBERS, TruthComparison, over_layouts
-from trainer.lab.plan import plan_lab
+from trainer.lab.plan import GENERATED_COLUMNS, plan_lab
 from trainer.lab.report.bench import PARTS, bench_grids, detail_grids
 from trainer.lab.report.pictures import curves, dots
 from trainer.lab.report.terminal import table_lines
@@ -91,7 +91,7 @@ def test_the_suite_takes_every_estimator_that_can_run_and_every_world(tmp_path: 
     assert settings.truth.names == tuple(WORLDS)
     worlds = ["delay", "recov"]
     plan = plan_lab(replace(settings, truth=replace(settings.truth, worlds=tuple(worlds))))
-    able = {name for name, make in ESTIMATORS.items() if needs(make()).columns <= {"embedding"}}
+    able = {name for name, make in ESTIMATORS.items() if needs(make()).columns <= GENERATED_COLUMNS}
     assert set(plan.generated) == able
     assert "ibpo" not in plan.generated
     assert [(world.name, list(world.layouts)) for world in plan.worlds] == [(name, [100, 101]) for name in worlds]

@@ -105,7 +105,8 @@ def test_an_adapter_starts_as_the_base_and_is_the_base_bit_for_bit_when_it_is_of
     Adapter(deepcopy(base), LORA)
     adapter = trained(base)
     off = adapter.without(asked)(base)
-    for ours, theirs in zip(off, plain, strict=True):
+    assert off.last is plain.last is None  # no critic
+    for ours, theirs in zip(off[:3], plain[:3], strict=True):
         assert torch.equal(ours, theirs)
     assert not torch.equal(asked(base).logprobs, plain.logprobs)
 
