@@ -8,7 +8,7 @@ import pytest
 from rollout.actor_spec import Limit
 from rollout.engines import EngineConfig
 from trainer.config.learner import LearnerConfig
-from trainer.learner.driver import _actor  # pyright: ignore[reportPrivateUsage]
+from trainer.learner.ranks import _actor  # pyright: ignore[reportPrivateUsage]
 
 ROOT = Path(__file__).parents[2]
 FILES = [file for room in ("rollout", "trainer") for file in sorted((ROOT / room).rglob("*.py"))]
