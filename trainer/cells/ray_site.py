@@ -84,6 +84,7 @@ class RaySite:
             name=f"cell {cell.digest}",
             num_cpus=cell.cpus or 0,
             num_gpus=cell.gpus,
+            limit=None,  # a run takes its time, and its own parts have limits
             spread=True,
             folder=os.getcwd(),
         )
