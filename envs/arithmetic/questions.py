@@ -10,8 +10,8 @@ from envs.arithmetic.answer import is_answer, number
 from envs.arithmetic.compare import judge
 from envs.arithmetic.library import Library, Problem, library
 from envs.base import EnvError
+from envs.held_out import read_splits
 
-_HELD_OUT = 10  # one question in ten validates
 _FINAL = "####"  # GSM8K (2110.14168): the working stands before it, the answer after it
 _STEP = "<<"  # GSM8K writes each operation of the working between << and >>
 
@@ -24,20 +24,8 @@ def read_library(questions: Path, held_out: Path | None) -> Library:
     depends on the order of the lines. Raises EnvError, with path and line number, for a broken file and for a question
     that is in both files.
     """
-    train = _read(questions)
-    if held_out is None:
-        chosen = set(sorted(train)[: -(-len(train) // _HELD_OUT)])
-        validation = {task_id: entry for task_id, entry in train.items() if task_id in chosen}
-        train = {task_id: entry for task_id, entry in train.items() if task_id not in chosen}
-    else:
-        validation = _read(held_out)
-        for task_id, (line, _) in validation.items():
-            if task_id in train:
-                raise EnvError(
-                    f"{held_out} line {line}: {questions} line {train[task_id][0]} asks the same; take one of them out"
-                )
-    problems = ({task_id: problem for task_id, (_, problem) in entries.items()} for entries in (train, validation))
-    return library(str(questions), *problems, grade=lambda right, answer: judge().equal(right, answer))
+    train, validation = read_splits(_read, questions, held_out)
+    return library(str(questions), train, validation, grade=lambda right, answer: judge().equal(right, answer))
 
 
 def _read(path: Path) -> dict[str, tuple[int, Problem]]:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from envs.base import EnvError
 from envs.code.library import Library, Problem, library
+from envs.held_out import read_splits
 
-_HELD_OUT = 10  # one problem in ten validates
 _FORMATS = (
     'MBPP\'s {"text" or "prompt", "code", "test_list"} or HumanEval\'s '
     '{"prompt", "entry_point", "canonical_solution", "test"}'
@@ -25,20 +25,7 @@ def read_library(problems: Path, held_out: Path | None) -> Library:
     on the order of the lines. Raises EnvError, with path and line number, for a broken file and for a problem that is
     in both files.
     """
-    train = _read(problems)
-    if held_out is None:
-        chosen = set(sorted(train)[: -(-len(train) // _HELD_OUT)])
-        validation = {task_id: entry for task_id, entry in train.items() if task_id in chosen}
-        train = {task_id: entry for task_id, entry in train.items() if task_id not in chosen}
-    else:
-        validation = _read(held_out)
-        for task_id, (line, _) in validation.items():
-            if task_id in train:
-                raise EnvError(
-                    f"{held_out} line {line}: {problems} line {train[task_id][0]} asks the same; take one of them out"
-                )
-    sets = ({task_id: problem for task_id, (_, problem) in entries.items()} for entries in (train, validation))
-    return library(str(problems), *sets)
+    return library(str(problems), *read_splits(_read, problems, held_out))
 
 
 def _read(path: Path) -> dict[str, tuple[int, Problem]]:

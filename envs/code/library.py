@@ -1,11 +1,10 @@
 """Problems and their tests by task id; immutable, and shared by the episodes of a process."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envs.base import EnvError
-
-SPLITS = ("train", "validation")
+from envs.held_out import splits_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +55,5 @@ class Library:
 def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, Problem]) -> Library:
     """A library of two sets of problems, which must share neither ids nor texts."""
     texts = [{problem.text for problem in problems.values()} for problems in (train, validation)]
-    assert not train.keys() & validation.keys()
     assert not texts[0] & texts[1]
-    splits = {name: tuple(problems) for name, problems in zip(SPLITS, (train, validation), strict=True)}
-    problems = {**train, **validation}
-    for depth in sorted({problem.depth for problem in problems.values() if problem.depth is not None}):
-        of_depth = {f"{name}_depth{depth}": _of_depth(problems, splits[name], depth) for name in SPLITS}
-        splits |= {name: task_ids for name, task_ids in of_depth.items() if task_ids}
-    return Library(source=source, problems=problems, splits=splits)
-
-
-def _of_depth(problems: Mapping[str, Problem], task_ids: Iterable[str], depth: int) -> tuple[str, ...]:
-    return tuple(task_id for task_id in task_ids if problems[task_id].depth == depth)
+    return Library(source=source, problems={**train, **validation}, splits=splits_of(train, validation))
