@@ -1,5 +1,6 @@
-"""How a world of one-file problems is split: by a file of its own, or by the digests of its texts; and by depth."""
+"""How worlds of single problems are split: by the digests of their texts, or by a file of its own; and by depth."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -7,7 +8,8 @@ from typing import Protocol, TypeVar
 from envs.base import EnvError
 
 SPLITS = ("train", "validation")
-_HELD_OUT = 10  # one problem in ten validates
+_HELD_OUT = 10  # one problem of a file in ten validates
+_VALIDATION_SHARE = 5  # one generated problem in five validates
 
 
 class Graded(Protocol):
@@ -20,6 +22,12 @@ class Graded(Protocol):
 
 
 P = TypeVar("P")
+
+
+def is_held_out(text: str) -> bool:
+    """Whether a generated problem belongs to validation. text: what it is, whatever the seed that drew it."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % _VALIDATION_SHARE == 0
 
 
 def read_splits(

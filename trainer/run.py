@@ -258,9 +258,7 @@ class TrainingRun:
         )
         result = evaluation(collected, parts.world.kind)
         self.validations.append((number, result))
-        played = {rollout.task_id: (rollout.success, rollout.score) for rollout in result.trajectories}
-        lost = {group.task.task_id: (False, 0.0) for group in collected.counts.dropped}
-        write_validation(self.output, number, lost | played)
+        write_validation(self.output, number, {task.task_id: (task.wins > 0, task.score) for task in result.tasks})
         self.log.show(number, shown(result.rollouts_of(config.log.trajectories)))
         self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
         return result

@@ -67,6 +67,11 @@ def result(steps: Sequence[Step], values: Values) -> Any:
     return values
 
 
+def words_of(steps: Sequence[Step]) -> str:
+    """What the steps do, in a line."""
+    return "; ".join(step.words for step in steps)
+
+
 def written(steps: Sequence[Step]) -> str:
     """The function f in Python."""
     *before, last = [step.expression for step in steps]

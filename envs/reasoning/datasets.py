@@ -1,6 +1,5 @@
 """Questions of reasoning-gym by task id, made and scored by its child process."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from envs.base import EnvError, hint
+from envs.held_out import SPLITS, is_held_out
 from envs.helper import Helper, HelperDied
 
 CPU_SECONDS = 5.0  # for the score of one answer
-SPLITS = ("train", "validation")
 _GENERATOR = Path(__file__).with_name("generator.py")
 _MISSING = "reasoning-gym could not be started (see its error above); install it with pip install reasoning-gym==0.1.25"
-_VALIDATION_SHARE = 5  # one question in five validates
 _MAX_BARREN = 500  # questions in a row that bring nothing new before a dataset counts as exhausted
 
 
@@ -108,12 +106,6 @@ def _questions(spec: Spec, process: int) -> Questions:
         splits |= {f"{split}_{name}": tuple(sets[split]) for split in SPLITS if sets[split]}
     by_id = {task_id: question for sets in by_split for split in SPLITS for task_id, question in sets[split].items()}
     return Questions(helper=helper, by_id=by_id, splits=splits)
-
-
-def is_held_out(text: str) -> bool:
-    """Whether a question belongs to validation."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % _VALIDATION_SHARE == 0
 
 
 def _of_dataset(helper: Helper, name: str, spec: Spec) -> dict[str, dict[str, Question]]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from envs import EnvError, make
 from envs.arithmetic.expression import draw, operation, value, written
-from envs.arithmetic.generate import is_held_out
 from envs.arithmetic.story import LONGEST, Story, tell
+from envs.held_out import is_held_out
 
 SEEDS = st.integers(0, 2**32)
 DEPTHS = st.integers(1, LONGEST)

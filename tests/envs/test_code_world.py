@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from envs import Ending, EnvError, make
 from envs.base import EnvStep
 from envs.code.answer import is_program, program_of
-from envs.code.generate import is_held_out
 from envs.code.prompt import DIALECT
-from envs.code.steps import draw_steps, result, written
+from envs.code.steps import draw_steps, result, words_of, written
+from envs.held_out import is_held_out
 from envs.prompts import prompter
 
 MBPP = {
@@ -148,7 +148,7 @@ def test_no_seed_trains_on_a_function_that_validates() -> None:
 
 def test_one_function_in_five_validates() -> None:
     rng = random.Random(0)
-    held_out = sum(is_held_out(draw_steps(rng, 3)) for _ in range(4000))
+    held_out = sum(is_held_out(words_of(draw_steps(rng, 3))) for _ in range(4000))
     assert 680 < held_out < 920  # 800 expected, 25 standard deviation
 
 
