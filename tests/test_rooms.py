@@ -42,7 +42,7 @@ INNER = {
     },
     "lab": {"setup", "checkpoint", "learner", "data", "report", "config"},
     "cells": {"setup", "durable", "report", "config"},
-    "tables": {"cells", "lab", "setup", "checkpoint", "durable", "report", "config"},
+    "tables": {"cells", "setup", "checkpoint", "durable", "report", "config"},
     "commands": {
         "tables",
         "cells",

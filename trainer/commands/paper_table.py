@@ -11,8 +11,8 @@ from trainer.cells.index import Index, terminal
 from trainer.cells.launch import Site, exit_code, run_cells
 from trainer.commands.composed import composed_config
 from trainer.config.build import ConfigError
-from trainer.lab.report.terminal import TerminalTable
 from trainer.report.progress import Display
+from trainer.report.terminal import TerminalTable
 from trainer.setup.past_run import commit_here
 from trainer.tables.adopted import adopted
 from trainer.tables.begun import begin, check_begun

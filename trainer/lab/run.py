@@ -14,8 +14,8 @@ from trainer.lab.plan import LabPlan
 from trainer.lab.report.numbers import Numbers, options_of, write_numbers
 from trainer.lab.report.page import write_page
 from trainer.lab.report.tables import recorded_grids, truth_grids
-from trainer.lab.report.terminal import TerminalTable
 from trainer.report.progress import Display
+from trainer.report.terminal import TerminalTable
 
 
 def lab(plan: LabPlan, display: Display) -> Numbers:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from trainer.lab.report.grid import Grid
+from trainer.report.grid import Grid
 from trainer.report.progress import span
 from trainer.tables.bootstrap import Estimate
 from trainer.tables.config import Published

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.durable import write_whole
-from trainer.lab.report.grid import markdown
 from trainer.report import charts
+from trainer.report.grid import markdown
 from trainer.report.pages import templates
 from trainer.setup.conditions import versions
 from trainer.tables.bootstrap import Estimate

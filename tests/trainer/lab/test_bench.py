@@ -16,8 +16,8 @@ from trainer.lab.measure.truth import NUMBERS, TruthComparison, over_layouts
 from trainer.lab.plan import GENERATED_COLUMNS, plan_lab
 from trainer.lab.report.bench import PARTS, bench_grids, detail_grids
 from trainer.lab.report.pictures import curves, dots
-from trainer.lab.report.terminal import table_lines
 from trainer.lab.worlds.bench import WORLDS
+from trainer.report.terminal import table_lines
 
 NAMES = tuple(f"reinforce_{letter}" for letter in "abcdefghijklmno")
 

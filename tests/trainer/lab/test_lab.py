@@ -27,7 +27,7 @@ from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.measure.jackknife import ConfidenceInterval
 from trainer.lab.measure.recorded import UpdateCredit, recorded_credit
 from trainer.lab.plan import LabPlan, plan_lab
-from trainer.lab.report.grid import with_interval
+from trainer.lab.report.interval import with_interval
 from trainer.lab.report.numbers import Numbers
 from trainer.lab.report.tables import mean
 from trainer.lab.run import lab

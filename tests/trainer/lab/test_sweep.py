@@ -10,10 +10,10 @@ from rich.console import Console
 
 from tests.trainer.lab.test_lab import SMALL, config, recorded, run_lab
 from trainer.lab.config import TruthConfig
-from trainer.lab.report.grid import Grid
 from trainer.lab.report.numbers import Numbers, read_numbers
 from trainer.lab.report.sweep import join, joined
 from trainer.lab.worlds.maze import MazeConfig
+from trainer.report.grid import Grid
 from trainer.report.progress import Display
 
 ONE_SIZE = replace(SMALL, sizes=(2,))

@@ -5,8 +5,8 @@ from dataclasses import fields
 
 from trainer.lab.measure.jackknife import ConfidenceInterval
 from trainer.lab.measure.truth import TruthComparison
-from trainer.lab.report.grid import markdown
 from trainer.lab.report.tables import truth_grids
+from trainer.report.grid import markdown
 
 PARTS = ("error", "bias", "variance", "cosine")
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from tests.trainer.lab.test_tables import comparisons
 from trainer.lab.measure.credit import Agreement, CreditStatistics, StateStatistics
 from trainer.lab.measure.recorded import Credit, UpdateCredit
-from trainer.lab.report.grid import Grid
 from trainer.lab.report.tables import BRANCHES, CLUSTERS, recorded_grids, truth_grids
-from trainer.lab.report.terminal import TerminalTable
+from trainer.report.grid import Grid
+from trainer.report.terminal import TerminalTable
 
 SIZES = (2, 4, 8, 16, 32, 64)
 WORLDS = ("maze", "maze, 6 texts a state", "maze, states look alike", "TextCraft")

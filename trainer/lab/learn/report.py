@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import SHARES, Curve, Reached
 from trainer.lab.report.bench import BEST
-from trainer.lab.report.grid import MISSING, Grid, markdown, with_interval
+from trainer.lab.report.interval import with_interval
 from trainer.lab.report.pictures import ABREAST, HEIGHT, WIDTH, entry_width, extra_height, legend_columns, styles
 from trainer.report import charts
 from trainer.report.charts import LIGHT, plain
+from trainer.report.grid import MISSING, Grid, markdown
 from trainer.report.pages import templates
 
 FILE = "learn.json"

@@ -15,9 +15,9 @@ from trainer.lab.learn.curve import Curve, curve_of, progress, train
 from trainer.lab.learn.report import Learned, curve_grids, write_page
 from trainer.lab.learn.school import School, best_score, shared_features
 from trainer.lab.plan import GENERATED_COLUMNS
-from trainer.lab.report.terminal import TerminalTable
 from trainer.lab.worlds.bench import WORLDS
 from trainer.report.progress import Display
+from trainer.report.terminal import TerminalTable
 
 TUNING_SIZE = 8
 """Group size at which learning rates are chosen, where `sizes` has it; the first size otherwise."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from trainer.lab.measure.jackknife import interval
 from trainer.lab.measure.truth import TruthComparison
-from trainer.lab.report.grid import MISSING, Grid, with_interval
+from trainer.lab.report.interval import with_interval
+from trainer.report.grid import MISSING, Grid
 
 BEST = "*"
 """Marks the best of a world, and those that its layouts do not tell from the best."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.report import pictures
 from trainer.lab.report.bench import detail_grids
-from trainer.lab.report.grid import markdown
 from trainer.lab.report.numbers import Numbers
 from trainer.lab.report.tables import mean, recorded_grids, truth_grids
 from trainer.report import charts
+from trainer.report.grid import markdown
 from trainer.report.pages import templates
 
 VARIANCE_PARTS = {

@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
-from trainer.lab.report.grid import Grid, markdown
 from trainer.lab.report.numbers import FILE, Numbers, read_numbers
 from trainer.lab.report.tables import recorded_grids, truth_grids
-from trainer.lab.report.terminal import TerminalTable
+from trainer.report.grid import Grid, markdown
 from trainer.report.progress import Display
+from trainer.report.terminal import TerminalTable
 
 
 def join(folder: Path, display: Display) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.bench import bench_grids
-from trainer.lab.report.grid import MISSING, Grid, with_interval
+from trainer.lab.report.interval import with_interval
+from trainer.report.grid import MISSING, Grid
 
 STATISTICS = ("zero", "between_groups", "between_rollouts", "within_rollouts", "effective")
 CLUSTERS = ("singleton_share", "cluster_size_mean", "cluster_size_p90", "pairs", "largest_cluster_share")

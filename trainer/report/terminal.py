@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from trainer.lab.report.grid import Grid
+from trainer.report.grid import Grid
 
 NAME_SHARE = 0.4
 """Largest share of the width for the rows' names; a longer name stands on a line of its own."""

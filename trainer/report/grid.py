@@ -1,9 +1,6 @@
 """A table of texts, for the terminal, for Markdown and for a page."""
 
-import math
 from dataclasses import dataclass
-
-from trainer.lab.measure.jackknife import ConfidenceInterval
 
 MISSING = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -36,13 +33,3 @@ def markdown(grid: Grid, *, code: bool = True) -> str:
     rows = [(f"**{row[0]}**", *blanks) if len(row) == 1 else (f"{tick}{row[0]}{tick}", *row[1:]) for row in grid.rows]
     lines = (grid.heads, ["---", *["---:"] * len(blanks)], *rows)
     return "\n".join([f"**{grid.title}** ({grid.note})", "", *(f"| {' | '.join(cells)} |" for cells in lines), ""])
-
-
-def with_interval(number: ConfidenceInterval) -> str:
-    """A number as "0.51±0.02", "12.3±0.4" or "105±12": three digits or so. An undefined interval is left out."""
-    if math.isnan(number.value):
-        return MISSING
-    parts = [number.value] if math.isnan(number.half) else [number.value, number.half]
-    largest = max(map(abs, parts))
-    digits = 2 if largest < 9.995 else 1 if largest < 99.95 else 0
-    return "\N{PLUS-MINUS SIGN}".join(f"{round(part, digits) + 0.0:.{digits}f}" for part in parts)  # + 0.0: no -0
