@@ -1,6 +1,7 @@
 """All benches have one command line: help, a quick run of seconds, and a last line of JSON with their numbers."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,13 @@ def test_there_are_benches() -> None:
 
 
 @pytest.mark.parametrize("name", BENCHES)
-def test_a_bench_explains_itself(name: str) -> None:
-    text = bench(name, "--help")
+def test_a_bench_explains_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module(f"scripts.bench.{name}", run_name="__main__")
+    text = capsys.readouterr().out
     assert "--quick" in text
     assert f"python -m scripts.bench.{name}" in text
 

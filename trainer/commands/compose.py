@@ -59,7 +59,8 @@ def execute(command: Command, interruption: Interruption) -> None:
     What fails under an interruption fails because its parts were ended, so the interruption has the last word.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
-    register()
+    config_class = named(command.config)
+    register(config_class)
     for plugin in (UsersConfigs, CellLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
     CellLauncher.sweep = sweep = Sweep(command, interruption)
@@ -68,7 +69,6 @@ def execute(command: Command, interruption: Interruption) -> None:
     OmegaConf.register_new_resolver("plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("command", partial(getattr, command), replace=True)
     OmegaConf.register_new_resolver("command_name", partial(name_of, command), replace=True)
-    config_class = named(command.config)
     composing = True  # until the first job runs
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=command.yaml)

@@ -29,15 +29,21 @@ COMMANDS: Mapping[str, type] = {
 }
 
 
-def register() -> None:
+def register(config: type = object) -> None:
     """Make `train_defaults`, `evaluate_defaults` and so on known to Hydra. Call it before anything is composed.
 
     A command's YAML names its defaults first, so that every setting is there and can be overridden without `+`.
+    config: the command's own; only what it is built on is known then, because Hydra copies all that it knows for every
+    group that it looks into (over 200 times for `--help`).
     """
     OmegaConf.register_new_resolver("on_gpus", on_gpus, replace=True)
     OmegaConf.register_new_resolver("times", times, replace=True)
-    for name, config in COMMANDS.items():
-        ConfigStore.instance().store(name=f"{name}_defaults", node=defaults_of(config), provider="stepcredit")
+    store = ConfigStore.instance()
+    for name, kind in COMMANDS.items():
+        if config is object or issubclass(config, kind):
+            store.store(name=f"{name}_defaults", node=defaults_of(kind), provider="stepcredit")
+        else:
+            store.repo.pop(f"{name}_defaults.yaml", None)  # of a command before this one in the same process
 
 
 def on_gpus(value: Any, *, _root_: DictConfig) -> Any:

@@ -193,6 +193,15 @@ def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     return command
 
 
+@pytest.fixture
+def carried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stepcredit:
+    """As `stepcredit`, but what a command does is done, on a terminal of 80 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
+
+
 def tree(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 

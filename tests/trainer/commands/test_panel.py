@@ -1,8 +1,6 @@
 """`stepcredit panel` prints which tasks numbers are of, and says how two panels differ."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,36 +9,28 @@ from envs.panel import Panel
 from tests.trainer.commands.conftest import Stepcredit, refused
 from trainer.setup.panels import as_json
 
-ROOT = Path(__file__).parents[3]
 
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "panel", *words]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "80"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_a_panel_is_compared_with_the_one_that_was_written_before(tmp_path: Path) -> None:
+def test_a_panel_is_compared_with_the_one_that_was_written_before(carried_out: Stepcredit, tmp_path: Path) -> None:
     questions = ("arithmetic", "env.options.train=2", "env.options.validation=1", "env.options.forms=[story]")
-    written = run(tmp_path, *questions, "--json")
-    assert (written.returncode, written.stderr) == (0, "")
-    assert [panel["split"] for panel in json.loads(written.stdout)["panels"]] == ["train", "validation"]
-    assert len(written.stdout.splitlines()) == 1
-    (tmp_path / "before.json").write_text(written.stdout)
-    same = run(tmp_path, *questions, "compare=before.json")
-    assert (same.returncode, same.stdout) == (0, "train: equal\nvalidation: equal\n")
-    more = run(tmp_path, *questions, "env.options.validation=2", "compare=before.json", "split=validation")
-    assert (more.returncode, more.stderr) == (1, "")
-    assert more.stdout.splitlines()[0].startswith("validation: 4 added")
-    assert sum(line.startswith("  added   validation-story-") for line in more.stdout.splitlines()) == 4
+    written = carried_out("panel", *questions, "--json")
+    assert (written.code, written.err) == (0, "")
+    assert [panel["split"] for panel in json.loads(written.out)["panels"]] == ["train", "validation"]
+    assert len(written.out.splitlines()) == 1
+    (tmp_path / "before.json").write_text(written.out)
+    same = carried_out("panel", *questions, "compare=before.json")
+    assert (same.code, same.out) == (0, "train: equal\nvalidation: equal\n")
+    more = carried_out("panel", *questions, "env.options.validation=2", "compare=before.json", "split=validation")
+    assert (more.code, more.err) == (1, "")
+    assert more.out.splitlines()[0].startswith("validation: 4 added")
+    assert sum(line.startswith("  added   validation-story-") for line in more.out.splitlines()) == 4
 
 
 @pytest.mark.parametrize("world", ["alfworld", "webshop"])
-def test_what_is_printed_fits_80_columns_and_counts_the_tasks_of_each_kind(tmp_path: Path, world: str) -> None:
+def test_what_is_printed_fits_80_columns_and_counts_the_tasks_of_each_kind(carried_out: Stepcredit, world: str) -> None:
     split = "valid_seen" if world == "alfworld" else "validation"
-    done = run(tmp_path, world, f"split={split}", "tasks=12")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    done = carried_out("panel", world, f"split={split}", "tasks=12")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
     assert max(map(len, lines)) <= 80
     fact = "action_syntax move" if world == "alfworld" else "products 400"
     assert f"{world} {split}, digest" in lines[0]

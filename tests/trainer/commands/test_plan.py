@@ -1,37 +1,32 @@
 """`stepcredit plan` says on any machine what a run would take of its GPUs, and refuses what fits nowhere."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.trainer.commands.conftest import Stepcredit
+
 KEYS = {
     *("fits", "placement", "zero_stage", "sleep", "kv_cache_bytes", "per_gpu_gib", "peak_gib", "host_gib", "shm_gib"),
     *("checkpoint_gib", "export_gib", "packing", "why"),
 }
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "plan", *words]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "80"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def planned(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
-    done = run(folder, *words, "--json")
-    return done.returncode, json.loads(done.stdout), done.stderr
+def planned(carried_out: Stepcredit, *words: str) -> tuple[int, dict[str, Any], str]:
+    done = carried_out("plan", *words, "--json")
+    return done.code, json.loads(done.out), done.err
 
 
 @pytest.mark.parametrize(
     ("model", "gpus", "placement", "zero_stage"),
     [("qwen2.5_1.5b", 2, "side by side", 1), ("qwen2.5_7b", 4, "sleeping", 3)],
 )
-def test_a_plan_is_one_line_of_json(tmp_path: Path, model: str, gpus: int, placement: str, zero_stage: int) -> None:
-    code, plan, errors = planned(tmp_path, f"model={model}", f"cluster.gpus={gpus}")
+def test_a_plan_is_one_line_of_json(
+    carried_out: Stepcredit, tmp_path: Path, model: str, gpus: int, placement: str, zero_stage: int
+) -> None:
+    code, plan, errors = planned(carried_out, f"model={model}", f"cluster.gpus={gpus}")
     assert (code, errors, plan["fits"]) == (0, "", True)
     assert (plan["placement"], plan["zero_stage"], plan["sleep"]) == (placement, zero_stage, placement == "sleeping")
     assert set(plan) == KEYS
@@ -39,8 +34,8 @@ def test_a_plan_is_one_line_of_json(tmp_path: Path, model: str, gpus: int, place
     assert list(tmp_path.iterdir()) == []  # a question leaves nothing behind
 
 
-def test_what_fits_nowhere_is_refused_with_the_number_of_gpus_that_would_do(tmp_path: Path) -> None:
-    code, plan, errors = planned(tmp_path, "model=qwen2.5_7b")
+def test_what_fits_nowhere_is_refused_with_the_number_of_gpus_that_would_do(carried_out: Stepcredit) -> None:
+    code, plan, errors = planned(carried_out, "model=qwen2.5_7b")
     assert (code, plan["fits"]) == (2, False)
     (line,) = errors.splitlines()
     assert line.endswith(
@@ -48,17 +43,17 @@ def test_what_fits_nowhere_is_refused_with_the_number_of_gpus_that_would_do(tmp_
     )
 
 
-def test_seven_billion_parameters_plan_onto_one_gpu_with_an_adapter(tmp_path: Path) -> None:
-    code, plan, errors = planned(tmp_path, "model=qwen2.5_7b", "learner=lora")
+def test_seven_billion_parameters_plan_onto_one_gpu_with_an_adapter(carried_out: Stepcredit) -> None:
+    code, plan, errors = planned(carried_out, "model=qwen2.5_7b", "learner=lora")
     assert (code, errors, plan["fits"]) == (0, "", True)
     assert (plan["placement"], plan["zero_stage"]) == ("side by side", 1)
 
 
-def test_a_table_fits_80_columns(tmp_path: Path) -> None:
-    done = run(tmp_path, "model=qwen2.5_1.5b", "cluster.gpus=4")
-    assert done.returncode == 0
-    assert "Qwen/Qwen2.5-1.5B-Instruct on 4 GPUs" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+def test_a_table_fits_80_columns(carried_out: Stepcredit) -> None:
+    done = carried_out("plan", "model=qwen2.5_1.5b", "cluster.gpus=4")
+    assert done.code == 0
+    assert "Qwen/Qwen2.5-1.5B-Instruct on 4 GPUs" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -71,8 +66,10 @@ def test_a_table_fits_80_columns(tmp_path: Path) -> None:
         (("cluster.gpu_memory_gib=0",), "cluster.gpu_memory_gib=0.0 is out of range"),
     ],
 )
-def test_a_question_without_an_answer_is_refused_in_one_line(tmp_path: Path, words: tuple[str, ...], part: str) -> None:
-    done = run(tmp_path, *words)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_a_question_without_an_answer_is_refused_in_one_line(
+    carried_out: Stepcredit, words: tuple[str, ...], part: str
+) -> None:
+    done = carried_out("plan", *words)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
     assert part in line
