@@ -32,7 +32,7 @@ from trainer.setup.kept import keeping
 WARM_START = ("env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "epochs=2", "rows_per_step=16")
 RUN = (
     *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "deterministic=true"),
-    *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8"),
+    *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8", "validation.every=3"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
 )
 
