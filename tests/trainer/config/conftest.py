@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from trainer.commands.defaults import register
 from trainer.config.commands import DemosConfig, EvaluateConfig, QuickstartConfig, TrainConfig, WarmstartConfig
@@ -27,11 +27,16 @@ PRESETS = {
 
 
 @cache
-def _composed(name: str, *overrides: str) -> dict[str, Any]:
+def unresolved(name: str, *overrides: str) -> DictConfig:
+    """configs/`name`.yaml with overrides, with its interpolations. Do not change it: it is shared."""
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(name, overrides=["output=out", *overrides])
-    return OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportReturnType]
+        return compose(name, overrides=["output=out", *overrides])
+
+
+@cache
+def _composed(name: str, *overrides: str) -> dict[str, Any]:
+    return OmegaConf.to_container(unresolved(name, *overrides), resolve=True)  # pyright: ignore[reportReturnType]
 
 
 def composed(name: str, *overrides: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from estimators import ESTIMATORS, Estimator
-from tests.trainer.config.conftest import CONFIGS, KINDS, PRESETS, changed, composed
+from tests.trainer.config.conftest import CONFIGS, KINDS, PRESETS, changed, composed, unresolved
 from trainer.commands.make_data import HouseholdsConfig
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import EvaluateConfig, TrainConfig
@@ -245,12 +245,21 @@ def test_the_papers_models_are_trained_as_in_the_papers(model: str, layer: int, 
     assert estimator == ESTIMATORS["bipace"](gamma=0.95, omega=1.0, invalid_penalty=0.1, layer=layer, eps=eps)
 
 
+@pytest.mark.parametrize("estimator", PRESETS["estimator"])
+def test_an_estimators_preset_sets_the_estimator_alone(estimator: str) -> None:
+    plain, chosen = unresolved("train").copy(), unresolved("train", f"estimator={estimator}").copy()
+    plain.estimator = chosen.estimator = {}
+    assert OmegaConf.to_container(chosen) == OmegaConf.to_container(plain)
+
+
 @pytest.mark.parametrize("model", PRESETS["model"])
 @pytest.mark.parametrize("estimator", PRESETS["estimator"])
 @pytest.mark.parametrize("cluster", ["cpu", "gpu4"])
 def test_every_model_goes_with_every_estimator(model: str, estimator: str, cluster: str) -> None:
-    values = composed("train", f"model={model}", f"estimator={estimator}", f"cluster={cluster}")
-    config = build(TrainConfig, values)
+    """What the two presets compose to, as the estimator's sets nothing else; two hundred compositions take a minute."""
+    both = unresolved("train", f"model={model}", f"cluster={cluster}").copy()
+    both.estimator = unresolved("train", f"estimator={estimator}").estimator
+    config = build(TrainConfig, OmegaConf.to_container(both, resolve=True))  # pyright: ignore[reportArgumentType]
     told = config.model.tuning
     assert (config.learner.learning_rate, config.learner.gradient_checkpointing) == (
         told.learning_rate,
