@@ -92,7 +92,7 @@ def _distinct(spec: Spec, split: str, form: str, depth: int) -> list[Problem]:
         story = _FORMS[form](rng, depth, spec.largest)
         if is_held_out(written(story.computation)) == (split == "validation"):
             answer = str(value(story.computation))
-            problems.setdefault(story.text, Problem(question=story.text, answer=answer, depth=depth))
+            problems.setdefault(story.text, Problem(text=story.text, answer=answer, depth=depth))
         barren = barren + 1 if len(problems) == before else 0
     if len(problems) < needed:
         raise EnvError(

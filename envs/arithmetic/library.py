@@ -13,8 +13,8 @@ Grade = Callable[[str, str], bool | None]  # (right answer, answer) -> equal?; N
 class Problem:
     """A question and its right answer."""
 
-    question: str
-    """The text the agent reads."""
+    text: str
+    """What the agent reads."""
 
     answer: str
     """The right answer."""
@@ -44,7 +44,7 @@ class Library:
     grade: Grade
     """Compares an answer with the right one."""
 
-    def problem(self, task_id: str) -> Problem:
+    def question(self, task_id: str) -> Problem:
         """The problem of a task. Raises EnvError for an unknown task id."""
         if task_id not in self.problems:
             raise EnvError(f"{self.source} has no question {task_id!r}; take a task id from tasks(split)")
@@ -53,6 +53,6 @@ class Library:
 
 def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, Problem], grade: Grade) -> Library:
     """A library of two sets of problems, which must share neither ids nor questions."""
-    questions = [{problem.question for problem in problems.values()} for problems in (train, validation)]
+    questions = [{problem.text for problem in problems.values()} for problems in (train, validation)]
     assert not questions[0] & questions[1]
     return Library(source=source, problems={**train, **validation}, splits=splits_of(train, validation), grade=grade)

@@ -36,7 +36,7 @@ def _read(path: Path) -> dict[str, tuple[int, Problem]]:
     for line, text in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             problem = _problem(json.loads(text))
-            task_id = f"question-{hashlib.blake2b(problem.question.encode(), digest_size=8).hexdigest()}"
+            task_id = f"question-{hashlib.blake2b(problem.text.encode(), digest_size=8).hexdigest()}"
         except (ValueError, RecursionError) as error:
             raise EnvError(f"{path} line {line}: {error}; mend the line or take it out") from error
         first, same = entries.setdefault(task_id, (line, problem))
@@ -57,7 +57,7 @@ def _problem(record: Any) -> Problem:
     comparable = number(final) is not None or (is_answer(final) and judge().equal(final, final))
     if not comparable:
         raise ValueError(f"its answer {final!r} is no number or expression that math-verify can compare")
-    return Problem(question=question, answer=final, depth=working.count(_STEP) or None)
+    return Problem(text=question, answer=final, depth=working.count(_STEP) or None)
 
 
 def _text(record: dict[str, Any], name: str) -> str:

@@ -1,7 +1,8 @@
 """Reasoning Gym: the procedural datasets of the package `reasoning-gym`, with its own scoring."""
 
+from envs.questions import Snapshot
 from envs.reasoning.prompt import DIALECT
-from envs.reasoning.world import ReasoningGym, Snapshot
+from envs.reasoning.world import ReasoningGym
 from envs.spec import GymSpec, WorldSpec
 
 __all__ = ["WORLD", "ReasoningGym", "Snapshot"]

@@ -55,6 +55,11 @@ class Question:
     answer: str | None
     """The package's own answer; None where it has none and knows only how to score."""
 
+    @property
+    def kind(self) -> str:
+        """The dataset."""
+        return self.dataset
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Questions:

@@ -92,7 +92,7 @@ def test_datasets_and_settings_that_do_not_exist_are_refused(options: dict[str, 
 def test_a_dataset_without_answers_has_no_expert() -> None:
     env = ReasoningGym(datasets={"graph_color": {}}, train=1, validation=1)
     env.reset(env.tasks("train")[0])
-    with pytest.raises(EnvError, match="no answers to graph_color"):
+    with pytest.raises(EnvError, match="no answer to a question of graph_color"):
         next(env.expert())
 
 
