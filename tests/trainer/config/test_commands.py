@@ -337,3 +337,8 @@ def test_an_adapter_has_a_preset_for_each_way_of_training(command: str, preset: 
     values = composed(command, f"learner={preset}")
     learner = build(KINDS[command], values).learner
     assert (learner.lora.rank, learner.learning_rate) == (32, pytest.approx(10 * values["model"]["tuning"][rate]))
+
+
+def test_an_adapter_learns_ten_times_as_fast_as_all_weights_in_an_experiment_too() -> None:
+    learners = [composed("train", "experiment=tiny", f"learner={kind}")["learner"] for kind in ("reinforce", "lora")]
+    assert [learner["learning_rate"] for learner in learners] == pytest.approx([2e-4, 2e-3])
