@@ -102,7 +102,7 @@ def described(label: str, estimator: Estimator) -> EstimatorRecord:
     """What the page says about a calibrated estimator."""
     return EstimatorRecord(
         label=label,
-        title=(type(estimator).__doc__ or label).strip().splitlines()[0].rstrip(":"),
+        title=(type(estimator).__doc__ or label).strip().splitlines()[0].rstrip(":").replace("`", ""),
         gamma=gamma_of(estimator),
         split=is_split(estimator),
         states=_states(estimator),

@@ -104,8 +104,8 @@ class TokenRecord:
     engine: Sequence[Sequence[float]]
     """Of each row: log-probs of the engine that sampled, in nats."""
 
-    learner: Sequence[Sequence[float]] | None
-    """Of each row: log-probs of the learner before the update, in nats; None where they were not recorded."""
+    gap: Sequence[Sequence[float]] | None
+    """Of each row: the learner's log-probs before the update less the engine's, in nats; None if not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,5 +35,13 @@ def token_record(
     return TokenRecord(
         piece=[[place(piece) for piece in spell(step.completion.token_ids.tolist())] for step in steps],
         engine=[shorter(step.completion.logprobs) for step in steps],
-        learner=None if learner is None else [shorter(values) for values in learner],
+        gap=None if learner is None else _gaps(steps, learner),
     )
+
+
+def _gaps(steps: Sequence[Step], learner: Sequence[np.ndarray]) -> list[list[float]]:
+    """What the learner's log-probs are more than the engine's, before anything is rounded."""
+    return [
+        shorter(values.astype(np.float64) - step.completion.logprobs)
+        for step, values in zip(steps, learner, strict=True)
+    ]

@@ -106,18 +106,18 @@ def test_hidden_states_name_their_nearest_and_keep_their_distances(run: Path) ->
     assert distance == pytest.approx(2**0.5, rel=1e-4)
 
 
-def test_tokens_have_the_log_probs_of_engine_and_learner(run: Path) -> None:
+def test_tokens_have_the_log_probs_of_the_engine_and_what_the_learner_differs_by(run: Path) -> None:
     group = page_of(run, "gigpo")["group-3-0"]
     tokens = group["tokens"]
     assert [group["texts"][place] for place in tokens["piece"][0]] == ["#5", "#9"]
-    assert (tokens["engine"][0], tokens["learner"][0]) == ([-0.25, -0.5], [-0.125, -0.375])
+    assert (tokens["engine"][0], tokens["gap"][0]) == ([-0.25, -0.5], [0.125, 0.125])
 
 
 def test_a_line_says_what_was_not_recorded(tmp_path: Path) -> None:
     records = page_of(recorded(tmp_path / "run", 1, embeddings=False, logprobs=False), "gigpo")
     said = " ".join(records["page"]["missing"])
     assert all(words in said for words in ("No config.json", "record=embeddings", "log-probs", "No tokenizer"))
-    assert (records["group-1-0"]["hidden"], records["group-1-0"]["tokens"]["learner"]) == (None, None)
+    assert (records["group-1-0"]["hidden"], records["group-1-0"]["tokens"]["gap"]) == (None, None)
 
 
 def test_without_a_choice_the_runs_own_estimator_comes_first_with_its_options(run: Path) -> None:

@@ -107,6 +107,8 @@ function start() {
   document.getElementById("missing").append(...page.missing.map(note));
   document.getElementById("help").append(...drawHelp());
   document.getElementById("ask").addEventListener("click", () => document.getElementById("help").showModal());
+  const mixed = here.update.groups.findIndex((head) => head.won > 0 && head.won < head.rollouts);
+  view.group = Math.max(0, mixed); // where success and failure can be compared, unless the address says otherwise
   readAddress();
   show({});
   window.addEventListener("hashchange", () => { readAddress(); show({}); });

@@ -3,8 +3,7 @@ function drawTokens() {
   const group = here.group, tokens = group.tokens, row = here.row, value = here.credit.value[row];
   if (tokens === null) return [note("This policy gave no tokens.")];
   const live = !here.credit.live || here.credit.live[row];
-  const learner = tokens.learner === null ? null : tokens.learner[row];
-  const gaps = learner === null ? null : learner.map((logprob, place) => logprob - tokens.engine[row][place]);
+  const gaps = tokens.gap === null ? null : tokens.gap[row];
   const pieces = tokens.piece[row].map((place) => text(group, place));
   return [
     make("p", {class: "sentence"}, live ? ["Each token of this turn has the advantage ", amount(value), ". "]
@@ -20,10 +19,11 @@ function drawTokens() {
       make("td", {}, make("code", {}, visible(piece))),
       make("td", {class: side(value)}, live ? signed(value) : "none"),
       make("td", {}, Math.exp(tokens.engine[row][place]).toFixed(3)),
-      make("td", {}, tokens.engine[row][place].toFixed(4)),
-      make("td", {}, learner === null ? "not recorded" : learner[place].toFixed(4)),
-      make("td", {}, gaps === null ? "" : gaps[place].toExponential(1).replace("-", "−"))))))];
+      make("td", {}, minus(tokens.engine[row][place].toFixed(4))),
+      make("td", {}, gaps === null ? "not recorded" : minus((tokens.engine[row][place] + gaps[place]).toFixed(4))),
+      make("td", {}, gaps === null ? "" : minus(gaps[place].toExponential(1)))))))];
 }
 
 const visible = (piece) => piece.replace(/\n/g, "⏎").replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length)) || "∅";
-const largest = (gaps) => Math.max(...gaps.map(Math.abs)).toExponential(1).replace("-", "−");
+const minus = (digits) => digits.replace(/-/g, "−");
+const largest = (gaps) => minus(Math.max(...gaps.map(Math.abs)).toExponential(1));

@@ -105,7 +105,7 @@ function visitPlot(group, credit, row) {
     make("text", {x: width - right + 14, y: top - 9, class: "quiet"}, "Q"),
     make("text", {x: x(low), y: foot + 14, class: "quiet", "text-anchor": "middle"}, plain(low)),
     make("text", {x: x(high), y: foot + 14, class: "quiet", "text-anchor": "middle"}, plain(high)),
-    make("text", {x: left - 14, y: foot + 14, class: "quiet", "text-anchor": "end"},
+    make("text", {x: 0, y: foot + 14, class: "quiet"},
       `return to go${here.estimator.gamma < 1 ? `, ${here.estimator.gamma} a step` : ""}`),
     actions.length > shown.length && make("text", {x: 0, y: top - 9, class: "quiet"}, `and ${actions.length - shown.length} more actions`));
 }
