@@ -270,6 +270,8 @@ class TrainingRun:
         write_groups(folder / f"update-{report.number:06d}.jsonl.zst", report.collected.groups)
         if self.config.record == "embeddings" and report.scores.embedding is not None:
             np.save(folder / f"update-{report.number:06d}.embeddings.npy", report.scores.embedding)
+        if report.scores.logprobs is not None:
+            np.save(folder / f"update-{report.number:06d}.logprobs.npy", report.scores.logprobs)
 
     def _save(self, number: int) -> None:
         state = RunState(

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -130,6 +131,14 @@ def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> N
         for number in (0, 1)
     ]
     assert {group.revisions for groups in recorded for group in groups} == {None}
+    tokens = sum(
+        len(step.completion.token_ids)
+        for group in recorded[0]
+        for rollout in group.trajectories
+        for step in rollout.steps
+    )
+    scored = np.load(tmp_path / "rollouts" / "update-000001.logprobs.npy")
+    assert scored.tolist() == [stack.learner.logprob] * tokens
 
 
 def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def claimed(place: Path, output: Output, *, chosen: bool, resumes: bool) -> Iter
 
 def _first_free(place: Path, claim: Callable[[Path], Path]) -> Path:
     """`place`, or the first of place-2, place-3 ... that can be claimed."""
-    ending = ".jsonl" if place.suffix == ".jsonl" else ""
+    ending = place.suffix if place.suffix in (".jsonl", ".html") else ""
     for number in count(1):
         path = place if number == 1 else place.with_name(f"{place.name.removesuffix(ending)}-{number}{ending}")
         with suppress(Taken):

@@ -200,6 +200,15 @@ COMMANDS: Mapping[str, Command] = {
         positional="run",
         output=Output(what="a lab", default="outputs/lab/{now}", leaves=("lab.json", "lab.html", "lab.md")),
     ),
+    "inspect": Command(
+        yaml="inspect",
+        config="trainer.inspect.config:InspectConfig",
+        plan="trainer.inspect.plan:plan_inspect",
+        run="trainer.inspect.run:inspect",
+        help="a page of every step's credit: stepcredit inspect RUN_DIR",
+        positional="run",
+        output=Output(what="a page", default="outputs/inspect/{now}.html"),
+    ),
     "table": Command(
         yaml="table",
         config="trainer.tables.config:TableConfig",

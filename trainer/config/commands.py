@@ -131,7 +131,10 @@ class TrainConfig:
     """Whether two runs of one seed give equal numbers. It costs time: requests go to the engine in fixed batches."""
 
     record: Literal["none", "rollouts", "embeddings"] = field(default="none", metadata=HARMLESS)
-    """What each update leaves on disk: nothing, its rollouts, or its rollouts with the hidden states of all steps."""
+    """What each update leaves on disk: nothing, its rollouts, or its rollouts with the hidden states of all steps.
+
+    The learner's log-probs lie beside the rollouts, where it scored them.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimator", with_name(self.estimator))

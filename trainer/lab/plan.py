@@ -11,16 +11,12 @@ from trainer import checkpoint
 from trainer.config.build import ConfigError
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.entries import estimators_of, options_of
-from trainer.lab.measure.recording import Recording
+from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.crafting import crafting
 from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
 from trainer.setup.preflight import MADE_COLUMNS
-
-PATTERN = "update-*.jsonl.zst"
-"""File names of recorded updates."""
-
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
 """The optional columns that generated worlds have."""
@@ -66,19 +62,19 @@ def plan_lab(config: LabConfig) -> LabPlan:
     """Raises ConfigError or EnvError for whatever is known to fail before anything is computed."""
     _check_swept(config)
     run = None if config.run is None else Path(config.run).absolute()
-    recordings = () if run is None else _recordings(run, config)
+    kept = () if run is None else recordings(run, config.updates)
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
         columns = MADE_COLUMNS - {"values"}
-        recorded = _estimators(config, _settings(run), columns, "which recorded rollouts have not")
+        recorded = _estimators(config, settings_beside(run), columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
     if model is None:
-        _check_embeddings(recorded, recordings)
+        check_embeddings(recorded, kept)
     return LabPlan(
         config=config,
-        recordings=recordings,
+        recordings=kept,
         worlds=() if config.truth is None else worlds(config.truth),
         recorded=recorded,
         generated=generated,
@@ -107,26 +103,7 @@ def _estimators(
     return estimators_of(config.estimators, presets=config.presets, swept=swept, run=run, columns=columns, why=why)
 
 
-def _recordings(run: Path, config: LabConfig) -> tuple[Recording, ...]:
-    folder = run / "rollouts"
-    files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
-    if not files:
-        raise ConfigError(
-            f"run={config.run} holds no recorded rollouts ({folder}/{PATTERN}): keep them with "
-            "stepcredit train record=embeddings, or record=rollouts without hidden states"
-        )
-    updates = files if config.updates is None else config.updates
-    for update in updates:
-        if update not in files:
-            raise ConfigError(f"updates: {update} is not recorded in {folder}, which has {min(files)} to {max(files)}")
-    embeddings = {update: folder / f"update-{update:06d}.embeddings.npy" for update in updates}
-    return tuple(
-        Recording(update=update, groups=files[update], embeddings=path if path.is_file() else None)
-        for update, path in embeddings.items()
-    )
-
-
-def _settings(run: Path) -> dict[str, Any]:
+def settings_beside(run: Path) -> dict[str, Any]:
     """The run's config.json; empty where there is none beside the rollouts."""
     path = run / "config.json"
     if not path.is_file():
@@ -161,7 +138,8 @@ def _check_swept(config: LabConfig) -> None:
         raise ConfigError(f"layer={config.layer}, but none of {', '.join(estimators)} reads hidden states: add bipace")
 
 
-def _check_embeddings(estimators: Mapping[str, Estimator], recordings: tuple[Recording, ...]) -> None:
+def check_embeddings(estimators: Mapping[str, Estimator], recordings: tuple[Recording, ...]) -> None:
+    """Raises ConfigError where an estimator needs hidden states that an update was recorded without."""
     demanding = [label for label, estimator in estimators.items() if "embedding" in needs(estimator).columns]
     without = [recording for recording in recordings if recording.embeddings is None]
     if demanding and without:

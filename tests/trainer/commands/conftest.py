@@ -34,6 +34,7 @@ from trainer.config.showing import DoctorConfig, PanelConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import TaskResult
+from trainer.inspect.config import InspectConfig
 from trainer.lab.config import LabConfig
 from trainer.lab.learn.config import LearnConfig
 from trainer.setup.preflight import settings_of
@@ -55,6 +56,7 @@ SOUND = {
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
     "lab": ("trainer.lab.run:lab", LabConfig),
     "lab learn": ("trainer.lab.learn.run:learn", LearnConfig),
+    "inspect": ("trainer.inspect.run:inspect", InspectConfig),
     "table": ("trainer.commands.paper_table:run_table", TableConfig),
     "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),
     "sweep-report": ("trainer.commands.sweep_report:show_sweep_report", SweepReportConfig),

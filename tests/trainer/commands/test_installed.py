@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("configs", "envs", "estimators", "rollout", "trainer")
-KINDS = {".py", ".yaml", ".json", ".pddl", ".twl2", ".j2"}
+KINDS = {".py", ".yaml", ".json", ".pddl", ".twl2", ".j2", ".css", ".js"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

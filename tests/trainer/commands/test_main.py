@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.trainer.commands.conftest import SOUND, Stepcredit, evaluation_folder, past_run, refused, sweep_folder
+from tests.trainer.commands.test_lab_command import recorded_run
 from trainer.commands.table import COMMANDS, CONFIGS, named
 
 ESTIMATORS = {preset.stem for preset in (Path(__file__).parents[3] / "configs" / "estimator").glob("*.yaml")}
@@ -23,6 +24,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "compare": ("kinds", True),
         "data": ("folder", "games"),
         "doctor": ("report", "figures.jsonl"),
+        "inspect": ("output", "page.html"),
         "panel": ("tasks", 7),
         "table": ("dry_run", True),
         "replay": ("batch", "run/bad-batch-000026.npz"),
@@ -32,6 +34,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
     first = {
         "fork": ("run", "update=25"),
         "compare": ("one", "other"),
+        "inspect": (str(recorded_run(tmp_path / "kept")),),
         "table": ("laptop",),
         "sweep-report": (str(sweep_folder(tmp_path / "sweep")),),
     }

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, past_run
+from tests.trainer.commands.test_lab_command import recorded_run
 from trainer.cells.cell import cell_of
 from trainer.commands import compose, outputs
 from trainer.commands.outputs import MARKER, claimed
@@ -80,6 +81,12 @@ def test_two_runs_of_one_second_have_places_of_their_own(
     assert places(writing) == [first, second]
 
 
+def test_a_second_page_of_one_second_is_a_page_too(writing: Stepcredit, tmp_path: Path) -> None:
+    recorded_run(tmp_path / "kept")
+    assert [writing("inspect", "kept").code for _ in range(2)] == [0, 0]
+    assert places(writing) == [f"outputs/inspect/2026-01-01_00-00-00{number}.html" for number in ("", "-2")]
+
+
 def test_two_sweeps_of_one_second_have_folders_of_their_own(writing: Stepcredit) -> None:
     for _ in range(2):
         assert writing("train", "--multirun", "seed=1,2").code == 0
@@ -101,7 +108,9 @@ def test_the_folders_of_a_sweep_can_be_given_to_another_command_without_quotes(w
 
 @pytest.mark.parametrize("command", WRITING)
 def test_results_are_not_written_over(writing: Stepcredit, tmp_path: Path, command: str) -> None:
-    more = {"fork": ("run", "update=25"), "table": ("laptop", "resume=never")}.get(command, ())
+    first = {"fork": ("run", "update=25"), "inspect": ("kept",), "table": ("laptop", "resume=never")}
+    more = first.get(command, ())
+    recorded_run(tmp_path / "kept")
     if command == "fork":
         past_run(writing, tmp_path / "run")
     words = (*command.split(), *more, "output=mine.jsonl")

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import Advantages, Estimator, StepBatch, calibrated, needs
-from rollout.record import read_groups
-from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
-from trainer.data.columns import step_batch, token_batch
+from trainer.data.columns import token_batch
 from trainer.data.rows import RowTable
 from trainer.lab.measure.credit import (
     Agreement,
@@ -24,6 +22,7 @@ from trainer.lab.measure.credit import (
     state_statistics,
 )
 from trainer.lab.measure.hidden import hidden_states
+from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
 
 CALLS = 3
@@ -85,9 +84,9 @@ def recorded_credit(
     """
     estimators = dict(estimators)
     for recording in recordings:
-        rows = _read(recording, estimators)
+        rows = read_rows(recording, estimators)
         embedding = _embedding(recording, rows, estimators, model, layer)
-        plain = _batch(recording, rows, embedding, "action", 1.0)
+        plain = batch_of(recording, rows, embedding, "action", 1.0)
         batches = {("action", 1.0): plain}
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
@@ -95,7 +94,7 @@ def recorded_credit(
             wishes = needs(estimator)
             view = (wishes.action_key, wishes.similarity)
             if view not in batches:
-                batches[view] = _batch(recording, rows, embedding, *view)
+                batches[view] = batch_of(recording, rows, embedding, *view)
             batch = batches[view]
             try:
                 estimators[label] = calibrated(estimator, batch)
@@ -121,25 +120,6 @@ def recorded_credit(
         )
 
 
-def _read(recording: Recording, estimators: Mapping[str, Estimator]) -> RowTable:
-    try:
-        rows = RowTable(list(read_groups(recording.groups)))
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"{recording.groups}: {error}") from error
-    _check_revisions(recording, rows.groups, estimators)
-    return rows
-
-
-def _check_revisions(recording: Recording, groups: Sequence[RolloutGroup], estimators: Mapping[str, Estimator]) -> None:
-    demanding = [label for label, estimator in estimators.items() if needs(estimator).revisions]
-    without = sum(group.revisions is None for group in groups)
-    if demanding and without:
-        raise ConfigError(
-            f"{recording.groups}: {without} of {len(groups)} groups were recorded without revisions, which estimator "
-            f"{demanding[0]!r} needs: train with estimator=ibpo record=rollouts, or leave it out of estimators"
-        )
-
-
 def _embedding(
     recording: Recording,
     rows: RowTable,
@@ -155,13 +135,6 @@ def _embedding(
             return hidden_states(model, token_batch(rows), layer)
         return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"{recording.groups}: {error}") from error
-
-
-def _batch(recording: Recording, rows: RowTable, embedding: Vectors | None, key: str, similar: float) -> StepBatch:
-    try:
-        return step_batch(rows, embedding=embedding, action_key=key, similarity=similar)
-    except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
 
 

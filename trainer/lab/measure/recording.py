@@ -1,7 +1,13 @@
-"""Where a run kept the rollouts of one update."""
+"""Where a run kept the rollouts of its updates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainer.config.build import ConfigError
+
+PATTERN = "update-*.jsonl.zst"
+"""File names of recorded updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,3 +22,34 @@ class Recording:
 
     embeddings: Path | None
     """The hidden states of their rows; None where the run did not keep them."""
+
+    logprobs: Path | None = None
+    """The learner's log-probs of their response tokens; None where the learner did not score them, or none are kept."""
+
+
+def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...]:
+    """The updates that a run kept, all where None are named. Raises ConfigError where one is not there."""
+    folder = run / "rollouts"
+    files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
+    if not files:
+        raise ConfigError(
+            f"run={run} holds no recorded rollouts ({folder}/{PATTERN}): keep them with "
+            "stepcredit train record=embeddings, or record=rollouts without hidden states"
+        )
+    updates = tuple(files) if updates is None else updates
+    for update in updates:
+        if update not in files:
+            raise ConfigError(f"updates: {update} is not recorded in {folder}, which has {min(files)} to {max(files)}")
+    return tuple(
+        Recording(
+            update=update,
+            groups=files[update],
+            embeddings=_kept(folder / f"update-{update:06d}.embeddings.npy"),
+            logprobs=_kept(folder / f"update-{update:06d}.logprobs.npy"),
+        )
+        for update in updates
+    )
+
+
+def _kept(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -63,6 +63,9 @@ class _Graph:
     reached: tuple[tuple[int | None, ...], ...]
     """Where each action leads: an index into the graph, or None for success."""
 
+    names: tuple[str, ...]
+    """What is held in each inventory, in words."""
+
     milestones: tuple[tuple[int, ...], ...]
     """The milestone, from 1, that each action reaches: an item of the plan that it crafts; 0 for none."""
 
@@ -121,7 +124,7 @@ def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfi
         milestones.append(tuple(number.get(item or "", 0) for item in made))
         if len(snapshots) > config.max_states:
             return None
-    return _Graph(actions=tuple(actions), reached=tuple(reached), milestones=tuple(milestones))
+    return _Graph(actions=tuple(actions), reached=tuple(reached), names=tuple(index), milestones=tuple(milestones))
 
 
 def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Iterator[str]:
@@ -169,4 +172,6 @@ def _table(config: CraftingConfig, graphs: Sequence[_Graph]) -> Tabular:
         vectors=unit_vectors(states, np.random.default_rng(config.seed)),
         noise=config.noise,
         milestones=milestones,
+        names=tuple(name for graph in graphs for name in graph.names),
+        acts=tuple(code),
     )

@@ -90,6 +90,8 @@ def maze(config: MazeConfig) -> Tabular:
         vectors=_cell_vectors(config, cells, rng),
         texts=config.texts,
         noise=config.noise,
+        names=tuple(f"row {cell // config.width + 1}, column {cell % config.width + 1}" for cell in range(cells)),
+        acts=("up", "right", "down", "left"),  # as in MOVES
     )
 
 

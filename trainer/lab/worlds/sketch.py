@@ -93,4 +93,6 @@ def world_of(
         looks=look,
         texts=texts,
         noise=NOISE,
+        names=tuple(states),
+        acts=tuple(codes),
     )

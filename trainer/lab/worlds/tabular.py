@@ -62,6 +62,12 @@ class Tabular:
     milestones: Ints | None = None
     """int64 [S, A]. The milestone, from 1, that each action reaches, 0 for none; None: success is the only one."""
 
+    names: tuple[str, ...] = ()
+    """What each state is called; empty where they have numbers only."""
+
+    acts: tuple[str, ...] = ()
+    """The text of each action's code; empty where they have numbers only."""
+
     paid: Floats = field(init=False, repr=False)
     """float64 [S, A, K]. What each outcome pays."""
 

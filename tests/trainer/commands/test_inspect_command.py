@@ -1,0 +1,46 @@
+"""The inspector's command line, and what it refuses before anything is computed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.commands.conftest import Stepcredit, refused
+from tests.trainer.commands.test_lab_command import recorded_run
+
+pytestmark = pytest.mark.usefixtures("no_ray")
+
+
+def test_the_first_word_of_an_inspection_is_its_run_and_a_page_is_its_output(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    run = recorded_run(tmp_path / "run")
+    assert stepcredit("inspect", str(run), "estimators=[gigpo,{name:bipace,eps:0.2}]", "updates=[3]").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (config.run, config.updates) == (str(run), (3,))
+    assert list(stepcredit.plans[0].estimators) == ["gigpo", "bipace eps=0.2"]
+    assert config.output.endswith(".html")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("updates=[2]",), "updates: 2 is not recorded in "),
+        (("updates=[]",), "updates=[]: give one or more, each once, or null for all"),
+        (("estimators=[]",), "estimators=[] leaves nothing to show"),
+        (("estimators=[gigppo]",), "estimator 'gigppo' is unknown: did you mean 'gigpo'?"),
+        (("estimators=[ppo]",), "estimator 'ppo' needs the columns ['values'], which recorded rollouts have not"),
+        (("estimators=[bipace]",), "estimator 'bipace' needs hidden states, which "),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_one_line(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    run = recorded_run(tmp_path / "run", embeddings=False)
+    assert said in refused(stepcredit, "inspect", str(run), *words)
+
+
+def test_a_folder_without_records_is_refused_with_how_to_keep_them(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused(stepcredit, "inspect", "empty")
+    assert "holds no recorded rollouts" in line
+    assert "record=embeddings" in line

@@ -1,0 +1,149 @@
+"""What the page is told: credit, its parts, the visits it came from, the graph, hidden states and tokens."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from estimators import Estimator, build
+from tests.trainer.inspect.conftest import played, recorded, vectors
+from trainer.config.build import ConfigError
+from trainer.data.columns import step_batch
+from trainer.data.rows import RowTable
+from trainer.inspect.config import InspectConfig
+from trainer.inspect.credit import credit_of, row_credit
+from trainer.inspect.graph import lanes
+from trainer.inspect.plan import plan_inspect
+from trainer.inspect.run import inspect
+from trainer.report.progress import Display
+
+BATCH = step_batch(RowTable([played()]), embedding=vectors())
+
+
+def page_of(run: Path | None, *estimators: Any, to: Path | None = None, **options: Any) -> dict[str, Any]:
+    """The JSON records of the page, by the id of their element. It is written beside the run, or into `to`."""
+    page = (to or (run or Path()).parent) / "page.html"
+    source = {} if run is None else {"run": str(run)}
+    config = InspectConfig(output=str(page), estimators=estimators or None, **source, **options)
+    inspect(plan_inspect(config), Display(Console(file=io.StringIO())))
+    found = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', page.read_text(), re.S)
+    return {name: json.loads(record) for name, record in found}
+
+
+def estimator(name: str, **options: Any) -> Estimator:
+    return build(name, norm="mean", invalid_penalty=0.0, **options)
+
+
+def test_the_page_holds_the_credit_that_the_estimators_give(run: Path) -> None:
+    group = page_of(run, "gigpo", "bipace", "grpo")["group-3-1"]
+    for label in ("gigpo", "bipace", "grpo"):
+        given = build(label)(step_batch(RowTable([played(), played()]), embedding=np.tile(vectors(), (2, 1))))
+        assert group["credit"][label]["value"] == pytest.approx(given.value[6:], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gigpo", "bipace", "graphgpo", "crbc", "g2po", "ecpo", "tempo", "graphhca"])
+def test_the_episode_term_is_what_all_turns_of_a_rollout_share(name: str) -> None:
+    credit = credit_of(build(name), BATCH)
+    assert credit.episode is not None
+    without = credit_of(build(name, omega=0.0), BATCH).advantages.value
+    assert credit.episode == pytest.approx(without)
+
+
+@pytest.mark.parametrize("name", ["rloo", "hgpo", "pgpo", "grpo_lambda", "turn_loo"])
+def test_an_estimator_without_two_terms_is_shown_as_one_number(name: str) -> None:
+    assert credit_of(build(name), BATCH).episode is None
+
+
+def test_value_and_action_value_are_means_of_returns_over_the_visits() -> None:
+    # gamma 1/2: the first rollout returns 4 from state 0 and 8 from state 1, all others 0. State 0 has four visits:
+    # two go (4 and 0), one stays (0), and one names no action (0). State 1 has two: one goes (8), one stays (0).
+    credit = credit_of(estimator("gigpo", gamma=0.5), BATCH)
+    assert credit.returns.tolist() == [4, 8, 0, 0, 0, 0]
+    assert credit.states.mean(credit.returns)[credit.states.label].tolist() == [1, 4, 1, 1, 4, 1]
+    assert credit.actions.mean(credit.returns)[credit.actions.label].tolist() == [2, 8, 0, 2, 0, 0]
+
+
+def test_the_visits_of_bipace_are_its_clusters_and_those_of_tempo_share_a_past() -> None:
+    assert credit_of(build("bipace", eps=0.1), BATCH).states.label.tolist() == [0, 1, 0, 0, 1, 0]
+    assert credit_of(build("bipace", eps=1.0), BATCH).states.label.tolist() == [0] * 6
+    same_past = credit_of(build("tempo"), BATCH).states.label
+    assert same_past[0] == same_past[2] == same_past[5]
+    assert len(set(same_past.tolist())) == 4
+
+
+def test_an_estimator_that_measures_an_option_keeps_what_it_measured() -> None:
+    ready, _ = row_credit({"bipace": build("bipace", eps="auto")}, lambda _: BATCH)
+    assert ready["bipace"].eps == 0.01  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_graph_merges_equal_states_and_ends_in_success_or_failure(run: Path) -> None:
+    group = page_of(run, "gigpo")["group-1-0"]
+    graph = group["graph"]
+    assert [group["texts"][place] for place in graph["text"]] == ["0", "1"]
+    assert list(zip(graph["source"], graph["target"], strict=True)) == [(0, 1), (1, 2), (0, 0), (0, 1), (1, 3), (0, 3)]
+    assert graph["layer"] == [0, 1, 2, 2]
+    assert graph["lane"] == [0, 0, -0.5, 0.5]
+
+
+def test_lanes_keep_neighbours_beside_each_other() -> None:
+    # 0 -> {1, 2}; 1 -> 4 and 2 -> 3: the third layer turns round so that no edges cross.
+    placed = lanes(np.array([0.0, 1, 1, 2, 2]), np.array([0, 0, 1, 2]), np.array([1, 2, 4, 3]))
+    assert np.sign(placed[1] - placed[2]) == np.sign(placed[4] - placed[3])
+    assert sorted(placed[1:3].tolist()) == [-0.5, 0.5]
+
+
+def test_hidden_states_name_their_nearest_and_keep_their_distances(run: Path) -> None:
+    hidden = page_of(run, "gigpo")["group-1-0"]["hidden"]
+    assert hidden["kept"] == pytest.approx(1.0)
+    assert hidden["near"][1][0] == 4
+    assert hidden["cosine"][1] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    distance = np.hypot(hidden["x"][0] - hidden["x"][1], hidden["y"][0] - hidden["y"][1])
+    assert distance == pytest.approx(2**0.5, rel=1e-4)
+
+
+def test_tokens_have_the_log_probs_of_the_engine_and_what_the_learner_differs_by(run: Path) -> None:
+    group = page_of(run, "gigpo")["group-3-0"]
+    tokens = group["tokens"]
+    assert [group["texts"][place] for place in tokens["piece"][0]] == ["#5", "#9"]
+    assert (tokens["engine"][0], tokens["gap"][0]) == ([-0.25, -0.5], [0.125, 0.125])
+
+
+def test_a_line_says_what_was_not_recorded(tmp_path: Path) -> None:
+    records = page_of(recorded(tmp_path / "run", 1, embeddings=False, logprobs=False), "gigpo")
+    said = " ".join(records["page"]["missing"])
+    assert all(words in said for words in ("No config.json", "record=embeddings", "log-probs", "No tokenizer"))
+    assert (records["group-1-0"]["hidden"], records["group-1-0"]["tokens"]["gap"]) == (None, None)
+
+
+def test_without_a_choice_the_runs_own_estimator_comes_first_with_its_options(run: Path) -> None:
+    settings = {"estimator": {"name": "bipace", "gamma": 0.5, "eps": 0.2}, "env": {"world": "corridor"}}
+    (run / "config.json").write_text(json.dumps(settings))
+    head = page_of(run)["page"]
+    assert [one["label"] for one in head["estimators"]] == ["bipace", "gigpo", "grpo"]
+    assert (head["estimators"][0]["gamma"], head["own"], head["world"]) == (0.5, "bipace", "corridor")
+    assert "0.2" in head["estimators"][0]["states"]
+
+
+def test_updates_are_shown_in_the_order_asked_for_with_what_their_groups_did(run: Path) -> None:
+    head = page_of(run, "gigpo", updates=(3, 1))["page"]
+    assert [update["update"] for update in head["updates"]] == [3, 1]
+    assert head["updates"][0]["groups"] == [{"task": "cross", "rollouts": 3, "won": 1, "rows": 6}] * 2
+
+
+def test_no_text_of_a_rollout_can_end_a_script_of_the_page(run: Path) -> None:
+    group = page_of(run, "gigpo")["group-1-1"]
+    assert "</script><b>" in group["texts"]
+
+
+def test_an_array_that_does_not_fit_its_rollouts_is_refused(run: Path) -> None:
+    np.save(run / "rollouts" / "update-000001.logprobs.npy", np.zeros(3, np.float32))
+    with pytest.raises(ConfigError, match=r"update-000001\.logprobs\.npy has 3 entries, .* needs 24: delete it"):
+        page_of(run, "gigpo")
+    (run / "rollouts" / "update-000001.logprobs.npy").write_bytes(b"half")
+    with pytest.raises(ConfigError, match="is no whole array"):
+        page_of(run, "gigpo")

@@ -1,0 +1,64 @@
+"""Settings of `stepcredit inspect`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from estimators.options import suggestion
+from trainer.config.build import ConfigError
+from trainer.lab.worlds.bench import WORLDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectConfig:
+    """A page that shows the credit of every step, of a run's recorded rollouts or in a world of known truth."""
+
+    output: str
+    """The page, one HTML file; null makes outputs/inspect/DATE_TIME.html."""
+
+    run: str | None = None
+    """Folder of a run that kept its rollouts. Given as the first word."""
+
+    updates: tuple[int, ...] | None = None
+    """Updates to show, each once; None for all that were kept."""
+
+    estimators: tuple[str | Mapping[str, Any], ...] | None = None
+    """Names of estimators or presets, or mappings of a name and options, such as {name: gigpo, gamma: 1.0}.
+
+    None takes the run's own, gigpo and grpo; in a world of known truth, gigpo, bipace and grpo.
+    """
+
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Further names; each stands for an estimator's name and its options."""
+
+    world: str | None = None
+    """A world of the lab's bench, such as delay, whose true advantages are known; None with a run."""
+
+    layout: Annotated[int, Ge(0)] = 0
+    """Number of the layout of `world`."""
+
+    groups: Annotated[int, Ge(1)] = 8
+    """Groups to draw from `world`."""
+
+    group_size: Annotated[int, Ge(2)] = 8
+    """Rollouts in each of them."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Seeds these rollouts."""
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.world is None):
+            raise ConfigError(
+                f"run={self.run}, world={self.world}: give one of them, stepcredit inspect RUN_DIR, or world=delay for "
+                "a world of known truth"
+            )
+        if self.world is not None and self.world not in WORLDS:
+            raise ConfigError(f"world={self.world}, which the bench has not: {suggestion(self.world, WORLDS)}")
+        if self.run is None and self.updates is not None:
+            raise ConfigError(f"updates={list(self.updates)} are of a recorded run: leave them out with world=...")
+        if self.estimators is not None and not self.estimators:
+            raise ConfigError("estimators=[] leaves nothing to show: give one or more, such as [gigpo,bipace]")
+        if self.updates is not None and (not self.updates or len(set(self.updates)) < len(self.updates)):
+            raise ConfigError(f"updates={list(self.updates)}: give one or more, each once, or null for all")

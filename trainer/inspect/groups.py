@@ -1,0 +1,157 @@
+"""Recorded groups as the records that the page reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimators import StepBatch
+from rollout.types import RolloutGroup
+from trainer.data.rows import RowTable, trajectories
+from trainer.inspect.credit import RowCredit
+from trainer.inspect.graph import merged_graph
+from trainer.inspect.hidden import hidden_record
+from trainer.inspect.records import CreditRecord, GroupHead, GroupRecord, RolloutRecord, UpdateHead
+from trainer.inspect.shorter import shorter
+from trainer.inspect.tokens import Spell, token_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """What the page shows of one update."""
+
+    update: int
+    """Its number, from 1."""
+
+    rows: RowTable
+    """Its rollouts."""
+
+    batch: StepBatch
+    """Their columns, actions told apart by what was executed."""
+
+    credit: Mapping[str, RowCredit]
+    """Credit of the rows, by the estimator's label."""
+
+    logprobs: NDArray[np.float32] | None = None
+    """The learner's log-probs of the response tokens; None where they were not recorded."""
+
+    truth: NDArray[np.float64] | None = None
+    """The true advantage of the rows; None where nobody knows it."""
+
+
+@dataclass(slots=True)
+class Texts:
+    """Texts, each once, and the place of each."""
+
+    texts: list[str] = field(default_factory=list)
+    _place: dict[str, int] = field(default_factory=dict)
+
+    def place(self, text: str) -> int:
+        """Where the text stands; a new one is put at the end."""
+        if text not in self._place:
+            self._place[text] = len(self.texts)
+            self.texts.append(text)
+        return self._place[text]
+
+
+def update_head(shown: Shown) -> UpdateHead:
+    """What the page says about an update before a group is chosen."""
+    return UpdateHead(
+        update=shown.update,
+        groups=[
+            GroupHead(
+                task=group.task_id,
+                rollouts=len(group.trajectories),
+                won=sum(trajectory.success for trajectory in group.trajectories),
+                rows=sum(len(trajectory.steps) for trajectory in group.trajectories),
+            )
+            for group in shown.rows.groups
+        ],
+        scale={label: _scale(credit.advantages.value) for label, credit in shown.credit.items()},
+    )
+
+
+def group_records(shown: Shown, spell: Spell) -> list[GroupRecord]:
+    """The groups of an update, in its order."""
+    sizes = [sum(len(rollout.steps) for rollout in group.trajectories) for group in shown.rows.groups]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    ends = [] if shown.logprobs is None else np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])
+    learner = None if shown.logprobs is None else np.split(shown.logprobs, ends[:-1])
+    return [
+        _group_record(shown, group, np.arange(start, start + size), learner, spell)
+        for group, start, size in zip(shown.rows.groups, starts.tolist(), sizes, strict=True)
+    ]
+
+
+def _group_record(
+    shown: Shown,
+    group: RolloutGroup,
+    rows: NDArray[np.int64],
+    learner: Sequence[NDArray[np.float32]] | None,
+    spell: Spell,
+) -> GroupRecord:
+    batch, texts = shown.batch, Texts()
+    steps = [step for trajectory in group.trajectories for step in trajectory.steps]
+    observation = [texts.place(step.observation) for step in steps]
+    state = np.array([texts.place(step.state_key) for step in steps])
+    response = [texts.place(step.completion.text) for step in steps]
+    action = [texts.place(step.action) for step in steps]
+    won = np.array([trajectory.success for trajectory in group.trajectories for _ in trajectory.steps])
+    own = None if learner is None else [learner[row] for row in rows.tolist()]
+    tokens = token_record(steps, own, spell, texts.place)
+    return GroupRecord(
+        task=group.task_id,
+        texts=texts.texts,
+        rollouts=_rollouts(group),
+        observation=observation,
+        response=response,
+        action=action,
+        key=_codes(batch.keys[rows]),
+        valid=[step.valid for step in steps],
+        reward=shorter(batch.reward[rows]),
+        credit={label: _credit_record(credit, rows) for label, credit in shown.credit.items()},
+        graph=merged_graph(batch, rows, state, won),
+        hidden=None if batch.embedding is None else hidden_record(batch.embedding[rows]),
+        tokens=tokens,
+        truth=None if shown.truth is None else shorter(shown.truth[rows]),
+    )
+
+
+def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
+    records, start = list[RolloutRecord](), 0
+    for trajectory in trajectories([group]):
+        records.append(
+            RolloutRecord(
+                start=start,
+                steps=len(trajectory.steps),
+                success=trajectory.success,
+                score=trajectory.score,
+                ending=str(trajectory.ending.value),
+                total=float(sum(step.reward for step in trajectory.steps)),
+            )
+        )
+        start += len(trajectory.steps)
+    return records
+
+
+def _credit_record(credit: RowCredit, rows: NDArray[np.int64]) -> CreditRecord:
+    said, states, actions = credit.advantages, credit.states, credit.actions
+    return CreditRecord(
+        value=shorter(said.value[rows]),
+        episode=None if credit.episode is None else shorter(credit.episode[rows]),
+        live=None if said.mask is None else said.mask[rows].tolist(),
+        returns=shorter(credit.returns[rows]),
+        state=_codes(states.label[rows]),
+        value_here=shorter(states.mean(credit.returns)[states.label[rows]]),
+        value_action=shorter(actions.mean(credit.returns)[actions.label[rows]]),
+    )
+
+
+def _codes(labels: NDArray[np.int64]) -> list[int]:
+    return np.unique(labels, return_inverse=True)[1].tolist()
+
+
+def _scale(value: NDArray[np.float64]) -> float:
+    """Root mean square; 1 where all is 0."""
+    return float(np.sqrt(np.square(value).mean())) or 1.0

@@ -1,0 +1,29 @@
+// The tokens of the chosen turn: what each is weighed by, how likely it was, and what engine and learner disagree on.
+function drawTokens() {
+  const group = here.group, tokens = group.tokens, row = here.row, value = here.credit.value[row];
+  if (tokens === null) return [note("This policy gave no tokens.")];
+  const live = !here.credit.live || here.credit.live[row];
+  const gaps = tokens.gap === null ? null : tokens.gap[row];
+  const pieces = tokens.piece[row].map((place) => text(group, place));
+  return [
+    make("p", {class: "sentence"}, live ? ["Each token of this turn has the advantage ", amount(value), ". "]
+      : "This turn is not learned from: its tokens have no weight. ",
+      gaps !== null && ["Engine and learner differ by ", make("b", {}, largest(gaps)), " nats at most."]),
+    make("p", {class: "pieces", style: `--tint:${tint(live ? value : 0, here.most)}`}, pieces.map((piece, place) =>
+      make("span", {class: "piece", title: `probability ${Math.exp(tokens.engine[row][place]).toFixed(3)}`},
+        visible(piece), make("i", {style: `width:${100 * Math.exp(tokens.engine[row][place])}%`})))),
+    note("The line below a token is its probability: a short one was a surprise, and moves the policy most."),
+    make("table", {}, make("thead", {}, make("tr", {}, ["token", "advantage", "probability", "engine, nats", "learner, nats", "gap"]
+      .map((name) => make("th", {}, name)))),
+    make("tbody", {}, pieces.map((piece, place) => make("tr", {},
+      make("td", {}, make("code", {}, visible(piece))),
+      make("td", {class: side(value)}, live ? signed(value) : "none"),
+      make("td", {}, Math.exp(tokens.engine[row][place]).toFixed(3)),
+      make("td", {}, minus(tokens.engine[row][place].toFixed(4))),
+      make("td", {}, gaps === null ? "not recorded" : minus((tokens.engine[row][place] + gaps[place]).toFixed(4))),
+      make("td", {}, gaps === null ? "" : minus(gaps[place].toExponential(1)))))))];
+}
+
+const visible = (piece) => piece.replace(/\n/g, "⏎").replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length)) || "∅";
+const minus = (digits) => digits.replace(/-/g, "−");
+const largest = (gaps) => minus(Math.max(...gaps.map(Math.abs)).toExponential(1));

@@ -1,0 +1,101 @@
+"""`stepcredit inspect`: the credit of every step of recorded rollouts as one HTML page."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from estimators import Estimator, Needs, StepBatch
+from trainer.config.build import ConfigError
+from trainer.data.rows import RowTable
+from trainer.data.tokens import Float32
+from trainer.inspect.credit import described, row_credit
+from trainer.inspect.generated import drawn_rollouts
+from trainer.inspect.groups import Shown, group_records, update_head
+from trainer.inspect.plan import InspectPlan
+from trainer.inspect.records import PageRecord
+from trainer.inspect.tokens import speller
+from trainer.inspect.write import PageFile
+from trainer.lab.measure.reading import batch_of, read_rows
+from trainer.lab.measure.recording import Recording
+from trainer.report.progress import Display
+
+
+def inspect(plan: InspectPlan, display: Display) -> Path:
+    """Write the page. Raises ConfigError for a recording that is not whole. Returns the page's path."""
+    spell, heads = speller(plan.model), []
+    page = PageFile(Path(plan.config.output))
+    estimators = dict(plan.estimators)
+    with display.counting("updates", len(plan.recordings)) as bar:
+        for shown in _updates(plan, estimators):
+            page.add(shown.update, group_records(shown, spell))
+            heads.append(update_head(shown))
+            bar.advance()
+    page.write(
+        PageRecord(
+            run=plan.config.run or f"{plan.config.world}, layout {plan.config.layout}",
+            world=plan.settings.get("env", {}).get("world") or "",
+            model=plan.settings.get("model", {}).get("source") or "",
+            own=plan.settings.get("estimator", {}).get("name") or "",
+            estimators=[described(label, estimator) for label, estimator in estimators.items()],
+            updates=heads,
+            missing=list(missing(plan)),
+        )
+    )
+    display.line(f"page: {page.path}")
+    return page.path
+
+
+def missing(plan: InspectPlan) -> Iterator[str]:
+    """What the run did not record, in words."""
+    if plan.config.world is not None:
+        yield "A world of known truth: a table with a fixed policy, solved exactly. There are no tokens."
+        return
+    if not plan.settings:
+        yield "No config.json lies beside the rollouts: the estimators have the papers' settings, not the run's."
+    if any(recording.embeddings is None for recording in plan.recordings):
+        yield "Hidden states were not recorded: train with record=embeddings to see neighbours in hidden space."
+    if any(recording.logprobs is None for recording in plan.recordings):
+        yield "The learner's log-probs were not recorded, so no gap between engine and learner is shown."
+    if plan.model is None:
+        yield "No tokenizer was found beside the run: tokens are shown by their ids."
+
+
+def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Shown]:
+    """One update at a time; an estimator that calibrates itself does so on the first, and stays so."""
+    if plan.config.world is not None:
+        drawn = drawn_rollouts(plan.config)
+        ready, credit = row_credit(estimators, lambda _: drawn.batch)
+        estimators |= ready
+        yield Shown(update=1, rows=drawn.rows, batch=drawn.batch, credit=credit, truth=drawn.truth)
+    for recording in plan.recordings:
+        rows = read_rows(recording, estimators)
+        embedding = _column(recording, recording.embeddings, len(rows))
+        columns = partial(_columns, recording, rows, embedding)
+        ready, credit = row_credit(estimators, columns)
+        estimators |= ready
+        yield Shown(
+            update=recording.update,
+            rows=rows,
+            batch=columns(Needs()),
+            credit=credit,
+            logprobs=_column(recording, recording.logprobs, sum(len(step.completion.token_ids) for step in rows.steps)),
+        )
+
+
+def _columns(recording: Recording, rows: RowTable, embedding: Float32 | None, wants: Needs) -> StepBatch:
+    return batch_of(recording, rows, embedding, wants.action_key, wants.similarity)
+
+
+def _column(recording: Recording, path: Path | None, length: int) -> Float32 | None:
+    """An array that lies beside the rollouts. Raises ConfigError where it is broken or does not fit them."""
+    if path is None:
+        return None
+    try:
+        values = np.load(path).astype(np.float32)
+    except (ValueError, EOFError) as error:
+        raise ConfigError(f"{path} is no whole array ({error}): delete it") from error
+    if len(values) != length:
+        raise ConfigError(f"{path} has {len(values)} entries, {recording.groups.name} needs {length}: delete it")
+    return values
