@@ -29,6 +29,7 @@ from estimators.ppo import Ppo
 from estimators.reinforce_pp import ReinforcePp
 from estimators.rloo import Rloo
 from estimators.tempo import Tempo
+from estimators.toll import Toll
 from estimators.turn_loo import TurnLoo
 
 __all__ = [
@@ -63,6 +64,7 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "reinforce_pp": ReinforcePp,
     "rloo": Rloo,
     "tempo": Tempo,
+    "toll": Toll,
     "turn_loo": TurnLoo,
 }
 

@@ -184,9 +184,13 @@ METRICS: Mapping[str, Metric] = {
     "credit/parse_rate": _share("bipace: rows whose response was valid and named an action."),
     "credit/eps": _metric("bipace: the distance within which hidden states form a cluster.", "number", "0 or more"),
     "credit/contrast_share": _share(
-        "crbc: rows in whose state two or more different actions were taken. graphhca: rows in whose state steps had "
-        "different credit."
+        "crbc, toll: rows in whose state two or more different actions were taken. graphhca: rows in whose state steps "
+        "had different credit."
     ),
+    "credit/chance_share": _share(
+        "toll: how far the spread of these states is chance, mean over those rows; no scale where it is 1."
+    ),
+    "credit/step_price": _share("toll: what a step costs of the return to come, mean over groups."),
     "credit/clamped_share": _share(
         "graphhca: rows that led to a state whose chance of success is at the clamp. grpo_lambda: rows whose blame is."
     ),

@@ -11,7 +11,7 @@ from tests.estimators.slow import past
 
 LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
-BY_STATE = ["crbc", "ecpo", "g2po", "gagpo", "gigpo", "graphgpo", "graphhca", "pgpo", "tempo"]
+BY_STATE = ["crbc", "ecpo", "g2po", "gagpo", "gigpo", "graphgpo", "graphhca", "pgpo", "tempo", "toll"]
 
 
 def test_every_estimator_of_states_takes_histories_for_states():
