@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from estimators.base import UNPARSED, Advantages, Estimator, Needs, StepBatch, calibrated, needs
+from estimators.base import UNPARSED, Advantages, Estimator, Needs, StepBatch, Unit, calibrated, needs
 from estimators.beacon import Beacon
 from estimators.bipace import Bipace
 from estimators.crbc import Crbc
@@ -39,6 +39,7 @@ __all__ = [
     "Estimator",
     "Needs",
     "StepBatch",
+    "Unit",
     "build",
     "calibrated",
     "needs",

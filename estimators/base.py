@@ -24,6 +24,8 @@ UNPARSED = -1
 """The action code of a response that names no action. It equals no other row's action, not even another -1."""
 
 ActionKey = Literal["action", "first_token"]
+Unit = Literal["turn", "token"]
+"""What a critic gives a value to: a turn at its prompt, or each token of a response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +64,10 @@ class StepBatch:
     """int64 [N]. Code of the set of similar observations, for an estimator that needs a similarity below 1."""
     values: NDArray[np.float64] | None = None
     """float64 [N], finite. What a critic expects from the row's state on, in units of reward."""
+    response_tokens: NDArray[np.int64] | None = None
+    """int64 [N]. Tokens of the row's response, 1 or more; there where `token_values` is."""
+    token_values: NDArray[np.float64] | None = None
+    """float64 [R], R = sum(response_tokens), finite. What a critic expects before each response token, row by row."""
     milestone: NDArray[np.int64] | None = None
     """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
     rollouts: Sets = field(init=False, repr=False)
@@ -77,6 +83,7 @@ class StepBatch:
             check_directions("embedding", self.embedding)
         if self.values is not None:
             check_finite("values", self.values)
+        self._check_tokens()
         if self.repair is not None:
             check_share("repair", self.repair)
             check_constant("repair", self.repair, self.trajectory, order)
@@ -92,9 +99,22 @@ class StepBatch:
             value: Any = getattr(self, name)
             if value is not None:
                 dims = 2 if name == "embedding" else 1
-                object.__setattr__(self, name, column(name, value, dtype, rows=rows, dims=dims))
+                length = None if name == "token_values" else rows
+                object.__setattr__(self, name, column(name, value, dtype, rows=length, dims=dims))
             elif name not in _OPTIONAL:
                 raise ValueError(f"{name} is None: only {', '.join(sorted(_OPTIONAL))} may be missing")
+
+    def _check_tokens(self) -> None:
+        lens, values = self.response_tokens, self.token_values
+        if (lens is None) != (values is None):
+            raise ValueError("response_tokens and token_values come together: give both, or neither")
+        if lens is None or values is None:
+            return
+        if (short := np.flatnonzero(lens < 1)).size:
+            raise ValueError(f"row {short[0]}: response_tokens={lens[short[0]]}: every response has at least 1")
+        if len(values) != lens.sum():
+            raise ValueError(f"token_values has {len(values)} entries: response_tokens sums to {lens.sum()}")
+        check_finite("token_values", values)
 
     def __len__(self) -> int:
         return len(self.group)
@@ -138,6 +158,8 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "edited": np.bool_,
     "similar": np.int64,
     "values": np.float64,
+    "response_tokens": np.int64,
+    "token_values": np.float64,
     "milestone": np.int64,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
@@ -146,6 +168,8 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
     "edited": "run the revision phase, or take grpo",
     "similar": "group the observations by similarity, or set similarity=1",
     "values": "let the learner train a critic",
+    "response_tokens": "let the learner train a critic of tokens",
+    "token_values": "let the learner train a critic of tokens",
     "milestone": "take a world that counts its milestones, and rollouts that were recorded since it does",
 }
 
@@ -154,16 +178,19 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
 class Advantages:
     """Credit per row, in the batch's row order.
 
-    Raises ValueError where a row of `value` or `returns` is not finite, naming the first, and where a column has
-    another length.
+    Raises ValueError where a number is not finite, naming the first, and where a column has another length.
     """
 
     value: NDArray[np.float64]
-    """float64 [N], finite. The learner gives it to every token of the row's response."""
+    """float64 [N], finite. The learner gives it to every token of the row's response, unless there is `token_value`."""
     mask: NDArray[np.bool_] | None = None
     """bool [N]. False keeps a row out of the gradient; None keeps all rows in."""
+    token_value: NDArray[np.float64] | None = None
+    """float64 [R], finite. Credit of each response token, in the order of `StepBatch.token_values`; None: all of a row
+    have its `value`."""
     returns: NDArray[np.float64] | None = None
-    """float64 [N], finite. What the critic should have said, in units of reward; None without a critic."""
+    """float64 [N], with `token_value` [R], finite. What the critic should have said, in units of reward; None without a
+    critic."""
     diagnostics: Mapping[str, float] = field(default_factory=dict[str, float])
     """Numbers for the log. The learner never reads them."""
 
@@ -172,8 +199,12 @@ class Advantages:
         check_finite("value", self.value)
         if self.mask is not None:
             object.__setattr__(self, "mask", column("mask", self.mask, np.bool_, rows=len(self.value)))
+        if self.token_value is not None:
+            object.__setattr__(self, "token_value", column("token_value", self.token_value, np.float64, rows=None))
+            check_finite("token_value", self.token_value)
         if self.returns is not None:
-            object.__setattr__(self, "returns", column("returns", self.returns, np.float64, rows=len(self.value)))
+            length = len(self.value if self.token_value is None else self.token_value)
+            object.__setattr__(self, "returns", column("returns", self.returns, np.float64, rows=length))
             check_finite("returns", self.returns)
 
 
@@ -194,7 +225,8 @@ class Needs:
     """
 
     columns: frozenset[str] = frozenset()
-    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values", "milestone".
+    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values",
+    "token_values" (with "response_tokens"), "milestone".
     """
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
@@ -223,9 +255,11 @@ class Needs:
             )
 
     @property
-    def critic(self) -> bool:
-        """Whether the learner has to train a critic: "values" is among the columns."""
-        return "values" in self.columns
+    def critic(self) -> Unit | None:
+        """What the learner trains a critic of: turns for "values", tokens for "token_values"; None: it has none."""
+        if "token_values" in self.columns:
+            return "token"
+        return "turn" if "values" in self.columns else None
 
     @property
     def revisions(self) -> bool:

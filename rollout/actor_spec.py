@@ -54,3 +54,5 @@ class Node:
     """Its name, which is its address unless ray start --node-name gave another."""
     gpus: int
     """GPUs that Ray hands out there."""
+    cpus: float
+    """CPU cores that Ray hands out there."""

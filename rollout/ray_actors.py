@@ -269,7 +269,12 @@ def nodes() -> list[Node]:
     own = ray.get_runtime_context().get_node_id()
     alive = [node for node in cast(list[dict[str, Any]], ray.nodes()) if node["Alive"]]
     return [
-        Node(number=node["NodeID"], name=node["NodeName"], gpus=int(node["Resources"].get("GPU", 0)))
+        Node(
+            number=node["NodeID"],
+            name=node["NodeName"],
+            gpus=int(node["Resources"].get("GPU", 0)),
+            cpus=node["Resources"].get("CPU", 0.0),
+        )
         for node in sorted(alive, key=lambda node: (node["NodeID"] != own, node["NodeName"]))
     ]
 
@@ -394,6 +399,8 @@ def _join(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
+        if "AuthenticationError" in str(error.__cause__):
+            reason = "it asks for a token, so set RAY_AUTH_MODE=token, and have its token in ~/.ray/auth_token"
         raise NoCluster(f"cluster.address={address} cannot be joined: {reason}") from error
 
 

@@ -1,5 +1,7 @@
 """The numbers of an update, under the names they are logged by, and what every name means."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,6 +34,14 @@ Unit = Literal[
     "GiB",
 ]
 Range = Literal["0 to 1", "0 or more", "1 or more", "above 0", "any"]
+BOUNDS: Mapping[Range, tuple[float, float]] = {
+    "0 to 1": (0.0, 1.0),
+    "0 or more": (0.0, math.inf),
+    "1 or more": (1.0, math.inf),
+    "above 0": (0.0, math.inf),
+    "any": (-math.inf, math.inf),
+}
+"""The least and the largest value of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +173,11 @@ METRICS: Mapping[str, Metric] = {
     "critic/loss": _metric(
         "Mean over the optimizer steps of half the squared error of the critic.", "number", "0 or more"
     ),
-    "critic/value": _metric("Mean value of a row before the update, in units of reward.", "number", "any"),
+    "critic/value": _metric("Mean value of a row, or token, before the update, in units of reward.", "number", "any"),
     "critic/return": _metric("Mean return that the critic learns from, in units of reward.", "number", "any"),
-    "critic/clip_share": _share("Rows whose value moved further than learner.critic.clip and cost more without it."),
+    "critic/clip_share": _share(
+        "Rows, or tokens, whose value moved further than learner.critic.clip and cost more without it."
+    ),
     # --- credit, over rows
     "credit/abs_mean": _metric("Mean absolute advantage of a row.", "credit", "0 or more"),
     "credit/zero_share": _share("Rows whose advantage is exactly 0: they teach nothing."),
@@ -282,6 +294,22 @@ The diagnostics of a user's own estimator are logged as `credit/NAME` and are no
 
 CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
 """How the names begin of what a clock measures, or the moment at which a checkpoint was finished."""
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """The least and the largest value of a logged number; of one that is not in the table any value."""
+    metric = METRICS.get(name) or next((METRICS[one] for one in METRICS if _covers(one, name)), None)
+    return BOUNDS["any" if metric is None else metric.range]
+
+
+def _covers(entry: str, name: str) -> bool:
+    """Whether an entry with a word in capitals stands for the name.
+
+    >>> _covers("validation/success KIND", "validation/success depth 2"), _covers("failure/REASON", "failed/late")
+    (True, False)
+    """
+    fixed = re.sub(r"[A-Z]{2,}$", "", entry)
+    return fixed != entry and name.startswith(fixed)
 
 
 def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -> dict[str, float]:

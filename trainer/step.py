@@ -152,6 +152,7 @@ def _credited(estimator: Estimator, table: RowTable, scores: Scores) -> tuple[Es
         table,
         embedding=scores.embedding,
         values=scores.values if wants.critic else None,
+        critic=wants.critic or "turn",
         action_key=wants.action_key,
         similarity=wants.similarity,
     )
@@ -199,6 +200,7 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
         ref_logprobs=scores.ref_logprobs,
         rollout_logprobs=sampled,
         token_mask=None if advantages.mask is None else token_mask(table),
+        token_advantage=None if advantages.token_value is None else advantages.token_value.astype(np.float32),
         returns=None if advantages.returns is None else advantages.returns.astype(np.float32),
         values=scores.values,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from envs.base import EnvStep
 from envs.prompts.actions import kept_actions
@@ -20,13 +19,16 @@ class Bare:
     accepts.
     """
 
-    least_history: ClassVar[int] = 1
-
     dialect: Dialect
     """The world that the prompts are for."""
 
     listing: bool = False
     """List the admissible actions below each observation, one per line (the style `bare_listed`)."""
+
+    @property
+    def least_history(self) -> int:
+        """1: the observation is the answer to the last response."""
+        return 1
 
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None

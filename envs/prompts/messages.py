@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from envs.base import EnvStep
 
@@ -49,8 +49,10 @@ class Reply:
 class Prompter(Protocol):
     """A prompt style for one world: it writes the prompt of each turn and parses the answer. It holds no episode."""
 
-    least_history: ClassVar[int]
-    """The smallest number of past turns that a prompt of this style can show."""
+    @property
+    def least_history(self) -> int:
+        """The smallest number of past turns that a prompt of this style can show."""
+        ...
 
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None

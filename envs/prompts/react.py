@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from envs.base import EnvStep
 from envs.prompts.actions import kept_actions
@@ -32,8 +31,6 @@ class React:
     world gets the last 30 characters of the response, or the empty line if the response is truncated.
     """
 
-    least_history: ClassVar[int] = 0
-
     dialect: Dialect
     """The world that the prompts are for."""
 
@@ -44,6 +41,11 @@ class React:
     thinks: bool = True
     """Ask for a thought before the action, and require one. Without, it is the plain prompting that ReAct (2210.03629)
     is compared with: the same message, which asks for the action alone."""
+
+    @property
+    def least_history(self) -> int:
+        """0: the prompt shows the observation by itself."""
+        return 0
 
     def render(
         self, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int, actions: int | None = None

@@ -99,6 +99,42 @@ def gae(
     return discounted(batch, reward + gamma * at_next(batch, value, 0.0) - value, gamma * lam)
 
 
+def token_gae(
+    batch: StepBatch, reward: NDArray[np.float64], value: NDArray[np.float64], gamma: float, lam: float
+) -> NDArray[np.float64]:
+    """The same over each rollout's response tokens [R], from the last token of a turn to the first of the next:
+
+        A_j = delta_j + gamma_j * lam * A_{j+1},    delta_j = r_j + gamma_j * value_{j+1} - value_j
+
+    A turn's reward is that of its last token. gamma_j is gamma at a turn's last token and 1 before it: time passes with
+    turns. value [R] is in the batch's order of rows, and so is the result.
+    """
+    rows, place = batch.rollouts.order, token_order(batch)
+    ends = np.cumsum(batch.needed("response_tokens", "token_gae")[rows])  # [N] in order of time
+    earned, decay = np.zeros(len(value)), np.ones(len(value))
+    earned[ends - 1], decay[ends - 1] = reward[rows], gamma
+    decay[ends[batch.rollouts.start + batch.rollouts.size - 1] - 1] = 0.0  # nothing follows
+    total = earned + decay * np.roll(value[place], -1) - value[place]
+    weight, reach = decay * lam, 1
+    while weight.any():  # by doubling, as `discounted`
+        total[:-reach] += weight[:-reach] * total[reach:]
+        weight[:-reach] *= weight[reach:]
+        weight[-reach:] = 0.0
+        reach *= 2
+    result = np.empty_like(total)
+    result[place] = total
+    return result
+
+
+def token_order(batch: StepBatch) -> NDArray[np.int64]:
+    """Where each response token of the rollouts, in their order and in that of time, stands in `token_values`. [R]"""
+    lens: NDArray[np.int64] = batch.needed("response_tokens", "token_order")
+    rows = batch.rollouts.order
+    begins = (np.cumsum(lens) - lens)[rows]
+    within = np.arange(lens.sum()) - np.repeat(np.cumsum(lens[rows]) - lens[rows], lens[rows])
+    return np.repeat(begins, lens[rows]) + within
+
+
 def least_to_come(batch: StepBatch, value: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimum [N] over the rest of each rollout, by the same doubling:
 

@@ -1,4 +1,6 @@
-"""PPO: generalised advantage estimation over turns, compared with loops, closed forms and other estimators."""
+"""PPO: advantage estimation over turns and tokens, compared with loops, closed forms and other estimators."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from estimators import Needs, StepBatch, build, needs
 from estimators.algebra.returns import episode_returns
 from tests.estimators.slow import next_row, returns, rewards
+from trainer.lab.worlds.maze import MazeConfig, maze
+from trainer.lab.worlds.tabular import sample
 
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
@@ -123,10 +127,94 @@ def test_a_critic_that_was_right_everywhere_leaves_exactly_0(random_columns, see
 
 def test_ppo_needs_a_critic_and_no_group():
     assert needs(build("ppo")) == Needs(columns=frozenset({"values"}))
-    assert needs(build("ppo")).critic
+    assert needs(build("ppo")).critic == "turn"
     assert not needs(build("grpo")).critic
 
 
 def test_a_batch_without_values_is_refused(rows):
     with pytest.raises(ValueError, match=r"^ppo needs values, .*let the learner train a critic"):
         build("ppo")(rows(reward=[1.0]))
+
+
+def with_tokens(columns, seed):
+    """The columns with responses of 1 to 4 tokens, and a value before each."""
+    rng = np.random.default_rng(seed)
+    lens = rng.integers(1, 5, len(columns["time"]))
+    return {**columns, "response_tokens": lens, "token_values": rng.integers(0, 9, lens.sum()) / 4.0}
+
+
+def slow_token_gae(batch, gamma, lam):
+    """The recursion over the tokens of each rollout, from its last one back; also the sum of each turn's tokens."""
+    reward, begins = rewards(batch), np.cumsum(batch.response_tokens) - batch.response_tokens
+    result = np.zeros(len(batch.token_values))
+    for who in set(batch.trajectory.tolist()):
+        later, value_after = 0.0, 0.0
+        for row in sorted(np.flatnonzero(batch.trajectory == who), key=lambda row: -batch.time[row]):
+            for token in reversed(range(batch.response_tokens[row])):
+                at, is_last = begins[row] + token, token == batch.response_tokens[row] - 1
+                discount = gamma if is_last else 1.0
+                delta = reward[row] * is_last + discount * value_after - batch.token_values[at]
+                later = delta + discount * lam * later
+                result[at], value_after = later, batch.token_values[at]
+    return result
+
+
+@given(seed=SEED, lengths=LENGTHS, gamma=SHARE, lam=SHARE)
+def test_gae_over_tokens_equals_the_recursion_in_loops(random_columns, seed, lengths, gamma, lam):
+    batch = StepBatch(**with_tokens(random_columns(seed, lengths), seed))
+    expected = slow_token_gae(batch, gamma, lam)
+    fast = build("ppo", gae="token", gamma=gamma, lam=lam, whiten=False)(batch)
+    np.testing.assert_allclose(fast.token_value, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(fast.returns, expected + batch.token_values, rtol=1e-9, atol=1e-9)
+    parts = np.split(expected, np.cumsum(batch.response_tokens)[:-1])
+    np.testing.assert_allclose(fast.value, [part.mean() for part in parts], rtol=1e-9, atol=1e-9)
+    whitened = build("ppo", gae="token", gamma=gamma, lam=lam)(batch)
+    if np.ptp(expected) > 1e-3:
+        spread = expected.std(ddof=1) + 1e-6
+        np.testing.assert_allclose(whitened.token_value, (expected - expected.mean()) / spread, rtol=1e-6, atol=1e-9)
+
+
+@given(seed=SEED, lengths=LENGTHS, gamma=SHARE, lam=SHARE)
+def test_responses_of_one_token_have_the_credit_of_their_turns(random_columns, seed, lengths, gamma, lam):
+    columns = random_columns(seed, lengths)
+    batch = StepBatch(
+        **columns, response_tokens=np.ones(len(columns["time"]), np.int64), token_values=columns["values"]
+    )
+    turns, tokens = (build("ppo", gae=unit, gamma=gamma, lam=lam)(batch) for unit in ("turn", "token"))
+    np.testing.assert_allclose(tokens.token_value, turns.value, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tokens.returns, turns.returns, rtol=1e-9, atol=1e-9)
+
+
+@given(seed=SEED, lengths=LENGTHS)
+def test_the_order_of_rows_changes_no_bit_of_a_tokens_credit(random_columns, seed, lengths):
+    columns = with_tokens(random_columns(seed, lengths), seed)
+    parts = np.split(columns["token_values"], np.cumsum(columns["response_tokens"])[:-1])
+    order = np.random.default_rng(seed).permutation(len(parts))
+    other = {name: value if name == "token_values" else value[order] for name, value in columns.items()}
+    other["token_values"] = np.concatenate([parts[row] for row in order])
+    credit, shuffled = (build("ppo", gae="token")(StepBatch(**each)).token_value for each in (columns, other))
+    parts = np.split(credit, np.cumsum(columns["response_tokens"])[:-1])
+    assert shuffled.tolist() == np.concatenate([parts[row] for row in order]).tolist()
+
+
+def test_with_the_true_values_the_token_that_chooses_has_the_advantage_of_its_action():
+    """A critic of tokens that knows the world: V(s) before the first token, Q(s, a) once it has named the action.
+
+    With lam = 0 the token that names the action then has exactly Q(s, a) - V(s); the last one has what chance did.
+    """
+    world = maze(MazeConfig(width=3, tasks=2, pits=1, horizon=6))
+    drawn = sample(world, groups=20, size=4, rng=np.random.default_rng(0))
+    batch, quality = drawn.batch, world.quality[drawn.turn, drawn.state, drawn.action]
+    of_tokens = np.stack([batch.values, quality], axis=1).ravel()
+    both = replace(batch, response_tokens=np.full(len(batch), 2), token_values=of_tokens)
+    credit = build("ppo", gae="token", lam=0.0, whiten=False, invalid_penalty=0.0)(both).token_value.reshape(-1, 2)
+    np.testing.assert_allclose(credit[:, 0], world.advantage[drawn.turn, drawn.state, drawn.action], atol=1e-9)
+    turns = build("ppo", lam=0.0, whiten=False, invalid_penalty=0.0)(batch).value
+    np.testing.assert_allclose(credit.sum(1), turns, atol=1e-9)
+    assert np.abs(credit[:, 0]).max() > 1.0
+
+
+def test_ppo_over_tokens_needs_a_critic_of_tokens(rows):
+    assert needs(build("ppo", gae="token")).critic == "token"
+    with pytest.raises(ValueError, match=r"^ppo needs token_values, .*let the learner train a critic of tokens"):
+        build("ppo", gae="token")(rows(reward=[1.0]))

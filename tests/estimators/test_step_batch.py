@@ -31,13 +31,17 @@ def with_row(name, row, value):
     return {**GOOD, name: changed}
 
 
+def with_tokens(lens, count):
+    return {**GOOD, "response_tokens": lens, "token_values": np.zeros(count)}
+
+
 BAD = [
     ({**GOOD, "group": []}, r"group has no rows"),
     ({**GOOD, "group": 3}, r"group has shape \(\)"),
     ({**GOOD, "reward": [1.0, 0.0]}, r"reward has 2 rows where 4 are due"),
     (
         {**GOOD, "reward": None},
-        r"reward is None: only edited, embedding, milestone, repair, similar, values may be missing",
+        r"reward is None: only edited, embedding, milestone, repair, response_tokens, similar, token_values, values",
     ),
     ({**GOOD, "embedding": np.ones(4, np.float32)}, r"embedding has shape \(4,\): give it 2 axes"),
     ({**GOOD, "state": ["a", "b", "c", "d"]}, r"state has dtype <U1: give it int64"),
@@ -63,6 +67,10 @@ BAD = [
     (with_row("repair", 2, np.nan), r"row 2: repair=nan is not in \[0, 1\]"),
     (with_row("repair", 0, 0.25), r"row 0: repair=0.25 differs from an earlier step of trajectory 3"),
     ({**GOOD, "values": [0.0, np.inf, 0.0, 0.0]}, r"row 1: values=inf is not finite"),
+    ({**GOOD, "token_values": [0.0]}, r"response_tokens and token_values come together: give both"),
+    (with_tokens([1, 0, 1, 1], 3), r"row 1: response_tokens=0: every response has at least 1"),
+    (with_tokens([1, 2, 1, 1], 4), r"token_values has 4 entries: response_tokens sums to 5"),
+    ({**with_tokens([1, 1, 1, 1], 4), "token_values": [0, np.nan, 0, 0]}, r"row 1: token_values=nan is not finite"),
     ({**GOOD, "edited": [True]}, r"edited has 1 rows where 4 are due"),
     (with_row("milestone", 2, -1), r"row 2: milestone=-1 in trajectory 5 is below 0: count what was reached"),
     (with_row("milestone", 0, 0), r"row 0: milestone=0 in trajectory 3 is below 1: count what was reached"),
@@ -139,6 +147,8 @@ def test_advantages_refuse_what_is_not_finite_and_a_mask_of_another_length():
         Advantages(value=np.zeros(2), mask=np.array([True]))
     with pytest.raises(ValueError, match="returns has 1 rows"):
         Advantages(value=np.zeros(2), returns=[1.0])
+    with pytest.raises(ValueError, match="returns has 2 rows where 3 are due"):
+        Advantages(value=np.zeros(2), token_value=np.zeros(3), returns=[1.0, 0.0])
     with pytest.raises(ValueError, match="row 0: returns=inf is not finite"):
         Advantages(value=np.zeros(2), returns=[np.inf, 0.0])
     assert Advantages(value=[1, 0], mask=[1, 0]).mask.dtype == np.bool_

@@ -87,6 +87,18 @@ def test_what_is_no_address_is_refused_as_one(address: str) -> None:
         ray_actors.check_cluster(address)
 
 
+def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself says only that it failed to connect, and hides why in the cause."""
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster") from RuntimeError("ray.AuthenticationError: no token")
+
+    monkeypatch.setattr(ray_actors, "check_cluster", lambda address: None)
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(NoCluster, match=r"cannot be joined: it asks for a token, so set RAY_AUTH_MODE=token"):
+        ray_actors.start(address="10.0.0.1:6379")
+
+
 # --- parts that do not start, and parts that die ------------------------------------------------------------------
 
 

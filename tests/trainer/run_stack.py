@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from estimators import needs
+from estimators import Unit, needs
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineLosses
 from rollout.policy import Key
@@ -55,7 +55,8 @@ class HashLearner(FolderLearner):
         self.engine_mismatch = 0.01
         self.targets: Targets | None = None
         self.takes_engines = False  # as with learner.old_logprobs=engine
-        self.value: float | None = None  # what its critic, if it has one, says of every row
+        self.critic: Unit | None = None
+        self.value = 4.0  # what its critic says of everything
 
     def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
         self.events.append("score")
@@ -64,7 +65,8 @@ class HashLearner(FolderLearner):
         embedding = None if layer is None else np.float32(self.scale) * direction
         if self.takes_engines:
             return Scores(logprobs=None, ref_logprobs=None, embedding=embedding, entropy=None)
-        values = None if self.value is None else np.full(batch.num_rows, self.value, np.float32)
+        count = batch.num_response_tokens if self.critic == "token" else batch.num_rows
+        values = None if self.critic is None else np.full(count, self.value, np.float32)
         return Scores(logprobs=logprobs, ref_logprobs=None, embedding=embedding, entropy=0.5, values=values)
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
@@ -140,7 +142,7 @@ class Stack:
         self.policy = ScriptedPolicy(self.script or self.engines.say, version=lambda: self.engines.version)
 
     def parts(self, config: TrainConfig, world: World) -> Parts:
-        self.learner.value = 4.0 if needs(estimator_of(config)).critic else None
+        self.learner.critic = needs(estimator_of(config)).critic
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
         return Parts(
             config=config,

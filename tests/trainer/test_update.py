@@ -102,6 +102,22 @@ def test_a_critics_values_go_to_the_estimator_and_what_it_should_have_said_to_th
     assert (numbers["critic/loss"], numbers["critic/clip_share"]) == (1.0, 1.0)
 
 
+def test_a_critic_of_tokens_gives_each_response_token_credit_of_its_own(tmp_path: Path) -> None:
+    options = {"name": "ppo", "gae": "token", "whiten": False, "lam": 1.0}
+    stack, report = one_update(tmp_path, 1, estimator=options)
+    targets, credit, returns = stack.learner.targets, report.advantages.token_value, report.advantages.returns
+    assert targets is not None
+    assert targets.returns is not None
+    assert targets.token_advantage is not None
+    assert credit is not None
+    assert returns is not None
+    assert len(targets.old_logprobs) > len(targets.advantage)
+    assert targets.token_advantage.tolist() == credit.astype(np.float32).tolist()
+    assert targets.returns.tolist() == returns.astype(np.float32).tolist()
+    np.testing.assert_allclose(targets.token_advantage, returns - 4.0, rtol=1e-6)
+    assert update_numbers(report)["critic/return"] == returns.mean()
+
+
 def test_an_update_without_a_critic_says_nothing_about_one(tmp_path: Path) -> None:
     stack, report = one_update(tmp_path, 1)
     assert stack.learner.targets is not None

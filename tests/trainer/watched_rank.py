@@ -5,6 +5,7 @@ from typing import Any, cast
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
 from torch import Tensor
 
+from estimators import Unit
 from trainer.learner.deepspeed_rank import LearnerRank
 
 
@@ -13,7 +14,7 @@ class WatchedRank(LearnerRank):
 
     summed: dict[str, Tensor]
 
-    def join(self, host: str, port: int, layer: int | None, critic: bool = False) -> None:
+    def join(self, host: str, port: int, layer: int | None, critic: Unit | None = None) -> None:
         super().join(host, port, layer, critic)
         step = self.engine.step
 

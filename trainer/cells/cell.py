@@ -92,6 +92,16 @@ def cell_of(command: str, words: Sequence[str], folder: Path, *, title: str = ""
     return Cell(command=command, words=ordered, folder=place, title=title or " ".join(ordered), **needs)
 
 
+def room_of(cluster: Any) -> dict[str, int | None]:
+    """The cores and GPUs that a cell with this cluster takes: none of its own if it joins one, or has no cluster.
+
+    A cell on GPUs that does not say how many cores counts none: its GPUs are what is scarce.
+    """
+    if cluster is None or cluster.address is not None:
+        return {"cpus": 0, "gpus": 0}
+    return {"cpus": 0 if cluster.gpus and cluster.cpus is None else cluster.cpus, "gpus": cluster.gpus}
+
+
 def digest_of(*words: str) -> str:
     """A short name for words."""
     return hashlib.blake2b("\0".join(words).encode()).hexdigest()[:DIGITS]

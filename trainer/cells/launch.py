@@ -6,7 +6,7 @@ Consumes cells, waits for their processes, produces their outcomes. What a cell 
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from typing import Protocol
 
 from rich.markup import escape
@@ -131,10 +131,10 @@ def run_cells(
 
     cells: a sequence is checked whole before anything starts; another iterable is asked for a cell when there is room
     for one, and `count` says how many there will be. watcher: hears of each start and end. site: where they run, in the
-    place of the launcher's. A signal ends the running cells in order; they and the rest wait for the next call. Raises
-    ConfigError for what cannot be launched.
+    place of the launcher's; the caller closes it. A signal ends the running cells in order; they and the rest wait for
+    the next call. Raises ConfigError for what cannot be launched.
     """
-    with closing(Workers()) as workers, closing(site or site_of(launcher, workers)) as place:
+    with nullcontext(site) if site is not None else opened(launcher) as place:
         if isinstance(cells, Sequence):
             _check_all(cells, place)
         launching = _Launching(place, display, watcher or Watcher())
@@ -142,8 +142,15 @@ def run_cells(
             return launching.run(iter(cells), bar)
 
 
+@contextmanager
+def opened(launcher: Launcher) -> Iterator[Site]:
+    """Where the launcher starts cells, for the length of the block. Cells of this machine keep parts that long."""
+    with closing(Workers()) as workers, closing(site_of(launcher, workers)) as site:
+        yield site
+
+
 def site_of(launcher: Launcher, workers: Workers) -> Site:
-    """Where the launcher starts cells. workers: for those of this machine that keep their parts."""
+    """That place. workers: for cells of this machine that keep their parts."""
     if launcher.kind == "ray":
         return RaySite(launcher.address, launcher.parallel)
     if launcher.kind == "submitit":

@@ -1,6 +1,7 @@
 """Which settings of a sweep are best. Cells that differ by their seed alone are one row, with its spread over seeds."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class Row:
     """One for each seed."""
     pruned: bool
     """Whether the search ended one of them early, so that its number is of an earlier update."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """The least and the largest value that the number can have."""
 
     @property
     def label(self) -> str:
@@ -59,12 +62,16 @@ class Row:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean over seeds (Student's t); None for one seed, which has no spread."""
+        """95 % interval of the mean over seeds (Student's t), within the bounds; None for one seed.
+
+        What lies beyond the bounds cannot be the mean: the rest covers it as often as the whole does.
+        """
         if self.deviation is None:
             return None
         count = len(self.numbers)
         half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * self.deviation / count**0.5
-        return self.mean - half, self.mean + half
+        low, high = self.bounds
+        return max(low, self.mean - half), min(high, self.mean + half)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +88,11 @@ class Ranking:
     """Cells without a number, by reason."""
 
 
-def rank(folder: Path, *, metric: str, maximize: bool) -> Ranking:
-    """Read the cells of a sweep's folder. Raises ConfigError for a folder without a sweep, or without one number."""
+def rank(folder: Path, *, metric: str, maximize: bool, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Ranking:
+    """Read the cells of a sweep's folder. bounds: of the metric.
+
+    Raises ConfigError for a folder without a sweep, or without one number.
+    """
     cells = _read(folder)
     varied = _varied([cell["words"] for cell in cells])
     results, left_out = list[Result](), dict[str, int]()
@@ -102,7 +112,7 @@ def rank(folder: Path, *, metric: str, maximize: bool) -> Ranking:
         raise ConfigError(
             f"no cell of {folder} has {metric} in its {METRICS} ({told}): name another number by metric=..."
         )
-    rows = sorted(_rows(results), key=lambda row: -row.mean if maximize else row.mean)
+    rows = sorted(_rows(results, bounds), key=lambda row: -row.mean if maximize else row.mean)
     return Ranking(metric=metric, rows=tuple(rows), effects=_effects(results), left_out=left_out)
 
 
@@ -125,13 +135,14 @@ def _value(word: str) -> str:
     return word.partition("=")[2]
 
 
-def _rows(results: Sequence[Result]) -> Iterator[Row]:
+def _rows(results: Sequence[Result], bounds: tuple[float, float]) -> Iterator[Row]:
     groups = dict[tuple[tuple[str, str], ...], list[Result]]()
     for result in results:
         groups.setdefault(tuple(result.settings.items()), []).append(result)
     for settings, group in groups.items():
         numbers = tuple(result.number for result in group)
-        yield Row(settings=dict(settings), numbers=numbers, pruned=any(result.pruned for result in group))
+        pruned = any(result.pruned for result in group)
+        yield Row(settings=dict(settings), numbers=numbers, pruned=pruned, bounds=bounds)
 
 
 def _effects(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, ...]]]:

@@ -66,17 +66,22 @@ class RaySite:
         self.parallel = parallel
         self._program = program
         ray_actors.start(address=address)
-        self._gpus = max((node.gpus for node in ray_actors.nodes()), default=0)
+        self._nodes = ray_actors.nodes()
 
     def check(self, cell: Cell) -> None:
-        if cell.gpus > self._gpus:
+        if cell.gpus > (most := max(node.gpus for node in self._nodes)):
             raise ConfigError(
-                f"a cell takes cluster.gpus={cell.gpus} and no node of the Ray cluster has more than {self._gpus}: "
+                f"a cell takes cluster.gpus={cell.gpus} and no node of the Ray cluster has more than {most}: "
                 "lower it, or start each run by itself with cluster.address=..."
             )
         if cell.cpus is None:
             raise ConfigError(
                 "a cell takes all cores (cluster.cpus=null), and Ray must know how many: set cluster.cpus=N"
+            )
+        if cell.cpus > (most := max(node.cpus for node in self._nodes if node.gpus >= cell.gpus)):
+            raise ConfigError(
+                f"a cell takes cluster.cpus={cell.cpus}, and no node of the Ray cluster that has its GPUs has more "
+                f"than {most:g}: Ray would wait for ever, so lower it"
             )
 
     def start(self, cell: Cell) -> RayRunning:

@@ -34,13 +34,13 @@ def register(config: type = object) -> None:
 
     A command's YAML names its defaults first, so that every setting is there and can be overridden without `+`.
     config: the command's own; only what it is built on is known then, because Hydra copies all that it knows for every
-    group that it looks into (over 200 times for `--help`).
+    group that it looks into (over 200 times for `--help`). A table composes the other commands, so all are known to it.
     """
     OmegaConf.register_new_resolver("on_gpus", on_gpus, replace=True)
     OmegaConf.register_new_resolver("times", times, replace=True)
     store = ConfigStore.instance()
     for name, kind in COMMANDS.items():
-        if config is object or issubclass(config, kind):
+        if config in (object, TableConfig) or issubclass(config, kind):
             store.store(name=f"{name}_defaults", node=defaults_of(kind), provider="stepcredit")
         else:
             store.repo.pop(f"{name}_defaults.yaml", None)  # of a command before this one in the same process

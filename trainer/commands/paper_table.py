@@ -1,6 +1,7 @@
 """A table of the papers: its cells are run one after another, and its report is written after each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.index import Index, terminal
-from trainer.cells.launch import Site, exit_code, run_cells
+from trainer.cells.launch import Site, exit_code, opened, run_cells
 from trainer.commands.composed import composed_config
 from trainer.config.build import ConfigError
 from trainer.report.progress import Display
@@ -74,14 +75,15 @@ def run_table(plan: TablePlan, display: Display, site: Site | None = None) -> No
         _show(_report(plan, runs, ()), Path(config.output), display)
         return
     begin(Path(config.output), config.name, plan.rows)
-    outcomes = _run(plan, display, site)
+    with nullcontext(site) if site is not None else opened(config.launcher) as place:
+        outcomes = _run(plan, display, place)
     _show(_report(plan, _finished(plan), outcomes), Path(config.output), display)
     if code := exit_code(outcomes):
         display.console.print(terminal([one for one in outcomes if one.state is not State.FINISHED]))
         raise SystemExit(code)
 
 
-def _run(plan: TablePlan, display: Display, site: Site | None) -> tuple[Outcome, ...]:
+def _run(plan: TablePlan, display: Display, site: Site) -> tuple[Outcome, ...]:
     """Starts first, then the cells whose start is there. What is missing is refused without being started."""
     launcher, missing = plan.config.launcher, list[Outcome]()
     started = run_cells(plan.starts, launcher=launcher, display=display, site=site)

@@ -38,7 +38,7 @@ def _learner(plan: ReplayPlan, display: Display) -> Iterator[Learner]:
             learner = Learner.start(
                 with_packing(run.learner, model),
                 model,
-                critic=plan.batch.targets.values is not None,
+                critic=plan.batch.targets.critic,
                 timeout_s=run.cluster.start_timeout_s,
             )
         with closing(learner):

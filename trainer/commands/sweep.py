@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of
+from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of, room_of
 from trainer.cells.index import Index, terminal
 from trainer.cells.launch import DONE, Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
@@ -216,9 +216,7 @@ class CellLauncher(LauncherPlugin):
     def _needs(self, words: Sequence[str]) -> Mapping[str, int | None]:
         """The cores and GPUs that the cell with these overrides takes."""
         cluster = self._context.config_loader.load_sweep_config(self._config, list(words)).get("cluster")
-        if cluster is None or cluster.address is not None:
-            return {"cpus": 0, "gpus": 0}
-        return {"cpus": 0 if cluster.gpus and cluster.cpus is None else cluster.cpus, "gpus": cluster.gpus}
+        return room_of(cluster)
 
 
 def _options(words: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trainer.cells.ranking import Ranking, Row, rank
+from trainer.metrics import bounds_of
 from trainer.report import charts
 from trainer.report.pages import templates
 from trainer.report.progress import Display
@@ -46,9 +47,8 @@ class SweepReportPlan:
 def plan_sweep_report(config: SweepReportConfig) -> SweepReportPlan:
     """Raises ConfigError for a folder without a sweep, and for a number that no cell has."""
     folder = Path(config.sweep).absolute()
-    return SweepReportPlan(
-        config=config, ranking=rank(folder, metric=config.metric, maximize=config.direction == "maximize")
-    )
+    maximize, bounds = config.direction == "maximize", bounds_of(config.metric)
+    return SweepReportPlan(config=config, ranking=rank(folder, metric=config.metric, maximize=maximize, bounds=bounds))
 
 
 def show_sweep_report(plan: SweepReportPlan, display: Display) -> None:

@@ -35,7 +35,7 @@ Count = Annotated[int, Ge(1)]
 Mistakes = Annotated[float, Interval(ge=0, lt=1), doc("a probability in [0, 1)")]
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
@@ -229,7 +229,7 @@ class EvaluateConfig:
     sampling: Sampling
     """How tokens are sampled."""
 
-    endpoint: Annotated[str | None, Predicate(_is_url), doc("a URL, such as http://localhost:8000/v1")] = None
+    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL, such as http://localhost:8000/v1")] = None
     """URL of an OpenAI-compatible server that serves model.source; null serves it here. The key is read from
     OPENAI_API_KEY."""
 

@@ -97,6 +97,10 @@ class EnvConfig:
     history: Annotated[int, Ge(0), doc("0 (no past turn) or more")] = 2
     """Number of past turns that a prompt shows."""
 
+    examples: Annotated[int, Ge(0), doc("0 (none) or more")] = 0
+    """Worked examples that each prompt begins with: training tasks, of different kinds, that the world's own expert
+    solves. With env.style=react it is ReAct's few-shot prompting."""
+
     train_split: str = "train"
     """Split of the tasks that are trained on."""
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import UNPARSED, StepBatch
+from estimators import UNPARSED, StepBatch, Unit
 from rollout.types import Truncated
 from trainer.data.rows import RowTable
 from trainer.data.similar import similar_codes
@@ -20,6 +20,7 @@ def step_batch(
     *,
     embedding: NDArray[np.float32] | None,
     values: NDArray[np.float32] | None = None,
+    critic: Unit = "turn",
     action_key: str = "action",
     similarity: float = 1.0,
 ) -> StepBatch:
@@ -27,7 +28,8 @@ def step_batch(
 
     Args:
         embedding: float32 [N, D], the hidden state at each row's last prompt token; None if no estimator reads it.
-        values: float32 [N], what the critic expects from each row on; None without one.
+        values: float32 [N], what the critic expects from each row on, [R] from each response token on; None: no critic.
+        critic: which of the two.
         action_key: what makes two actions equal: "action" compares the executed text, "first_token" the first
             FIRST_TOKENS response tokens.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
@@ -45,7 +47,9 @@ def step_batch(
         action=_actions(table, action_key),
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
-        values=None if values is None else values.astype(np.float64),
+        values=values.astype(np.float64) if values is not None and critic == "turn" else None,
+        response_tokens=_response_tokens(table) if values is not None and critic == "token" else None,
+        token_values=values.astype(np.float64) if values is not None and critic == "token" else None,
         repair=table.repair,
         milestone=_milestones(table),
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
@@ -94,6 +98,10 @@ def codes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
     """
     code_of: dict[Hashable, int] = {}
     return np.array([code_of.setdefault(key, len(code_of)) for key in keys], np.int64)
+
+
+def _response_tokens(table: RowTable) -> NDArray[np.int64]:
+    return np.array([len(step.completion.token_ids) for step in table.steps], np.int64)
 
 
 def _milestones(table: RowTable) -> NDArray[np.int64] | None:

@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators import Unit
+
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -126,7 +128,7 @@ class Targets:
     """
 
     advantage: Float32
-    """float32 [N]. One number per row; every response token of the row gets it."""
+    """float32 [N]. One number per row; every response token of the row gets it, unless there is `token_advantage`."""
     row_mask: Bool
     """bool [N]. False leaves a row out of the loss and of every mean."""
     old_logprobs: Float32
@@ -137,21 +139,28 @@ class Targets:
     """float32 [R], nats. As the engine reported them; required for truncated importance weights."""
     token_mask: Bool | None = None
     """bool [R]. False leaves a single token out of the loss; None leaves none out."""
+    token_advantage: Float32 | None = None
+    """float32 [R]. One number per response token, in the place of `advantage`."""
     returns: Float32 | None = None
-    """float32 [N], in units of reward. What the critic should have said of each row; required by a critic."""
+    """float32 [N], in units of reward. What the critic should have said of each row, with `token_advantage` [R] of each
+    response token; required by a critic."""
     values: Float32 | None = None
-    """float32 [N], in units of reward. What the critic said before this update; as `returns`."""
+    """float32 as `returns`. What the critic said before this update."""
 
     def __post_init__(self) -> None:
         _coerce(self, advantage=np.float32, row_mask=np.bool_, old_logprobs=np.float32)
         _coerce(self, ref_logprobs=np.float32, rollout_logprobs=np.float32, token_mask=np.bool_)
-        _coerce(self, returns=np.float32, values=np.float32)
-        for name in ("row_mask", "returns", "values"):
-            if (column := getattr(self, name)) is not None:
-                _check_length(name, column, len(self.advantage), "advantage")
-        for name in ("ref_logprobs", "rollout_logprobs", "token_mask"):
-            if (column := getattr(self, name)) is not None:
-                _check_length(name, column, len(self.old_logprobs), "old_logprobs")
+        _coerce(self, token_advantage=np.float32, returns=np.float32, values=np.float32)
+        of_critic = ("returns", "values")
+        by_row, by_token = ("row_mask",), ("ref_logprobs", "rollout_logprobs", "token_mask", "token_advantage")
+        if self.token_advantage is None:
+            by_row += of_critic
+        else:
+            by_token += of_critic
+        for like, names in (("advantage", by_row), ("old_logprobs", by_token)):
+            for name in names:
+                if (column := getattr(self, name)) is not None:
+                    _check_length(name, column, len(getattr(self, like)), like)
         for field in fields(self):
             column = getattr(self, field.name)
             if column is not None and not np.isfinite(column).all():
@@ -161,6 +170,19 @@ class Targets:
         """Raise ValueError if these targets were made for another batch."""
         _check_length("advantage", self.advantage, batch.num_rows, "the batch's rows")
         _check_length("old_logprobs", self.old_logprobs, batch.num_response_tokens, "the batch's response tokens")
+
+    @property
+    def critic(self) -> Unit | None:
+        """What the critic that they are for gives values to; None without one."""
+        if self.values is None:
+            return None
+        return "turn" if self.token_advantage is None else "token"
+
+    def token_credit(self, batch: TokenBatch) -> Float32:
+        """The advantage of each response token. [R]"""
+        if self.token_advantage is not None:
+            return self.token_advantage
+        return np.repeat(self.advantage, batch.response_lens)
 
     def live_tokens(self, batch: TokenBatch) -> Bool:
         """Which response tokens are in the loss: those that row_mask and token_mask both keep. [R]"""

@@ -11,7 +11,7 @@ from trainer.inspect.config import InspectConfig
 from trainer.lab.entries import Entries, estimators_of
 from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings, settings_beside
-from trainer.setup.preflight import MADE_COLUMNS
+from trainer.setup.preflight import CRITIC_COLUMNS, MADE_COLUMNS
 
 BESIDE = ("gigpo", "grpo")
 """Shown beside the run's own estimator, where nobody names any."""
@@ -48,7 +48,7 @@ def plan_inspect(config: InspectConfig) -> InspectPlan:
         config.estimators or _shown_first(settings, kept),
         config,
         settings,
-        MADE_COLUMNS - {"values"},
+        MADE_COLUMNS - CRITIC_COLUMNS,
         "which recorded rollouts have not",
     )
     check_embeddings(estimators, kept)

@@ -16,7 +16,7 @@ from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.crafting import crafting
 from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
-from trainer.setup.preflight import MADE_COLUMNS
+from trainer.setup.preflight import CRITIC_COLUMNS, MADE_COLUMNS
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
 """The optional columns that generated worlds have."""
@@ -66,7 +66,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
-        columns = MADE_COLUMNS - {"values"}
+        columns = MADE_COLUMNS - CRITIC_COLUMNS
         recorded = _estimators(config, settings_beside(run), columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)

@@ -1,4 +1,4 @@
-"""The critic: a linear head on the policy's last hidden state that says what a turn is worth."""
+"""The critic: a linear head on the policy's last hidden state that says what a turn, or a token, is worth."""
 
 from typing import Any
 
@@ -6,20 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
+from estimators import Unit
 from trainer.config.learner import CriticConfig
+from trainer.data.tokens import Int64
+from trainer.learner.packing import MicroBatch
 
 
 class Critic(nn.Module):
     """V = w . h / D + b in float32, from the hidden state h [D] of a prompt's last token at root mean square 1.
+
+    A critic of tokens reads besides it those of the response's tokens but the last: V before each of them.
 
     It is whole on every rank and lies beside DeepSpeed's engine: no ZeRO stage divides it, its gradient is not clipped
     with the policy's, and no publish and no export holds it. w and b begin at 0. Over D, a step of Adam moves V alike
     at any width.
     """
 
-    def __init__(self, width: int, config: CriticConfig, device: torch.device) -> None:
+    def __init__(self, width: int, config: CriticConfig, device: torch.device, unit: Unit = "turn") -> None:
+        """unit: what it gives values to."""
         super().__init__()
-        self.config = config
+        self.config, self.unit = config, unit
         self.weight = nn.Parameter(torch.zeros(width, device=device))
         self.bias = nn.Parameter(torch.zeros(1, device=device))
         self.optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
@@ -34,6 +40,14 @@ class Critic(nn.Module):
             fixed = fixed + self.config.body_coef * (states.float() - fixed)  # the same numbers
         unit = F.rms_norm(fixed, fixed.shape[-1:], eps=1e-6)
         return unit @ self.weight / len(self.weight) + self.bias
+
+    def cells(self, micro: MicroBatch) -> Int64:
+        """The flat cells whose states it reads. [K], of tokens [S]"""
+        return micro.predict_at if self.unit == "token" else micro.prompt_end_at
+
+    def index(self, micro: MicroBatch) -> Int64:
+        """Where their values stand in a column of `CriticColumns`. As `cells`"""
+        return micro.token_index if self.unit == "token" else micro.rows
 
     def step(self, *, taken: bool) -> None:
         """An optimizer step on the mean of the ranks' gradients, if the policy took one; the gradient goes.

@@ -6,7 +6,6 @@ import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from estimators import Unit
 from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.placement import interface_of
 from rollout.ray_actors import own_address
@@ -69,7 +69,7 @@ class LearnerRank:
         """Open the place where the ranks meet: the address that other nodes know this one by, and a port."""
         return (store := ranks_store(own_address())).host, store.port
 
-    def join(self, host: str, port: int, layer: int | None, critic: bool = False) -> None:
+    def join(self, host: str, port: int, layer: int | None, critic: Unit | None = None) -> None:
         """Connect to the other ranks. Load the policy and, if the loss has a KL term, the reference; make the critic.
 
         A process that has met them before stays connected, and passes over host and port.
@@ -97,7 +97,7 @@ class LearnerRank:
         self.model: PreTrainedModel = policy.model
         self.trained = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
         width = policy.head.weight.shape[1]  # DeepSpeed may divide the matrix
-        self.critic = Critic(width, self.config.critic, self.device) if critic else None
+        self.critic = Critic(width, self.config.critic, self.device, critic) if critic else None
         self.optimizer, self.schedule = optimizer_of(self.config, policy)
         self.engine, *_ = deepspeed.initialize(
             model=policy,
@@ -128,8 +128,7 @@ class LearnerRank:
             for micro in (collate(batch, chains, packed=self.packed) for chains in micros):
                 output = None
                 if takes_all or layer is not None or self.critic is not None:
-                    asked = micro if takes_all else _without_tokens(micro)
-                    output = self._forward(self.engine, asked, self.config.temperature, layer)
+                    output = self._forward(self.engine, micro, self.config.temperature, layer, scored=takes_all)
                 reference = None
                 if self.reference is not None:
                     reference = self._forward(self.reference, micro, self.config.temperature).logprobs
@@ -361,32 +360,38 @@ class LearnerRank:
     def _surrogate(self, columns: TokenColumns, micro: MicroBatch, output: PolicyOutput) -> LossTerms:
         inputs = self._loss_inputs(columns, micro, output)
         terms = policy_loss(inputs, self.config.loss, of_engine=self.config.old_logprobs == "engine")
-        values, of_rows = self._values(output), columns.critic
-        if values is None or of_rows is None:
+        values, own = self._values(output), columns.critic
+        if self.critic is None or values is None or own is None:
             return terms
-        old, returns, weight = (
-            self._tensor(column[micro.rows]) for column in (of_rows.values, of_rows.returns, of_rows.weight)
-        )
+        at = self.critic.index(micro)
+        old, returns, weight = (self._tensor(column[at]) for column in (own.values, own.returns, own.weight))
+        weight = weight * float(micro.live)
         return with_value_loss(terms, values, old, returns, weight, self.config.critic.clip)
 
     def _values(self, output: PolicyOutput | None) -> Tensor | None:
-        """What the critic says about the rows of a micro-batch; None without a critic. [K]"""
+        """What the critic says about a micro-batch, [K] or of tokens [S]; None without a critic."""
         if self.critic is None or output is None or output.last is None:
             return None
         return self.critic(output.last)
 
     def _forward(
-        self, module: Callable[..., PolicyOutput], micro: MicroBatch, temperature: float, layer: int | None = None
+        self,
+        module: Callable[..., PolicyOutput],
+        micro: MicroBatch,
+        temperature: float,
+        layer: int | None = None,
+        scored: bool = True,
     ) -> PolicyOutput:
+        """scored: whether log-probs of the response tokens are asked for."""
         with span("forward"):
             return module(
                 self._tensor(micro.input_ids),
-                self._tensor(micro.predict_at),
-                self._tensor(micro.targets),
+                self._tensor(micro.predict_at[: None if scored else 0]),
+                self._tensor(micro.targets[: None if scored else 0]),
                 temperature=temperature,
                 layer=layer,
                 embed_at=None if layer is None else self._tensor(micro.prompt_end_at),
-                last_at=None if self.critic is None else self._tensor(micro.prompt_end_at),
+                last_at=None if self.critic is None else self._tensor(self.critic.cells(micro)),
                 bounds=None if micro.bounds is None else self._tensor(micro.bounds),
                 longest=micro.longest,
             )
@@ -474,12 +479,6 @@ class CopyingEngine(TorchCheckpointEngine):
 
 def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
-def _without_tokens(micro: MicroBatch) -> MicroBatch:
-    """The micro-batch for a pass that scores none of its response tokens."""
-    none = np.zeros(0, dtype=np.int64)
-    return replace(micro, predict_at=none, targets=none)
 
 
 def _numpy(values: Tensor) -> Float32:

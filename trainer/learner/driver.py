@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from estimators import Unit
 from rollout.placement import Place
 from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
 from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
@@ -46,7 +47,7 @@ class Learner:
         self.ranks = list(ranks)
         self.places = tuple(places)
         self.route = Route(way="file")
-        self.has_critic = False
+        self.critic: Unit | None = None
         self._skipped_in_a_row = 0
 
     @classmethod
@@ -57,7 +58,7 @@ class Learner:
         *,
         reference_folder: str | Path | None = None,
         layer: int | None = None,
-        critic: bool = False,
+        critic: Unit | None = None,
         timeout_s: float | None = None,
     ) -> Self:
         """`reserve` and `join` at once, for a learner that shares its GPUs with nobody."""
@@ -100,16 +101,16 @@ class Learner:
             gather([rank.renew(config, number, *folders) for number, rank in enumerate(self.ranks)])
         return type(self)(config, self.ranks, self.places)
 
-    def join(self, *, layer: int | None = None, critic: bool = False, timeout_s: float | None = None) -> None:
+    def join(self, *, layer: int | None = None, critic: Unit | None = None, timeout_s: float | None = None) -> None:
         """Connect the ranks and load the models. layer: whose hidden states will be asked for.
 
-        critic: whether one is trained beside the policy (`Critic`).
+        critic: what a critic beside the policy (`Critic`) gives values to; None: there is none.
         timeout_s: for the ranks to answer, and again for them to load. Raises StartFailed if a rank does not start,
         such as for an unsupported kind of model or for a layer that it does not have, and ActorTimeout.
         """
         with self._ended_on_error("address"):
             (meeting,) = gather([self.ranks[0].submit("address")], timeout_s)
-        self.has_critic = critic
+        self.critic = critic
         self._call("join", *meeting, layer, critic, timeout_s=timeout_s)
 
     def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
@@ -119,7 +120,7 @@ class Learner:
         the pass goes no further than `layer`, or is not made.
         """
         takes_all = self.config.old_logprobs == "learner"
-        if not (takes_all or self._uses_reference or self.has_critic or layer is not None):
+        if not (takes_all or self._uses_reference or self.critic or layer is not None):
             return Scores(logprobs=None, ref_logprobs=None, embedding=None, entropy=None)
         packing = self._pack(batch, find_chains(batch))
         shared = share(batch)
@@ -132,7 +133,9 @@ class Learner:
             ref_logprobs=_in_order(tokens, [part.ref_logprobs for part in parts]) if self._uses_reference else None,
             embedding=None if layer is None else _in_order(rows, [part.hidden for part in parts]),
             entropy=float(np.concatenate(entropies).mean(dtype=np.float64)) if takes_all else None,
-            values=_in_order(rows, [part.values for part in parts]) if self.has_critic else None,
+            values=_in_order(tokens if self.critic == "token" else rows, [part.values for part in parts])
+            if self.critic
+            else None,
         )
 
     def learn(self, batch: TokenBatch, targets: Targets, *, seed: int) -> LearnReport:
@@ -186,23 +189,23 @@ class Learner:
         for name, used in (("ref_logprobs", loss.kl_coef > 0), ("rollout_logprobs", weighs)):
             if used and getattr(targets, name) is None:
                 raise ValueError(f"this loss uses {name} and the targets have none: pass them, or change the loss")
-        if self.has_critic and (targets.returns is None or targets.values is None):
+        if self.critic and (targets.returns is None or targets.critic != self.critic):
             raise ValueError(
-                "the targets lack the returns or values that a critic learns from: an estimator that needs values "
-                "gives Advantages(returns=...)"
+                f"the targets lack the returns or values that a critic of a {self.critic} learns from: an estimator "
+                "that needs values gives Advantages(returns=...), of tokens with token_value=..."
             )
         rows = _rows_in_loss(batch, live)
         steps = self.config.steps_of(rows=len(rows), rollouts=len(np.unique(batch.trajectory[rows])))
         minibatches = split_by_trajectory(batch, find_chains(batch, rows), parts=steps, seed=seed)
         columns = TokenColumns(
-            advantage=np.repeat(targets.advantage, batch.response_lens),
+            advantage=targets.token_credit(batch),
             weight=_weights(batch, live, minibatches, loss.aggregation),
             old_logprobs=targets.old_logprobs,
             ref_logprobs=targets.ref_logprobs if loss.kl_coef > 0 else None,
             rollout_logprobs=targets.rollout_logprobs if weighs else None,
-            critic=_critic_columns(targets, minibatches) if self.has_critic else None,
+            critic=_critic_columns(batch, targets, minibatches) if self.critic else None,
         )
-        if loss.kl_coef == loss.entropy_coef == 0 and not self.has_critic:
+        if loss.kl_coef == loss.entropy_coef == 0 and not self.critic:
             credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
             minibatches = [_with_credit(chains, credit) for chains in minibatches]
         return columns, minibatches
@@ -312,7 +315,7 @@ class Learner:
             ],
         )
         self._count_skipped(parts[0])
-        return merged(parts, packings, has_critic=self.has_critic)
+        return merged(parts, packings, has_critic=self.critic is not None)
 
     def _count_skipped(self, steps: Sequence[StepStats]) -> None:
         for step in steps:
@@ -385,14 +388,17 @@ def _weights(
     return weight
 
 
-def _critic_columns(targets: Targets, minibatches: Sequence[Sequence[Chain]]) -> CriticColumns:
-    """What the critic learns from; the rows of an optimizer step weigh alike, and together 1."""
+def _critic_columns(batch: TokenBatch, targets: Targets, minibatches: Sequence[Sequence[Chain]]) -> CriticColumns:
+    """What the critic learns from; the rows of an optimizer step, or their tokens, weigh alike, and together 1."""
     assert targets.returns is not None  # `_prepared` sees to it
     assert targets.values is not None
     weight = np.zeros(len(targets.returns), dtype=np.float32)
     for chains in minibatches:
-        rows = [row for chain in chains for row in chain]
-        weight[rows] = 1.0 / len(rows)
+        valued = np.array([row for chain in chains for row in chain], dtype=np.int64)
+        if targets.critic == "token":
+            tokens = batch.response_index(valued)
+            valued = tokens[targets.live_tokens(batch)[tokens]]
+        weight[valued] = 1.0 / len(valued)
     return CriticColumns(returns=targets.returns, values=targets.values, weight=weight)
 
 

@@ -32,7 +32,7 @@ class LossInputs:
     rollout_logprobs: Tensor | None
     """float32 [S], nats. From the engine; None if the loss does not use them."""
     advantage: Tensor
-    """float32 [S]. The advantage of the token's row."""
+    """float32 [S]. The advantage of the token."""
     weight: Tensor
     """float32 [S]. See `trainer.learner.token_weights`; 0 leaves the token out."""
     segment: Tensor
@@ -62,7 +62,7 @@ class LossTerms:
     value: Tensor
     """The critic's loss; 0 without one."""
     value_clip_share: Tensor
-    """The weight of the rows at which the bound on the change of a value was active."""
+    """The weight of the values at which the bound on their change was active."""
 
 
 def policy_loss(inputs: LossInputs, config: LossConfig, *, of_engine: bool = False) -> LossTerms:
@@ -121,7 +121,7 @@ def likelihood_loss(logprobs: Tensor, weight: Tensor) -> LossTerms:
 def with_value_loss(
     terms: LossTerms, values: Tensor, old_values: Tensor, returns: Tensor, weight: Tensor, clip: float | None
 ) -> LossTerms:
-    """The terms with the critic's loss over K rows. All float32 [K]; only `values` carries a gradient.
+    """The terms with the critic's loss over K values. All float32 [K]; only `values` carries a gradient.
 
         loss = 1/2 sum w max((V - G)^2, (V_old + clip(V - V_old, -c, c) - G)^2)
 

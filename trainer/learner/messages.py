@@ -14,14 +14,14 @@ MicroBatches = Sequence[tuple[Chain, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticColumns:
-    """What the critic needs for each of the N rows of the whole batch."""
+    """What the critic needs for each of the N rows of the whole batch, or, if it is one of tokens, of the R tokens."""
 
     returns: Float32
-    """float32 [N]. What it should have said, in units of reward."""
+    """float32 [N] or [R]. What it should have said, in units of reward."""
     values: Float32
-    """float32 [N]. What it said before the update."""
+    """float32 [N] or [R]. What it said before the update."""
     weight: Float32
-    """float32 [N]. What the row weighs in its loss; 0 leaves it out."""
+    """float32 [N] or [R]. What the row or token weighs in its loss; 0 leaves it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class TokenColumns:
     """What `LearnerRank.learn` needs for each of the R response tokens of the whole batch."""
 
     advantage: Float32
-    """float32 [R]. The advantage of the token's row."""
+    """float32 [R]. The advantage of the token."""
     weight: Float32
     """float32 [R]. What the token weighs in the loss (`token_weights`); 0 leaves it out."""
     old_logprobs: Float32
@@ -59,7 +59,8 @@ class RankScores:
     hidden: Float32 | None
     """float32 [K, D]. The hidden state at each prompt's last token; None if no layer was asked for."""
     values: Float32 | None
-    """float32 [K]. What the critic expects from each prompt on; None without a critic."""
+    """float32 [K]. What the critic expects from each prompt on, [S] if it is one of tokens before each token; None
+    without a critic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class StepStats:
     value: float
     """Sum of the critic's loss, as `loss`."""
     value_clip_share: float
-    """Sum of the weights of the rows at which the bound on a value's change was active."""
+    """Sum of the weights of the values at which the bound on their change was active."""
     grad_norm: float
     """Norm of the gradient over all ranks, before clipping."""
     learning_rate: float

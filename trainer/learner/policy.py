@@ -24,7 +24,8 @@ class PolicyOutput(NamedTuple):
     hidden: Tensor | None
     """[K, D] in the model's dtype. Hidden states at the requested cells; None if no layer was asked for."""
     last: Tensor | None = None
-    """[K, D] in the model's dtype. The body's output at the cells that a critic reads; None if there is none."""
+    """[K, D] in the model's dtype, of a critic of tokens [S, D]. The body's output at the cells that it reads; None if
+    there is none."""
 
 
 class PolicyModule(nn.Module):
@@ -69,7 +70,7 @@ class PolicyModule(nn.Module):
         temperature: float = 1.0,
         layer: int | None = None,
         embed_at: Tensor | None = None,  # int64 [K], flat cells
-        last_at: Tensor | None = None,  # int64 [K], flat cells
+        last_at: Tensor | None = None,  # int64 [K] or [S], flat cells
         bounds: Tensor | None = None,  # int32 [B + 1], flat cells
         longest: int = 0,
     ) -> PolicyOutput:

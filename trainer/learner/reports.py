@@ -25,7 +25,8 @@ class Scores:
     entropy: float | None
     """Mean over the R tokens of the entropy of the next-token distribution, in nats; None as `logprobs`."""
     values: Float32 | None = None
-    """float32 [N]. What the critic expects from each row's prompt on, in units of reward; None without a critic."""
+    """float32 [N]. What the critic expects from each row's prompt on, in units of reward, [R] if it is one of tokens;
+    None without a critic."""
 
     def __post_init__(self) -> None:
         check_finite(logprobs=self.logprobs, ref_logprobs=self.ref_logprobs, embedding=self.embedding)
@@ -74,9 +75,9 @@ class LearnReport:
     """Mean of |rollout - learner's log-prob| over the tokens in the loss, in nats; None without rollout log-probs. With
     the engine's as old ones, over those of the first optimizer step."""
     critic_loss: float | None = None
-    """Mean of half the squared error of the critic over a step's rows; None without a critic."""
+    """Mean of half the squared error of the critic over a step's rows or tokens; None without a critic."""
     critic_clip_share: float | None = None
-    """Mean share of the rows at which the bound on the change of a value was active; None as `critic_loss`."""
+    """Mean share of the values at which the bound on their change was active; None as `critic_loss`."""
 
 
 def merged(

@@ -7,7 +7,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-from estimators import needs
+from estimators import Unit, needs
 from rollout import ray_actors
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
@@ -132,7 +132,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
 
 
 def start_models(
-    engines: Engines, learner: Learner, cluster: ClusterConfig, *, layer: int | None, critic: bool
+    engines: Engines, learner: Learner, cluster: ClusterConfig, *, layer: int | None, critic: Unit | None
 ) -> None:
     """Return once the engines can serve and the learner has its models.
 

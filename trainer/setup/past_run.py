@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from estimators import Unit, needs
 from estimators import build as build_estimator
-from estimators import needs
 from trainer import checkpoint, checksums
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
@@ -158,17 +158,21 @@ def _check_fits(config: TrainConfig, state: RunState, folder: Path) -> None:
 
 
 def _check_critic(config: TrainConfig, state: RunState, what: str, remedy: str) -> None:
-    """Raise ConfigError where one of the estimators has a critic and the other has none."""
+    """Raise ConfigError where one of the estimators has a critic and the other has none, or one of another unit."""
     before = dict(state.settings.get("estimator", {}))
     try:
         had = needs(build_estimator(**before)).critic
     except (ValueError, TypeError):
         return  # of another version, or the user's own and gone; the learner refuses what does not fit it
-    if had != needs(estimator_of(config)).critic:
+    if had != (has := needs(estimator_of(config)).critic):
         raise ConfigError(
-            f"{what} was made with estimator.name={before['name']!r}, which has {'a' if had else 'no'} critic, this "
-            f"run has estimator.name={config.estimator['name']!r}: set it back, or {remedy}"
+            f"{what} was made with estimator.name={before['name']!r}, which has {_critic(had)}, this run has "
+            f"estimator.name={config.estimator['name']!r}, which has {_critic(has)}: set it back, or {remedy}"
         )
+
+
+def _critic(unit: Unit | None) -> str:
+    return "no critic" if unit is None else f"a critic of {unit}s"
 
 
 def _remakes_the_model(config: TrainConfig, different: Difference) -> bool:

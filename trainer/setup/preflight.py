@@ -41,7 +41,9 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values"})
+CRITIC_COLUMNS = frozenset({"values", "token_values", "response_tokens"})
+"""Those that the learner's critic makes, which recorded rollouts have not."""
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone"}) | CRITIC_COLUMNS
 """Optional columns that a run can fill."""
 
 

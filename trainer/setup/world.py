@@ -8,8 +8,10 @@ from envs import WorldSpec, find, make
 from envs.base import Env
 from envs.own import is_target
 from envs.prompts import Prompter
+from envs.prompts.few_shot import FewShot
 from trainer.config.build import ConfigError, convert
 from trainer.config.settings import EnvConfig
+from trainer.data.examples import worked_examples
 
 OWN = "own"  # the world that configs/env/own.yaml names, until a target says which
 
@@ -75,7 +77,11 @@ def open_world(config: EnvConfig) -> World:
             f"env.validation_split={config.validation_split!r}, {min(leaked)!r} the first: choose disjoint "
             "splits, or set env.overlap=true to reproduce a published split that leaks"
         )
-    return World(env=env, prompter=spec.prompter(config.style), train=train, validation=validation, leaked=leaked)
+    prompter = spec.prompter(config.style)
+    if config.examples:
+        shown = worked_examples(env, [one for one in train if one not in leaked], prompter, count=config.examples)
+        prompter = FewShot(inner=prompter, examples=shown)
+    return World(env=env, prompter=prompter, train=train, validation=validation, leaked=leaked)
 
 
 def _typed_options(spec: WorldSpec, config: EnvConfig) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
 
 
 def _cells(rows: Sequence[PlannedRow]) -> Mapping[str, Cell]:
-    return {f"row {row.row.name}, seed {seed}": cell for row in rows for seed, cell in row.cells.items()}
+    """The cells that can run here: what a row lacks may change its settings."""
+    able = [row for row in rows if not row.missing]
+    return {f"row {row.row.name}, seed {seed}": cell for row in able for seed, cell in row.cells.items()}
 
 
 def _panels(folder: Path, rows: Sequence[PlannedRow]) -> Iterator[tuple[Path, Panel]]:

@@ -5,15 +5,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Predicate, doc
 
 from trainer.cells.launcher import Launcher
 from trainer.config.build import ConfigError
+from trainer.config.commands import is_url
 from trainer.config.continuing import flat
 
 PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # text that needs no quotes in an override
 MEASURES = ("success", "score", "success KIND")
-GIVEN = ("seed", "output", "resume", "model.source")
+GIVEN = ("seed", "output", "resume", "model.source", "endpoint")
 """Settings that a table gives to each of its cells."""
 
 
@@ -65,6 +68,9 @@ class Row:
 
     start: str | None = None
     """The warm start that its cells begin from; null begins from the model as it is."""
+
+    endpoint: bool = False
+    """Whether its cells, of `stepcredit evaluate`, ask the model that `endpoint` and `endpoint_model` name."""
 
     published: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The paper's number by column: 72.8, or [72.8, 3.6] with its standard deviation."""
@@ -124,6 +130,8 @@ class TableSpec:
         for row in self.rows:
             if row.start not in (None, *(one.name for one in self.starts)):
                 raise ConfigError(f"row {row.name!r} has start={row.start!r}, which table.starts does not define")
+            if row.endpoint and row.command != "evaluate":
+                raise ConfigError(f"row {row.name!r} asks an endpoint and trains: give it command: evaluate")
             if unknown := set(row.published) - set(self.columns):
                 raise ConfigError(f"row {row.name!r} has a published number for {min(unknown)!r}, which is no column")
             for value in row.published.values():
@@ -153,7 +161,14 @@ class TableConfig:
     """Seeds to run and show; null takes those of the table."""
 
     set: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Settings for every cell that trains or evaluates, which replace the table's: +set.updates=9 +set.cluster=gpu8."""
+    """Settings for every cell that trains or evaluates, which replace the table's: +set.updates=9 +set.cluster=gpu8.
+    Those of the cluster hold for warm starts too."""
+
+    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL, such as http://localhost:8000/v1")] = None
+    """URL of an OpenAI-compatible server, for the rows of a model behind an endpoint; null: these rows are missing."""
+
+    endpoint_model: str | None = None
+    """The name of its model, such as "gpt-4o"; null as `endpoint`."""
 
     runs: str | None = None
     """Folder of finished runs with a table's settings, such as those of another machine: the report is made of them,
@@ -174,6 +189,10 @@ class TableConfig:
                 raise ConfigError(
                     f"rows={row!r} is not in table {self.name!r}: {question}choose one of {', '.join(names)}"
                 )
+        if (self.endpoint is None) != (self.endpoint_model is None):
+            raise ConfigError(
+                f"endpoint={self.endpoint} with endpoint_model={self.endpoint_model}: give both, or neither"
+            )
         for what in ("rows", "seeds"):
             values = getattr(self, what)
             if values is not None and (not values or len(set(values)) < len(values)):

@@ -10,7 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from envs.base import EnvError
 from envs.panel import Panel, digest_of
-from trainer.cells.cell import Cell, canonical, cell_of, key_of
+from trainer.cells.cell import Cell, canonical, cell_of, key_of, room_of
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.commands import EvaluateConfig, TrainConfig
 from trainer.config.settings import EnvConfig
@@ -28,6 +28,7 @@ from trainer.tables.cost import gpu_hours
 
 Composer = Callable[[str, Sequence[str]], tuple[Any, tuple[str, ...]]]
 """(command, words) -> its config, or None, and what is missing."""
+NO_ENDPOINT = "endpoint=URL endpoint_model=NAME of an OpenAI-compatible server, for the rows that ask one"
 REFUSALS = (ConfigError, ModelError, EnvError)
 
 
@@ -63,16 +64,23 @@ def merged(*words: Sequence[str]) -> tuple[str, ...]:
 def planned_rows(config: TableConfig, compose: Composer) -> tuple[PlannedRow, ...]:
     """Every chosen row with its cells. Each world is opened once."""
     worlds = _Worlds()
-    return tuple(_planned(config, row, compose, worlds) for row in config.chosen_rows)
+    starts = {start.name: _starts(config, start, compose) for start in config.table.starts}
+    return tuple(
+        _planned(config, row, starts[row.start] if row.start else {}, compose, worlds) for row in config.chosen_rows
+    )
 
 
-def _planned(config: TableConfig, row: Row, compose: Composer, worlds: "_Worlds") -> PlannedRow:
+def _planned(
+    config: TableConfig, row: Row, starts: Mapping[int, Cell], compose: Composer, worlds: "_Worlds"
+) -> PlannedRow:
     base = config.table.train if row.command == "train" else config.table.evaluate
     words = merged(base, row.overrides, config.own_words)
     output = Path(config.output)
-    starts = {seed: _start(config, row, seed) for seed in config.chosen_seeds} if row.start else dict[int, Cell]()
-    composed, missing = compose(row.command, merged(words, (f"seed={config.chosen_seeds[0]}",)))
-    cells = {seed: _cell(row, words, seed, starts.get(seed), output, composed) for seed in config.chosen_seeds}
+    asked = _asked(config) if row.endpoint else ()
+    composed, missing = compose(row.command, merged(words, asked, (f"seed={config.chosen_seeds[0]}",)))
+    if row.endpoint and config.endpoint is None:
+        missing = (*missing, NO_ENDPOINT)
+    cells = {seed: _cell(row, words, seed, starts.get(seed), output, composed, asked) for seed in config.chosen_seeds}
     if composed is None:
         return PlannedRow(
             row=row,
@@ -106,18 +114,38 @@ def _planned(config: TableConfig, row: Row, compose: Composer, worlds: "_Worlds"
     )
 
 
-def _start(config: TableConfig, row: Row, seed: int) -> Cell:
-    start: Start = next(one for one in config.table.starts if one.name == row.start)
-    words = merged(start.overrides, (f"seed={seed}",))
-    return cell_of("warmstart", words, Path(config.output), title=f"start {start.name}, seed {seed}", resumes=False)
+def _starts(config: TableConfig, start: Start, compose: Composer) -> dict[int, Cell]:
+    """A warm start's cells by seed. They run on the cluster of `set`, and are named without it."""
+    cluster = [word for word in config.own_words if key_of(word).partition(".")[0] == "cluster"]
+    composed, _ = compose("warmstart", merged(start.overrides, cluster))  # a refusal is told when it runs
+    needs = room_of(getattr(composed, "cluster", None))
+    cells = dict[int, Cell]()
+    for seed in config.chosen_seeds:
+        words, title = merged(start.overrides, (f"seed={seed}",)), f"start {start.name}, seed {seed}"
+        named = cell_of("warmstart", words, Path(config.output), title=title, resumes=False, **needs)
+        cells[seed] = replace(named, words=merged(words, cluster))
+    return cells
 
 
-def _cell(row: Row, words: Sequence[str], seed: int, start: Cell | None, output: Path, config: Any) -> Cell:
-    """The cell of one seed. It is named by its start's name, not by where that lies, so that the folder can move."""
+def _asked(config: TableConfig) -> tuple[str, str]:
+    """The words that name an endpoint and its model; of one that is not given, words that plan as if it were."""
+    url, model = config.endpoint or "http://localhost/v1", config.endpoint_model or "unknown"
+    return f"endpoint={json.dumps(url)}", f"model.source={json.dumps(model)}"
+
+
+def _cell(
+    row: Row, words: Sequence[str], seed: int, start: Cell | None, output: Path, config: Any, asked: Sequence[str]
+) -> Cell:
+    """The cell of one seed. It is named by its start's name, or by its endpoint's model, not by where these lie.
+
+    So the folder can move, and the server.
+    """
     own = merged(words, (f"seed={seed}",))
-    cluster = getattr(config, "cluster", None)
-    needs = {"gpus": cluster.gpus if cluster else 0, "cpus": (cluster.cpus or 0) if cluster else 0}
+    needs = room_of(getattr(config, "cluster", None))
     title = f"{row.name}, seed {seed}"
+    if asked:
+        named = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)
+        return replace(named, words=merged(own, asked))
     if start is None:
         return cell_of(row.command, own, output, title=title, **needs)
     named = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)

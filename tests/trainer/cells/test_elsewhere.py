@@ -1,12 +1,15 @@
 """Cells as jobs of submitit and in actors of a Ray cluster end as they do on this machine."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
-from rollout import ray_actors
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
 from trainer.cells.cell import Cell, State, cell_of
 from trainer.cells.launch import Site, Watcher, run_cells
@@ -31,7 +34,8 @@ class Prune(Watcher):
 
 def check_ends(folder: Path, site: Site) -> None:
     swept = cells(folder, "finish", "refuse", "hang", cpus=1)
-    outcomes = run_cells(swept, launcher=Launcher(), display=display(), watcher=Prune(), site=site)
+    with closing(site):
+        outcomes = run_cells(swept, launcher=Launcher(), display=display(), watcher=Prune(), site=site)
     assert [(outcome.state, outcome.line) for outcome in outcomes] == [
         (State.FINISHED, ""),
         (State.REFUSED, "seed=-1: must be 0 or more"),
@@ -40,22 +44,51 @@ def check_ends(folder: Path, site: Site) -> None:
     assert len(told(folder)) == 3
 
 
+# Stands for a cluster that is there: says where it is, and ends when its input does.
+HEAD = """
+import sys
+import ray
+print(ray.init(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20, log_to_driver=False).address_info["address"])
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
 @pytest.fixture
-def cluster() -> Iterator[None]:
-    """Ray on this machine in the place of a cluster."""
-    ray_actors.start(num_cpus=2, num_gpus=0, object_store_bytes=100 * 2**20)
-    yield
-    ray_actors.stop()
+def cluster() -> Iterator[str]:
+    """A Ray cluster of one node with 2 cores, which another process has started; its address."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+    )
+    assert started.stdout is not None
+    yield started.stdout.readline().strip()
+    started.communicate(timeout=60)
 
 
-class Joined(RaySite):
-    """The Ray that the fixture started."""
+WORKING = [("work", 1), ("work", 2), ("fail", 1), ("work", 1), ("work", 1)]  # what each cell does, and its cores
+# A command that takes a while and says when it runs.
+WORK = """
+import os, pathlib, sys, time
+words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+folder = pathlib.Path(words["output"].strip("'"))
+tell = lambda what: (folder.parent / "told").open("a").write(f"{what} {words['cores']} {words['do']}\\n")
+tell("begin")
+time.sleep(1.0)
+tell("end")
+if words["do"] == "fail":
+    sys.exit("stepcredit: an engine died")
+folder.mkdir()
+"""
 
-    def __init__(self, *, program: tuple[str, ...]) -> None:
-        self.parallel, self._program, self._gpus = None, program, 0
 
-    def close(self) -> None:
-        """The fixture does."""
+def most_at_once(told: list[str]) -> int:
+    """The most cores that the cells took together."""
+    taken = accumulate(int(cores) if what == "begin" else -int(cores) for what, cores, _ in map(str.split, told))
+    return max(taken)
 
 
 @pytest.mark.slow
@@ -64,13 +97,34 @@ def test_cells_are_jobs_of_submitit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cells_are_actors_of_a_ray_cluster(tmp_path: Path, cluster: None) -> None:
-    site = Joined(program=program(tmp_path))
-    check_ends(tmp_path, site)
-    with pytest.raises(ConfigError, match=r"cluster.gpus=1 and no node of the Ray cluster has more than 0"):
-        site.check(cell_of("train", ["seed=1"], tmp_path, gpus=1))
-    with pytest.raises(ConfigError, match=r"Ray must know how many: set cluster.cpus=N"):
-        site.check(cell_of("train", ["seed=1"], tmp_path, cpus=None))
+def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has(tmp_path: Path, cluster: str) -> None:
+    check_ends(tmp_path / "ends", RaySite(cluster, None, program=program(tmp_path)))
+    script = tmp_path / "work.py"
+    script.write_text(WORK)
+    words = [(f"do={do}", f"cores={cores}", f"seed={seed}") for seed, (do, cores) in enumerate(WORKING)]
+    swept = [
+        cell_of("train", one, tmp_path / "work", cpus=cores) for one, (_, cores) in zip(words, WORKING, strict=True)
+    ]
+    # The process has left the cluster before.
+    with closing(RaySite(cluster, None, program=(sys.executable, str(script)))) as site:
+        outcomes = run_cells(swept, launcher=Launcher(), display=display(), site=site)
+    assert [(outcome.state, outcome.line) for outcome in outcomes] == [
+        (State.FAILED, "an engine died") if do == "fail" else (State.FINISHED, "") for do, _ in WORKING
+    ]
+    assert len(told(tmp_path / "work")) == 2 * len(WORKING)
+    assert most_at_once(told(tmp_path / "work")) == 2
+
+
+@pytest.mark.slow
+def test_a_cell_that_no_node_of_a_ray_cluster_can_hold_is_refused(tmp_path: Path, cluster: str) -> None:
+    with closing(RaySite(cluster, None)) as site:
+        for needs, part in (
+            ({"gpus": 1}, r"cluster.gpus=1 and no node of the Ray cluster has more than 0"),
+            ({"cpus": None}, r"Ray must know how many: set cluster.cpus=N"),
+            ({"cpus": 3}, r"cluster.cpus=3, and no node .* has more than 2: Ray would wait for ever, so lower it"),
+        ):
+            with pytest.raises(ConfigError, match=part):
+                site.check(cell_of("train", ["seed=1"], tmp_path, **needs))
 
 
 def test_what_submitit_does_not_know_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

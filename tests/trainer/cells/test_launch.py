@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from tests.signals import take_signals
-from trainer.cells.cell import Cell, State, cell_of
+from trainer.cells.cell import Cell, State, cell_of, room_of
 from trainer.cells.index import Index
 from trainer.cells.launch import Here, Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.config.build import ConfigError
+from trainer.config.settings import ClusterConfig
 from trainer.report.progress import Display
 
 ROOT = Path(__file__).parents[3]
@@ -160,6 +161,20 @@ def test_cells_at_once_ask_for_no_more_than_the_machine_has(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"2 cells at once of 4 cores each"):
         run([cell_of("train", ["do=finish"], tmp_path, cpus=None)], site(tmp_path, parallel=2))
     assert run(cells(tmp_path, "finish", cpus=2), site(tmp_path, parallel=2)) == [State.FINISHED]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "room"),
+    [
+        (None, (0, 0)),
+        (ClusterConfig(), (None, 0)),  # all cores of a machine, and not none
+        (ClusterConfig(cpus=2), (2, 0)),
+        (ClusterConfig(device="cuda", gpus=2), (0, 2)),
+        (ClusterConfig(address="auto"), (0, 0)),
+    ],
+)
+def test_a_cell_takes_the_room_of_its_cluster(cluster: ClusterConfig | None, room: tuple[int | None, int]) -> None:
+    assert room_of(cluster) == dict(zip(("cpus", "gpus"), room, strict=True))
 
 
 def test_the_same_cell_twice_is_refused_before_any_runs(tmp_path: Path, here: Here) -> None:

@@ -1,13 +1,15 @@
 """A sweep's settings are ranked over seeds, and what has no number is counted."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused, sweep_folder
-from trainer.cells.ranking import rank
+from trainer.cells.ranking import Row, rank
 from trainer.commands.sweep_report import SweepReportConfig, plan_sweep_report, show_sweep_report
+from trainer.metrics import bounds_of
 from trainer.report.progress import Display
 
 
@@ -31,6 +33,20 @@ def test_cells_that_differ_by_their_seed_alone_are_one_row(tmp_path: Path) -> No
         "group_size": {"4": (0.25, 0.75, 0.5), "8": (0.5, 0.75, 1.0)},
     }
     assert rank(tmp_path, metric="validation/success", maximize=False).rows == ranking.rows[::-1]
+
+
+def test_an_interval_of_a_share_ends_where_shares_do_and_that_of_another_number_does_not(tmp_path: Path) -> None:
+    folder = str(sweep_folder(tmp_path))
+    best, *_ = plan_sweep_report(SweepReportConfig(sweep=folder)).ranking.rows
+    assert best.interval is not None
+    assert best.interval == (0.0, 1.0)  # of two seeds Student's t says nothing more
+    narrow = Row(settings={}, numbers=(0.98, 0.99, 1.0), pruned=False, bounds=(0.0, 1.0))
+    # sd 0.01; t of 97.5 % with 2 degrees of freedom is 4.3027: half is 0.0248.
+    assert narrow.interval == (pytest.approx(0.9652, abs=1e-4), 1.0)
+    assert replace(narrow, bounds=(-math.inf, math.inf)).interval == pytest.approx((0.9652, 1.0148), abs=1e-4)
+    assert bounds_of("validation/success depth 2") == bounds_of("rollout/success") == (0.0, 1.0)
+    assert bounds_of("learn/loss") == bounds_of("credit/of_my_own") == (-math.inf, math.inf)
+    assert bounds_of("learn/grad_norm") == (0.0, math.inf)
 
 
 def test_the_report_fits_the_terminal_and_leaves_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,20 @@ from tests.trainer.commands.conftest import Stepcredit, refused
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
-from trainer.config.commands import TrainConfig, WarmstartConfig
+from trainer.config.commands import EvaluateConfig, TrainConfig, WarmstartConfig
 from trainer.tables.begun import begin, check_begun
 
 TABLES = sorted(file.stem for file in (CONFIGS / "table").glob("*.yaml"))
 PAPERS = [pytest.param(name, marks=pytest.mark.slow) for name in TABLES if name != "laptop"]
 NO_PRESET = {"ngram_clusters_q", "gspo_score"}  # rows that nobody can run: no code is published for them
-HERE = ("cluster.gpus=", "environment variable", "env.options", "data/", "alfworld")  # what a machine may lack
+HERE = (
+    "cluster.gpus=",
+    "environment variable",
+    "env.options",
+    "data/",
+    "alfworld",
+    "endpoint=URL",
+)  # what a machine may lack
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
@@ -39,8 +46,11 @@ def test_every_table_plans_whole(stepcredit: Stepcredit, name: str) -> None:
         assert wrong == []
         assert row.config is not None
         assert set(row.cells) == set(plan.config.table.seeds)
+        rooms = {(cell.cpus, cell.gpus) for cell in (*row.cells.values(), *row.starts.values())}
+        assert rooms == {(0 if row.config.cluster.gpus else None, row.config.cluster.gpus)}
         assert (row.hours is None) == (row.config.cluster.device == "cpu")
-        assert bool(row.row.published) == (name != "laptop")
+        assert bool(row.row.published) == (not name.startswith("laptop") and not row.row.endpoint)
+        assert any("endpoint=URL" in line for line in row.missing) == row.row.endpoint
     assert len({cell.digest for row in plan.rows for cell in row.cells.values()}) == len(plan.rows) * len(
         plan.config.table.seeds
     )
@@ -75,6 +85,16 @@ def test_a_wrong_word_is_refused_in_one_line(
     line = refused(stepcredit, "table", *words)
     for part in parts:
         assert part in line
+
+
+def test_rows_of_a_model_behind_an_endpoint_run_where_one_is_named(stepcredit: Stepcredit) -> None:
+    """The table is any that has such rows; its world is another one, which needs no data."""
+    rows = ("alfworld_1.5b", "--dry-run", "rows=[endpoint_react]", "+set.env=textcraft")
+    (row,) = plan_of(stepcredit, *rows, "endpoint=http://localhost:8000/v1", "endpoint_model=gpt-4o").rows
+    assert row.missing == ()
+    assert isinstance(row.config, EvaluateConfig)
+    assert (row.config.endpoint, row.config.model.source) == ("http://localhost:8000/v1", "gpt-4o")
+    assert (row.config.env.style, row.config.env.examples, row.fetches) == ("react", 2, None)
 
 
 def test_a_setting_for_every_cell_reaches_the_config_and_the_words(stepcredit: Stepcredit) -> None:

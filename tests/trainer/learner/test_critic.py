@@ -130,7 +130,7 @@ def test_a_step_that_the_policy_skips_leaves_the_critic_as_it_was() -> None:
 @pytest.fixture
 def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
     with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield lambda config=PLAIN, **options: learners.start(config, **{"critic": True, **options})
+        yield lambda config=PLAIN, **options: learners.start(config, **{"critic": "turn", **options})
 
 
 PLAIN = replace(CONFIG, loss=ALONE, critic=QUICK)
@@ -142,30 +142,34 @@ def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
 
 
 def targets(learner: Learner, batch: TokenBatch, *, advantage: float = 0.0) -> Targets:
-    """Returns of 0 to 10 that the prompts do not explain, and an advantage of every row."""
+    """Returns of 0 to 10 that the prompts do not explain, and an advantage of every row or token."""
     scores = learner.score(batch)
+    assert scores.values is not None
+    count = len(scores.values)
     return Targets(
         advantage=np.full(batch.num_rows, advantage),
         row_mask=np.arange(batch.num_rows) % 5 != 1,
         old_logprobs=scores.logprobs,
-        returns=np.random.default_rng(0).uniform(0, 10, batch.num_rows),
+        token_advantage=np.full(count, advantage) if learner.critic == "token" else None,
+        returns=np.random.default_rng(0).uniform(0, 10, count),
         values=scores.values,
     )
 
 
 def slow_critic(folder: Path, batch: TokenBatch, goal: Targets, steps: int) -> tuple[np.ndarray, list[float]]:
     """Values after so many steps of torch's Adam on a forward of each row alone, and the losses on the way."""
-    model, states = fresh(folder), []
+    model, states = fresh(folder), list[Tensor]()
     with torch.no_grad():
         for row in range(batch.num_rows):
-            ids = torch.from_numpy(batch.prompt(row).astype(np.int64))[None]
-            states.append(model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1])
+            ids, count = torch.from_numpy(batch.row(row).astype(np.int64))[None], int(batch.response_lens[row])
+            hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1 - count : -1]
+            states.extend(hidden if goal.critic == "token" else hidden[:1])
     unit = F.rms_norm(torch.stack(states), (states[0].shape[0],), eps=1e-6) / states[0].shape[0]
     head = torch.nn.Linear(unit.shape[1], 1)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     optimizer = torch.optim.Adam(head.parameters(), lr=QUICK.learning_rate)
-    live = torch.from_numpy(goal.row_mask)
+    live = torch.from_numpy(goal.live_tokens(batch) if goal.critic == "token" else goal.row_mask)
     losses: list[float] = []
     for _ in range(steps):
         loss = 0.5 * (head(unit)[:, 0] - torch.from_numpy(goal.returns))[live].square().mean()
@@ -203,10 +207,52 @@ def test_a_critic_equals_the_row_by_row_reference_in_every_layout(
 
 
 @in_ranks
+@pytest.mark.parametrize(
+    ("layout", "world_size"), [({"zero_stage": 3}, 2), ({"packing": "packed"}, 3), ({"old_logprobs": "engine"}, 1)]
+)
+def test_a_critic_of_tokens_equals_the_reference_before_every_token(
+    start: Starter, batch: TokenBatch, model_folder: Path, layout: dict, world_size: int
+) -> None:
+    """Also where nobody asks for the learner's own log-probs; three ranks have fillers, whose token weighs nothing."""
+    loss = replace(ALONE, importance_cap=2.0) if "old_logprobs" in layout else ALONE
+    learner = start(replace(PLAIN, world_size=world_size, weight_decay=0.0, loss=loss, **layout), critic="token")
+    values = learner.score(batch).values
+    assert values is not None
+    assert len(values) == batch.num_response_tokens
+    goal = Targets(
+        advantage=np.zeros(batch.num_rows),
+        row_mask=np.arange(batch.num_rows) % 5 != 1,
+        old_logprobs=np.full(len(values), -1.0),
+        rollout_logprobs=np.full(len(values), -1.0),
+        token_advantage=np.zeros(len(values)),
+        returns=np.random.default_rng(0).uniform(0, 10, len(values)),
+        values=values,
+    )
+    expected, losses = slow_critic(model_folder, batch, goal, 3)
+    assert [learner.learn(batch, goal, seed=0).critic_loss for _ in losses] == pytest.approx(losses, rel=1e-4)
+    np.testing.assert_allclose(learner.score(batch).values, expected, atol=1e-3)
+
+
+@in_ranks
+def test_a_token_learns_from_the_advantage_of_its_own(start: Starter, batch: TokenBatch) -> None:
+    """Credit that is alike within each row is the credit of the row; credit that is not, another gradient."""
+    learners = start(critic="turn"), start(critic="token"), start(critic="token")
+    goals = [targets(learner, batch) for learner in learners]
+    of_rows = np.random.default_rng(1).standard_normal(batch.num_rows)
+    spread = np.repeat(of_rows, batch.response_lens)
+    goals[0] = replace(goals[0], advantage=of_rows)
+    goals[1] = replace(goals[1], token_advantage=spread)
+    goals[2] = replace(goals[2], token_advantage=spread * (np.arange(len(spread)) % 2))
+    norms = [learner.learn(batch, goal, seed=0).grad_norm for learner, goal in zip(learners, goals, strict=True)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+    assert abs(norms[2] - norms[0]) > 1e-3 * norms[0]
+
+
+@in_ranks
 def test_a_critic_whose_body_does_not_learn_from_it_leaves_the_policy_as_it_learns_without(
     start: Starter, batch: TokenBatch, tmp_path: Path
 ) -> None:
-    with_critic, without = start(), start(critic=False)
+    with_critic, without = start(), start(critic=None)
     goal = targets(with_critic, batch, advantage=1.0)
     first, second = with_critic.learn(batch, goal, seed=0), without.learn(batch, goal, seed=0)
     assert (first.policy_loss, first.grad_norm) == pytest.approx((second.policy_loss, second.grad_norm), rel=1e-5)
@@ -240,7 +286,7 @@ def test_values_come_with_the_scores_whoevers_logprobs_are_the_old_ones(
     assert scores.values is not None
     assert scores.values.shape == (batch.num_rows,)
     assert scores.embedding is not None
-    assert start(config, critic=False).score(batch).values is None
+    assert start(config, critic=None).score(batch).values is None
 
 
 @in_ranks
@@ -271,7 +317,7 @@ def test_a_checkpoint_brings_the_critic_back(
 
 @in_ranks
 def test_a_checkpoint_without_a_critic_is_refused_by_a_learner_with_one(start: Starter, tmp_path: Path) -> None:
-    save(start(critic=False), tmp_path / "state")
+    save(start(critic=None), tmp_path / "state")
     with pytest.raises(ConfigError, match=r"this learner has .*'critic': True"):
         start().load(tmp_path / "state")
 
@@ -290,6 +336,6 @@ def test_an_export_and_a_publish_hold_the_policy_alone(start: Starter, batch: To
 def test_a_critic_without_returns_is_refused_and_leaves_the_learner_alive(start: Starter, batch: TokenBatch) -> None:
     learner = start()
     goal = replace(targets(learner, batch), returns=None)
-    with pytest.raises(ValueError, match=r"lack the returns .* gives Advantages\(returns=\.\.\.\)"):
+    with pytest.raises(ValueError, match=r"lack the returns .* critic of a turn .* gives Advantages\(returns=\.\.\."):
         learner.learn(batch, goal, seed=0)
     assert learner.score(batch).values is not None

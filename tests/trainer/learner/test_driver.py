@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from estimators import Unit
 from rollout.buckets import check_digests, unpack
 from rollout.ray_actors import ActorDied, own_address
 from rollout.transfer import HostBuffer, Route, WholeFile
@@ -53,7 +54,11 @@ class Learners:
         self.started: list[Learner] = []
 
     def start(
-        self, config: LearnerConfig = CONFIG, folder: Path | None = None, layer: int | None = None, critic: bool = False
+        self,
+        config: LearnerConfig = CONFIG,
+        folder: Path | None = None,
+        layer: int | None = None,
+        critic: Unit | None = None,
     ) -> Learner:
         folder = folder or self.model_folder
         self.started.append(Learner.start(config, folder, layer=layer, critic=critic))

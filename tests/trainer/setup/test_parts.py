@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from estimators import Unit
 from rollout.ray_actors import Call, RayFailed
 from rollout.transfer import Meeting
 from rollout.weights import PREFIX
@@ -35,8 +36,8 @@ class Recorded:
         self.events.append((f"connect {meeting.size}", meeting.timeout_s))
         return []
 
-    def join(self, *, layer: int | None, critic: bool, timeout_s: float | None) -> None:
-        assert (layer, critic) == (-3, True)
+    def join(self, *, layer: int | None, critic: Unit | None, timeout_s: float | None) -> None:
+        assert (layer, critic) == (-3, "token")
         self.events.append(("join", timeout_s))
 
 
@@ -54,7 +55,7 @@ def test_a_learner_loads_its_models_on_shared_gpus_once_the_engines_sleep(
 ) -> None:
     recorded = Recorded()
     monkeypatch.setattr("rollout.ray_actors.gather", lambda calls, _: calls)
-    start_models(recorded, recorded, cluster, layer=-3, critic=True)  # pyright: ignore[reportArgumentType]
+    start_models(recorded, recorded, cluster, layer=-3, critic="token")  # pyright: ignore[reportArgumentType]
     assert recorded.events == events
 
 

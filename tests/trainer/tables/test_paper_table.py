@@ -33,7 +33,7 @@ if sys.argv[1] == "warmstart":
 elif words["do"] == "fail" and not (folder.parent / "mended").exists():
     sys.exit("stepcredit: an engine died")
 else:
-    assert "model.source" not in words or pathlib.Path(words["model.source"].strip("'")).is_dir()
+    assert "endpoint" in words or "model.source" not in words or pathlib.Path(words["model.source"].strip("'")).is_dir()
     finished_run(folder, ["", "ab" + words["do"]], seed=int(words["seed"]))
 """
 ROWS = (
@@ -117,6 +117,35 @@ def test_a_cell_is_named_by_its_start_and_not_by_where_that_lies(tmp_path: Path)
     assert first("here", table=other).digest != first("here").digest
 
 
+ASKING = replace(SPEC, rows=(Row(name="asks", title="Asks", command="evaluate", overrides=("do=c",), endpoint=True),))
+
+
+def test_a_row_that_asks_an_endpoint_is_missing_without_one_and_is_then_remembered_by_its_model(tmp_path: Path) -> None:
+    def asking(**changes: Any) -> TablePlan:
+        return plan(config(tmp_path / "table", table=ASKING, **changes))
+
+    code, text = run(tmp_path, asking())
+    assert code == 2
+    assert "missing: endpoint=URL endpoint_model=NAME of an OpenAI-compatible server" in text
+    here, there = (asking(endpoint=f"http://{host}/v1", endpoint_model="gpt-4o") for host in ("here", "there"))
+    assert here.rows[0].missing == ()
+    assert 'endpoint="http://here/v1"' in here.rows[0].cells[0].words
+    assert here.rows[0].cells[0].digest == there.rows[0].cells[0].digest
+    assert (
+        asking(endpoint="http://here/v1", endpoint_model="other").rows[0].cells[0].digest
+        != here.rows[0].cells[0].digest
+    )
+    check_begun(tmp_path / "table", "mine", here.rows)
+    assert run(tmp_path, here)[0] == 0
+    check_begun(tmp_path / "table", "mine", there.rows)
+
+
+def test_a_warm_start_runs_on_the_cluster_of_all_cells_and_stays_the_same_start(tmp_path: Path) -> None:
+    start, other = (plan(config(tmp_path, set=own)).starts[0] for own in ({}, {"cluster": {"cpus": 2}, "updates": 1}))
+    assert other.words == ("cluster.cpus=2", *start.words)
+    assert other.digest == start.digest
+
+
 def test_a_setting_of_the_row_replaces_that_of_all_cells_and_the_users_replaces_both() -> None:
     assert merged(["a=1", "b=1"], ["~b"], ["+a=3"]) == ("+a=3", "~b")
 
@@ -145,6 +174,7 @@ def test_a_folder_with_another_tables_cells_is_refused_and_nothing_is_lost(tmp_p
         ({"seeds": ()}, "seeds=[]"),
         ({"set": {"model": {"source": "x"}}}, "set.model.source is given to each cell by the table itself"),
         ({"runs": "nowhere"}, "runs=nowhere is no folder"),
+        ({"endpoint": "http://here/v1"}, "endpoint=http://here/v1 with endpoint_model=None: give both, or neither"),
     ],
 )
 def test_what_a_table_cannot_take_is_refused_in_one_line(tmp_path: Path, change: dict[str, object], part: str) -> None:
