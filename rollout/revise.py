@@ -16,6 +16,15 @@ from rollout.types import Revision, RolloutGroup, Task, Trajectory
 
 Bool = npt.NDArray[np.bool_]
 NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", "attempt", "reference", "outcome"})
+PROMPT = """{task}
+
+Failed attempt:
+{attempt}
+
+Another attempt, which {outcome}:
+{reference}
+
+Solve the task. Change no more of the failed attempt than you must."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,7 @@ class ReviseConfig:
     Raises ValueError for a prompt that lacks a required field or has an unknown one.
     """
 
-    prompt: str
+    prompt: str = PROMPT
     """What replaces the task in the prompts of a revision. {task} is the world's first observation, {attempt} the
     failed rollout, {reference} a sibling's rollout, {outcome} "succeeded" or "failed". The first three are required."""
 
@@ -36,14 +45,7 @@ class ReviseConfig:
     """What a successful revision adds to the repair signal s of its rollout. The paper's rho."""
 
     def __post_init__(self) -> None:
-        try:
-            fields = {name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None}
-        except ValueError as error:
-            raise ValueError(f"revise.prompt is no template ({error}): write {{{{ and }}}} for braces") from error
-        if missing := NEEDED - fields:
-            raise ValueError(f"revise.prompt does not show {{{min(missing)}}}: a revision needs {sorted(NEEDED)}")
-        if unknown := fields - KNOWN:
-            raise ValueError(f"revise.prompt asks for {{{min(unknown)}}}: known are {sorted(KNOWN)}")
+        check_prompt("revise.prompt", self.prompt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,37 @@ class Revised:
     """Revisions of them that were to be played, including those that failed for good."""
     counts: PlayCounts
     """What went wrong on the way."""
+
+
+def check_prompt(name: str, prompt: str) -> None:
+    """Raise ValueError for a prompt of revisions that lacks a required field or has an unknown one."""
+    try:
+        fields = {field for _, field, _, _ in Formatter().parse(prompt) if field is not None}
+    except ValueError as error:
+        raise ValueError(f"{name} is no template ({error}): write {{{{ and }}}} for braces") from error
+    if missing := NEEDED - fields:
+        raise ValueError(f"{name} does not show {{{min(missing)}}}: a revision needs {sorted(NEEDED)}")
+    if unknown := fields - KNOWN:
+        raise ValueError(f"{name} asks for {{{min(unknown)}}}: known are {sorted(KNOWN)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One turn of an attempt that a revision is shown."""
+
+    response: str
+    """The policy's answer, verbatim."""
+    action: str
+    """What the world was given."""
+
+
+def revision_text(prompt: str, *, task: str, failed: Sequence[Said], reference: Sequence[Said], won: bool) -> str:
+    """What a revision is shown in place of the task. An attempt of one turn is shown verbatim, a longer one by actions.
+
+    prompt: `ReviseConfig.prompt`. task: the world's first observation. won: whether the reference solved the task.
+    """
+    outcome = "succeeded" if won else "failed"
+    return prompt.format(task=task, attempt=_attempt(failed), reference=_attempt(reference), outcome=outcome)
 
 
 async def revise(
@@ -158,19 +191,24 @@ def _actions(rollout: Trajectory) -> list[Hashable]:
 
 
 def _job(number: int, failed: Trajectory, reference: Trajectory, prompt: str) -> Job:
-    task_text = prompt.format(
+    task_text = revision_text(
+        prompt,
         task=failed.steps[0].observation,
-        attempt=_attempt(failed),
-        reference=_attempt(reference),
-        outcome="succeeded" if reference.success else "failed",
+        failed=_said(failed),
+        reference=_said(reference),
+        won=reference.success,
     )
     task = Task(number=number, task_id=failed.task_id, seed=failed.seed)
     key = (number, failed.sibling, reference.sibling)
     return Job(task=task, sibling=failed.sibling, key=key, task_text=task_text)
 
 
-def _attempt(rollout: Trajectory) -> str:
-    """A rollout as a prompt shows it: verbatim if it has one turn, since its tokens are revised; else its actions."""
-    if len(rollout.steps) == 1:
-        return rollout.steps[0].completion.text
-    return "\n".join(step.action for step in rollout.steps)
+def _said(rollout: Trajectory) -> list[Said]:
+    return [Said(response=step.completion.text, action=step.action) for step in rollout.steps]
+
+
+def _attempt(turns: Sequence[Said]) -> str:
+    """Verbatim if it has one turn, since its tokens are revised; else its actions."""
+    if len(turns) == 1:
+        return turns[0].response
+    return "\n".join(turn.action for turn in turns)

@@ -238,6 +238,8 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
         cluster=config.cluster,
         passes=settings.passes,
         mistakes=settings.mistakes,
+        revisions=settings.revisions,
+        revise_prompt=config.revise.prompt,
         epochs=settings.epochs,
         rows_per_step=settings.rows_per_step,
         seed=config.seed,
