@@ -3,11 +3,11 @@
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 from rapidfuzz.distance import Levenshtein
 
 from rollout.collect import Collector
@@ -15,6 +15,7 @@ from rollout.collection import Job, PlayCounts, PlayOptions
 from rollout.types import Revision, RolloutGroup, Task, Trajectory
 
 Bool = npt.NDArray[np.bool_]
+Mode = Literal["revise", "retry", "intervene"]
 NEEDED, KNOWN = frozenset({"task", "attempt", "reference"}), frozenset({"task", "attempt", "reference", "outcome"})
 PROMPT = """{task}
 
@@ -44,6 +45,15 @@ class ReviseConfig:
     credit: Annotated[float, Interval(gt=0, le=1)] = 0.5
     """What a successful revision adds to the repair signal s of its rollout. The paper's rho."""
 
+    mode: Mode = "revise"
+    """How a failure is tried again. "revise" plays it anew for an estimator that asks for revisions, as IBPO does.
+    "retry" and "intervene" take it up at its pivot, for any other estimator: the retry joins its group (R3L
+    2601.03715), or, if it succeeded, the one step that it changed is learned by itself (InT 2601.14209)."""
+
+    weight: Annotated[float, Gt(0)] = 1.0
+    """What advantages above 0 are multiplied with under mode=retry, R3L's alpha; the advantage of the steps that
+    mode=intervene teaches. mode=revise does not read it."""
+
     def __post_init__(self) -> None:
         check_prompt("revise.prompt", self.prompt)
 
@@ -53,7 +63,7 @@ class Revised:
     """The result of a revision phase."""
 
     groups: tuple[RolloutGroup, ...]
-    """The groups that were given, with their revisions."""
+    """The groups that were given, with their revisions or retries."""
     rollouts: int
     """Failed rollouts that were revised."""
     requested: int
@@ -102,14 +112,8 @@ async def revise(
     paper's tasks have one turn). A revision that cannot be played repairs nothing and is counted. If the failures were
     collected with the same `options.max_idle_turns`, a revision that succeeds has changed something.
     """
-    pairs = [
-        (number, failed, reference)
-        for number, group in enumerate(groups)
-        for failed in group.trajectories
-        if not failed.success
-        for reference in references(group, failed, config.references)
-    ]
-    jobs = [_job(number, failed, reference, config.prompt) for number, failed, reference in pairs]
+    pairs = failures(groups, config)
+    jobs = [revision_job(number, failed, reference, config.prompt) for number, failed, reference in pairs]
     played = await collector.play(jobs, options)
     revisions: list[list[Revision]] = [[] for _ in groups]
     for (number, _, reference), revised in zip(pairs, played.rollouts, strict=True):
@@ -122,6 +126,17 @@ async def revise(
         requested=len(jobs),
         counts=played.counts,
     )
+
+
+def failures(groups: Sequence[RolloutGroup], config: ReviseConfig) -> list[tuple[int, Trajectory, Trajectory]]:
+    """(number of the group, failed rollout, sibling that it is shown beside) for all that are tried again."""
+    return [
+        (number, failed, reference)
+        for number, group in enumerate(groups)
+        for failed in group.trajectories
+        if not failed.success
+        for reference in references(group, failed, config.references)
+    ]
 
 
 def references(group: RolloutGroup, failed: Trajectory, count: int) -> list[Trajectory]:
@@ -181,16 +196,17 @@ def _mark(marks: Sequence[Bool], failed: Trajectory, revised: Trajectory) -> Non
         before, after = (rollout.steps[0].completion.token_ids.tolist() for rollout in (failed, revised))
         marks[0][changed(before, after)] = True
         return
-    for place in changed(_actions(failed), _actions(revised)):
+    for place in changed(actions(failed), actions(revised)):
         marks[place][:] = True
 
 
-def _actions(rollout: Trajectory) -> list[Hashable]:
+def actions(rollout: Trajectory) -> list[Hashable]:
     """The actions to compare. An invalid response has an action that equals no other."""
     return [step.action if step.valid else object() for step in rollout.steps]
 
 
-def _job(number: int, failed: Trajectory, reference: Trajectory, prompt: str) -> Job:
+def revision_job(number: int, failed: Trajectory, reference: Trajectory, prompt: str) -> Job:
+    """A revision of the failure, which is played from its beginning."""
     task_text = revision_text(
         prompt,
         task=failed.steps[0].observation,
