@@ -3,21 +3,21 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Ge, Interval, doc
 
 from envs.base import EnvStep
 from envs.prompts import Prompter
-from rollout.collection import PROMPT_TOO_LONG, Collection, Job, PlayCounts, PlayOptions
+from rollout.collection import PROMPT_TOO_LONG, REPLAY_DIFFERS, Collection, Job, PlayCounts, PlayOptions
 from rollout.dialogue import Dialogue
 from rollout.groups import Groups
 from rollout.marks import HARMLESS
 from rollout.policy import Exchange, Policy, PromptTooLong, Session
 from rollout.pool import EnvPool, Episode, EpisodeFailed
 from rollout.seeds import derive_seed
-from rollout.types import RolloutGroup, Task, Trajectory, Truncated
+from rollout.types import RolloutGroup, Step, Task, Trajectory, Truncated
 from rollout.usage import EngineUsage
 
 
@@ -241,9 +241,13 @@ class _Player:
     async def _play(self, episode: Episode, job: Job) -> Trajectory | None:
         """None for a rollout that is not played to its end."""
         first = await episode.reset(job.task.task_id, job.task.seed)
-        if job.task_text is not None:
-            first = replace(first, observation=job.task_text)
         dialogue = Dialogue(self.collector.prompter, first, truncated=self.collector.config.truncated)
+        for number, step in enumerate(job.resumed, start=1):
+            _check_state(dialogue, step)
+            if number < len(job.resumed):
+                dialogue.add_again(step, await episode.step(step.action))
+        if job.task_text is not None:
+            dialogue.show(job.task_text)
         while dialogue.now.ending is None and dialogue.idle_turns != self.options.max_idle_turns:
             if self.decided(job):
                 return None
@@ -252,6 +256,8 @@ class _Player:
             after = await episode.step(reply.action)
             reward = self.collector.config.reward(after)
             dialogue.add(exchange, reply, after, reward=reward)
+            if dialogue.time == len(job.resumed):
+                dialogue.show(first.observation)
         return dialogue.trajectory(job)
 
     async def _ask(self, dialogue: Dialogue, job: Job) -> Exchange:
@@ -272,6 +278,13 @@ class _Player:
             self.collection.count_prompt(cut=prompt.cut, cut_actions=prompt.cut_actions)
             return Exchange(messages=prompt.messages, completion=completion)
         raise EpisodeFailed(PROMPT_TOO_LONG, str(too_long), final=True) from too_long
+
+
+def _check_state(dialogue: Dialogue, step: Step) -> None:
+    """Raise EpisodeFailed where the world is not in the state in which the step was taken before."""
+    if dialogue.now.ending is not None or dialogue.now.state_key != step.state_key:
+        state = f"turn {dialogue.time} begins in {dialogue.now.state_key!r}, not in {step.state_key!r}"
+        raise EpisodeFailed(REPLAY_DIFFERS, f"{state}: a retry needs a world that repeats itself by seed", final=True)
 
 
 def _dropped_words(counts: PlayCounts, num_groups: int) -> str:

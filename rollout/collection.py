@@ -7,10 +7,12 @@ from types import MappingProxyType
 
 from rollout.policy import Key
 from rollout.pool import ENV_TIMEOUT, WORKER_DIED, WORKER_LOST, EpisodeFailed
-from rollout.types import Sampling, Task, Trajectory
+from rollout.types import Sampling, Step, Task, Trajectory
 
 PROMPT_TOO_LONG = "prompt_too_long"
 """Why a rollout failed whose prompt did not fit even at its shortest."""
+REPLAY_DIFFERS = "replay_differs"
+"""Why a retry failed: the world answered the same actions otherwise than before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,9 @@ class Job:
     """The rollout's own. The keys of its requests begin with it, so no two jobs of a collection share one."""
     task_text: str | None = None
     """Shown in place of the world's first observation (revisions); None keeps the observation."""
+    resumed: tuple[Step, ...] = ()
+    """Steps of an earlier rollout (retries): all but the last are taken again, the policy is asked in the place of the
+    last, and only there is it shown `task_text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,24 +68,38 @@ class Dialogue:
 
     def add(self, exchange: Exchange, reply: Reply, after: EnvStep, *, reward: float) -> None:
         """Append one turn. after: the world's answer to it. reward: the training reward it earned."""
-        now, completion = self.now, exchange.completion
-        self._steps.append(
-            Step(
-                observation=now.observation,
-                completion=completion,
-                action=reply.action,
-                valid=reply.valid,
-                reward=reward,
-                state_key=now.state_key,
-                milestone=after.milestone,
-            )
+        now = self.now
+        step = Step(
+            observation=now.observation,
+            completion=exchange.completion,
+            action=reply.action,
+            valid=reply.valid,
+            reward=reward,
+            state_key=now.state_key,
+            milestone=after.milestone,
         )
+        self.add_again(step, after)
+        self.previous = exchange
+
+    def add_again(self, step: Step, after: EnvStep) -> None:
+        """Append a turn that was taken before. The next prompt is encoded as a whole: the exchange is not known."""
+        now = self.now
+        self._steps.append(step)
         listed = self._prompter.listed(now)
         self._turns.append(
-            Turn(observation=now.observation, response=completion.text, action=reply.action, listed=listed)
+            Turn(observation=now.observation, response=step.completion.text, action=step.action, listed=listed)
         )
         self.idle_turns = self.idle_turns + 1 if after.state_key == now.state_key else 0
-        self.previous, self.now = exchange, after
+        self.previous, self.now = None, after
+
+    def show(self, task_text: str) -> None:
+        """Put a text in the place of the world's first observation, in all prompts from now on."""
+        self._first = replace(self._first, observation=task_text)
+        if self._turns:
+            self._turns[0] = replace(self._turns[0], observation=task_text)
+            self.previous = None  # its prompt began otherwise
+        else:
+            self.now = self._first
 
     def trajectory(self, job: Job) -> Trajectory:
         """The finished rollout; STUCK if the world has not ended it."""

@@ -9,7 +9,7 @@ import numpy as np
 import zstandard
 
 from envs.base import Ending
-from rollout.types import Completion, Revision, RolloutGroup, Step, Trajectory
+from rollout.types import Completion, Retry, Revision, RolloutGroup, Step, Trajectory
 
 
 def write_groups(path: Path, groups: Sequence[RolloutGroup]) -> None:
@@ -70,7 +70,12 @@ def _group(group: RolloutGroup) -> dict[str, Any]:
         "seed": group.seed,
         "trajectories": [_trajectory(trajectory) for trajectory in group.trajectories],
         "revisions": None if group.revisions is None else [_revision(revision) for revision in group.revisions],
+        **({"retries": [_retry(retry) for retry in group.retries]} if group.retries else {}),
     }
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    return {"reference": retry.reference, "pivot": retry.pivot} | _trajectory(retry.trajectory)
 
 
 def _revision(revision: Revision) -> dict[str, Any]:
@@ -117,6 +122,10 @@ def _as_group(record: dict[str, Any]) -> RolloutGroup:
             for number, trajectory in enumerate(record["trajectories"])
         ),
         revisions=None if revisions is None else tuple(_as_revision(record, revision) for revision in revisions),
+        retries=tuple(
+            Retry(trajectory=_as_trajectory(record, retry), reference=retry["reference"], pivot=retry["pivot"])
+            for retry in record.get("retries", ())
+        ),
     )
 
 

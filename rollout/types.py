@@ -142,6 +142,19 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A failed rollout that was taken up again at its pivot (R3L 2601.03715, InT 2601.14209)."""
+
+    trajectory: Trajectory
+    """The failure's own steps before the pivot, then new ones. Its `sibling` is the failed rollout's."""
+    reference: int
+    """The sibling whose attempt was shown at the pivot."""
+    pivot: int
+    """The step that was taken otherwise, from 0. It was sampled while both attempts were shown, but its prompt is the
+    failure's own: the policy learns to take it unaided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutGroup:
     """All rollouts of one task instance: same task id, same seed."""
 
@@ -153,6 +166,8 @@ class RolloutGroup:
     """By sibling. Trajectory number i is sibling i, but for an evaluation's lost samples, which are left out."""
     revisions: tuple[Revision, ...] | None = None
     """Of the failed rollouts, those revisions that were played to their end; None if no revision phase ran."""
+    retries: tuple[Retry, ...] = ()
+    """Of the failed rollouts, those retries that were played to their end."""
 
     @property
     def has_spread(self) -> bool:
@@ -170,8 +185,8 @@ class RolloutGroup:
                 )
             before = trajectory.sibling
         failed = {trajectory.sibling for trajectory in self.trajectories if not trajectory.success}
-        for revision in self.revisions or ():
-            revised = revision.trajectory
+        for again in (*(self.revisions or ()), *self.retries):
+            revised = again.trajectory
             if (revised.task_id, revised.seed) != (self.task_id, self.seed) or revised.sibling not in failed:
                 raise ValueError(
                     f"group ({self.task_id!r}, seed {self.seed}) got a revision of ({revised.task_id!r}, seed "

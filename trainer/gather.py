@@ -6,9 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from estimators import Estimator, needs
 from rollout.collect import Collected
 from rollout.collection import PlayOptions
-from rollout.revise import Revised, revise
+from rollout.retry import retry
+from rollout.revise import ReviseConfig, Revised, revise
 from rollout.seats import EnginesLost
 from rollout.seeds import derive_seed
 from rollout.types import Task, Trajectory
@@ -32,6 +34,11 @@ class Gathered:
     """Whether they were played before the update began, by the policy before."""
 
 
+def tries_again(config: ReviseConfig, estimator: Estimator) -> bool:
+    """Whether failed rollouts are revised, because the estimator asks for it, or retried, because the config does."""
+    return config.mode != "revise" or needs(estimator).revisions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathering:
     """What is needed to play the rollouts of one update."""
@@ -43,7 +50,7 @@ class Gathering:
     difficulty: Difficulty
     """How often each task was solved before."""
     revisions: bool
-    """Whether failed rollouts are revised."""
+    """Whether failed rollouts are revised or retried."""
     on_done: Callable[[Trajectory], None] = lambda _: None
     """Called with each finished rollout."""
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -70,8 +77,9 @@ class Gathering:
 
     async def _revised(self, collected: Collected) -> Revised:
         parts = self.parts
-        options = self._options("revisions")
-        return await revise(parts.collector, collected.groups, config=parts.config.revise, options=options)
+        config, options = parts.config.revise, self._options("revisions")
+        again = revise if config.mode == "revise" else retry
+        return await again(parts.collector, collected.groups, config=config, options=options)
 
     def _options(self, purpose: str, on_done: Callable[[Trajectory], None] = lambda _: None) -> PlayOptions:
         config = self.parts.config

@@ -11,7 +11,7 @@ import numpy as np
 from envs.base import Ending
 from rollout.pool import ENV_TIMEOUT, WORKER_DIED
 from rollout.revise import Revised
-from rollout.types import RolloutGroup
+from rollout.types import Retry, RolloutGroup
 from rollout.usage import EngineUsage
 from trainer.data.rows import trajectories
 from trainer.evaluation import Evaluation
@@ -102,10 +102,10 @@ METRICS: Mapping[str, Metric] = {
         "engine_timeout and engine_half_new: requests, or whole waves, that were asked again with the same seeds."
     ),
     # --- the revision phase, only where the estimator needs one
-    "revise/rollouts": _count("Failed rollouts that were revised."),
-    "revise/repaired": _count("Failed rollouts that at least one revision repaired."),
-    "revise/revisions": _count("Revisions that were attempted, including those that could not be played."),
-    "revise/succeeded": _count("Revisions that solved their task."),
+    "revise/rollouts": _count("Failed rollouts that were revised or retried."),
+    "revise/repaired": _count("Failed rollouts that at least one revision or retry repaired."),
+    "revise/revisions": _count("Revisions or retries that were attempted, including those that could not be played."),
+    "revise/succeeded": _count("Revisions or retries that solved their task."),
     "revise/prompt_tokens": _metric(
         "Prompt tokens of all finished revisions; every turn counts its whole prompt, cached or not.",
         "tokens",
@@ -403,12 +403,14 @@ def _response_tokens(groups: Sequence[RolloutGroup]) -> int:
 
 
 def revision_numbers(revised: Revised) -> dict[str, float]:
-    """The numbers of one revision phase, by logged name. Its wall time is seconds/revise."""
-    revisions = [
-        (number, revision) for number, group in enumerate(revised.groups) for revision in group.revisions or ()
+    """The numbers of one phase of revisions or retries, by logged name. Its wall time is seconds/revise."""
+    played = [  # with the first step that is its own
+        (number, again.trajectory, again.pivot if isinstance(again, Retry) else 0)
+        for number, group in enumerate(revised.groups)
+        for again in (*(group.revisions or ()), *group.retries)
     ]
-    successes = [(number, revision.trajectory.sibling) for number, revision in revisions if revision.trajectory.success]
-    completions = [step.completion for _, revision in revisions for step in revision.trajectory.steps]
+    successes = [(number, rollout.sibling) for number, rollout, _ in played if rollout.success]
+    completions = [step.completion for _, rollout, begin in played for step in rollout.steps[begin:]]
     return {
         "revise/rollouts": float(revised.rollouts),
         "revise/repaired": float(len(set(successes))),

@@ -11,15 +11,16 @@ import numpy as np
 from estimators import Advantages, Estimator, calibrated, needs
 from rollout.collect import Collected, RolloutsFailed
 from rollout.engines import EngineLosses
-from rollout.revise import Revised
+from rollout.revise import ReviseConfig, Revised
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
 from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
+from trainer.data.retries import aided, with_retries
 from trainer.data.rows import RowTable
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.gather import Ahead, Gathered, Gathering
+from trainer.gather import Ahead, Gathered, Gathering, tries_again
 from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import check_learned
 from trainer.learner.reports import LearnReport, Scores
@@ -106,21 +107,22 @@ def update(
         parts=parts,
         number=number,
         difficulty=difficulty or Difficulty(),
-        revisions=wants.revisions,
+        revisions=tries_again(config.revise, estimator),
         on_done=on_done,
         watch=watch,
     )
     gathered = beside.taken(number, on_done) or asyncio.run(gathering.gathered())
     collected = gathered.collected
     difficulty = gathering.difficulty.after((*collected.groups, *collected.flat))
-    beside.start(Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=wants.revisions))
-    table = RowTable(collected.groups)
+    following = Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=gathering.revisions)
+    beside.start(following)
+    table = RowTable(collected.groups, retries=True)
     tokens = token_batch(table)
     with watch("score"):
         parts.engines.sleep()  # until the publish
         scores = parts.learner.score(tokens, layer=wants.layer)
     with watch("credit"):
-        estimator, advantages = _credited(estimator, table, scores)
+        estimator, advantages = _credited(estimator, table, scores, config.revise)
     with watch("learn"):
         targets = _targets(parts, table, scores, advantages)
         learned = _learn(parts, number, tokens, targets, beside.last_checkpoint)
@@ -145,19 +147,22 @@ def update(
     )
 
 
-def _credited(estimator: Estimator, table: RowTable, scores: Scores) -> tuple[Estimator, Advantages]:
-    """The estimator, calibrated on the rows, and the credit that it gives them."""
+def _credited(
+    estimator: Estimator, table: RowTable, scores: Scores, revise: ReviseConfig
+) -> tuple[Estimator, Advantages]:
+    """The estimator, calibrated on the rows that it judges, and the credit of all rows."""
     wants = needs(estimator)
+    judged = RowTable(table.groups) if revise.mode == "intervene" else table
     batch = step_batch(
-        table,
-        embedding=scores.embedding,
+        judged,
+        embedding=None if scores.embedding is None else scores.embedding[: len(judged)],
         values=scores.values if wants.critic else None,
         critic=wants.critic or "turn",
         action_key=wants.action_key,
         similarity=wants.similarity,
     )
     estimator = calibrated(estimator, batch)
-    return estimator, estimator(batch)
+    return estimator, with_retries(table.groups, estimator(batch), revise)
 
 
 def publish(parts: Parts, version: int) -> None:
@@ -193,6 +198,9 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
             "raise model.response_tokens if responses are truncated, else lower learner.optimizer_steps"
         )
     sampled = rollout_logprobs(table)
+    if scores.logprobs is not None:  # retries without them are refused
+        lengths = [len(step.completion.token_ids) for step in table.steps]
+        sampled = np.where(np.repeat(aided(table.groups), lengths), scores.logprobs, sampled)
     return Targets(
         advantage=advantages.value.astype(np.float32),
         row_mask=live,

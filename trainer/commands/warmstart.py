@@ -6,10 +6,11 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from trainer.config.build import ConfigError
-from trainer.config.commands import WarmstartConfig
+from trainer.config.commands import DemosConfig, WarmstartConfig
 from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
+from trainer.data.revisions import revising
 from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
@@ -39,29 +40,35 @@ def write_demos(plan: DemosPlan, display: Display) -> Path:
     """
     config, world = plan.config, plan.world
     path = Path(config.output).absolute()
-    with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
-        played: list[Demo] = []
-        for number in range(config.passes):
-            seed = config.seed + number
-            played += play(world, config.tasks, seed=seed, mistakes=config.mistakes, on_played=bar.advance)
+    played = _passes(config, world, display, first=config.seed)
     demonstrations.write(played, path)
-    lost = config.passes * len(world.train[: config.tasks]) - len(played)
+    revised = sum(demo.attempts is not None for demo in played)
+    lost = config.passes * len(world.train[: config.tasks]) - (len(played) - revised)
     steps = sum(len(demo.steps) for demo in played)
-    display.line(f"{len(played)} demonstrations ({lost} more were lost), {steps} steps, in {path}")
+    told = f", {revised} of them revisions" if config.revisions else ""
+    display.line(f"{len(played)} demonstrations{told} ({lost} more were lost), {steps} steps, in {path}")
     return path
 
 
 def play(
-    world: World, tasks: int | None, *, seed: int, mistakes: float, on_played: Callable[[], None] = lambda: None
+    world: World,
+    tasks: int | None,
+    *,
+    seed: int,
+    mistakes: float,
+    revisions: float = 0.0,
+    on_played: Callable[[], None] = lambda: None,
 ) -> list[Demo]:
     """The expert's episodes on the first `tasks` training tasks (None: all), without the lost ones.
 
-    on_played: called after each episode.
+    revisions: the share of the tasks on which it also revises; these demonstrations follow. on_played: called after
+    each episode.
 
     Raises ConfigError where the expert, without an injected mistake, loses more than `LOST_SHARE` of its tasks.
     """
     played: list[Demo] = []
-    for demo in demonstrations.demonstrate(world.env, world.train[:tasks], seed=seed, mistakes=mistakes):
+    task_ids = world.train[:tasks]
+    for demo in demonstrations.demonstrate(world.env, task_ids, seed=seed, mistakes=mistakes):
         played.append(demo)
         on_played()
     lost = [demo for demo in played if not demo.won and all(step.by_expert for step in demo.steps)]
@@ -70,7 +77,8 @@ def play(
             f"the expert lost {len(lost)} of {len(played)} tasks, {lost[0].task_id!r} (seed {lost[0].seed}) the first: "
             "raise the step limit, or choose other data"
         )
-    return [demo for demo in played if demo.won]
+    revised = revising(world.env, task_ids, seed=seed, share=revisions)
+    return [*(demo for demo in played if demo.won), *revised]
 
 
 def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
@@ -95,7 +103,9 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
             with display.doing("starting the learner"):
                 learner.join(timeout_s=limit)
             for epoch, played in enumerate(chain([first], epochs), start=1):
-                batch = demonstrations.supervised(played, world.prompter, codec, history=config.env.history)
+                batch = demonstrations.supervised(
+                    played, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
+                )
                 steps = -(-batch.num_rows // config.rows_per_step)
                 losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
                 display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
@@ -111,8 +121,20 @@ def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator
         yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
         return
     for epoch in range(config.epochs):
-        first, played = config.seed + epoch * config.passes, list[Demo]()
-        with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
-            for seed in range(first, first + config.passes):
-                played += play(world, config.tasks, seed=seed, mistakes=config.mistakes, on_played=bar.advance)
-        yield played
+        yield _passes(config, world, display, first=config.seed + epoch * config.passes)
+
+
+def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Display, *, first: int) -> list[Demo]:
+    """The demonstrations of `config.passes` passes over the tasks; `first` is the seed of the first pass."""
+    played: list[Demo] = []
+    with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
+        for seed in range(first, first + config.passes):
+            played += play(
+                world,
+                config.tasks,
+                seed=seed,
+                mistakes=config.mistakes,
+                revisions=config.revisions,
+                on_played=bar.advance,
+            )
+    return played

@@ -14,7 +14,7 @@ from rollout.endpoint_options import check_options
 from rollout.endpoint_usage import EndpointPrices
 from rollout.engines import EngineConfig
 from rollout.marks import HARMLESS
-from rollout.revise import ReviseConfig
+from rollout.revise import PROMPT, ReviseConfig, check_prompt
 from rollout.types import Sampling
 from trainer.config.build import ConfigError
 from trainer.config.derived import CLUSTER, ENGINE, LEARNER, PLAY, Follows, Unused
@@ -33,6 +33,7 @@ from trainer.config.settings import (
 Seed = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Mistakes = Annotated[float, Interval(ge=0, lt=1), doc("a probability in [0, 1)")]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 def is_url(text: str) -> bool:
@@ -303,6 +304,9 @@ class DemosConfig:
     mistakes: Mistakes = 0.0
     """Probability of a mistake before each action of the expert, who goes on from the state that it leads to."""
 
+    revisions: Share = 0.0
+    """Share of the tasks on which the expert also revises a failed attempt, as IBPO asks a policy to."""
+
     seed: Seed = 0
     """Seed of the episodes and of the mistakes."""
 
@@ -354,6 +358,12 @@ class WarmstartConfig:
     """Probability of a mistake before each action of the expert. The policy sees mistakes and what follows, and learns
     the expert's actions only."""
 
+    revisions: Share = 0.0
+    """Share of the tasks on which the expert also revises a failed attempt, so that the policy can when IBPO asks."""
+
+    revise_prompt: str = PROMPT
+    """What replaces the task in the prompts of revisions: the same as revise.prompt of the training run."""
+
     epochs: Count = 3
     """Passes of the learner over the demonstrations."""
 
@@ -368,10 +378,13 @@ class WarmstartConfig:
 
     def __post_init__(self) -> None:
         _check_gpus(self.cluster, ranks=self.learner.world_size)
-        if self.demos is not None and (self.tasks, self.passes, self.mistakes) != (None, 1, 0.0):
+        check_prompt("revise_prompt", self.revise_prompt)
+        played = (self.tasks, self.passes, self.mistakes, self.revisions)
+        if self.demos is not None and played != (None, 1, 0.0, 0.0):
             raise ConfigError(
-                f"demos={self.demos} is trained on as it is, so tasks={self.tasks}, passes={self.passes} and "
-                f"mistakes={self.mistakes} would do nothing: leave them out, or leave demos out to play the expert anew"
+                f"demos={self.demos} is trained on as it is, so tasks={self.tasks}, passes={self.passes}, "
+                f"mistakes={self.mistakes} and revisions={self.revisions} would do nothing: leave them out, or leave "
+                "demos out to play the expert anew"
             )
 
 
@@ -384,6 +397,9 @@ class WarmstartSettings:
 
     mistakes: Mistakes
     """Probability of a mistake before each action of the expert."""
+
+    revisions: Share
+    """Share of the tasks on which the expert also revises a failed attempt."""
 
     epochs: Count
     """Passes of the learner over the demonstrations."""

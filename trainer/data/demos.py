@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from envs.base import Env, EnvStep
 from envs.prompts import Message, Prompter, Turn
 from rollout.policy import Exchange
+from rollout.revise import PROMPT, Said, revision_text
 from rollout.seeds import derive_seed
 from rollout.types import Completion, Ids
 from trainer.config.build import ConfigError
@@ -34,6 +35,18 @@ class DemoStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """What the expert is shown when it revises: a failed attempt and a sibling's."""
+
+    failed: tuple[str, ...]
+    """The actions of the failed attempt."""
+    sibling: tuple[str, ...]
+    """The actions of the other."""
+    sibling_won: bool
+    """Whether the other solved the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
     """One episode of the expert."""
 
@@ -45,6 +58,8 @@ class Demo:
     """Whether the episode solved the task."""
     steps: tuple[DemoStep, ...]
     """All steps, in the order they were played."""
+    attempts: Attempts | None = None
+    """The attempts that it revises; None for an episode that begins with the task alone."""
 
 
 def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float = 0.0) -> Iterator[Demo]:
@@ -61,7 +76,7 @@ def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float
         while now.ending is None and (action := next(expert, None)) is not None:
             by_expert = rng.random() >= mistakes
             if not by_expert:
-                action, expert = _mistaken(action, rng), env.expert()
+                action, expert = mistaken(action, rng), env.expert()
             steps.append(
                 DemoStep(observation=now.observation, action=action, admissible=now.admissible, by_expert=by_expert)
             )
@@ -69,7 +84,7 @@ def demonstrate(env: Env, task_ids: Iterable[str], *, seed: int, mistakes: float
         yield Demo(task_id=task_id, seed=world_seed, won=now.won, steps=tuple(steps))
 
 
-def _mistaken(action: str, rng: random.Random) -> str:
+def mistaken(action: str, rng: random.Random) -> str:
     """The action with one of its numbers off by one; if it has no number, the action without one of its words."""
     numbers = list(re.finditer(r"\d+", action))
     if numbers:
@@ -82,19 +97,35 @@ def _mistaken(action: str, rng: random.Random) -> str:
 
 
 def rendered_turns(
-    demo: Demo, prompter: Prompter, *, history: int, as_sampled: Callable[[str], str] = str
+    demo: Demo,
+    prompter: Prompter,
+    *,
+    history: int,
+    as_sampled: Callable[[str], str] = str,
+    revise_prompt: str = PROMPT,
 ) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """The prompt and the response of every step, rendered exactly as in a rollout.
+    """The prompt and the response of every step, rendered exactly as in a rollout, or in a revision.
 
     as_sampled: a written response as a policy's would be decoded (`ChatCodec.as_sampled`); by default as it is.
+    revise_prompt: `ReviseConfig.prompt`.
     """
     turns: list[Turn] = []
+    said = lambda action: Said(response=as_sampled(prompter.respond(action)), action=action)  # noqa: E731
     shown = [EnvStep(observation=step.observation, state_key="", admissible=step.admissible) for step in demo.steps]
+    if demo.attempts is not None:
+        task_text = revision_text(
+            revise_prompt,
+            task=demo.steps[0].observation,
+            failed=[said(action) for action in demo.attempts.failed],
+            reference=[said(action) for action in demo.attempts.sibling],
+            won=demo.attempts.sibling_won,
+        )
+        shown[0] = replace(shown[0], observation=task_text)
     for now, step in zip(shown, demo.steps, strict=True):
         response = as_sampled(prompter.respond(step.action))
         yield prompter.render(first=shown[0], turns=turns, now=now, history=history), response
         listed = prompter.listed(now)
-        turns.append(Turn(observation=step.observation, response=response, action=step.action, listed=listed))
+        turns.append(Turn(observation=now.observation, response=response, action=step.action, listed=listed))
 
 
 def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:
@@ -128,12 +159,16 @@ def _wrong_actions(actions: Sequence[str]) -> Iterator[str]:
         yield " ".join([other.split()[0], *action.split()[1:]])
 
 
-def supervised(demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int) -> TokenBatch:
+def supervised(
+    demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int, revise_prompt: str = PROMPT
+) -> TokenBatch:
     """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn."""
     prompts, responses = list[Ids](), list[Ids]()
     trajectory, time = list[int](), list[int]()
     for number, demo in enumerate(demos):
-        turns = rendered_turns(demo, prompter, history=history, as_sampled=codec.as_sampled)
+        turns = rendered_turns(
+            demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
+        )
         before: Exchange | None = None
         for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
             prompt, response = codec.encode(messages, before), codec.encode_response(text)
@@ -188,7 +223,13 @@ def read(path: Path) -> list[Demo]:
                 )
                 for step in record["steps"]
             )
-            demos.append(Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps))
+            shown = record.get("attempts")  # older files do not have the key
+            attempts = shown and Attempts(
+                failed=tuple(shown["failed"]), sibling=tuple(shown["sibling"]), sibling_won=shown["sibling_won"]
+            )
+            demos.append(
+                Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps, attempts=attempts)
+            )
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} line {number} is no demonstration ({error!r}): write the file anew") from error
     if not demos:

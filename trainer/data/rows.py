@@ -1,6 +1,6 @@
 """The rows of an update: one row per step, in one order, built once and handed to everything that reads rollouts.
 
-The order is the same everywhere: by group, then by sibling, then by time.
+The order is the same everywhere: by group, then by sibling, then by time; behind them the retries of all groups.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,9 +34,13 @@ class RowTable:
     What a revision phase says about the rows is computed when it is first asked for, and only once.
     """
 
-    def __init__(self, groups: Sequence[RolloutGroup]) -> None:
+    def __init__(self, groups: Sequence[RolloutGroup], *, retries: bool = False) -> None:
+        """retries: whether those of the groups have rows too."""
         self.groups = tuple(groups)
-        self.rows = tuple(_rows(self.groups))
+        played = [(number, rollout) for number, group in enumerate(self.groups) for rollout in group.trajectories]
+        if retries:
+            played += [(number, one.trajectory) for number, group in enumerate(self.groups) for one in group.retries]
+        self.rows = tuple(_rows(played))
         if not self.rows:
             raise ValueError("no rollouts to learn from: every group was dropped")
 
@@ -80,10 +84,8 @@ def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:
     return [trajectory for group in groups for trajectory in group.trajectories]
 
 
-def _rows(groups: Sequence[RolloutGroup]) -> Iterator[Row]:
-    trajectory = 0
-    for number, group in enumerate(groups):
-        for rollout in group.trajectories:
-            for time, step in enumerate(rollout.steps):
-                yield Row(group=number, trajectory=trajectory, time=time, step=step)
-            trajectory += 1
+def _rows(played: Sequence[tuple[int, Trajectory]]) -> Iterator[Row]:
+    """played: each rollout with the number of its group."""
+    for trajectory, (number, rollout) in enumerate(played):
+        for time, step in enumerate(rollout.steps):
+            yield Row(group=number, trajectory=trajectory, time=time, step=step)

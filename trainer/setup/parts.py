@@ -94,7 +94,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         output = Path(config.output).absolute()
         check_nodes(config.cluster, config.model, model, display, env=config.env, output=output)
         wants = needs(estimator_of(config))
-        if wants.revisions:
+        if config.revise.mode != "revise" or wants.revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         packed = with_packing(config.learner, model)
         display.stage("starting the engine, the learner and the worlds")

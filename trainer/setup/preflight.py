@@ -11,8 +11,9 @@ from typing import Any
 
 from envs.panel import Difference as PanelDifference
 from envs.panel import Panel
-from estimators import Estimator, needs
+from estimators import Estimator, Needs, needs
 from estimators import build as build_estimator
+from rollout.revise import ReviseConfig
 from rollout.types import RolloutGroup
 from trainer import checkpoint
 from trainer.checkpoint import RunState
@@ -240,6 +241,8 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
         cluster=config.cluster,
         passes=settings.passes,
         mistakes=settings.mistakes,
+        revisions=settings.revisions,
+        revise_prompt=config.revise.prompt,
         epochs=settings.epochs,
         rows_per_step=settings.rows_per_step,
         seed=config.seed,
@@ -272,12 +275,46 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
             "of a group to learn from: lower the steps, or ask for more groups"
         )
+    _check_retries(config, wants)
     if config.record == "embeddings" and wants.layer is None:
         raise ConfigError(
             f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
             "set record=rollouts, or estimator=bipace"
         )
     return estimator
+
+
+def _check_retries(config: TrainConfig, wants: Needs) -> None:
+    """Raise ConfigError where retries cannot be learned from, or a setting of them would do nothing."""
+    revise, name, unread = config.revise, config.estimator["name"], ReviseConfig()
+    if revise.mode == "revise":
+        if revise.weight != unread.weight:
+            raise ConfigError(
+                f"revise.weight={revise.weight} with revise.mode='revise', which does not read it: set "
+                "revise.mode=retry or intervene, or leave it out"
+            )
+        return
+    mode = f"revise.mode={revise.mode!r}"
+    if revise.credit != unread.credit:
+        raise ConfigError(f"revise.credit={revise.credit} with {mode}, which does not read it: leave it out")
+    if wants.revisions:
+        raise ConfigError(
+            f"{mode} with estimator.name={name!r}, which needs revisions: set revise.mode=revise, or estimator=grpo"
+        )
+    if config.group_size == 1:
+        raise ConfigError(f"{mode} with group_size=1, so no failure has a sibling: set group_size to 2 or more")
+    if config.learner.old_logprobs != "learner":
+        raise ConfigError(
+            f"{mode} with learner.old_logprobs={config.learner.old_logprobs!r}, but the step at a pivot was sampled "
+            "from another prompt than it is learned with: set learner.old_logprobs=learner"
+        )
+    if config.record == "embeddings":
+        raise ConfigError(f"{mode} with record='embeddings', which would mix in those of retries: set record=rollouts")
+    if revise.mode == "intervene" and wants.critic:
+        raise ConfigError(
+            f"{mode} with estimator.name={name!r}, whose critic would learn from steps without a return: take "
+            "estimator=grpo, or set revise.mode=retry"
+        )
 
 
 def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -> None:

@@ -91,6 +91,7 @@ def test_warm_start_and_training_differ_only_in_the_settings_of_the_warm_start(s
     assert warm.learner.learning_rate != training.learner.learning_rate
     assert (warm.learner.decay_steps, training.learner.decay_steps) == (None, asked.learner.decay_steps)
     assert training.learner.decay_steps is not None
+    assert (warm.revisions, warm.revise_prompt) == (asked.warmstart.revisions, asked.revise.prompt)
     assert (warm.passes, warm.epochs, warm.seed) == (asked.warmstart.passes, asked.warmstart.epochs, training.seed)
     same = replace(asked, output=training.output, model=training.model)
     assert training == TrainConfig(**{name: getattr(same, name) for name in TrainConfig.__dataclass_fields__})

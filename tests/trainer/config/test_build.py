@@ -281,7 +281,7 @@ def test_a_derived_setting_is_refused_under_the_name_that_the_user_can_set(
         (TrainConfig, "engine.extra.zzz", (), "to add an option of your own, write +engine.extra.zzz=..."),
         # Nothing is near.
         (TrainConfig, "checkpoint.zzzz", (), "known: checkpoint.every, checkpoint.export_every, checkpoint.keep"),
-        (DemosConfig, "zzzz", (), "known: output, env, model, tasks, passes, mistakes, seed"),
+        (DemosConfig, "zzzz", (), "known: output, env, model, tasks, passes, mistakes, revisions, seed"),
     ],
 )
 def test_an_unknown_setting_leads_to_the_nearest_one_at_any_depth(

@@ -49,7 +49,7 @@ BINDING = {
     "engine.": "extra",
     "rollout.": "history success_reward graded truncated",
     "sampling.": "temperature max_tokens top_p",
-    "revise.": "prompt references credit",
+    "revise.": "prompt references credit mode weight",
 }
 
 

@@ -155,6 +155,8 @@ def test_a_number_nothing_could_run_with_is_refused_by_name(plain_train: dict[st
         ("warmstart", "tasks", 0),
         ("warmstart", "passes", 0),
         ("warmstart", "epochs", 0),
+        ("warmstart", "revisions", 1.5),
+        ("demos", "revisions", -0.1),
         ("warmstart", "rows_per_step", 0),
         ("warmstart", "seed", -1),
         ("quickstart", "warmstart.epochs", 0),
@@ -268,6 +270,8 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
         # A file of demonstrations is played already.
         ("warmstart", {"demos": "demos.jsonl", "passes": 2}, ("demos=demos.jsonl", "passes=2")),
         ("warmstart", {"demos": "demos.jsonl", "tasks": 5}, ("demos=demos.jsonl", "tasks=5")),
+        ("warmstart", {"demos": "demos.jsonl", "revisions": 0.5}, ("demos=demos.jsonl", "revisions=0.5")),
+        ("warmstart", {"revise_prompt": "{task}"}, ("revise_prompt does not show {attempt}",)),
     ],
 )
 def test_a_pair_that_does_not_go_together_is_refused_by_both_names(

@@ -53,6 +53,16 @@ def test_a_demonstration_that_the_expert_lost_is_left_out(monkeypatch: pytest.Mo
     assert [demo.task_id for demo in demos] == ["2"] * 9
 
 
+def test_the_experts_revisions_follow_its_episodes() -> None:
+    demos = warmstart.play(corridor("2", "3"), None, seed=0, mistakes=0.0, revisions=1.0)
+    assert [(demo.task_id, demo.attempts is not None) for demo in demos] == [
+        ("2", False),
+        ("3", False),
+        ("2", True),
+        ("3", True),
+    ]
+
+
 def test_an_expert_that_loses_more_than_a_tenth_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Corridor, "LIMIT", 2)
     with pytest.raises(ConfigError, match=r"the expert lost 1 of 9 tasks, '3' \(seed \d+\) the first: raise the step"):
