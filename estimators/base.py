@@ -64,6 +64,8 @@ class StepBatch:
     """float64 [N], finite. What a critic expects from the row's state on, in units of reward."""
     milestone: NDArray[np.int64] | None = None
     """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
+    step_reward: NDArray[np.float64] | None = None
+    """float64 [N], finite. What a scorer adds to the environment's reward of the step."""
     rollouts: Sets = field(init=False, repr=False)
     """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
@@ -77,6 +79,8 @@ class StepBatch:
             check_directions("embedding", self.embedding)
         if self.values is not None:
             check_finite("values", self.values)
+        if self.step_reward is not None:
+            check_finite("step_reward", self.step_reward)
         if self.repair is not None:
             check_share("repair", self.repair)
             check_constant("repair", self.repair, self.trajectory, order)
@@ -139,6 +143,7 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "similar": np.int64,
     "values": np.float64,
     "milestone": np.int64,
+    "step_reward": np.float64,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
@@ -147,6 +152,7 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
     "similar": "group the observations by similarity, or set similarity=1",
     "values": "let the learner train a critic",
     "milestone": "take a world that counts its milestones, and rollouts that were recorded since it does",
+    "step_reward": "choose a scorer, such as scorer=milestones",
 }
 
 
@@ -194,8 +200,8 @@ class Needs:
     """
 
     columns: frozenset[str] = frozenset()
-    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values", "milestone".
-    """
+    """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values", "milestone",
+    "step_reward". Rewards and returns hold "step_reward" anyway, where there is one."""
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
     action_key: ActionKey = "action"

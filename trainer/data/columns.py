@@ -33,7 +33,7 @@ def step_batch(
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
-    world counts its milestones.
+    world counts its milestones, `step_reward` where a scorer filled it.
     """
     return StepBatch(
         group=np.array([row.group for row in table], np.int64),
@@ -48,6 +48,7 @@ def step_batch(
         values=None if values is None else values.astype(np.float64),
         repair=table.repair,
         milestone=_milestones(table),
+        step_reward=_step_rewards(table),
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 
@@ -100,6 +101,12 @@ def _milestones(table: RowTable) -> NDArray[np.int64] | None:
     """The milestones that each row's rollout has reached after it; None if a row does not tell. [N]"""
     reached = [step.milestone for step in table.steps]
     return None if None in reached else np.array(reached, np.int64)
+
+
+def _step_rewards(table: RowTable) -> NDArray[np.float64] | None:
+    """What a scorer added to each row's reward; None where none did. [N]"""
+    added = [step.step_reward for step in table.steps]
+    return None if None in added else np.array(added, np.float64)
 
 
 def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:

@@ -28,6 +28,8 @@ from trainer.config.continuing import Difference, as_words, binding, changes, ch
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.config.learner import CriticConfig
+from trainer.scorers import Checking, Scorer, layer_read, name_of
+from trainer.scorers import build as build_scorer
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
@@ -41,7 +43,7 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values"})
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values", "step_reward"})
 """Optional columns that a run can fill."""
 
 
@@ -147,6 +149,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
     _check_milestones(estimator, config, world)
+    check_scorer(config, world)
     validated = None
     if config.validation.every is not None:
         validated = panel(config.env, world, config.env.validation_split, config.validation.tasks)
@@ -253,7 +256,13 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
-    if missing := wants.columns - MADE_COLUMNS:
+    scorer = scorer_of(config)
+    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
+    try:
+        layer = layer_read(wants, scorer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if missing := wants.columns - made:
         raise ConfigError(
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
@@ -270,7 +279,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
             "of a group to learn from: lower the steps, or ask for more groups"
         )
-    if config.record == "embeddings" and wants.layer is None:
+    if config.record == "embeddings" and layer is None:
         raise ConfigError(
             f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
             "set record=rollouts, or estimator=bipace"
@@ -285,6 +294,24 @@ def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -
             f"estimator.name={config.estimator['name']!r} needs milestones, and env.world={config.env.world!r} counts "
             "none: choose another estimator, or set EnvStep.milestone in a world of your own"
         )
+
+
+def check_scorer(config: TrainConfig, world: World) -> None:
+    """Raises ConfigError for a scorer that cannot work in this world, or on this machine."""
+    scorer = scorer_of(config)
+    if isinstance(scorer, Checking):
+        try:
+            scorer.check(world.env, world.train[0])
+        except ValueError as error:
+            raise ConfigError(f"scorer {name_of(config.scorer)} (env.world={config.env.world!r}): {error}") from error
+
+
+def scorer_of(config: TrainConfig) -> Scorer | None:
+    """Raises ConfigError for an unknown scorer or option."""
+    try:
+        return build_scorer(config.scorer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def estimator_of(config: TrainConfig) -> Estimator:
