@@ -172,9 +172,9 @@ def _summary(config: type) -> str:
 
 
 def _code(value: Any) -> str:
-    """A value as YAML has it, in code marks."""
+    """A value as YAML has it, in code marks and in one line."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return f"`{text}`".replace("|", "\\|")
+    return f"`{' '.join(text.splitlines())}`".replace("|", "\\|")
 
 
 def _cell(text: str) -> str:

@@ -230,6 +230,12 @@ METRICS: Mapping[str, Metric] = {
     "scorer/matched_share": _share("plan: steps that match a step of the expert's plan."),
     "scorer/plan_steps": _metric("plan: mean length of the expert's plans.", "steps", "1 or more"),
     "scorer/plan_success": _share("plan: plans that solve their task."),
+    "scorer/explained": _metric(
+        "progress: share of the variance of outcomes that the head explains in rollouts it was not fitted on; below 0 "
+        "it is worse than their mean. Left out where all outcomes are equal.",
+        "number",
+        "any",
+    ),
     "scorer/requests": _count("judge: requests that the endpoint answered."),
     "scorer/input_tokens": _metric("judge: tokens of the questions.", "tokens", "0 or more"),
     "scorer/output_tokens": _metric("judge: tokens of the answers.", "tokens", "0 or more"),

@@ -16,6 +16,7 @@ SCORERS: Mapping[str, str] = {
     "judge": "trainer.scorers.judge:Judge",
     "milestones": "trainer.scorers.milestones:Milestones",
     "plan": "trainer.scorers.plan:PlanMatch",
+    "progress": "trainer.scorers.progress:Progress",
 }
 """Where each scorer is, imported when it is asked for: a run without a judge knows no client."""
 
