@@ -13,9 +13,14 @@ from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.entries import estimators_of, options_of
 from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.worlds.bench import WORLDS
+from trainer.lab.measure.recording import Recording
+from trainer.lab.measure.scored import TABULAR
+from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import crafting
 from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
+from trainer.scorers import Scorer
+from trainer.scorers import build as build_scorer
 from trainer.setup.preflight import MADE_COLUMNS
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
@@ -54,6 +59,9 @@ class LabPlan:
     generated: Mapping[str, Estimator]
     """The estimators for the generated worlds, by label; no run's options count there."""
 
+    scorers: Mapping[str, Scorer]
+    """The scorers for the generated worlds, by label."""
+
     model: Path | None
     """Hugging Face folder that hidden states are read from again; None takes the recorded ones."""
 
@@ -78,6 +86,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
         worlds=() if config.truth is None else worlds(config.truth),
         recorded=recorded,
         generated=generated,
+        scorers=_scorers(config),
         model=model,
     )
 
@@ -93,7 +102,8 @@ def worlds(config: TruthConfig) -> tuple[World, ...]:
 
 def bench_world(name: str, layouts: int, first: int) -> World:
     """A world of the bench with so many layouts, numbered from `first`."""
-    return World(name=name, layouts={number: WORLDS[name](number) for number in range(first, first + layouts)})
+    make = {**WORLDS, **APART}[name]
+    return World(name=name, layouts={number: make(number) for number in range(first, first + layouts)})
 
 
 def _estimators(
@@ -104,6 +114,43 @@ def _estimators(
 
 
 def settings_beside(run: Path) -> dict[str, Any]:
+def _scorers(config: LabConfig) -> dict[str, Scorer]:
+    scorers: dict[str, Scorer] = {}
+    for entry in config.scorers:
+        options: dict[str, Any] = {"name": entry} if isinstance(entry, str) else dict(entry)
+        label = " ".join([str(options.get("name")), *(f"{key}={it}" for key, it in options.items() if key != "name")])
+        try:
+            scorer = build_scorer(options)
+        except ValueError as error:
+            raise ConfigError(f"scorers: {error}") from error
+        if not isinstance(scorer, TABULAR):
+            raise ConfigError(f"scorers has {label!r}, which reads texts, and generated worlds have none: leave it out")
+        scorers[label] = scorer
+    if scorers and config.truth is None:
+        raise ConfigError(f"scorers={list(scorers)} are of generated worlds: leave truth as it is, or leave them out")
+    return scorers
+
+
+def _recordings(run: Path, config: LabConfig) -> tuple[Recording, ...]:
+    folder = run / "rollouts"
+    files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
+    if not files:
+        raise ConfigError(
+            f"run={config.run} holds no recorded rollouts ({folder}/{PATTERN}): keep them with "
+            "stepcredit train record=embeddings, or record=rollouts without hidden states"
+        )
+    updates = files if config.updates is None else config.updates
+    for update in updates:
+        if update not in files:
+            raise ConfigError(f"updates: {update} is not recorded in {folder}, which has {min(files)} to {max(files)}")
+    embeddings = {update: folder / f"update-{update:06d}.embeddings.npy" for update in updates}
+    return tuple(
+        Recording(update=update, groups=files[update], embeddings=path if path.is_file() else None)
+        for update, path in embeddings.items()
+    )
+
+
+def _settings(run: Path) -> dict[str, Any]:
     """The run's config.json; empty where there is none beside the rollouts."""
     path = run / "config.json"
     if not path.is_file():
