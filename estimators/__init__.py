@@ -19,6 +19,7 @@ from estimators.graphhca import Graphhca
 from estimators.grpo import Grpo
 from estimators.grpo_lambda import GrpoLambda
 from estimators.hgpo import Hgpo
+from estimators.hiper import Hiper
 from estimators.ibpo import Ibpo
 from estimators.min_form import MinForm
 from estimators.options import made, suggestion
@@ -55,6 +56,7 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "grpo": Grpo,
     "grpo_lambda": GrpoLambda,
     "hgpo": Hgpo,
+    "hiper": Hiper,
     "ibpo": Ibpo,
     "min_form": MinForm,
     "pgpo": Pgpo,

@@ -66,6 +66,8 @@ class StepBatch:
     """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
     step_reward: NDArray[np.float64] | None = None
     """float64 [N], finite. What a scorer adds to the environment's reward of the step."""
+    switch: NDArray[np.bool_] | None = None
+    """bool [N]. Whether the response chose another sub-goal than the one in force."""
     rollouts: Sets = field(init=False, repr=False)
     """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
@@ -144,6 +146,7 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "values": np.float64,
     "milestone": np.int64,
     "step_reward": np.float64,
+    "switch": np.bool_,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
@@ -153,6 +156,7 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
     "values": "let the learner train a critic",
     "milestone": "take a world that counts its milestones, and rollouts that were recorded since it does",
     "step_reward": "choose a scorer, such as scorer=milestones",
+    "switch": "take prompts that ask for sub-goals, env.style=subgoals",
 }
 
 
@@ -201,7 +205,7 @@ class Needs:
 
     columns: frozenset[str] = frozenset()
     """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values", "milestone",
-    "step_reward". Rewards and returns hold "step_reward" anyway, where there is one."""
+    "step_reward", "switch". Rewards and returns hold "step_reward" anyway, where there is one."""
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""
     action_key: ActionKey = "action"

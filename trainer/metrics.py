@@ -212,6 +212,8 @@ METRICS: Mapping[str, Metric] = {
         "ibpo: if success_share is above this, the bonus lowers the variance within the group.", "number", "0 to 1"
     ),
     "credit/masked_share": _share("ibpo: rows that the mask leaves out of the loss."),
+    "credit/switch_share": _share("hiper: turns that chose another sub-goal, first turns left out."),
+    "credit/segment_turns": _metric("hiper: mean turns that a sub-goal was in force.", "steps", "1 or more"),
     "credit/batch_std": _metric(
         "reinforce_pp, ppo: the standard deviation that returns or advantages are divided by.", "credit", "above 0"
     ),

@@ -178,6 +178,7 @@ def _credited(estimator: Estimator, table: RowTable, scores: Scores) -> tuple[Es
         values=scores.values if wants.critic else None,
         action_key=wants.action_key,
         similarity=wants.similarity,
+        subgoals="switch" in wants.columns,
     )
     estimator = calibrated(estimator, batch)
     return estimator, estimator(batch)

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.prompts.subgoals import switches
 from estimators import UNPARSED, StepBatch
 from rollout.types import Truncated
 from trainer.data.rows import RowTable
@@ -22,6 +23,7 @@ def step_batch(
     values: NDArray[np.float32] | None = None,
     action_key: str = "action",
     similarity: float = 1.0,
+    subgoals: bool = False,
 ) -> StepBatch:
     """The columns an estimator reads, one entry per row.
 
@@ -30,6 +32,7 @@ def step_batch(
         values: float32 [N], what the critic expects from each row on; None without one.
         action_key: what makes two actions equal: "action" compares the executed text, "first_token" the first
             FIRST_TOKENS response tokens.
+        subgoals: whether to fill the column `switch` from the answers.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
@@ -49,6 +52,7 @@ def step_batch(
         repair=table.repair,
         milestone=_milestones(table),
         step_reward=_step_rewards(table),
+        switch=np.array([switches(step.completion.text) for step in table.steps]) if subgoals else None,
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 

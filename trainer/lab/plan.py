@@ -76,6 +76,8 @@ def plan_lab(config: LabConfig) -> LabPlan:
     if run is not None:
         columns = MADE_COLUMNS - {"values"}
         recorded = _estimators(config, settings_beside(run), columns, "which recorded rollouts have not")
+        columns = MADE_COLUMNS - {"values", "switch"}
+        recorded = _estimators(config, _settings(run), columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
     if model is None:

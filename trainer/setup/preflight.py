@@ -41,9 +41,11 @@ from trainer.setup.world import World, open_world
 
 CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
+SUBGOALS = "subgoals"
+"""The style of prompts that asks for sub-goals."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values", "step_reward"})
+MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone", "values", "step_reward", "switch"})
 """Optional columns that a run can fill."""
 
 
@@ -266,6 +268,11 @@ def checked_estimator(config: TrainConfig) -> Estimator:
         raise ConfigError(
             f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
             "makes: choose another estimator, or call it on columns of your own"
+        )
+    if "switch" in wants.columns and config.env.style != SUBGOALS:
+        raise ConfigError(
+            f"estimator.name={config.estimator['name']!r} reads sub-goals, and env.style={config.env.style!r} asks for "
+            f"none: set env.style={SUBGOALS}"
         )
     if config.learner.critic != CriticConfig() and not wants.critic:
         raise ConfigError(

@@ -170,6 +170,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("lab", "estimators=[ibpo]"), ("'ibpo'", "['edited', 'repair']", "generated worlds")),
         (("lab", "estimators=[{name:gigpo,similarity:0.9}]"), ("['similar']", "truth=null")),
         (("train", "estimator=beacon", "env=arithmetic"), ("'beacon' needs milestones", "'arithmetic' counts none")),
+        (("train", "estimator=hiper"), ("'hiper' reads sub-goals", "env.style=", "set env.style=subgoals")),
         # A scorer that cannot work here.
         (("train", "scorer=milestone"), ("scorer=milestone", "did you mean 'milestones'?")),
         (("train", "scorer=milestones", "env=arithmetic"), ("scorer milestones", "'arithmetic'", "counts none")),

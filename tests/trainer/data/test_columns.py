@@ -46,6 +46,13 @@ def test_step_rewards_are_a_column_where_a_scorer_filled_every_row() -> None:
     assert step_batch(RowTable([table.groups[0], GROUPS[1]]), embedding=None).step_reward is None
 
 
+def test_a_switch_is_read_from_the_answer_where_sub_goals_are_asked_for() -> None:
+    says = [step("go", said=completion(f"<switch>{word}</switch>")) for word in ("SWITCH", "KEEP")]
+    table = RowTable([group(says)])
+    assert plain(step_batch(table, embedding=None, subgoals=True).switch) == plain(np.array([True, False]))
+    assert step_batch(table, embedding=None).switch is None
+
+
 def test_state_codes_are_equal_for_equal_states_of_one_group_only() -> None:
     # Group a: states 0, 1, 0; group b: 0, 0. The 0 of b is another world's.
     assert step_batch(RowTable(GROUPS), embedding=None).state.tolist() == [0, 1, 0, 2, 2]
