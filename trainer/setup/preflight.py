@@ -11,7 +11,7 @@ from typing import Any
 
 from envs.panel import Difference as PanelDifference
 from envs.panel import Panel
-from estimators import Estimator, needs
+from estimators import Estimator, Needs, needs
 from estimators import build as build_estimator
 from rollout.types import RolloutGroup
 from trainer import checkpoint
@@ -258,22 +258,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
-    scorer = scorer_of(config)
-    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
-    try:
-        layer = layer_read(wants, scorer)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if missing := wants.columns - made:
-        raise ConfigError(
-            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
-            "makes: choose another estimator, or call it on columns of your own"
-        )
-    if "switch" in wants.columns and config.env.style != SUBGOALS:
-        raise ConfigError(
-            f"estimator.name={config.estimator['name']!r} reads sub-goals, and env.style={config.env.style!r} asks for "
-            f"none: set env.style={SUBGOALS}"
-        )
+    layer = _check_columns(config, wants)
     if config.learner.critic != CriticConfig() and not wants.critic:
         raise ConfigError(
             f"learner.critic={asdict(config.learner.critic)} with estimator.name={config.estimator['name']!r}, which "
@@ -292,6 +277,26 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             "set record=rollouts, or estimator=bipace"
         )
     return estimator
+
+
+def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
+    """The layer whose hidden states the run reads. Raises ConfigError for a column that it cannot fill."""
+    scorer, name = scorer_of(config), config.estimator["name"]
+    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
+    if missing := wants.columns - made:
+        raise ConfigError(
+            f"estimator.name={name!r} needs the columns {sorted(missing)}, which no phase of a run makes: choose "
+            "another estimator, or call it on columns of your own"
+        )
+    if "switch" in wants.columns and config.env.style != SUBGOALS:
+        raise ConfigError(
+            f"estimator.name={name!r} reads sub-goals, and env.style={config.env.style!r} asks for none: set "
+            f"env.style={SUBGOALS}"
+        )
+    try:
+        return layer_read(wants, scorer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -> None:

@@ -25,9 +25,10 @@ def test_a_milestone_pays_the_action_that_reaches_it_for_the_first_time() -> Non
     paid = rewarded(DETOUR, DRAWN.batch, Milestones(weight=2.0)).step_reward
     seen: dict[int, set[int]] = {}
     expected = np.zeros(len(DRAWN.batch))
+    assert DETOUR.milestones is not None
     for row in np.lexsort((DRAWN.turn, DRAWN.batch.trajectory)):
-        gained, before = int(DETOUR.milestones[DRAWN.state[row], DRAWN.action[row]]), seen.setdefault(
-            int(DRAWN.batch.trajectory[row]), set())  # pyright: ignore # fmt: skip
+        gained = int(DETOUR.milestones[DRAWN.state[row], DRAWN.action[row]])
+        before = seen.setdefault(int(DRAWN.batch.trajectory[row]), set())
         expected[row] = 2.0 * (gained > 0 and gained not in before)
         before.add(gained)
     assert paid is not None
