@@ -3,7 +3,6 @@
 A new method is one file beside this one, with one import and one entry in `ESTIMATORS`.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,9 +19,10 @@ from estimators.graphhca import Graphhca
 from estimators.grpo import Grpo
 from estimators.grpo_lambda import GrpoLambda
 from estimators.hgpo import Hgpo
+from estimators.hiper import Hiper
 from estimators.ibpo import Ibpo
 from estimators.min_form import MinForm
-from estimators.options import check_options, suggestion
+from estimators.options import made, suggestion
 from estimators.own import ENTRY_POINTS, installed, loaded
 from estimators.pgpo import Pgpo
 from estimators.ppo import Ppo
@@ -58,6 +58,7 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "grpo": Grpo,
     "grpo_lambda": GrpoLambda,
     "hgpo": Hgpo,
+    "hiper": Hiper,
     "ibpo": Ibpo,
     "min_form": MinForm,
     "pgpo": Pgpo,
@@ -68,8 +69,6 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "toll": Toll,
     "turn_loo": TurnLoo,
 }
-
-_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def build(name: str, **options: Any) -> Estimator:
@@ -90,19 +89,11 @@ def build(name: str, **options: Any) -> Estimator:
             f"estimator {name!r} is unknown: {suggestion(name, ESTIMATORS)}; your own needs `_target_` or an entry "
             f"point in {ENTRY_POINTS!r}"
         )
-    parameters = {key: p for key, p in inspect.signature(make).parameters.items() if p.kind not in _UNNAMED}
-    for option in options:
-        if option not in parameters:
-            remedy = ""
-            if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
-                remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
-            raise ValueError(f"{name} has no option {option!r}: {suggestion(option, parameters)}{remedy}")
-    for option, parameter in parameters.items():
-        if option not in options and parameter.default is parameter.empty:
-            raise ValueError(f"{name}: option {option!r} is not set and has no default: add {option}=...")
+    remedy = ""
+    if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
+        remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
+    estimator = made(make, name, options, remedy)
     try:
-        estimator = make(**options)
-        check_options(estimator)
         needs(estimator)  # refused here rather than at the first update
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

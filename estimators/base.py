@@ -70,6 +70,10 @@ class StepBatch:
     """float64 [R], R = sum(response_tokens), finite. What a critic expects before each response token, row by row."""
     milestone: NDArray[np.int64] | None = None
     """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
+    step_reward: NDArray[np.float64] | None = None
+    """float64 [N], finite. What a scorer adds to the environment's reward of the step."""
+    switch: NDArray[np.bool_] | None = None
+    """bool [N]. Whether the response chose another sub-goal than the one in force."""
     rollouts: Sets = field(init=False, repr=False)
     """The rows cut by rollout, ordered by (group, trajectory, time)."""
     groups: Sets = field(init=False, repr=False)
@@ -84,6 +88,8 @@ class StepBatch:
         if self.values is not None:
             check_finite("values", self.values)
         self._check_tokens()
+        if self.step_reward is not None:
+            check_finite("step_reward", self.step_reward)
         if self.repair is not None:
             check_share("repair", self.repair)
             check_constant("repair", self.repair, self.trajectory, order)
@@ -161,6 +167,8 @@ _COLUMNS: Mapping[str, type[np.generic]] = {
     "response_tokens": np.int64,
     "token_values": np.float64,
     "milestone": np.int64,
+    "step_reward": np.float64,
+    "switch": np.bool_,
 }
 _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and missing
     "embedding": "let the learner keep hidden states",
@@ -171,6 +179,8 @@ _OPTIONAL: Mapping[str, str] = {  # the remedy where the column is needed and mi
     "response_tokens": "let the learner train a critic of tokens",
     "token_values": "let the learner train a critic of tokens",
     "milestone": "take a world that counts its milestones, and rollouts that were recorded since it does",
+    "step_reward": "choose a scorer, such as scorer=milestones",
+    "switch": "take prompts that ask for sub-goals, env.style=subgoals",
 }
 
 
@@ -226,7 +236,8 @@ class Needs:
 
     columns: frozenset[str] = frozenset()
     """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values",
-    "token_values" (with "response_tokens"), "milestone".
+    "token_values" (with "response_tokens"), "milestone", "step_reward", "switch". Rewards and returns hold
+    "step_reward" anyway, where there is one.
     """
     layer: int | None = None
     """Index into the tuple of hidden states that the embedding is read from; needed with "embedding"."""

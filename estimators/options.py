@@ -12,9 +12,10 @@ Traceback (most recent call last):
 ValueError: scale=1.5 is out of range: nearest 1.0, give a finite number in [0.0, 1.0]
 """
 
+import inspect
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -22,6 +23,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt
+
+_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,27 @@ def check_options(estimator: object) -> None:
         value = getattr(estimator, name)
         if not allowed.hold(value):
             raise ValueError(allowed.refusal(name, value))
+
+
+def made(make: Callable[..., Any], who: str, options: Mapping[str, Any], remedy: str = "") -> Any:
+    """What `make` builds of its options, checked.
+
+    Raises ValueError for an option that it has not, for one without a default that is missing, and for a value out of
+    range. who: what the messages call it. remedy: what else to say of an option that it has not.
+    """
+    parameters = {key: p for key, p in inspect.signature(make).parameters.items() if p.kind not in _UNNAMED}
+    for option in options:
+        if option not in parameters:
+            raise ValueError(f"{who} has no option {option!r}: {suggestion(option, parameters)}{remedy}")
+    for option, parameter in parameters.items():
+        if option not in options and parameter.default is parameter.empty:
+            raise ValueError(f"{who}: option {option!r} is not set and has no default: add {option}=...")
+    try:
+        result = make(**options)
+        check_options(result)
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from error
+    return result
 
 
 def suggestion(value: object, right: Iterable[str]) -> str:

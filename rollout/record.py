@@ -103,6 +103,7 @@ def _step(step: Step) -> dict[str, Any]:
         "reward": step.reward,
         "state_key": step.state_key,
         "milestone": step.milestone,
+        "step_reward": step.step_reward,
         "prompt_ids": completion.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
         "logprobs": [float(value) for value in completion.logprobs],
@@ -161,5 +162,6 @@ def _as_step(record: dict[str, Any]) -> Step:
         valid=record["valid"],
         reward=record["reward"],
         state_key=record["state_key"],
-        milestone=record.get("milestone"),  # older recordings do not have the key
+        milestone=record.get("milestone"),  # older recordings do not have this key and the next
+        step_reward=record.get("step_reward"),
     )

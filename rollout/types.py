@@ -103,6 +103,8 @@ class Step:
     milestone: int | None = None
     """Sub-goals that the rollout has reached after this turn; None if the world counts none, or did not when the step
     was recorded."""
+    step_reward: float | None = None
+    """What a scorer added to the reward of this turn; None without a scorer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,12 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from estimators import ESTIMATORS
+from estimators.own import loaded
 from trainer.commands import table
 from trainer.config.derived import Follows, Rule
 from trainer.config.ranges import range_words
 from trainer.metrics import METRICS
+from trainer.scorers import SCORERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -45,7 +47,8 @@ same name.
 
 
 def settings_page() -> str:
-    """The page of all settings: commands, then the groups that commands have, then the options of each estimator."""
+    """The page of all settings: commands, then the groups that commands have, then the options of each estimator and
+    scorer."""
     parts, groups = [SETTINGS_TOP], dict[tuple[str, type], list[str]]()
     for command, config in COMMANDS.items():
         for path, group in _groups(config, ""):
@@ -61,6 +64,9 @@ def settings_page() -> str:
     for name, estimator in ESTIMATORS.items():
         if isinstance(estimator, type) and is_dataclass(estimator):
             parts += [f"## estimator={name}\n", _summary(estimator), _table(estimator, "estimator.", {})]
+    for name, target in SCORERS.items():
+        scorer: Any = loaded(target)
+        parts += [f"## scorer={name}\n", _summary(scorer), _table(scorer, "scorer.", {})]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
@@ -166,9 +172,9 @@ def _summary(config: type) -> str:
 
 
 def _code(value: Any) -> str:
-    """A value as YAML has it, in code marks."""
+    """A value as YAML has it, in code marks and in one line."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return f"`{text}`".replace("|", "\\|")
+    return f"`{' '.join(text.splitlines())}`".replace("|", "\\|")
 
 
 def _cell(text: str) -> str:

@@ -65,6 +65,7 @@ def step(
     said: Completion | None = None,
     seen: str | None = None,
     milestone: int | None = None,
+    step_reward: float | None = None,
 ) -> Step:
     return Step(
         observation=f"at {state}" if seen is None else seen,
@@ -74,6 +75,7 @@ def step(
         reward=reward,
         state_key=state,
         milestone=milestone,
+        step_reward=step_reward,
     )
 
 

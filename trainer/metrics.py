@@ -228,9 +228,38 @@ METRICS: Mapping[str, Metric] = {
         "ibpo: if success_share is above this, the bonus lowers the variance within the group.", "number", "0 to 1"
     ),
     "credit/masked_share": _share("ibpo: rows that the mask leaves out of the loss."),
+    "credit/switch_share": _share("hiper: turns that chose another sub-goal, first turns left out."),
+    "credit/segment_turns": _metric("hiper: mean turns that a sub-goal was in force.", "steps", "1 or more"),
     "credit/batch_std": _metric(
         "reinforce_pp, ppo: the standard deviation that returns or advantages are divided by.", "credit", "above 0"
     ),
+    # --- step rewards, only with a scorer
+    "scorer/reward_mean": _metric("Mean step reward that the scorer gave to a row.", "number", "any"),
+    "scorer/reward_abs_mean": _metric("Mean absolute step reward of a row.", "number", "0 or more"),
+    "scorer/success_difference": _metric(
+        "Step rewards summed over a rollout, mean of those that solved their task less mean of the others; below 0 the "
+        "scorer prefers failures. Only where there are both.",
+        "number",
+        "any",
+    ),
+    "scorer/milestones": _metric(
+        "milestones: mean number of milestones that a rollout reached.", "number", "0 or more"
+    ),
+    "scorer/matched_share": _share("plan: steps that match a step of the expert's plan."),
+    "scorer/plan_steps": _metric("plan: mean length of the expert's plans.", "steps", "1 or more"),
+    "scorer/plan_success": _share("plan: plans that solve their task."),
+    "scorer/explained": _metric(
+        "progress: share of the variance of outcomes that the head explains in rollouts it was not fitted on; below 0 "
+        "it is worse than their mean. Left out where all outcomes are equal.",
+        "number",
+        "any",
+    ),
+    "scorer/requests": _count("judge: requests that the endpoint answered."),
+    "scorer/input_tokens": _metric("judge: tokens of the questions.", "tokens", "0 or more"),
+    "scorer/output_tokens": _metric("judge: tokens of the answers.", "tokens", "0 or more"),
+    "scorer/cached_share": _share("judge: rollouts whose answer was on disk."),
+    "scorer/unscored": _count("judge: rollouts that got no answer, and 0 on every step."),
+    "scorer/unscored REASON": _count("judge: those of them that were lost for this reason."),
     # --- checkpoints, in the row of the first update that ends after they were written
     "checkpoint/seconds": _metric(
         "Wall time from a checkpoint's first copy until it can be resumed. The run's last one has no row.",
@@ -241,8 +270,8 @@ METRICS: Mapping[str, Metric] = {
         "Part of it for which no update ran: the copies, and the wait for the checkpoint before.", "seconds", "above 0"
     ),
     "checkpoint/gib": _metric("Size on disk, with the exported model where there is one.", "GiB", "above 0"),
-    # --- time; the laps are collect, revise, score, credit, learn and publish; rollouts that were played ahead have
-    # none, and the wait for the next ones is the lap wait
+    # --- time; the laps are collect, revise, score, reward, credit, learn and publish; rollouts that were played ahead
+    # have none, and the wait for the next ones is the lap wait
     "seconds/validate": _metric(
         "Wall time of the validation after the update, which is no part of it.", "seconds", "0 or more"
     ),
@@ -288,7 +317,8 @@ METRICS: Mapping[str, Metric] = {
 }
 """Every number a run logs. A word in capitals stands for any text: `failure/REASON` covers `failure/env_timeout`.
 
-The diagnostics of a user's own estimator are logged as `credit/NAME` and are not listed.
+The diagnostics of a user's own estimator are logged as `credit/NAME`, those of a scorer as `scorer/NAME`, and are not
+listed.
 """
 
 
@@ -355,6 +385,7 @@ def update_numbers(report: UpdateReport, arithmetic: Arithmetic | None = None) -
     numbers |= _critic_numbers(report)
     if report.revised is not None:
         numbers |= revision_numbers(report.revised)
+    numbers |= _scorer_numbers(report)
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.collected.counts.failures.items()}
     numbers |= {f"failure/{reason}": float(count) for reason, count in report.losses.requests.items()}
     numbers |= {f"credit/{name}": float(value) for name, value in report.advantages.diagnostics.items()}
@@ -382,6 +413,19 @@ def _critic_numbers(report: UpdateReport) -> dict[str, float]:
     if learned.optimizer_steps > 0 and learned.critic_loss is not None and learned.critic_clip_share is not None:
         numbers |= {"critic/loss": learned.critic_loss, "critic/clip_share": learned.critic_clip_share}
     return numbers
+
+
+def _scorer_numbers(report: UpdateReport) -> dict[str, float]:
+    """What the scorer gave; empty without one."""
+    if report.rewarded is None:
+        return {}
+    value, rollouts = report.rewarded.value, trajectories(report.collected.groups)
+    sums = np.add.reduceat(value, np.cumsum([0, *(len(rollout.steps) for rollout in rollouts[:-1])]))
+    won = np.array([rollout.success for rollout in rollouts])
+    numbers = {"scorer/reward_mean": float(value.mean()), "scorer/reward_abs_mean": float(np.abs(value).mean())}
+    if 0 < won.sum() < len(won):
+        numbers["scorer/success_difference"] = float(sums[won].mean() - sums[~won].mean())
+    return numbers | {f"scorer/{name}": float(given) for name, given in report.rewarded.diagnostics.items()}
 
 
 def _usage_numbers(usage: EngineUsage) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -14,17 +14,19 @@ from rollout.engines import EngineLosses
 from rollout.revise import ReviseConfig, Revised
 from rollout.seeds import derive_seed
 from rollout.types import Trajectory
+from trainer.config.build import ConfigError
 from trainer.data.bad_batch import BadBatch
 from trainer.data.columns import live_rows, rollout_logprobs, step_batch, token_batch, token_mask
 from trainer.data.difficulty import Difficulty
 from trainer.data.retries import aided, with_retries
-from trainer.data.rows import RowTable
+from trainer.data.rows import RowTable, with_step_rewards
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.gather import Ahead, Gathered, Gathering, tries_again
 from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import check_learned
 from trainer.learner.reports import LearnReport, Scores
 from trainer.report.stopwatch import Stopwatch
+from trainer.scorers import Rollouts, StepRewards, layer_read
 from trainer.setup.parts import Parts
 
 
@@ -54,6 +56,8 @@ class UpdateReport:
     """What engines lost since the last update, validations included, and how many were started anew."""
     difficulty: Difficulty
     """How often each task was solved, this update's rollouts included."""
+    rewarded: StepRewards | None = None
+    """What the scorer gave; None without one."""
     restarts: int = 0
     """How often the run had to go back to its last checkpoint because this update was lost."""
 
@@ -120,7 +124,13 @@ def update(
     tokens = token_batch(table)
     with watch("score"):
         parts.engines.sleep()  # until the publish
-        scores = parts.learner.score(tokens, layer=wants.layer)
+        scores = parts.learner.score(tokens, layer=layer_read(wants, parts.scorer))
+    rewarded = None
+    if parts.scorer is not None:
+        with watch("reward"):
+            rewarded = _rewarded(parts, table, scores)
+            collected = replace(collected, groups=with_step_rewards(collected.groups, rewarded.value))
+            table = RowTable(collected.groups)
     with watch("credit"):
         estimator, advantages = _credited(estimator, table, scores, config.revise)
     with watch("learn"):
@@ -135,6 +145,7 @@ def update(
     return UpdateReport(
         number=number,
         collected=collected,
+        rewarded=rewarded,
         revised=gathered.revised,
         collect_seconds=gathered.seconds,
         scores=scores,
@@ -147,6 +158,19 @@ def update(
     )
 
 
+def _rewarded(parts: Parts, table: RowTable, scores: Scores) -> StepRewards:
+    """What the scorer gives to the rows. Raises ConfigError where it gives another number of rewards."""
+    assert parts.scorer is not None
+    folder = Path(parts.config.output).absolute() / "scorer"
+    rewarded = parts.scorer(Rollouts(groups=table.groups, env=parts.world.env, folder=folder, hidden=scores.embedding))
+    if len(rewarded.value) != len(table):
+        raise ConfigError(
+            f"the scorer gave {len(rewarded.value)} step rewards for {len(table)} rows: give one for each row of "
+            "Rollouts.table, in its order"
+        )
+    return rewarded
+
+
 def _credited(
     estimator: Estimator, table: RowTable, scores: Scores, revise: ReviseConfig
 ) -> tuple[Estimator, Advantages]:
@@ -155,11 +179,12 @@ def _credited(
     judged = RowTable(table.groups) if revise.mode == "intervene" else table
     batch = step_batch(
         judged,
-        embedding=None if scores.embedding is None else scores.embedding[: len(judged)],
+        embedding=None if wants.layer is None or scores.embedding is None else scores.embedding[: len(judged)],
         values=scores.values if wants.critic else None,
         critic=wants.critic or "turn",
         action_key=wants.action_key,
         similarity=wants.similarity,
+        subgoals="switch" in wants.columns,
     )
     estimator = calibrated(estimator, batch)
     return estimator, with_retries(table.groups, estimator(batch), revise)

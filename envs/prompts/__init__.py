@@ -15,6 +15,7 @@ STYLES: Mapping[str, Callable[[Dialect], Prompter]] = {
     "react": React,
     "react_loose": partial(React, loose=True),
     "act": partial(React, thinks=False),
+    "subgoals": partial(React, subgoals=True),
     "bare": Bare,
     "bare_listed": partial(Bare, listing=True),
 }

@@ -8,6 +8,7 @@ from envs.base import EnvStep
 from envs.prompts.actions import kept_actions
 from envs.prompts.dialect import Dialect
 from envs.prompts.messages import Message, Reply, Turn
+from envs.prompts.subgoals import ASK, subgoal
 from envs.prompts.thoughts import after_thoughts, has_thought
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -42,6 +43,10 @@ class React:
     """Ask for a thought before the action, and require one. Without, it is the plain prompting that ReAct (2210.03629)
     is compared with: the same message, which asks for the action alone."""
 
+    subgoals: bool = False
+    """Ask, after the thought, for KEEP or SWITCH and for a sub-goal (HiPER, 2602.16165), and show the one in force. An
+    answer without them is as valid as one with them, and keeps the sub-goal."""
+
     @property
     def least_history(self) -> int:
         """0: the prompt shows the observation by itself."""
@@ -58,6 +63,8 @@ class React:
             parts.append("You are at step 1.")
         if now.admissible is not None:
             parts.append(_choices(self.listed(now), actions))
+        if self.subgoals:
+            parts += [f"Your sub-goal: {subgoal(turns) or 'none yet'}", ASK]
         parts.append(_THINK_AND_ACT if self.thinks else _ACT)
         return (Message(role="user", content="\n\n".join(parts)),)
 
@@ -86,11 +93,15 @@ class React:
         return line.lower() if self.dialect.lower_case else line
 
     def respond(self, action: str) -> str:
-        """The action in its tags, after one short thought if one is asked for: an expert's reasons are not known."""
+        """The action in its tags, after one short thought if one is asked for: an expert's reasons are not known.
+
+        Nor are its sub-goals: with `subgoals` it follows the task.
+        """
         if not self.thinks:
             return f"<action>{action}</action>"
         step = "to write the program" if self.dialect.many_lines else action
-        return f"<think>The next step is: {step}</think><action>{action}</action>"
+        goal = "<switch>KEEP</switch><subgoal>solve the task</subgoal>" if self.subgoals else ""
+        return f"<think>The next step is: {step}</think>{goal}<action>{action}</action>"
 
 
 def _past(turns: Sequence[Turn], history: int) -> list[str]:

@@ -25,8 +25,10 @@ class EpisodeReturns:
 
 
 def rewards(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
-    """The reward of each step [N]; with penalty="return" less `invalid_penalty` where the response is invalid."""
-    return batch.reward - _cost(batch, invalid_penalty) if penalty == "return" else batch.reward
+    """The reward of each step [N], a scorer's included; with penalty="return" less `invalid_penalty` where the response
+    is invalid."""
+    reward = batch.reward if batch.step_reward is None else batch.reward + batch.step_reward
+    return reward - _cost(batch, invalid_penalty) if penalty == "return" else reward
 
 
 def row_penalty(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
@@ -53,7 +55,7 @@ def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) 
 
 
 def outcomes(batch: StepBatch) -> NDArray[np.float64]:
-    """Sum of the environment's rewards over each rollout [M], without penalties."""
+    """Sum of the environment's rewards over each rollout [M], without penalties and without a scorer's rewards."""
     return batch.rollouts.sum(batch.reward)
 
 
@@ -131,7 +133,7 @@ def token_order(batch: StepBatch) -> NDArray[np.int64]:
     lens: NDArray[np.int64] = batch.needed("response_tokens", "token_order")
     rows = batch.rollouts.order
     begins = (np.cumsum(lens) - lens)[rows]
-    within = np.arange(lens.sum()) - np.repeat(np.cumsum(lens[rows]) - lens[rows], lens[rows])
+    within = np.arange(int(lens.sum())) - np.repeat(np.cumsum(lens[rows]) - lens[rows], lens[rows])
     return np.repeat(begins, lens[rows]) + within
 
 

@@ -43,6 +43,7 @@ def test_a_row_holds_the_type_the_default_the_range_and_the_docstring_under_the_
 ) -> None:
     monkeypatch.setattr(reference, "COMMANDS", {"imagine": Outer})
     monkeypatch.setattr(reference, "ESTIMATORS", {})
+    monkeypatch.setattr(reference, "SCORERS", {})
     page = reference.settings_page().partition("## stepcredit imagine\n")[2]
     assert page.splitlines() == [
         "",

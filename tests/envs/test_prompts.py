@@ -347,7 +347,7 @@ def test_bare_asks_for_one_line_of_the_worlds_grammar(response: str, action: str
         (
             "textcraft",
             "xyz",
-            "there is no prompt style 'xyz'; choose one of act, bare, bare_listed, react, react_loose",
+            "there is no prompt style 'xyz'; choose one of act, bare, bare_listed, react, react_loose, subgoals",
         ),
     ],
 )

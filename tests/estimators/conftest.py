@@ -53,6 +53,7 @@ def random_columns(seed: int, lengths: list[list[int]], *, num_states: int = 4) 
         "milestone": np.concatenate([np.cumsum(rng.random(length) < 0.4) for _, length in flat]),
     }
     shuffle = rng.permutation(n)
+    columns["switch"] = columns["milestone"] % 2 == 1  # drawn from what is there: no other column changes
     return {name: value[shuffle] for name, value in columns.items()}
 
 

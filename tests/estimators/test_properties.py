@@ -17,11 +17,12 @@ SETTINGS = {
     "toll": {"success_reward": 3.0, "root": 0.0},
     "reinforce_pp": {"baseline": "group"},
     "ppo": {"whiten": False},
+    "hiper": {"whiten": False},
     "turn_loo": {"singleton": "zero"},
 } | {n: {"success_reward": 3.0} for n in ("crbc", "graphgpo", "graphhca", "ibpo", "pgpo")}
 every_estimator = pytest.mark.parametrize("name", NAMES)
-# ppo compares a rollout with what the critic expected, not with its siblings.
-COMPARING = [name for name in NAMES if name != "ppo"]
+# ppo and hiper compare a rollout with what the critic expected, not with its siblings.
+COMPARING = [name for name in NAMES if name not in {"ppo", "hiper"}]
 of_siblings = pytest.mark.parametrize("name", COMPARING)
 # graphgpo credits distances to success, beacon those to a milestone, and min_form the smallest reward to come: a reward
 # at the end moves none of them.

@@ -41,7 +41,8 @@ BAD = [
     ({**GOOD, "reward": [1.0, 0.0]}, r"reward has 2 rows where 4 are due"),
     (
         {**GOOD, "reward": None},
-        r"reward is None: only edited, embedding, milestone, repair, response_tokens, similar, token_values, values",
+        r"reward is None: only edited, embedding, milestone, repair, response_tokens, similar, step_reward, switch, "
+        r"token_values, values",
     ),
     ({**GOOD, "embedding": np.ones(4, np.float32)}, r"embedding has shape \(4,\): give it 2 axes"),
     ({**GOOD, "state": ["a", "b", "c", "d"]}, r"state has dtype <U1: give it int64"),

@@ -17,12 +17,13 @@ TEXT = st.text(max_size=20)
 # Everything a float32 can be: what is learned from a recording must be what was learned from the run.
 LOGPROB = st.floats(max_value=0.0, width=32)
 STEPS = st.builds(
-    lambda text, state, valid, reward, tokens, version, milestone: step(
+    lambda text, state, valid, reward, tokens, version, milestone, added: step(
         text,
         state=state,
         valid=valid,
         reward=reward,
         milestone=milestone,
+        step_reward=added,
         said=completion(
             text, tokens=[token for token, _ in tokens], logprobs=[logprob for _, logprob in tokens], version=version
         ),
@@ -34,6 +35,7 @@ STEPS = st.builds(
     st.lists(st.tuples(st.integers(0, 2**31 - 1), LOGPROB), max_size=4),
     st.integers(0, 1000),
     st.none() | st.integers(0, 9),
+    st.none() | st.floats(allow_nan=False),
 )
 GROUPS = st.lists(
     st.builds(
@@ -73,7 +75,7 @@ def test_revisions_come_back_with_the_rollouts_they_are_of(tmp_path: Path) -> No
     assert plain(list(read_groups(tmp_path / "some.jsonl.zst"))) == plain(groups)
 
 
-def test_an_older_recording_without_the_keys_revisions_and_milestone_has_none(
+def test_an_older_recording_without_the_keys_revisions_milestone_and_step_reward_has_none(
     tmp_path: Path, recorded: list[RolloutGroup]
 ) -> None:
     path = tmp_path / "some.jsonl.zst"
@@ -82,7 +84,7 @@ def test_an_older_recording_without_the_keys_revisions_and_milestone_has_none(
     del record["revisions"]
     for rollout in record["trajectories"]:
         for taken in rollout["steps"]:
-            del taken["milestone"]
+            del taken["milestone"], taken["step_reward"]
     path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode()))
     assert plain(list(read_groups(path))) == plain(recorded[:1])
 

@@ -31,7 +31,7 @@ from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.setup.parts import Parts
 from trainer.setup.past_run import plan_fork
-from trainer.setup.preflight import estimator_of, plan_training
+from trainer.setup.preflight import estimator_of, plan_training, scorer_of
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 
@@ -150,6 +150,7 @@ class Stack:
             engines=self.engines,  # pyright: ignore[reportArgumentType]
             learner=self.learner,  # pyright: ignore[reportArgumentType]
             collector=collector,
+            scorer=scorer_of(config),
         )
 
     def train(self, config: TrainConfig, display: Display | None = None) -> RunResult:

@@ -13,6 +13,7 @@ from estimators.bipace import Bipace
 from rollout.collection import PlayCounts
 from rollout.policy import EnginePolicy, Key, PromptTooLong
 from rollout.seeds import derive_seed
+from tests.chat_server import said, serving
 from tests.fakes import CharCodec, Corridor, ScriptedEngine, plain
 from tests.trainer.run_stack import HashLearner, Stack, configured, defaults, one_update, stops_at_first
 from trainer.config.learner import OldLogprobs
@@ -26,6 +27,7 @@ from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learn
 from trainer.learner.reports import LearnReport
 from trainer.metrics import METRICS, evaluation_numbers, update_numbers
 from trainer.report.metric_log import read_metrics
+from trainer.scorers import SCORERS
 from trainer.setup.mfu import Arithmetic
 
 # --- one update ---------------------------------------------------------------------------------------------------
@@ -315,6 +317,7 @@ def logged_names(tmp_path: Path) -> set[str]:
         options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
         _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
         names |= update_numbers(report, ARITHMETIC).keys()
+    names |= scorer_names(tmp_path)
     stack = Stack()
     stack.policy = EnginePolicy(engines=(ScriptedEngine(),), codec=CharCodec(), prompt_tokens=1000)  # pyright: ignore
     stack.train(configured(tmp_path / "run", updates=6))  # the third checkpoint waits for the second, which is told
@@ -323,6 +326,19 @@ def logged_names(tmp_path: Path) -> set[str]:
         replace(group, trajectories=group.trajectories[:1], revisions=None) for group in report.collected.groups
     )
     return names | evaluation_numbers(evaluation(replace(report.collected, groups=held_out), Corridor().kind)).keys()
+
+
+def scorer_names(tmp_path: Path) -> set[str]:
+    """Every name that an update with a scorer logs, over the scorers of the repository."""
+    names: set[str] = set()
+    with serving() as server:
+        server.reply = lambda body, number: said("[0]" if "1 steps" in body["messages"][0]["content"] else "no")
+        asks = {"url": server.url, "model": "some", "key_variable": None, "max_unscored": 1.0}
+        for scorer in SCORERS:
+            options = {"name": scorer, **(asks if scorer == "judge" else {})}
+            _, report = one_update(tmp_path / scorer, 1, stops_at_first, estimator={"name": "grpo"}, scorer=options)
+            names |= update_numbers(report).keys()
+    return names
 
 
 def family(name: str) -> str:

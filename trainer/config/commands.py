@@ -66,6 +66,10 @@ class TrainConfig:
     estimator: Mapping[str, Any]
     """Credit estimator: its name and its options. A `_target_` without a name is called by its last part."""
 
+    scorer: Mapping[str, Any] = field(default_factory=lambda: {"_target_": None})
+    """Who rewards steps besides the world: a scorer's name and its options, or the `_target_` of your own; without
+    either, nobody."""
+
     learner: LearnerConfig
     """How the policy is trained."""
 

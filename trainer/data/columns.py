@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.prompts.subgoals import switches
 from estimators import UNPARSED, StepBatch, Unit
 from rollout.types import Truncated
 from trainer.data.rows import RowTable
@@ -23,6 +24,7 @@ def step_batch(
     critic: Unit = "turn",
     action_key: str = "action",
     similarity: float = 1.0,
+    subgoals: bool = False,
 ) -> StepBatch:
     """The columns an estimator reads, one entry per row.
 
@@ -32,10 +34,11 @@ def step_batch(
         critic: which of the two.
         action_key: what makes two actions equal: "action" compares the executed text, "first_token" the first
             FIRST_TOKENS response tokens.
+        subgoals: whether to fill the column `switch` from the answers.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
-    world counts its milestones.
+    world counts its milestones, `step_reward` where a scorer filled it.
     """
     return StepBatch(
         group=np.array([row.group for row in table], np.int64),
@@ -52,6 +55,8 @@ def step_batch(
         token_values=values.astype(np.float64) if values is not None and critic == "token" else None,
         repair=table.repair,
         milestone=_milestones(table),
+        step_reward=_step_rewards(table),
+        switch=np.array([switches(step.completion.text) for step in table.steps]) if subgoals else None,
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 
@@ -108,6 +113,12 @@ def _milestones(table: RowTable) -> NDArray[np.int64] | None:
     """The milestones that each row's rollout has reached after it; None if a row does not tell. [N]"""
     reached = [step.milestone for step in table.steps]
     return None if None in reached else np.array(reached, np.int64)
+
+
+def _step_rewards(table: RowTable) -> NDArray[np.float64] | None:
+    """What a scorer added to each row's reward; None where none did. [N]"""
+    added = [step.step_reward for step in table.steps]
+    return None if None in added else np.array(added, np.float64)
 
 
 def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ The order is the same everywhere: by group, then by sibling, then by time; behin
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,6 +77,16 @@ class RowTable:
             return None
         lengths = [len(trajectory.steps) for trajectory in trajectories(self.groups)]
         return np.repeat(np.concatenate([repairs(group) for group in self.groups]), lengths)
+
+
+def with_step_rewards(groups: Sequence[RolloutGroup], step_reward: NDArray[np.float64]) -> tuple[RolloutGroup, ...]:
+    """The groups, with the `step_reward` of each of their rows. step_reward: float64 [N], in row order."""
+    values = iter(step_reward.tolist())
+
+    def scored(rollout: Trajectory) -> Trajectory:
+        return replace(rollout, steps=tuple(replace(step, step_reward=next(values)) for step in rollout.steps))
+
+    return tuple(replace(group, trajectories=tuple(map(scored, group.trajectories))) for group in groups)
 
 
 def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:

@@ -8,7 +8,7 @@ from annotated_types import Ge
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
-from trainer.lab.worlds.bench import WORLDS
+from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.lab.worlds.maze import MazeConfig
 
@@ -45,8 +45,10 @@ class TruthConfig:
         if not self.sizes or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
             raise ConfigError(f"truth.sizes={list(self.sizes)}: give group sizes of 2 or more, each once, ascending")
         for world in self.names:
-            if world not in WORLDS:
-                raise ConfigError(f"truth.worlds has {world!r}, which the bench has not: {suggestion(world, WORLDS)}")
+            if world not in {**WORLDS, **APART}:
+                raise ConfigError(
+                    f"truth.worlds has {world!r}, which the bench has not: {suggestion(world, [*WORLDS, *APART])}"
+                )
         names = [world.name for world in (*self.mazes, *([self.crafting] if self.crafting else []))]
         names += self.names
         if not names or len(set(names)) < len(names):
@@ -73,6 +75,10 @@ class LabConfig:
 
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Further names; each stands for an estimator's name and its options."""
+
+    scorers: tuple[str | Mapping[str, Any], ...] = ()
+    """Scorers whose step rewards each estimator gets besides, in generated worlds: names, or mappings of a name and
+    options, such as {name: milestones, weight: 5.0}."""
 
     run: str | None = None
     """Folder of a run that kept its rollouts; None for generated worlds alone."""

@@ -12,10 +12,13 @@ from trainer.config.build import ConfigError
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.entries import estimators_of, options_of
 from trainer.lab.measure.recording import Recording, recordings
-from trainer.lab.worlds.bench import WORLDS
+from trainer.lab.measure.scored import TABULAR
+from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import crafting
 from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
+from trainer.scorers import Scorer
+from trainer.scorers import build as build_scorer
 from trainer.setup.preflight import CRITIC_COLUMNS, MADE_COLUMNS
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
@@ -54,6 +57,9 @@ class LabPlan:
     generated: Mapping[str, Estimator]
     """The estimators for the generated worlds, by label; no run's options count there."""
 
+    scorers: Mapping[str, Scorer]
+    """The scorers for the generated worlds, by label."""
+
     model: Path | None
     """Hugging Face folder that hidden states are read from again; None takes the recorded ones."""
 
@@ -66,7 +72,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
-        columns = MADE_COLUMNS - CRITIC_COLUMNS
+        columns = MADE_COLUMNS - CRITIC_COLUMNS - {"switch"}
         recorded = _estimators(config, settings_beside(run), columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
@@ -78,6 +84,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
         worlds=() if config.truth is None else worlds(config.truth),
         recorded=recorded,
         generated=generated,
+        scorers=_scorers(config),
         model=model,
     )
 
@@ -93,7 +100,8 @@ def worlds(config: TruthConfig) -> tuple[World, ...]:
 
 def bench_world(name: str, layouts: int, first: int) -> World:
     """A world of the bench with so many layouts, numbered from `first`."""
-    return World(name=name, layouts={number: WORLDS[name](number) for number in range(first, first + layouts)})
+    make = {**WORLDS, **APART}[name]
+    return World(name=name, layouts={number: make(number) for number in range(first, first + layouts)})
 
 
 def _estimators(
@@ -101,6 +109,23 @@ def _estimators(
 ) -> dict[str, Estimator]:
     swept = {key: getattr(config, key) for key in SWEPT}
     return estimators_of(config.estimators, presets=config.presets, swept=swept, run=run, columns=columns, why=why)
+
+
+def _scorers(config: LabConfig) -> dict[str, Scorer]:
+    scorers: dict[str, Scorer] = {}
+    for entry in config.scorers:
+        options: dict[str, Any] = {"name": entry} if isinstance(entry, str) else dict(entry)
+        label = " ".join([str(options.get("name")), *(f"{key}={it}" for key, it in options.items() if key != "name")])
+        try:
+            scorer = build_scorer(options)
+        except ValueError as error:
+            raise ConfigError(f"scorers: {error}") from error
+        if not isinstance(scorer, TABULAR):
+            raise ConfigError(f"scorers has {label!r}, which reads texts, and generated worlds have none: leave it out")
+        scorers[label] = scorer
+    if scorers and config.truth is None:
+        raise ConfigError(f"scorers={list(scorers)} are of generated worlds: leave truth as it is, or leave them out")
+    return scorers
 
 
 def settings_beside(run: Path) -> dict[str, Any]:

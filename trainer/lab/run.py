@@ -61,7 +61,9 @@ def _truth(plan: LabPlan, display: Display) -> Iterator[TruthComparison]:
                 for number, layout in world.layouts.items():
                     parts = (size,) if number is None else (number, size)
                     rng = np.random.default_rng(derive_seed(seed, "truth", world.name, *parts))
-                    compared = compare_with_truth(layout, plan.generated, size=size, rollouts=truth.rollouts, rng=rng)
+                    compared = compare_with_truth(
+                        layout, plan.generated, size=size, rollouts=truth.rollouts, rng=rng, scorers=plan.scorers
+                    )
                     layouts.append(list(compared))
                     bar.advance()
                 for of_estimator in zip(*layouts, strict=True):

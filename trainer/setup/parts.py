@@ -24,12 +24,13 @@ from trainer.data.codec import ChatCodec
 from trainer.learner.driver import Learner
 from trainer.learner.ranks import rank_specs
 from trainer.report.progress import Display
+from trainer.scorers import Scorer, layer_read
 from trainer.setup.exchange import weights_route
 from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
-from trainer.setup.preflight import estimator_of
+from trainer.setup.preflight import estimator_of, scorer_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
 
@@ -55,6 +56,9 @@ class Parts:
 
     collector: Collector
     """Plays rollouts with the engines in the env workers."""
+
+    scorer: Scorer | None = None
+    """Rewards steps besides the world; None where nobody does."""
 
 
 @contextmanager
@@ -93,7 +97,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         check_prompts(config.model, config.env, world, codec)
         output = Path(config.output).absolute()
         check_nodes(config.cluster, config.model, model, display, env=config.env, output=output)
-        wants = needs(estimator_of(config))
+        wants, scorer = needs(estimator_of(config)), scorer_of(config)
         if config.revise.mode != "revise" or wants.revisions:
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         packed = with_packing(config.learner, model)
@@ -121,13 +125,14 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             ) as collector,
         ):
             learner.route = route
-            start_models(engines, learner, config.cluster, layer=wants.layer, critic=wants.critic)
+            start_models(engines, learner, config.cluster, layer=layer_read(wants, scorer), critic=wants.critic)
             yield Parts(
                 config=config,
                 world=world,
                 engines=engines,
                 learner=learner,
                 collector=collector,
+                scorer=scorer,
             )
 
 

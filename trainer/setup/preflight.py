@@ -29,6 +29,8 @@ from trainer.config.continuing import Difference, as_words, binding, changes, ch
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.config.learner import CriticConfig
+from trainer.scorers import Checking, Scorer, layer_read, name_of
+from trainer.scorers import build as build_scorer
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
@@ -40,11 +42,13 @@ from trainer.setup.world import World, open_world
 
 CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
+SUBGOALS = "subgoals"
+"""The style of prompts that asks for sub-goals."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
 CRITIC_COLUMNS = frozenset({"values", "token_values", "response_tokens"})
 """Those that the learner's critic makes, which recorded rollouts have not."""
-MADE_COLUMNS = frozenset({"embedding", "similar", "repair", "edited", "milestone"}) | CRITIC_COLUMNS
+MADE_COLUMNS = CRITIC_COLUMNS | {"embedding", "similar", "repair", "edited", "milestone", "step_reward", "switch"}
 """Optional columns that a run can fill."""
 
 
@@ -150,6 +154,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
     _check_milestones(estimator, config, world)
+    check_scorer(config, world)
     validated = None
     if config.validation.every is not None:
         validated = panel(config.env, world, config.env.validation_split, config.validation.tasks)
@@ -258,11 +263,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
-    if missing := wants.columns - MADE_COLUMNS:
-        raise ConfigError(
-            f"estimator.name={config.estimator['name']!r} needs the columns {sorted(missing)}, which no phase of a run "
-            "makes: choose another estimator, or call it on columns of your own"
-        )
+    layer = _check_columns(config, wants)
     if config.learner.critic != CriticConfig() and not wants.critic:
         raise ConfigError(
             f"learner.critic={asdict(config.learner.critic)} with estimator.name={config.estimator['name']!r}, which "
@@ -276,7 +277,7 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             "of a group to learn from: lower the steps, or ask for more groups"
         )
     _check_retries(config, wants)
-    if config.record == "embeddings" and wants.layer is None:
+    if config.record == "embeddings" and layer is None:
         raise ConfigError(
             f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
             "set record=rollouts, or estimator=bipace"
@@ -301,6 +302,8 @@ def _check_retries(config: TrainConfig, wants: Needs) -> None:
         raise ConfigError(
             f"{mode} with estimator.name={name!r}, which needs revisions: set revise.mode=revise, or estimator=grpo"
         )
+    if scorer_of(config) is not None:
+        raise ConfigError(f"{mode} with a scorer, which would reward no step of a retry: leave one of them out")
     if config.group_size == 1:
         raise ConfigError(f"{mode} with group_size=1, so no failure has a sibling: set group_size to 2 or more")
     if config.learner.old_logprobs != "learner":
@@ -317,6 +320,26 @@ def _check_retries(config: TrainConfig, wants: Needs) -> None:
         )
 
 
+def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
+    """The layer whose hidden states the run reads. Raises ConfigError for a column that it cannot fill."""
+    scorer, name = scorer_of(config), config.estimator["name"]
+    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
+    if missing := wants.columns - made:
+        raise ConfigError(
+            f"estimator.name={name!r} needs the columns {sorted(missing)}, which no phase of a run makes: choose "
+            "another estimator, or call it on columns of your own"
+        )
+    if "switch" in wants.columns and config.env.style != SUBGOALS:
+        raise ConfigError(
+            f"estimator.name={name!r} reads sub-goals, and env.style={config.env.style!r} asks for none: set "
+            f"env.style={SUBGOALS}"
+        )
+    try:
+        return layer_read(wants, scorer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -> None:
     """Raises ConfigError for an estimator of milestones in a world that counts none."""
     if "milestone" in needs(estimator).columns and world.env.reset(world.train[0]).milestone is None:
@@ -324,6 +347,24 @@ def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -
             f"estimator.name={config.estimator['name']!r} needs milestones, and env.world={config.env.world!r} counts "
             "none: choose another estimator, or set EnvStep.milestone in a world of your own"
         )
+
+
+def check_scorer(config: TrainConfig, world: World) -> None:
+    """Raises ConfigError for a scorer that cannot work in this world, or on this machine."""
+    scorer = scorer_of(config)
+    if isinstance(scorer, Checking):
+        try:
+            scorer.check(world.env, world.train[0])
+        except ValueError as error:
+            raise ConfigError(f"scorer {name_of(config.scorer)} (env.world={config.env.world!r}): {error}") from error
+
+
+def scorer_of(config: TrainConfig) -> Scorer | None:
+    """Raises ConfigError for an unknown scorer or option."""
+    try:
+        return build_scorer(config.scorer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def estimator_of(config: TrainConfig) -> Estimator:

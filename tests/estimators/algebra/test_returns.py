@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators import StepBatch
-from estimators.algebra.returns import episode_returns, group_moments, returns_to_go
+from estimators import ESTIMATORS, StepBatch, build
+from estimators.algebra.returns import episode_returns, group_moments, outcomes, returns_to_go, succeeded
 
 LENGTHS = st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=4), min_size=1, max_size=3)
 
@@ -79,3 +79,25 @@ def test_a_rollout_alone_in_its_group_has_no_signal_even_if_its_rows_differ(rows
     batch = one_rollout(rows, reward=[0.0, 8.0], invalid=[True, False])
     returns = episode_returns(batch, "row", 1.0)
     assert group_moments(batch, returns, "mean", stats).signal.tolist() == [False]
+
+
+def test_a_scorers_rewards_count_in_returns_and_not_in_what_counts_as_success(rows):
+    batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 1.0, 0.0], step_reward=[0.5, 1.5, -1.0])
+    assert outcomes(batch).tolist() == [1.0, 0.0]
+    assert succeeded(batch, 1.0).tolist() == [True, False]
+    assert episode_returns(batch, "return", 0.0).rollout.tolist() == [3.0, -1.0]
+    assert returns_to_go(batch, 0.5, "return", 0.0).tolist() == [0.5 + 0.5 * 2.5, 2.5, -1.0]
+
+
+@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"crbc"}))  # whose step term is of outcomes
+def test_an_estimator_reads_a_scorers_rewards_as_it_reads_the_worlds(random_columns, name):
+    columns = random_columns(7, [[3, 5, 2], [4, 4]])
+    options = {"bipace": {"eps": 0.1}}.get(name, {})
+    if hasattr(build(name, **options), "success_reward"):
+        options = {**options, "success_reward": 1e6}  # nothing succeeds: success is the world's word alone
+    added = np.arange(len(columns["reward"])) % 3 / 4.0
+    estimator = build(name, **options)
+    by_scorer = estimator(StepBatch(**columns, step_reward=added)).value
+    by_world = estimator(StepBatch(**{**columns, "reward": columns["reward"] + added})).value
+    assert by_scorer.tolist() == by_world.tolist()
+    assert by_scorer.tolist() != estimator(StepBatch(**columns)).value.tolist()

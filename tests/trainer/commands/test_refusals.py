@@ -170,6 +170,17 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("lab", "estimators=[ibpo]"), ("'ibpo'", "['edited', 'repair']", "generated worlds")),
         (("lab", "estimators=[{name:gigpo,similarity:0.9}]"), ("['similar']", "truth=null")),
         (("train", "estimator=beacon", "env=arithmetic"), ("'beacon' needs milestones", "'arithmetic' counts none")),
+        (("train", "estimator=hiper"), ("'hiper' reads sub-goals", "env.style=", "set env.style=subgoals")),
+        # A scorer that cannot work here.
+        (("train", "scorer=milestone"), ("scorer=milestone", "did you mean 'milestones'?")),
+        (("train", "scorer=milestones", "env=arithmetic"), ("scorer milestones", "'arithmetic'", "counts none")),
+        (("train", "scorer=judge"), ("scorer judge: url is not set", "scorer.url=http")),
+        (
+            ("train", "scorer=judge", "scorer.url=http://x/v1", "scorer.model=y", "scorer.key_variable=NO_SUCH_KEY"),
+            ("key_variable=NO_SUCH_KEY is not in the environment", "scorer.key_variable=null"),
+        ),
+        (("train", "+scorer.weight=2"), ("scorer has the options weight and no name",)),
+        (("train", "scorer._target_=nowhere:Mine"), ("'nowhere:Mine' cannot be loaded",)),
         (("lab", "estimators=[grpo]", "eps=0.1"), ("eps=0.1", "none of grpo", "leave it out")),
         (("lab", "gamma=2"), ("gamma=2.0", "nearest 1.0")),
         (("lab", "norm=median"), ("norm='median'", "mean_std")),

@@ -38,7 +38,8 @@ FIXED = {
     "cluster.": "device dtype",
 }
 BINDING = {
-    "": "estimator seed groups_per_update group_size task_choice max_groups_tried ahead max_idle_turns deterministic",
+    "": "estimator scorer seed groups_per_update group_size task_choice max_groups_tried ahead max_idle_turns "
+    "deterministic",
     "model.": "prompt_tokens response_tokens",
     "env.": "world _target_ options style history examples train_split validation_split overlap",
     "learner.": "learning_rate weight_decay betas warmup_steps decay_steps grad_clip optimizer_steps rows_per_step "

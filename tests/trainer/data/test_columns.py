@@ -8,7 +8,7 @@ from estimators import UNPARSED
 from rollout.types import Revision, RolloutGroup, Step
 from tests.fakes import completion, group, plain, step, trajectory
 from trainer.data.columns import codes, live_rows, rollout_logprobs, step_batch, token_batch, token_mask
-from trainer.data.rows import RowTable
+from trainer.data.rows import RowTable, with_step_rewards
 
 # Two groups. The first: two rollouts of 2 and 1 steps, the second: one rollout of 2 steps.
 FIRST = (
@@ -38,6 +38,19 @@ def test_milestones_are_a_column_where_every_step_tells_them() -> None:
     milestone = step_batch(RowTable([counted]), embedding=None).milestone
     assert plain(milestone) == plain(np.array([0, 1, 0]))
     assert step_batch(RowTable([counted, GROUPS[0]]), embedding=None).milestone is None
+
+
+def test_step_rewards_are_a_column_where_a_scorer_filled_every_row() -> None:
+    table = RowTable(with_step_rewards(GROUPS, np.array([0.5, 1.0, -1.0, 0.0, 2.0])))
+    assert plain(step_batch(table, embedding=None).step_reward) == plain(np.array([0.5, 1.0, -1.0, 0.0, 2.0]))
+    assert step_batch(RowTable([table.groups[0], GROUPS[1]]), embedding=None).step_reward is None
+
+
+def test_a_switch_is_read_from_the_answer_where_sub_goals_are_asked_for() -> None:
+    says = [step("go", said=completion(f"<switch>{word}</switch>")) for word in ("SWITCH", "KEEP")]
+    table = RowTable([group(says)])
+    assert plain(step_batch(table, embedding=None, subgoals=True).switch) == plain(np.array([True, False]))
+    assert step_batch(table, embedding=None).switch is None
 
 
 def test_state_codes_are_equal_for_equal_states_of_one_group_only() -> None:

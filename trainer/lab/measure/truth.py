@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from trainer.lab.measure.gradients import Gradients
 from trainer.lab.measure.identification import Identification
 from trainer.lab.measure.jackknife import BLOCKS, KEPT, ConfidenceInterval, interval, jackknife
 from trainer.lab.measure.rows import SampledRows
+from trainer.lab.measure.scored import rewarded
 from trainer.lab.measure.squares import Cells
 from trainer.lab.worlds.tabular import Tabular, sample
+from trainer.scorers.base import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +136,17 @@ def over_layouts(world: str, layouts: Sequence[TruthComparison]) -> TruthCompari
 
 
 def compare_with_truth(
-    world: Tabular, estimators: Mapping[str, Estimator], *, size: int, rollouts: int, rng: np.random.Generator
+    world: Tabular,
+    estimators: Mapping[str, Estimator],
+    *,
+    size: int,
+    rollouts: int,
+    rng: np.random.Generator,
+    scorers: Mapping[str, Scorer] = MappingProxyType({}),
 ) -> Iterator[TruthComparison]:
-    """One comparison for each estimator, all on the same groups of `size` rollouts.
+    """One comparison for each estimator, and for each with the step rewards of each scorer ("gigpo + milestones").
+
+    All are on the same groups of `size` rollouts.
 
     `rollouts` in all are drawn, rounded up so that every block has every task equally often.
     """
@@ -143,12 +155,14 @@ def compare_with_truth(
     blocks = [sample(world, groups=groups, size=size, rng=rng) for _ in range(BLOCKS)]
     rows = SampledRows.of(blocks, groups)
     cells, gradients, identification = Cells(world, rows), Gradients(world, rows), Identification(world, rows)
-    for name, estimator in estimators.items():
-        ready = calibrated(estimator, blocks[0].batch)
-        credit = np.concatenate([ready(block.batch).value for block in blocks])
+    batches = {"": [block.batch for block in blocks]}
+    batches |= {f" + {label}": [rewarded(world, block.batch, by) for block in blocks] for label, by in scorers.items()}
+    for (name, estimator), (by, given) in product(estimators.items(), batches.items()):
+        ready = calibrated(estimator, given[0])
+        credit = np.concatenate([ready(batch).value for batch in given])
         yield TruthComparison(
             world=world.name,
-            estimator=name,
+            estimator=f"{name}{by}",
             size=size,
             groups=groups * BLOCKS,
             rows=len(credit),

@@ -121,6 +121,19 @@ def action_values(world: Tabular) -> Floats:
     return quality
 
 
+def best_actions(world: Tabular) -> Ints:
+    """The most valuable action [H, S] where all later ones are the most valuable too, by backward induction."""
+    states = len(world.policy)
+    best = np.zeros((world.horizon, states), np.int64)
+    value = np.zeros(states + 2)
+    for t in reversed(range(world.horizon)):
+        quality = (world.chance * (world.paid + value[world.successor])).sum(-1)
+        quality = np.where(world.policy > 0, quality, -np.inf)  # the other slots are no actions
+        best[t] = quality.argmax(-1)
+        value[:states] = quality.max(-1)
+    return best
+
+
 def occupancy(world: Tabular) -> Floats:
     """Probability [T, H, S] that a rollout of each task takes its turn t in state s."""
     states = len(world.policy)

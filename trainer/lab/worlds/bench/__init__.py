@@ -6,7 +6,7 @@ the number of the layout: the world's size and chances, and the policy.
 
 from collections.abc import Callable, Mapping
 
-from trainer.lab.worlds.bench import alias, craft, delay, fork, grade, luck, mazes, mend, recov, stop, tail
+from trainer.lab.worlds.bench import alias, craft, delay, detour, fork, grade, luck, mazes, mend, recov, stop, tail
 from trainer.lab.worlds.tabular import Tabular
 
 WORLDS: Mapping[str, Callable[[int], Tabular]] = {
@@ -22,3 +22,5 @@ WORLDS: Mapping[str, Callable[[int], Tabular]] = {
     "maze": mazes.layout,
     "craft": craft.layout,
 }
+APART: Mapping[str, Callable[[int], Tabular]] = {"detour": detour.layout}
+"""Worlds that are no part of the bench as a whole: they show one thing, and only to who names them."""

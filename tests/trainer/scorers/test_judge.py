@@ -1,0 +1,137 @@
+"""A judge behind an endpoint; the tests start a small one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rollout import openai_endpoint
+from rollout.collect import RolloutsFailed
+from tests.chat_server import Answer, Body, ChatServer, counted, refused, said, serving
+from tests.fakes import Corridor, group, step
+from trainer.scorers import Rollouts
+from trainer.scorers.judge import Judge
+
+LONG, SHORT = [step("go", seen="a corridor"), step("fly", valid=False)], [step("wait", seen="a wall")]
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 0.002)
+
+
+def judge(server: ChatServer, **options: Any) -> Judge:
+    return Judge(**{"url": server.url, "model": "some", "key_variable": None, **options})
+
+
+def rollouts(folder: Path) -> Rollouts:
+    return Rollouts(groups=(group(LONG, SHORT, won=[True]),), env=Corridor(), folder=folder)
+
+
+def asked(body: Body) -> str:
+    return body["messages"][0]["content"]
+
+
+def by_length(body: Body, _: int) -> Answer:
+    """0.5 and -1 for the long rollout, 0.25 for the short one."""
+    return counted("[0.5, -1]" if "2 steps" in asked(body) else "So: [0.25]", 7, 3)
+
+
+def test_every_step_gets_the_judges_number_and_tokens_are_counted(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = by_length
+    result = judge(server, weight=2.0)(rollouts(tmp_path))
+    assert result.value.tolist() == [1.0, -2.0, 0.5]
+    numbers = {"requests": 2, "input_tokens": 14, "output_tokens": 6, "cached_share": 0.0, "unscored": 0}
+    assert result.diagnostics == numbers
+
+
+def test_the_judge_is_shown_what_the_agent_saw_and_did_and_how_it_ended(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = by_length
+    judge(server)(rollouts(tmp_path))
+    question = next(asked(body) for body in server.bodies if "2 steps" in asked(body))
+    assert "Step 1\nThe agent saw: a corridor\nThe agent did: go\n" in question
+    assert "The agent did: fly (not understood)" in question
+    assert "The rollout succeeded." in question
+
+
+def test_a_rollout_that_was_judged_is_not_asked_about_again(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = by_length
+    first, again = (judge(server)(rollouts(tmp_path)) for _ in range(2))
+    assert again.value.tolist() == first.value.tolist()
+    assert (again.diagnostics["cached_share"], again.diagnostics["requests"], len(server.bodies)) == (1.0, 0, 2)
+    judge(server, prompt="{steps} {count} steps")(rollouts(tmp_path))
+    assert len(server.bodies) == 4  # another question has no answer yet
+
+
+def test_an_answer_that_is_no_list_is_sent_back_with_what_is_wrong(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda body, _: said("good") if len(body["messages"]) == 1 else by_length(body, 0)
+    assert judge(server)(rollouts(tmp_path)).value.tolist() == [0.5, -1.0, 0.25]
+    second = next(body["messages"] for body in server.bodies if len(body["messages"]) == 3)
+    assert second[1]["content"] == "good"
+    assert "no JSON list of" in second[2]["content"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(said("[5]"), "unreadable"), (said("[0, 0, 0]"), "unreadable"), (refused(400, "no"), "refused")],
+)
+def test_a_rollout_without_an_answer_gets_0_and_is_counted_by_reason(
+    server: ChatServer, tmp_path: Path, answer: Answer, reason: str
+) -> None:
+    server.reply = lambda body, number: by_length(body, number) if "2 steps" in asked(body) else answer
+    result = judge(server, max_unscored=0.5)(rollouts(tmp_path))
+    assert result.value.tolist() == [0.5, -1.0, 0.0]
+    assert (result.diagnostics["unscored"], result.diagnostics[f"unscored {reason}"]) == (1, 1)
+
+
+def test_a_rollout_too_long_for_the_judge_is_counted_as_such(server: ChatServer, tmp_path: Path) -> None:
+    too_long = refused(400, "too long", "context_length_exceeded")
+    server.reply = lambda body, number: too_long if "2 steps" in asked(body) else by_length(body, number)
+    result = judge(server, max_unscored=0.5)(rollouts(tmp_path))
+    assert result.diagnostics["unscored too_long"] == 1
+
+
+def test_more_lost_answers_than_allowed_stop_the_run(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda body, number: by_length(body, number) if "2 steps" in asked(body) else said("no")
+    with pytest.raises(RolloutsFailed, match=r"scored 1 of 2 rollouts \({'unreadable': 1}\).*scorer.max_unscored=0.1"):
+        judge(server)(rollouts(tmp_path))
+    kept = judge(server, max_unscored=0.5)(rollouts(tmp_path))
+    assert kept.diagnostics["cached_share"] == 0.5  # the answer that came was kept
+
+
+def test_a_request_that_is_turned_away_is_sent_again(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda body, number: refused(503) if number < 2 else by_length(body, number)
+    assert judge(server)(rollouts(tmp_path)).diagnostics["unscored"] == 0
+
+
+def test_a_server_that_is_not_there_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RolloutsFailed, match="nothing answers at"):
+        Judge(url="http://127.0.0.1:9/v1", model="some", key_variable=None)(rollouts(tmp_path))
+
+
+def test_the_key_is_read_from_the_environment_and_its_absence_refused(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reply = by_length
+    scorer = judge(server, key_variable="JUDGE_KEY")
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    with pytest.raises(ValueError, match=r"key_variable=JUDGE_KEY is not in the environment: export it, or set"):
+        scorer.check(Corridor(), "2")
+    monkeypatch.setenv("JUDGE_KEY", "secret")
+    scorer(rollouts(tmp_path))
+    assert set(server.keys) == {"Bearer secret"}
+    assert "secret" not in json.dumps(server.bodies)
+
+
+def test_the_numbers_are_plain_floats(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = by_length
+    assert judge(server)(rollouts(tmp_path)).value.dtype == np.float64

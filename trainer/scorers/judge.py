@@ -1,0 +1,231 @@
+"""A judge: a language model behind an OpenAI-compatible endpoint gives each step of a rollout a number."""
+
+import asyncio
+import hashlib
+import json
+import math
+import os
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+from annotated_types import Ge, Gt, Interval
+
+from envs.base import Env
+from envs.prompts import Message
+from estimators.options import check_options
+from rollout.collect import RolloutsFailed
+from rollout.openai_endpoint import EndpointPolicy
+from rollout.policy import PromptTooLong
+from rollout.pool import EpisodeFailed
+from rollout.types import Sampling, Trajectory
+from trainer.scorers.base import Rollouts, StepRewards
+
+PROMPT = """\
+An agent plays a text world. Judge each of its steps.
+
+{steps}
+
+The rollout {outcome}.
+
+Give each of the {count} steps a number from -1 to 1: 1 for a step that brings the task much nearer to its solution, 0
+for one that changes nothing, -1 for one that does harm. Answer with a JSON list of {count} numbers and nothing else."""
+AGAIN = "That is no JSON list of {count} numbers from -1 to 1. Answer with the list alone."
+LIST = re.compile(r"\[[^\[\]]*\]")
+UNREADABLE = "unreadable"
+"""The judge's answers hold no list of the right length."""
+TOO_LONG = "too_long"
+"""The rollout is longer than the judge's context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A judge's word on each step, one request a rollout:
+
+        r_t = weight * (the number for step t, from -1 to 1)
+
+    Answers are kept in `scorer/judge.sqlite` of the run's folder: a rollout that was judged is not asked about again.
+    Assumes that the judge knows what helps. It is shown what the world showed and what the agent did.
+    Reading: the papers with a judge (Sotopia-RL 2508.03905, TRIAGE 2606.32017) train on several dimensions or classes;
+        here the judge gives one number a step, and the prompt says of what.
+    Diagnostics: `requests`, `input_tokens` and `output_tokens`, by the endpoint's account; `cached_share`, the share of
+        rollouts whose answer was on disk; `unscored` and `unscored REASON`, rollouts that got no answer and 0 on every
+        step.
+    Raises ValueError for an option out of range or missing, and RolloutsFailed where the endpoint answers nothing, or
+        more than `max_unscored` of the rollouts stay without an answer.
+    """
+
+    url: str | None = None
+    """Address of the endpoint, such as http://localhost:8000/v1."""
+    model: str | None = None
+    """The judge's name there."""
+    key_variable: str | None = "OPENAI_API_KEY"
+    """The environment variable that holds the key; null sends none."""
+    prompt: str = PROMPT
+    """What the judge is asked. {steps} is the rollout, {count} its number of steps, {outcome} "succeeded" or "failed".
+    The first two are required."""
+    max_tokens: Annotated[int, Ge(1)] = 4096
+    """Longest answer in tokens, a thought included."""
+    temperature: Annotated[float, Interval(ge=0, le=2)] = 0.0
+    """Sampling temperature; 0 is greedy."""
+    concurrency: Annotated[int, Ge(1)] = 32
+    """Requests that are under way at once."""
+    tries: Annotated[int, Ge(1)] = 3
+    """Answers that are asked for until one is a list of numbers."""
+    patience_s: Annotated[float, Interval(ge=0, le=86400)] = 300.0
+    """Seconds for which a request that is turned away or lost is sent again."""
+    max_unscored: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Share of an update's rollouts that may stay without an answer. Above it the run stops."""
+    weight: Annotated[float, Gt(0)] = 1.0
+    """What the number 1 is worth, in units of reward."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name, example in (("url", "http://localhost:8000/v1"), ("model", "NAME")):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is not set: add scorer.{name}={example}")
+        if not str(self.url).startswith(("http://", "https://")):
+            raise ValueError(f"url={self.url!r} is no address: give one such as http://localhost:8000/v1")
+        try:
+            self.prompt.format(steps="", count=0, outcome="")
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"prompt is no template of {{steps}}, {{count}} and {{outcome}} ({type(error).__name__}: {error}): "
+                "write {{ and }} for braces"
+            ) from error
+        for field in ("{steps}", "{count}"):
+            if field not in self.prompt:
+                raise ValueError(f"prompt does not show {field}: a judge needs it")
+
+    def check(self, env: Env, task_id: str) -> None:
+        del env, task_id
+        self._key()
+
+    def _key(self) -> str:
+        if self.key_variable is None:
+            return "none"
+        key = os.environ.get(self.key_variable)
+        if not key:
+            raise ValueError(
+                f"key_variable={self.key_variable} is not in the environment: export it, or set "
+                "scorer.key_variable=null for a server that asks for none"
+            )
+        return key
+
+    def __call__(self, rollouts: Rollouts, /) -> StepRewards:
+        played = [rollout for group in rollouts.groups for rollout in group.trajectories]
+        with _answers(rollouts.folder / "judge.sqlite") as database:
+            sitting = _Sitting(self, EndpointPolicy(
+                url=cast(str, self.url), model=cast(str, self.model), concurrency=self.concurrency,
+                api_key=self._key(), patience_s=self.patience_s,
+            ), database)  # fmt: skip
+            numbers = asyncio.run(sitting.all_of(played))
+        lost, used = sitting.unscored, sitting.policy.used
+        if lost.total() > self.max_unscored * len(played):
+            raise RolloutsFailed(
+                f"the judge scored {len(played) - lost.total()} of {len(played)} rollouts ({dict(lost)}), and "
+                f"scorer.max_unscored={self.max_unscored:g}: mend the judge or its prompt, or raise it"
+            )
+        return StepRewards(
+            value=self.weight * np.concatenate(numbers),
+            diagnostics={
+                "requests": used.requests,
+                "input_tokens": used.input_tokens,
+                "output_tokens": used.output_tokens,
+                "cached_share": sitting.cached / len(played),
+                "unscored": lost.total(),
+                **{f"unscored {reason}": count for reason, count in lost.items()},
+            },
+        )
+
+
+class _Sitting:
+    """The judge at work on the rollouts of one update."""
+
+    def __init__(self, judge: Judge, policy: EndpointPolicy, database: sqlite3.Connection) -> None:
+        self.judge, self.policy, self._database = judge, policy, database
+        self.cached = 0
+        self.unscored: Counter[str] = Counter()
+
+    async def all_of(self, played: list[Trajectory]) -> list[np.ndarray]:
+        """The numbers of each rollout, one a step."""
+        return list(await asyncio.gather(*(self._of(number, rollout) for number, rollout in enumerate(played))))
+
+    async def _of(self, number: int, rollout: Trajectory) -> np.ndarray:
+        count = len(rollout.steps)
+        question = self.judge.prompt.format(
+            steps=transcript(rollout), count=count, outcome="succeeded" if rollout.success else "failed"
+        )
+        asked = json.dumps([self.judge.url, self.judge.model, self.judge.temperature, question])
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        if (row := self._database.execute("SELECT numbers FROM answers WHERE key = ?", (key,)).fetchone()) is not None:
+            self.cached += 1
+            return np.array(json.loads(row[0]))
+        try:
+            numbers = await self._ask(question, count, number)
+        except PromptTooLong:
+            self.unscored[TOO_LONG] += 1
+        except EpisodeFailed as error:
+            self.unscored[error.reason] += 1
+        else:
+            if numbers is not None:
+                with self._database:
+                    self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(numbers)))
+                return np.array(numbers)
+            self.unscored[UNREADABLE] += 1
+        return np.zeros(count)
+
+    async def _ask(self, question: str, count: int, number: int) -> list[float] | None:
+        """The numbers; None where no answer holds them. An answer that is none is sent back, with what is wrong."""
+        messages = (Message(role="user", content=question),)
+        sampling = Sampling(temperature=self.judge.temperature, max_tokens=self.judge.max_tokens)
+        for attempt in range(self.judge.tries):
+            answer = await self.policy.complete(messages, None, sampling=sampling, seed=attempt, key=(number, attempt))
+            if (numbers := numbers_in(answer.text, count)) is not None:
+                return numbers
+            again = Message(role="user", content=AGAIN.format(count=count))
+            messages = (*messages, Message(role="assistant", content=answer.text), again)
+        return None
+
+
+def transcript(rollout: Trajectory) -> str:
+    """A rollout as the judge reads it: each step with what the agent saw and what it did."""
+    return "\n\n".join(
+        f"Step {number}\nThe agent saw: {step.observation}\nThe agent did: {step.action}"
+        + ("" if step.valid else " (not understood)")
+        for number, step in enumerate(rollout.steps, start=1)
+    )
+
+
+def numbers_in(answer: str, count: int) -> list[float] | None:
+    """The last JSON list of an answer, if it has `count` numbers from -1 to 1; else None.
+
+    >>> numbers_in("<think>[1]</think>[0.5, -1]", 2), numbers_in("[2, 0]", 2), numbers_in("[0]", 2), numbers_in("", 1)
+    ([0.5, -1.0], None, None, None)
+    """
+    lists = LIST.findall(answer)
+    if not lists:
+        return None
+    try:
+        values: list[Any] = json.loads(lists[-1])
+    except ValueError:
+        return None
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if not numeric or len(values) != count or not all(math.isfinite(value) and -1 <= value <= 1 for value in values):
+        return None
+    return [float(value) for value in values]
+
+
+@contextmanager
+def _answers(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database of answers, made where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, numbers TEXT NOT NULL)")
+        yield database
