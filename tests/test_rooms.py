@@ -56,6 +56,7 @@ INNER = {
         "gather",
         "saver",
         "evaluation",
+        "metrics",
         "setup",
         "learner",
         "data",
