@@ -157,7 +157,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("fork", "nowhere", "update=3"), ("nowhere is no folder of a run", "config.json")),
         (("fork",), ("run is not set", "stepcredit fork RUN_DIR update=N")),
         # A lab without a run where one is needed, and settings that nothing would read.
-        (("lab", "nowhere"), ("run=nowhere", "stepcredit train record=embeddings")),
+        (("lab", "nowhere"), ("nowhere holds no recorded rollouts", "stepcredit train record=embeddings")),
         (("lab", "truth=null"), ("neither a run nor truth", "stepcredit lab RUN_DIR")),
         (("lab", "updates=[1]"), ("updates=(1,)", "stepcredit lab RUN_DIR")),
         (("lab", "layer=-4"), ("layer=-4", "stepcredit lab RUN_DIR")),

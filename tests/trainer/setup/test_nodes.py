@@ -14,7 +14,10 @@ from trainer.setup.gpu_memory import GIB
 from trainer.setup.nodes import differences
 from trainer.setup.probe import NONCE, Probe, Report, Wanted
 
-HEAD, WORKER = Node(number="0", name="10.0.0.1", gpus=8, cpus=96.0), Node(number="1", name="10.0.0.2", gpus=8, cpus=96.0)
+HEAD, WORKER = (
+    Node(number="0", name="10.0.0.1", gpus=8, cpus=96.0),
+    Node(number="1", name="10.0.0.2", gpus=8, cpus=96.0),
+)
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=int(79.6 * GIB), driver="580.65.06")
 SAME = Report(
     versions={"python": "3.11.9", "torch": "2.13.0", "source": "ab"},
