@@ -55,6 +55,7 @@ INNER = {
         "gather",
         "saver",
         "evaluation",
+        "metrics",
         "setup",
         "learner",
         "data",
