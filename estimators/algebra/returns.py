@@ -131,7 +131,7 @@ def token_order(batch: StepBatch) -> NDArray[np.int64]:
     lens: NDArray[np.int64] = batch.needed("response_tokens", "token_order")
     rows = batch.rollouts.order
     begins = (np.cumsum(lens) - lens)[rows]
-    within = np.arange(lens.sum()) - np.repeat(np.cumsum(lens[rows]) - lens[rows], lens[rows])
+    within = np.arange(int(lens.sum())) - np.repeat(np.cumsum(lens[rows]) - lens[rows], lens[rows])
     return np.repeat(begins, lens[rows]) + within
 
 

@@ -59,7 +59,7 @@ def execute(command: Command, interruption: Interruption) -> None:
     What fails under an interruption fails because its parts were ended, so the interruption has the last word.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
-    config_class = named(command.config)
+    config_class: Any = named(command.config)
     register(config_class)
     for plugin in (UsersConfigs, CellLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
