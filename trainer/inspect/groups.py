@@ -109,7 +109,7 @@ def _group_record(
         action=action,
         key=_codes(batch.keys[rows]),
         valid=[step.valid for step in steps],
-        reward=shorter(batch.reward[rows]),
+        reward=shorter(np.array([step.reward for step in steps])),
         step_reward=None if batch.step_reward is None else shorter(batch.step_reward[rows]),
         credit={label: _credit_record(credit, rows) for label, credit in shown.credit.items()},
         graph=merged_graph(batch, rows, state, won),
