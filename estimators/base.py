@@ -47,7 +47,7 @@ class StepBatch:
     time: NDArray[np.int64]
     """int64 [N]. Step inside the rollout, counted from 0: 0..T-1, each once."""
     reward: NDArray[np.float64]
-    """float64 [N]. The environment's reward of this step, finite."""
+    """float64 [N], finite. The reward of this step: the environment's, and what a scorer added."""
     invalid: NDArray[np.bool_]
     """bool [N]. Whether the response broke the format or named no action."""
     state: NDArray[np.int64]
@@ -71,7 +71,7 @@ class StepBatch:
     milestone: NDArray[np.int64] | None = None
     """int64 [N]. Sub-goals that the rollout has reached after the step; 0 or more, and it never falls."""
     step_reward: NDArray[np.float64] | None = None
-    """float64 [N], finite. What a scorer adds to the environment's reward of the step."""
+    """float64 [N], finite. The part of `reward` that a scorer added; None where nobody did."""
     switch: NDArray[np.bool_] | None = None
     """bool [N]. Whether the response chose another sub-goal than the one in force."""
     rollouts: Sets = field(init=False, repr=False)
@@ -236,7 +236,7 @@ class Needs:
 
     columns: frozenset[str] = frozenset()
     """Optional columns of `StepBatch` that it reads: "embedding", "repair", "edited", "similar", "values",
-    "token_values" (with "response_tokens"), "milestone", "step_reward", "switch". Rewards and returns hold
+    "token_values" (with "response_tokens"), "milestone", "step_reward", "switch". The column "reward" holds
     "step_reward" anyway, where there is one.
     """
     layer: int | None = None

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from estimators.algebra.returns import EpisodeStats, Penalty, episode_returns, group_moments
+from estimators.algebra.returns import EpisodeStats, Paid, Penalty, episode_returns, group_moments
 from estimators.algebra.sets import Norm, Singleton, relative
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.options import check_options
@@ -43,6 +43,8 @@ class Grpo:
     """What an invalid response costs, in units of reward."""
     singleton: Singleton = "zero"
     """What a set of one is worth in the episode term: 0, or its raw return as in the public GiGPO code."""
+    episode_rewards: Paid = "all"
+    """Whose rewards the episode term holds: all, or the world's alone, so that a scorer moves the step term only."""
 
     @property
     def needs(self) -> Needs:
@@ -57,7 +59,7 @@ class Grpo:
 
     def episode(self, batch: StepBatch) -> tuple[NDArray[np.float64], dict[str, float]]:
         """The episode term A_E [N] of the step-level estimators (2505.10978 eq. 3), and its diagnostics."""
-        returns = episode_returns(batch, self.penalty, self.invalid_penalty)
+        returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
         stats = group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)
         value = relative(returns.row, batch.groups.label, stats)
         return value, {"flat_group_share": float((~stats.signal).mean())}

@@ -75,7 +75,7 @@ class Ibpo(Grpo):
 
     def _value(self, batch: StepBatch, share: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """A [N], and the share of groups where R' has no spread. share [M]: s of each rollout."""
-        returns = episode_returns(batch, self.penalty, self.invalid_penalty)
+        returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
         bonus = self.boost * self.success_reward * share
         lifted = replace(returns, rollout=returns.rollout + bonus, row=returns.row + bonus[batch.rollouts.label])
         stats = group_moments(batch, lifted, self.norm, self.episode_stats, self.singleton)

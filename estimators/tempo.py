@@ -42,7 +42,7 @@ class Tempo(Grpo):
     """What V belongs to: an equal history of observations and actions, or an equal observation."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
-        returns = episode_returns(batch, self.penalty, self.invalid_penalty)
+        returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
         stats = group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)
         # Without the row's own penalty: V is of rollouts.
         outcome = relative(returns.rollout[batch.rollouts.label], batch.groups.label, stats)

@@ -12,6 +12,8 @@ from estimators.base import StepBatch
 
 EpisodeStats = Literal["trajectory", "row"]
 Penalty = Literal["return", "row"]
+Paid = Literal["all", "world"]
+"""Whose rewards a return holds: all, or the environment's without a scorer's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,10 +27,8 @@ class EpisodeReturns:
 
 
 def rewards(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
-    """The reward of each step [N], a scorer's included; with penalty="return" less `invalid_penalty` where the response
-    is invalid."""
-    reward = batch.reward if batch.step_reward is None else batch.reward + batch.step_reward
-    return reward - _cost(batch, invalid_penalty) if penalty == "return" else reward
+    """The reward of each step [N]; with penalty="return" less `invalid_penalty` where the response is invalid."""
+    return batch.reward - _cost(batch, invalid_penalty) if penalty == "return" else batch.reward
 
 
 def row_penalty(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> NDArray[np.float64]:
@@ -43,12 +43,17 @@ def _cost(batch: StepBatch, invalid_penalty: float) -> NDArray[np.float64]:
     return batch.invalid.astype(np.float64) * invalid_penalty
 
 
-def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) -> EpisodeReturns:
+def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float, of: Paid = "all") -> EpisodeReturns:
     """The return of each rollout and row (2505.10978 sec. 3):
 
     R = sum_t r_t, undiscounted
+
+    of: "world" leaves out what a scorer added.
     """
-    rollout = batch.rollouts.sum(rewards(batch, penalty, invalid_penalty))
+    reward = rewards(batch, penalty, invalid_penalty)
+    if of == "world" and batch.step_reward is not None:
+        reward = reward - batch.step_reward
+    rollout = batch.rollouts.sum(reward)
     row = rollout[batch.rollouts.label]
     own = row - _cost(batch, invalid_penalty) if penalty == "row" else row
     return EpisodeReturns(rollout=rollout, row=own)
@@ -56,7 +61,8 @@ def episode_returns(batch: StepBatch, penalty: Penalty, invalid_penalty: float) 
 
 def outcomes(batch: StepBatch) -> NDArray[np.float64]:
     """Sum of the environment's rewards over each rollout [M], without penalties and without a scorer's rewards."""
-    return batch.rollouts.sum(batch.reward)
+    own = batch.reward if batch.step_reward is None else batch.reward - batch.step_reward
+    return batch.rollouts.sum(own)
 
 
 def succeeded(batch: StepBatch, success_reward: float) -> NDArray[np.bool_]:

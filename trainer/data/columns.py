@@ -44,7 +44,7 @@ def step_batch(
         group=np.array([row.group for row in table], np.int64),
         trajectory=np.array([row.trajectory for row in table], np.int64),
         time=np.array([row.time for row in table], np.int64),
-        reward=np.array([row.step.reward for row in table], np.float64),
+        reward=np.array([row.step.reward + (row.step.step_reward or 0.0) for row in table], np.float64),
         invalid=np.array([not row.step.valid for row in table], np.bool_),
         state=codes((row.group, row.step.state_key) for row in table),
         action=_actions(table, action_key),

@@ -109,7 +109,8 @@ def _group_record(
         action=action,
         key=_codes(batch.keys[rows]),
         valid=[step.valid for step in steps],
-        reward=shorter(batch.reward[rows]),
+        reward=shorter(np.array([step.reward for step in steps])),
+        step_reward=None if batch.step_reward is None else shorter(batch.step_reward[rows]),
         credit={label: _credit_record(credit, rows) for label, credit in shown.credit.items()},
         graph=merged_graph(batch, rows, state, won),
         hidden=None if batch.embedding is None else hidden_record(batch.embedding[rows]),
@@ -128,7 +129,7 @@ def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
                 success=trajectory.success,
                 score=trajectory.score,
                 ending=str(trajectory.ending.value),
-                total=float(sum(step.reward for step in trajectory.steps)),
+                total=float(sum(step.reward + (step.step_reward or 0.0) for step in trajectory.steps)),
             )
         )
         start += len(trajectory.steps)

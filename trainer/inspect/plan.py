@@ -48,7 +48,7 @@ def plan_inspect(config: InspectConfig) -> InspectPlan:
         config.estimators or _shown_first(settings, kept),
         config,
         settings,
-        MADE_COLUMNS - CRITIC_COLUMNS,
+        MADE_COLUMNS - CRITIC_COLUMNS - {"switch"},
         "which recorded rollouts have not",
     )
     check_embeddings(estimators, kept)

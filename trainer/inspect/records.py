@@ -128,7 +128,7 @@ class RolloutRecord:
     """Why it is over."""
 
     total: float
-    """Its undiscounted return."""
+    """Its undiscounted return, a scorer's rewards included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,10 @@ class GroupRecord:
     """[n]. Whether the response had the form that was asked for."""
 
     reward: Sequence[float]
-    """[n]. What the turn earned."""
+    """[n]. What the world paid for the turn."""
+
+    step_reward: Sequence[float] | None
+    """[n]. What a scorer added to it; None without one."""
 
     credit: Mapping[str, CreditRecord]
     """By the estimator's label."""

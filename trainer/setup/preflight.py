@@ -44,6 +44,8 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 SUBGOALS = "subgoals"
 """The style of prompts that asks for sub-goals."""
+EPISODE_ALONE = frozenset({"beacon", "crbc", "graphgpo", "graphhca", "grpo", "ibpo", "tempo"})
+"""Estimators that read a scorer's rewards in their episode term alone."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
 CRITIC_COLUMNS = frozenset({"values", "token_values", "response_tokens"})
@@ -328,6 +330,11 @@ def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
         raise ConfigError(
             f"estimator.name={name!r} needs the columns {sorted(missing)}, which no phase of a run makes: choose "
             "another estimator, or call it on columns of your own"
+        )
+    if scorer is not None and name in EPISODE_ALONE and config.estimator.get("episode_rewards") == "world":
+        raise ConfigError(
+            f"estimator.episode_rewards='world' with estimator.name={name!r}, which reads the rewards of scorer "
+            f"{name_of(config.scorer)} nowhere else: leave it out, or choose another estimator, such as gigpo"
         )
     if "switch" in wants.columns and config.env.style != SUBGOALS:
         raise ConfigError(

@@ -82,22 +82,31 @@ def test_a_rollout_alone_in_its_group_has_no_signal_even_if_its_rows_differ(rows
 
 
 def test_a_scorers_rewards_count_in_returns_and_not_in_what_counts_as_success(rows):
-    batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.0, 1.0, 0.0], step_reward=[0.5, 1.5, -1.0])
+    # The world pays 0 1 and 0, the scorer 0.5 1.5 and -1.
+    batch = rows(trajectory=[0, 0, 1], time=[0, 1, 0], reward=[0.5, 2.5, -1.0], step_reward=[0.5, 1.5, -1.0])
     assert outcomes(batch).tolist() == [1.0, 0.0]
+    assert episode_returns(batch, "return", 0.0, "world").rollout.tolist() == [1.0, 0.0]
     assert succeeded(batch, 1.0).tolist() == [True, False]
     assert episode_returns(batch, "return", 0.0).rollout.tolist() == [3.0, -1.0]
     assert returns_to_go(batch, 0.5, "return", 0.0).tolist() == [0.5 + 0.5 * 2.5, 2.5, -1.0]
 
 
-@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"crbc"}))  # whose step term is of outcomes
-def test_an_estimator_reads_a_scorers_rewards_as_it_reads_the_worlds(random_columns, name):
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_every_estimator_reads_a_scorers_rewards(random_columns, name):
     columns = random_columns(7, [[3, 5, 2], [4, 4]])
-    options = {"bipace": {"eps": 0.1}}.get(name, {})
-    if hasattr(build(name, **options), "success_reward"):
-        options = {**options, "success_reward": 1e6}  # nothing succeeds: success is the world's word alone
     added = np.arange(len(columns["reward"])) % 3 / 4.0
-    estimator = build(name, **options)
-    by_scorer = estimator(StepBatch(**columns, step_reward=added)).value
-    by_world = estimator(StepBatch(**{**columns, "reward": columns["reward"] + added})).value
-    assert by_scorer.tolist() == by_world.tolist()
-    assert by_scorer.tolist() != estimator(StepBatch(**columns)).value.tolist()
+    estimator = build(name, **({"eps": 0.1} if name == "bipace" else {}))
+    scored = estimator(StepBatch(**{**columns, "reward": columns["reward"] + added}, step_reward=added)).value
+    assert scored.tolist() != estimator(StepBatch(**columns)).value.tolist()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ESTIMATORS if hasattr(build(name), "episode_rewards")))
+def test_the_episode_term_may_leave_out_what_a_scorer_added(random_columns, name):
+    columns = random_columns(7, [[3, 5, 2], [4, 4]])
+    added = np.arange(len(columns["reward"])) % 3 / 4.0
+    alone, scored = (
+        StepBatch(**columns),
+        StepBatch(**{**columns, "reward": columns["reward"] + added}, step_reward=added),
+    )
+    terms = [build(name, episode_rewards="world").episode(batch)[0] for batch in (alone, scored)]
+    np.testing.assert_allclose(terms[1], terms[0], atol=1e-9)

@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from estimators import Estimator, build
+from rollout.record import write_groups
 from tests.trainer.inspect.conftest import played, recorded, vectors
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch
-from trainer.data.rows import RowTable
+from trainer.data.rows import RowTable, with_step_rewards
 from trainer.inspect.config import InspectConfig
 from trainer.inspect.credit import credit_of, row_credit
 from trainer.inspect.graph import lanes
@@ -44,6 +45,16 @@ def test_the_page_holds_the_credit_that_the_estimators_give(run: Path) -> None:
     for label in ("gigpo", "bipace", "grpo"):
         given = build(label)(step_batch(RowTable([played(), played()]), embedding=np.tile(vectors(), (2, 1))))
         assert group["credit"][label]["value"] == pytest.approx(given.value[6:], rel=1e-4)
+
+
+def test_a_turn_shows_what_a_scorer_added_and_returns_hold_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    added = with_step_rewards([played()], np.array([0.5, 0.0, 1.0, 0.0, 0.0, -2.0]))
+    write_groups(run / "rollouts" / "update-000001.jsonl.zst", added)
+    group = page_of(run, {"name": "grpo", "invalid_penalty": 0.0})["group-1-0"]
+    assert group["step_reward"] == [0.5, 0, 1, 0, 0, -2]
+    assert [rollout["total"] for rollout in group["rollouts"]] == [8.5, 1, -2]
+    assert page_of(recorded(tmp_path / "other", 1), "grpo")["group-1-0"]["step_reward"] is None
 
 
 @pytest.mark.parametrize("name", ["gigpo", "bipace", "graphgpo", "crbc", "g2po", "ecpo", "tempo", "graphhca"])

@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from estimators import ESTIMATORS, StepBatch
+from estimators import build as build_estimator
 from rollout.policy import Key
 from rollout.record import read_groups
 from rollout.types import RolloutGroup
+from tests.estimators.conftest import random_columns
 from tests.fakes import Corridor, group, step
 from tests.trainer.run_stack import Stack, configured, one_update
 from trainer.config.build import ConfigError
 from trainer.metrics import update_numbers
 from trainer.scorers import Rollouts, StepRewards, build
+from trainer.setup.preflight import EPISODE_ALONE, checked_estimator
 
 FOUR = (
     [step(milestone=0), step(milestone=2), step(milestone=2)],
@@ -132,3 +136,23 @@ def test_a_run_with_a_scorer_keeps_what_it_gave(tmp_path: Path) -> None:
     added = [row.step_reward for one in read_groups(kept) for t in one.trajectories for row in t.steps]
     assert None not in added
     assert sum(value or 0 for value in added) > 0
+
+
+def test_an_estimator_that_would_leave_all_step_rewards_out_is_refused(tmp_path: Path) -> None:
+    columns = random_columns(7, [[3, 5, 2], [4, 4]])
+    added = np.arange(len(columns["reward"])) % 3 / 4.0
+    without, scored = (
+        StepBatch(**columns),
+        StepBatch(**{**columns, "reward": columns["reward"] + added}, step_reward=added),
+    )
+    deaf: set[str] = set()
+    for name in ESTIMATORS:
+        if hasattr(build_estimator(name), "episode_rewards"):
+            estimator = build_estimator(name, episode_rewards="world", **({"eps": 0.1} if name == "bipace" else {}))
+            if np.allclose(estimator(without).value, estimator(scored).value):
+                deaf.add(name)
+    assert deaf == EPISODE_ALONE
+    options = {"name": "grpo", "episode_rewards": "world"}
+    assert checked_estimator(configured(tmp_path, estimator=options))
+    with pytest.raises(ConfigError, match=r"'grpo', which reads the rewards of scorer milestones nowhere else"):
+        checked_estimator(configured(tmp_path, estimator=options, scorer={"name": "milestones"}))

@@ -93,6 +93,7 @@ function drawHelp() {
       word("credit", "the advantage: a turn's tokens become likelier where it is above 0, and less likely below"),
       word("episode", "the part that all turns of a rollout share: its return against its siblings'"),
       word("step", "the part of one turn: its return to go against that of other turns in the same state"),
+      word("scorer", "what a scorer added to the world's reward of the turn; returns hold it"),
       word("return", "all reward from the turn on, later reward discounted by the estimator's gamma"),
       word("V", "mean return of all visits to the state"),
       word("Q", "mean return of those visits that took the action"),

@@ -45,6 +45,7 @@ function turnCard(group, row, t) {
   const response = text(group, group.response[row]), action = text(group, group.action[row]);
   const facts = [
     group.reward[row] !== 0 && make("span", {class: "fact"}, `reward ${plain(group.reward[row])}`),
+    group.step_reward && group.step_reward[row] !== 0 && make("span", {class: "fact"}, `scorer ${signed(group.step_reward[row])}`),
     make("span", {class: "fact quiet"}, `return ${plain(credit.returns[row])}`),
     !group.valid[row] && make("span", {class: "fact wrong"}, "invalid"),
     credit.live && !credit.live[row] && make("span", {class: "fact wrong"}, "not learned from"),

@@ -34,7 +34,7 @@ def rewarded(world: Tabular, batch: StepBatch, scorer: Scorer) -> StepBatch:
             value = _attributed(batch, scorer)
         case _:
             raise TypeError(f"{scorer} reads texts, and generated worlds have none")
-    return replace(batch, step_reward=value)
+    return replace(batch, reward=batch.reward + value, step_reward=value)
 
 
 def plan_of(world: Tabular, start: int) -> Ints:
