@@ -59,7 +59,7 @@ def lanes(layer: Floats, source: Ints, target: Ints) -> Floats:
 
 
 def _spread(count: int) -> Floats:
-    return np.arange(count) - (count - 1) / 2
+    return np.arange(count, dtype=np.float64) - (count - 1) / 2
 
 
 def _barycentre(node: int, lane: Floats, edges: Ints) -> float:

@@ -177,6 +177,9 @@ class GroupRecord:
     truth: Sequence[float] | None
     """[n]. The true advantage, in units of reward; None where nobody knows it."""
 
+    truth_error: Sequence[float] | None
+    """[n]. Half of its 95 % interval; None where it is exact, or not known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupHead:

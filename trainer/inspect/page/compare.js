@@ -15,7 +15,7 @@ function drawCompare() {
       .filter(Boolean).map((name) => make("th", {}, name)))),
     make("tbody", {}, rows.slice(0, 60).map((one) => make("tr", {class: isHere(one) ? "go chosen" : "go", onclick: () => show({group: one.g, rollout: one.r, turn: one.t})},
       make("td", {}, `${view.wide ? `${one.g + 1} · ` : ""}${one.r + 1} · ${one.t + 1}`),
-      make("td", {}, make("code", {}, short(one.did, 32))),
+      make("td", {}, make("code", {}, squeezed(one.did, 26))),
       creditCell(one.value, one.a), creditCell(one.otherValue, one.b), make("td", {}, one.gap.toFixed(1)),
       one.truth !== null && make("td", {class: side(one.truth)}, signed(one.truth)))))),
   ];
