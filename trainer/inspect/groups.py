@@ -67,7 +67,6 @@ def update_head(shown: Shown) -> UpdateHead:
                 task=group.task_id,
                 rollouts=len(group.trajectories),
                 won=sum(trajectory.success for trajectory in group.trajectories),
-                rows=sum(len(trajectory.steps) for trajectory in group.trajectories),
             )
             for group in shown.rows.groups
         ],
@@ -104,7 +103,6 @@ def _group_record(
     own = None if learner is None else [learner[row] for row in rows.tolist()]
     tokens = token_record(steps, own, spell, texts.place)
     return GroupRecord(
-        task=group.task_id,
         texts=texts.texts,
         rollouts=_rollouts(group),
         observation=observation,
@@ -130,7 +128,6 @@ def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
                 start=start,
                 steps=len(trajectory.steps),
                 success=trajectory.success,
-                score=trajectory.score,
                 ending=str(trajectory.ending.value),
                 total=float(sum(step.reward for step in trajectory.steps)),
             )

@@ -39,7 +39,6 @@ def inspect(plan: InspectPlan, display: Display) -> Path:
         PageRecord(
             run=plan.config.run or f"{plan.config.world}, layout {plan.config.layout}",
             world=plan.settings.get("env", {}).get("world") or "",
-            model=plan.settings.get("model", {}).get("source") or "",
             own=plan.settings.get("estimator", {}).get("name") or "",
             estimators=[described(label, estimator) for label, estimator in estimators.items()],
             updates=heads,

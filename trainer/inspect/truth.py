@@ -43,5 +43,5 @@ def _words(truth: Continued) -> str:
     told = np.abs(truth.advantage) > 1.96 * truth.error
     return (
         f"{len(truth.advantage)} turns, advantage {np.sqrt(np.square(truth.advantage).mean()):.3g} in the mean square, "
-        f"standard error {truth.error.mean():.3g}; {told.mean():.0%} are told from 0"
+        f"standard error {truth.error.mean():.3g}; {told.mean():.0%} differ from 0 (95 %)"
     )

@@ -143,7 +143,7 @@ def test_an_own_estimator_that_cannot_be_computed_again_is_left_out(tmp_path: Pa
 def test_updates_are_shown_in_the_order_asked_for_with_what_their_groups_did(run: Path) -> None:
     head = page_of(run, "gigpo", updates=(3, 1))["page"]
     assert [update["update"] for update in head["updates"]] == [3, 1]
-    assert head["updates"][0]["groups"] == [{"task": "cross", "rollouts": 3, "won": 1, "rows": 6}] * 2
+    assert head["updates"][0]["groups"] == [{"task": "cross", "rollouts": 3, "won": 1}] * 2
 
 
 def test_an_estimated_truth_stands_beside_its_rows_with_its_interval(run: Path) -> None:

@@ -73,3 +73,9 @@ function mostOf(credit) {
 }
 
 const text = (group, place) => group.texts[place];
+
+// Whether the true advantage of a row is known to differ from 0.
+function isTold(group, row) {
+  if (group.truth === null) return false;
+  return Math.abs(group.truth[row]) > (group.truth_error === null ? 1e-9 : group.truth_error[row]);
+}

@@ -58,8 +58,7 @@ function amount(value) { return make("b", {class: side(value)}, signed(value)); 
 
 function truthLine(group, row) {
   const truth = group.truth[row], said = here.credit.value[row], error = group.truth_error === null ? 0 : group.truth_error[row];
-  const open = truth === 0 || said === 0 || Math.abs(truth) <= error;
-  const verdict = open ? "" : Math.sign(truth) === Math.sign(said) ? "The sign is right." : "The sign is wrong.";
+  const verdict = said === 0 || !isTold(group, row) ? "" : Math.sign(truth) === Math.sign(said) ? "The sign is right." : "The sign is wrong.";
   return make("p", {class: "truth"}, "True advantage ", amount(truth), error > 0 && ` ± ${plain(error)}`,
     make("span", {class: "quiet"}, ` in units of reward${group.truth_error === null ? "" : ", estimated by playing on, 95 %"}. `), verdict);
 }
