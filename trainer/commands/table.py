@@ -200,6 +200,14 @@ COMMANDS: Mapping[str, Command] = {
         positional="run",
         output=Output(what="a lab", default="outputs/lab/{now}", leaves=("lab.json", "lab.html", "lab.md")),
     ),
+    "truth": Command(
+        yaml="truth",
+        config="trainer.inspect.truth_plan:MonteCarloConfig",
+        plan="trainer.inspect.truth_plan:plan_truth",
+        run="trainer.inspect.truth:measure_truth",
+        help="play on from each recorded turn: stepcredit truth RUN_DIR",
+        positional="run",
+    ),
     "inspect": Command(
         yaml="inspect",
         config="trainer.inspect.config:InspectConfig",

@@ -104,7 +104,6 @@ def described(label: str, estimator: Estimator) -> EstimatorRecord:
         label=label,
         title=(type(estimator).__doc__ or label).strip().splitlines()[0].rstrip(":").replace("`", ""),
         gamma=gamma_of(estimator),
-        split=is_split(estimator),
         states=_states(estimator),
     )
 

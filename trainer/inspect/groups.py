@@ -39,6 +39,9 @@ class Shown:
     truth: NDArray[np.float64] | None = None
     """The true advantage of the rows; None where nobody knows it."""
 
+    truth_error: NDArray[np.float64] | None = None
+    """Half of its 95 % interval; None where it is exact, or not known."""
+
 
 @dataclass(slots=True)
 class Texts:
@@ -64,7 +67,6 @@ def update_head(shown: Shown) -> UpdateHead:
                 task=group.task_id,
                 rollouts=len(group.trajectories),
                 won=sum(trajectory.success for trajectory in group.trajectories),
-                rows=sum(len(trajectory.steps) for trajectory in group.trajectories),
             )
             for group in shown.rows.groups
         ],
@@ -76,7 +78,7 @@ def group_records(shown: Shown, spell: Spell) -> list[GroupRecord]:
     """The groups of an update, in its order."""
     sizes = [sum(len(rollout.steps) for rollout in group.trajectories) for group in shown.rows.groups]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    ends = [] if shown.logprobs is None else np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])
+    ends = np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])
     learner = None if shown.logprobs is None else np.split(shown.logprobs, ends[:-1])
     return [
         _group_record(shown, group, np.arange(start, start + size), learner, spell)
@@ -101,7 +103,6 @@ def _group_record(
     own = None if learner is None else [learner[row] for row in rows.tolist()]
     tokens = token_record(steps, own, spell, texts.place)
     return GroupRecord(
-        task=group.task_id,
         texts=texts.texts,
         rollouts=_rollouts(group),
         observation=observation,
@@ -116,6 +117,7 @@ def _group_record(
         hidden=None if batch.embedding is None else hidden_record(batch.embedding[rows]),
         tokens=tokens,
         truth=None if shown.truth is None else shorter(shown.truth[rows]),
+        truth_error=None if shown.truth_error is None else shorter(shown.truth_error[rows]),
     )
 
 
@@ -127,7 +129,6 @@ def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
                 start=start,
                 steps=len(trajectory.steps),
                 success=trajectory.success,
-                score=trajectory.score,
                 ending=str(trajectory.ending.value),
                 total=float(sum(step.reward + (step.step_reward or 0.0) for step in trajectory.steps)),
             )

@@ -72,10 +72,11 @@ def _estimators(
 def _shown_first(settings: Mapping[str, Any], kept: Sequence[Recording]) -> tuple[str, ...]:
     """The run's own estimator, if its recordings have what it needs, and two more."""
     own = settings.get("estimator", {})
-    if own.get("name") not in ESTIMATORS or "_target_" in own:
+    name = own.get("name")
+    if name not in ESTIMATORS or "_target_" in own:
         return BESIDE
-    wants = needs(build(**own)).columns - ({"embedding"} if all(one.embeddings for one in kept) else set())
-    return tuple(dict.fromkeys([*([] if wants else [own["name"]]), *BESIDE]))
+    unmade = {"values"} if all(one.embeddings for one in kept) else {"values", "embedding"}
+    return tuple(dict.fromkeys([name, *BESIDE])) if unmade.isdisjoint(needs(build(name)).columns) else BESIDE
 
 
 def _model(run: Path, settings: Mapping[str, Any]) -> Path | None:

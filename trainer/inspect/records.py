@@ -21,9 +21,6 @@ class EstimatorRecord:
     gamma: float
     """Discount of the returns that are shown with it."""
 
-    split: bool
-    """Whether its credit is the sum of an episode term and a step term."""
-
     states: str | None
     """What it takes for one state, in words; None where it compares no states."""
 
@@ -121,9 +118,6 @@ class RolloutRecord:
     success: bool
     """Whether it solved the task."""
 
-    score: float
-    """The world's progress measure at the end."""
-
     ending: str
     """Why it is over."""
 
@@ -134,9 +128,6 @@ class RolloutRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRecord:
     """A group of rollouts. Its n rows stand rollout by rollout, in order of time."""
-
-    task: str
-    """The task's id."""
 
     texts: Sequence[str]
     """Every text of the group, once."""
@@ -180,6 +171,9 @@ class GroupRecord:
     truth: Sequence[float] | None
     """[n]. The true advantage, in units of reward; None where nobody knows it."""
 
+    truth_error: Sequence[float] | None
+    """[n]. Half of its 95 % interval; None where it is exact, or not known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupHead:
@@ -193,9 +187,6 @@ class GroupHead:
 
     won: int
     """Those that solved the task."""
-
-    rows: int
-    """Its turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +212,6 @@ class PageRecord:
 
     world: str
     """Its world; empty where the run's settings are not there."""
-
-    model: str
-    """What its policy began with; empty where the run's settings are not there."""
 
     own: str
     """The estimator that it was trained with; empty where the run's settings are not there."""

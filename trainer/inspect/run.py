@@ -10,7 +10,7 @@ from estimators import Estimator, Needs, StepBatch
 from trainer.config.build import ConfigError
 from trainer.data.rows import RowTable
 from trainer.data.tokens import Float32
-from trainer.inspect.credit import described, row_credit
+from trainer.inspect.credit import Floats, described, row_credit
 from trainer.inspect.generated import drawn_rollouts
 from trainer.inspect.groups import Shown, group_records, update_head
 from trainer.inspect.plan import InspectPlan
@@ -20,6 +20,9 @@ from trainer.inspect.write import PageFile
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
 from trainer.report.progress import Display
+
+NORMAL = 1.96
+"""Half of a 95 % interval of a normal distribution, in standard errors."""
 
 
 def inspect(plan: InspectPlan, display: Display) -> Path:
@@ -36,7 +39,6 @@ def inspect(plan: InspectPlan, display: Display) -> Path:
         PageRecord(
             run=plan.config.run or f"{plan.config.world}, layout {plan.config.layout}",
             world=plan.settings.get("env", {}).get("world") or "",
-            model=plan.settings.get("model", {}).get("source") or "",
             own=plan.settings.get("estimator", {}).get("name") or "",
             estimators=[described(label, estimator) for label, estimator in estimators.items()],
             updates=heads,
@@ -58,6 +60,8 @@ def missing(plan: InspectPlan) -> Iterator[str]:
         yield "Hidden states were not recorded: train with record=embeddings to see neighbours in hidden space."
     if any(recording.logprobs is None for recording in plan.recordings):
         yield "The learner's log-probs were not recorded, so no gap between engine and learner is shown."
+    if any(recording.truth is None for recording in plan.recordings):
+        yield "The true advantages are not known: stepcredit truth RUN_DIR estimates them."
     if plan.model is None:
         yield "No tokenizer was found beside the run: tokens are shown by their ids."
 
@@ -75,17 +79,31 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
         columns = partial(_columns, recording, rows, embedding)
         ready, credit = row_credit(estimators, columns)
         estimators |= ready
+        truth, error = _truth(recording, len(rows))
         yield Shown(
             update=recording.update,
             rows=rows,
             batch=columns(Needs()),
             credit=credit,
             logprobs=_column(recording, recording.logprobs, sum(len(step.completion.token_ids) for step in rows.steps)),
+            truth=truth,
+            truth_error=error,
         )
 
 
 def _columns(recording: Recording, rows: RowTable, embedding: Float32 | None, wants: Needs) -> StepBatch:
     return batch_of(recording, rows, embedding, wants.action_key, wants.similarity)
+
+
+def _truth(recording: Recording, length: int) -> tuple[Floats | None, Floats | None]:
+    """The estimated advantages [N] and half of their 95 % intervals [N], where they were estimated."""
+    if recording.truth is None:
+        return None, None
+    with np.load(recording.truth) as kept:
+        advantage, error = kept["advantage"], kept["error"]
+    if len(advantage) != length:
+        raise ConfigError(f"{recording.truth} is of other rollouts: delete it, or run stepcredit truth again")
+    return advantage, NORMAL * error
 
 
 def _column(recording: Recording, path: Path | None, length: int) -> Float32 | None:

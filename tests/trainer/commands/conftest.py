@@ -35,6 +35,7 @@ from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.evaluation import TaskResult
 from trainer.inspect.config import InspectConfig
+from trainer.inspect.truth_plan import MonteCarloConfig
 from trainer.lab.config import LabConfig
 from trainer.lab.learn.config import LearnConfig
 from trainer.setup.preflight import settings_of
@@ -56,6 +57,7 @@ SOUND = {
     "warmstart": ("trainer.commands.warmstart:warmstart", WarmstartConfig),
     "lab": ("trainer.lab.run:lab", LabConfig),
     "lab learn": ("trainer.lab.learn.run:learn", LearnConfig),
+    "truth": ("trainer.inspect.truth:measure_truth", MonteCarloConfig),
     "inspect": ("trainer.inspect.run:inspect", InspectConfig),
     "table": ("trainer.commands.paper_table:run_table", TableConfig),
     "quickstart": ("trainer.commands.quickstart:quickstart", QuickstartConfig),

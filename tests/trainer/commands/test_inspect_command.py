@@ -1,10 +1,11 @@
 """The inspector's command line, and what it refuses before anything is computed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit, refused
+from tests.trainer.commands.conftest import Stepcredit, past_run, refused
 from tests.trainer.commands.test_lab_command import recorded_run
 
 pytestmark = pytest.mark.usefixtures("no_ray")
@@ -44,3 +45,27 @@ def test_a_folder_without_records_is_refused_with_how_to_keep_them(stepcredit: S
     line = refused(stepcredit, "inspect", "empty")
     assert "holds no recorded rollouts" in line
     assert "record=embeddings" in line
+
+
+def test_a_truth_is_estimated_by_the_runs_newest_export_or_by_weights_that_are_named(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    past_run(stepcredit, tmp_path / "run", "env=textcraft", "model=tiny")
+    recorded_run(tmp_path / "run")
+    assert "is no Hugging Face folder: it has no config.json" in refused(stepcredit, "truth", "run")
+    assert stepcredit("truth", "run", "weights=tiny", "continuations=4").code == 0
+    (plan,) = stepcredit.plans
+    assert (plan.run.model.source, plan.run.env.world, len(plan.recordings)) == ("tiny", "textcraft", 1)
+
+
+def test_a_truth_that_nothing_can_go_on_to_is_refused(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    recorded_run(tmp_path / "bare")
+    assert "is no folder of a run: it has no config.json" in refused(stepcredit, "truth", "bare")
+    past_run(stepcredit, tmp_path / "run")
+    recorded_run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert "has no export that could go on with its rollouts: give weights=FOLDER" in refused(
+        stepcredit, "truth", "run"
+    )
+    assert "updates: 7 is not recorded" in refused(stepcredit, "truth", "run", "updates=[7]")
+    assert "continuations=1" in refused(stepcredit, "truth", "run", "weights=tiny", "continuations=1")

@@ -25,6 +25,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "data": ("folder", "games"),
         "doctor": ("report", "figures.jsonl"),
         "inspect": ("output", "page.html"),
+        "truth": ("continuations", 8),
         "panel": ("tasks", 7),
         "table": ("dry_run", True),
         "replay": ("batch", "run/bad-batch-000026.npz"),
@@ -35,6 +36,7 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
         "fork": ("run", "update=25"),
         "compare": ("one", "other"),
         "inspect": (str(recorded_run(tmp_path / "kept")),),
+        "truth": (str(recorded_run(tmp_path / "run")), "weights=tiny"),
         "table": ("laptop",),
         "sweep-report": (str(sweep_folder(tmp_path / "sweep")),),
     }

@@ -120,3 +120,13 @@ def test_a_text_of_a_rollout_is_shown_and_never_run(page: Path) -> None:
         words="rollout=3",
     )
     assert (bold, text) == (0, "</script><b>")
+
+
+def test_where_the_truth_is_known_it_stands_beside_the_credit(tmp_path: Path) -> None:
+    config = InspectConfig(world="maze", output=str(tmp_path / "page.html"), estimators=("gigpo", "grpo"), groups=2)
+    page = inspect(plan_inspect(config), Display(Console(file=io.StringIO())))
+    panels = in_browser(
+        page, "['why', 'compare'].map((panel) => (show({panel}), document.querySelector('#panel .truth').textContent))"
+    )
+    assert "True advantage" in panels[0]
+    assert re.search(r"gigpo has the right sign in \d+ % and grpo in \d+ % of \d+ turns", panels[1])

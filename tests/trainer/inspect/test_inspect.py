@@ -17,10 +17,13 @@ from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch
 from trainer.data.rows import RowTable, with_step_rewards
 from trainer.inspect.config import InspectConfig
+from trainer.inspect.continued import Continued
 from trainer.inspect.credit import credit_of, row_credit
 from trainer.inspect.graph import lanes
 from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
+from trainer.inspect.truth import write_truth
+from trainer.lab.measure.recording import recordings
 from trainer.report.progress import Display
 
 BATCH = step_batch(RowTable([played()]), embedding=vectors())
@@ -140,10 +143,31 @@ def test_without_a_choice_the_runs_own_estimator_comes_first_with_its_options(ru
     assert "0.2" in head["estimators"][0]["states"]
 
 
+@pytest.mark.parametrize("own", [{"name": "ppo"}, {"name": "bipace"}, {"name": "mine", "_target_": "my.Own"}])
+def test_an_own_estimator_that_cannot_be_computed_again_is_left_out(tmp_path: Path, own: dict[str, str]) -> None:
+    run = recorded(tmp_path / "run", 1, embeddings=False)
+    (run / "config.json").write_text(json.dumps({"estimator": own}))
+    head = page_of(run)["page"]
+    assert ([one["label"] for one in head["estimators"]], head["own"]) == (["gigpo", "grpo"], own["name"])
+
+
 def test_updates_are_shown_in_the_order_asked_for_with_what_their_groups_did(run: Path) -> None:
     head = page_of(run, "gigpo", updates=(3, 1))["page"]
     assert [update["update"] for update in head["updates"]] == [3, 1]
-    assert head["updates"][0]["groups"] == [{"task": "cross", "rollouts": 3, "won": 1, "rows": 6}] * 2
+    assert head["updates"][0]["groups"] == [{"task": "cross", "rollouts": 3, "won": 1}] * 2
+
+
+def test_an_estimated_truth_stands_beside_its_rows_with_its_interval(run: Path) -> None:
+    (first, _) = recordings(run, None)
+    truth = Continued(advantage=np.arange(12.0), error=np.full(12, 0.5))
+    write_truth(first, truth, count=16)
+    records = page_of(run, "gigpo")
+    assert records["group-1-1"]["truth"] == [6, 7, 8, 9, 10, 11]
+    assert records["group-1-1"]["truth_error"] == pytest.approx([0.98] * 6)
+    assert records["group-3-0"]["truth"] is None
+    write_truth(first, Continued(advantage=np.zeros(3), error=np.zeros(3)), count=16)
+    with pytest.raises(ConfigError, match="is of other rollouts: delete it"):
+        page_of(run, "gigpo")
 
 
 def test_no_text_of_a_rollout_can_end_a_script_of_the_page(run: Path) -> None:

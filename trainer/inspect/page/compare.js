@@ -9,13 +9,14 @@ function drawCompare() {
       make("label", {}, make("input", {type: "checkbox", checked: view.wide, onchange: (event) => show({wide: event.target.checked})}), " all groups of the update")),
     make("p", {class: "sentence"}, signs.length ? `They agree on the sign of ${Math.round((100 * equal) / signs.length)} % of ${counted(signs.length, "turn")} that both give credit to.`
       : "No turn gets credit from both."),
+    truthSummary(rows, first, second),
     scatter(rows, first, second),
     make("h3", {}, "Where they disagree most", make("span", {class: "quiet"}, " difference in units of each one's own size")),
     make("table", {class: "compare"}, make("thead", {}, make("tr", {}, [view.wide ? "group · rollout · turn" : "rollout · turn", "did", first, second, "apart", here.group.truth && "truth"]
       .filter(Boolean).map((name) => make("th", {}, name)))),
     make("tbody", {}, rows.slice(0, 60).map((one) => make("tr", {class: isHere(one) ? "go chosen" : "go", onclick: () => show({group: one.g, rollout: one.r, turn: one.t})},
       make("td", {}, `${view.wide ? `${one.g + 1} · ` : ""}${one.r + 1} · ${one.t + 1}`),
-      make("td", {}, make("code", {}, short(one.did, 32))),
+      make("td", {}, make("code", {}, squeezed(one.did, 26))),
       creditCell(one.value, one.a), creditCell(one.otherValue, one.b), make("td", {}, one.gap.toFixed(1)),
       one.truth !== null && make("td", {class: side(one.truth)}, signed(one.truth)))))),
   ];
@@ -34,9 +35,15 @@ function comparedRows(first, second) {
     return group.rows.map(({r, t}, row) => {
       const a = one[row] / scale[first], b = two[row] / scale[second];
       return {g, r, t, a, b, gap: Math.abs(a - b), value: one[row], otherValue: two[row],
-        did: flat(text(group, group.action[row])), truth: group.truth === null ? null : group.truth[row]};
+        did: flat(text(group, group.action[row])), truth: group.truth === null ? null : group.truth[row], told: isTold(group, row)};
     });
   });
+}
+
+function truthSummary(rows, first, second) {
+  const told = rows.filter((one) => one.told);
+  const right = (name) => `${Math.round((100 * told.filter((one) => one[name] * one.truth > 0).length) / told.length)} %`;
+  return told.length > 0 && make("p", {class: "truth"}, `Against the true advantage, ${first} has the right sign in ${right("a")} and ${second} in ${right("b")} of ${counted(told.length, "turn")} whose truth is known to differ from 0.`);
 }
 
 function picker(name) {

@@ -30,7 +30,7 @@ const here = {
 
 // Values of the address and of keys are brought into the range of what there is.
 function settle() {
-  const clamp = (value, count) => Math.max(0, Math.min(count - 1, Number.isFinite(value) ? value : 0));
+  const clamp = (value, count) => Math.max(0, Math.min(count - 1, Number.isFinite(value) ? Math.round(value) : 0));
   view.update = clamp(view.update, page.updates.length);
   view.group = clamp(view.group, here.update.groups.length);
   view.rollout = clamp(view.rollout, here.group.rollouts.length);
@@ -73,3 +73,9 @@ function mostOf(credit) {
 }
 
 const text = (group, place) => group.texts[place];
+
+// Whether the true advantage of a row is known to differ from 0.
+function isTold(group, row) {
+  if (group.truth === null) return false;
+  return Math.abs(group.truth[row]) > (group.truth_error === null ? 1e-9 : group.truth_error[row]);
+}

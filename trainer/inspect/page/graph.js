@@ -112,5 +112,5 @@ function pathLine(group, rollout, r) {
     make("b", {class: rollout.success ? "won" : "lost"}, rollout.success ? "✓" : "✗"), ` ${r + 1} `,
     rows.map((row, t) => make("button", {type: "button", class: row === here.row ? "hop chosen" : "hop", onclick: () => jump(row),
       style: `border-color:${tint(here.credit.value[row], here.most)}`, title: `credit ${signed(here.credit.value[row])}`},
-      short(flat(text(group, group.action[row])), 34) || "(nothing)")));
+      squeezed(flat(text(group, group.action[row])), 34) || "(nothing)")));
 }

@@ -22,7 +22,7 @@ function drawHidden() {
     make("table", {}, make("thead", {}, make("tr", {}, ["cosine", "turn", "did", "return", "credit"].map((name) => make("th", {}, name)))),
       make("tbody", {}, near.map((other, place) => make("tr", {class: "go", onclick: () => jump(other)},
         make("td", {}, hidden.cosine[row][place].toFixed(4)), make("td", {}, spotWords(group, other)),
-        make("td", {}, make("code", {}, short(flat(text(group, group.action[other])), 44))),
+        make("td", {}, make("code", {}, squeezed(flat(text(group, group.action[other])), 44))),
         make("td", {}, plain(credit.returns[other])), make("td", {class: side(credit.value[other])}, signed(credit.value[other])))))),
   ];
 }

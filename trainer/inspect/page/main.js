@@ -22,7 +22,7 @@ function draw() {
 function scrollInto(box, element) {
   if (!box || !element) return;
   const outer = box.getBoundingClientRect(), inner = element.getBoundingClientRect();
-  if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - 12;
+  if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top;
   if (inner.left < outer.left + 80 || inner.right > outer.right) box.scrollLeft += inner.left - outer.left - outer.width / 2;
 }
 

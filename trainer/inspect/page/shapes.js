@@ -18,6 +18,11 @@ function signed(value, digits = 2) {
 const plain = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(2).replace(/\.?0+$/, "");
 const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 const short = (words, most) => (words.length > most ? `${words.slice(0, most - 1).trimEnd()}…` : words);
+// The end of an action often says more than its middle.
+function squeezed(words, most) {
+  const tail = Math.floor(most * 0.45);
+  return words.length > most ? `${words.slice(0, most - 1 - tail).trimEnd()}…${words.slice(-tail).trimStart()}` : words;
+}
 const flat = (words) => words.replace(/\s+/g, " ").trim();
 
 const share = (value, most) => Math.max(-1, Math.min(1, value / most));

@@ -57,9 +57,10 @@ function sentence(group, credit, row, episode) {
 function amount(value) { return make("b", {class: side(value)}, signed(value)); }
 
 function truthLine(group, row) {
-  const truth = group.truth[row], said = here.credit.value[row];
-  const verdict = truth === 0 || said === 0 ? "" : Math.sign(truth) === Math.sign(said) ? "The sign is right." : "The sign is wrong.";
-  return make("p", {class: "truth"}, "True advantage ", amount(truth), make("span", {class: "quiet"}, " in units of reward. "), verdict);
+  const truth = group.truth[row], said = here.credit.value[row], error = group.truth_error === null ? 0 : group.truth_error[row];
+  const verdict = said === 0 || !isTold(group, row) ? "" : Math.sign(truth) === Math.sign(said) ? "The sign is right." : "The sign is wrong.";
+  return make("p", {class: "truth"}, "True advantage ", amount(truth), error > 0 && ` ± ${plain(error)}`,
+    make("span", {class: "quiet"}, ` in units of reward${group.truth_error === null ? "" : ", estimated by playing on, 95 %"}. `), verdict);
 }
 
 function waterfall(episode, step, most) {
@@ -81,14 +82,14 @@ function visitPlot(group, credit, row) {
   const shown = actions.filter((_, place) => place < 12 || place === own);
   const returns = group.rows.map((_, other) => credit.returns[other]);
   const low = Math.min(0, ...returns), high = Math.max(...returns, low + 1e-9);
-  const width = 560, left = 196, right = 60, step = 26, top = 22, height = top + step * shown.length + 24;
+  const width = 640, left = 270, right = 60, step = 26, top = 22, height = top + step * shown.length + 24;
   const x = (value) => left + ((value - low) / (high - low)) * (width - left - right);
   const here_ = credit.value_here[row];
   const lines = shown.map((visits, place) => {
     const y = top + step * place + step / 2, did = visits.includes(row), quality = credit.value_action[visits[0]];
     return make("g", {class: did ? "own" : ""},
       did && make("rect", {x: 0, y: y - step / 2, width, height: step, rx: 4, class: "band"}),
-      make("text", {x: left - 14, y: y + 4, "text-anchor": "end"}, short(flat(text(group, group.action[visits[0]])), 25) || "(nothing)",
+      make("text", {x: left - 14, y: y + 4, "text-anchor": "end"}, squeezed(flat(text(group, group.action[visits[0]])), 38) || "(nothing)",
         make("title", {}, text(group, group.action[visits[0]]))),
       make("line", {x1: x(low), x2: x(high), y1: y, y2: y, class: "rule"}),
       make("line", {x1: x(here_), x2: x(quality), y1: y, y2: y, class: `gain ${side(quality - here_)}`}),

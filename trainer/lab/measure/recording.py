@@ -26,6 +26,9 @@ class Recording:
     logprobs: Path | None = None
     """The learner's log-probs of their response tokens; None where the learner did not score them, or none are kept."""
 
+    truth: Path | None = None
+    """The estimated advantages of their rows; None where `stepcredit truth` has not estimated them."""
+
 
 def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...]:
     """The updates that a run kept, all where None are named. Raises ConfigError where one is not there."""
@@ -46,9 +49,15 @@ def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...
             groups=files[update],
             embeddings=_kept(folder / f"update-{update:06d}.embeddings.npy"),
             logprobs=_kept(folder / f"update-{update:06d}.logprobs.npy"),
+            truth=_kept(truth_file(files[update])),
         )
         for update in updates
     )
+
+
+def truth_file(groups: Path) -> Path:
+    """Where the estimated advantages of an update's rows lie."""
+    return groups.with_name(groups.name.replace(".jsonl.zst", ".truth.npz"))
 
 
 def _kept(path: Path) -> Path | None:
