@@ -109,7 +109,7 @@ def damage(run: Path) -> None:
         (leave, ("update=25", "learner.zero_stage=2"), "learner.zero_stage=1, this run has learner.zero_stage=2"),
         (leave, ("update=25", "env.options.max_steps=3"), "env.options.max_steps=3: set it back"),
         (leave, ("update=25", "learner.lerning_rate=1"), "did you mean 'learner.learning_rate'?"),
-        (leave, ("update=25", "estimator=ppo"), "no critic, this run has estimator.name='ppo', which has a critic of turns: set it back, or"),
+        (leave, ("update=25", "estimator=ppo"), "this run has estimator.name='ppo', which has a critic"),
         (leave, ("update=25", "estimator=gigpoo"), "did you mean 'gigpo'?"),
         (leave, ("update=25", "group_size=1"), "group_size=1"),
         (leave, ("update=0",), "update=0 is out of range: choose 1 or more"),
