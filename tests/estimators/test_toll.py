@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators import UNPARSED, StepBatch, build
+from estimators.algebra import values as solver
 from tests.estimators.slow import next_row, returns, rewards, takes, visits
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=2)
@@ -210,3 +211,23 @@ def test_equal_returns_without_price_and_prior_give_nothing(random_columns, seed
     columns |= {"reward": level * last, "invalid": np.zeros(len(last), bool)}
     credit = build("toll", gamma=1.0, root=0.0)(StepBatch(**columns)).value
     np.testing.assert_allclose(credit, 0.0, atol=1e-9)
+
+
+@given(seed=SEED, lengths=LENGTHS)
+def test_sparse_systems_of_large_groups_have_the_solution_of_full_ones(random_columns, seed, lengths):
+    batch = StepBatch(**random_columns(seed, lengths))
+    full = build("toll", success_reward=3.0)(batch).value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solver, "_DENSE", 0)
+        np.testing.assert_allclose(build("toll", success_reward=3.0)(batch).value, full, atol=1e-10)
+
+
+@given(seed=SEED, lengths=LENGTHS)
+def test_without_repeated_states_and_priors_only_the_first_choice_and_the_outcome_count(random_columns, seed, lengths):
+    columns = random_columns(seed, lengths)
+    rows = np.arange(len(columns["time"]))
+    columns["state"] = np.where(columns["time"] == 0, 0, 1 + rows)  # all begin in one state and never meet again
+    batch = StepBatch(**columns)
+    credit = build("toll", kin=0.0, root=0.0, success_reward=3.0)(batch).value
+    outcome = build("toll", omega=0.0, root=0.0, success_reward=3.0)(batch).value
+    np.testing.assert_allclose(credit[batch.time > 0], outcome[batch.time > 0], atol=1e-10)
