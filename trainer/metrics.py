@@ -419,7 +419,8 @@ def _scorer_numbers(report: UpdateReport) -> dict[str, float]:
     """What the scorer gave; empty without one."""
     if report.rewarded is None:
         return {}
-    value, rollouts = report.rewarded.value, trajectories(report.collected.groups)
+    rollouts = trajectories(report.collected.groups)
+    value = report.rewarded.value[: sum(len(rollout.steps) for rollout in rollouts)]  # without those of retries
     sums = np.add.reduceat(value, np.cumsum([0, *(len(rollout.steps) for rollout in rollouts[:-1])]))
     won = np.array([rollout.success for rollout in rollouts])
     numbers = {"scorer/reward_mean": float(value.mean()), "scorer/reward_abs_mean": float(np.abs(value).mean())}

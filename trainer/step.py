@@ -130,7 +130,7 @@ def update(
         with watch("reward"):
             rewarded = _rewarded(parts, table, scores)
             collected = replace(collected, groups=with_step_rewards(collected.groups, rewarded.value))
-            table = RowTable(collected.groups)
+            table = RowTable(collected.groups, retries=True)
     with watch("credit"):
         estimator, advantages = _credited(estimator, table, scores, config.revise)
     with watch("learn"):

@@ -145,3 +145,24 @@ def test_retries_that_could_not_be_learned_from_are_refused(
     with pytest.raises(ConfigError) as refusal:
         checked_estimator(config)
     assert [part for part in told if part not in str(refusal.value)] == []
+
+
+@pytest.mark.parametrize("mode", ["retry", "intervene"])
+def test_a_scorer_rewards_the_steps_of_retries_too(tmp_path: Path, mode: str) -> None:
+    _, report = one_update(
+        tmp_path,
+        1,
+        stops_soon,
+        estimator={"name": "grpo"},
+        group_size=3,
+        revise=replace(defaults().revise, references=1, mode=mode),  # pyright: ignore[reportArgumentType]
+        scorer={"name": "milestones"},
+    )
+    again = [one.trajectory for group in report.collected.groups for one in group.retries]
+    assert again
+    for rollout in again:
+        counts = [0, *(row.milestone or 0 for row in rollout.steps)]
+        assert [row.step_reward for row in rollout.steps] == np.diff(counts).tolist()
+    assert report.rewarded is not None
+    assert len(report.rewarded.value) == len(report.advantages.value)
+    assert "scorer/reward_mean" in update_numbers(report)

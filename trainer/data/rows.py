@@ -80,13 +80,17 @@ class RowTable:
 
 
 def with_step_rewards(groups: Sequence[RolloutGroup], step_reward: NDArray[np.float64]) -> tuple[RolloutGroup, ...]:
-    """The groups, with the `step_reward` of each of their rows. step_reward: float64 [N], in row order."""
+    """The groups, with the `step_reward` of each row. step_reward: float64 [N], of rollouts and then of retries."""
     values = iter(step_reward.tolist())
 
     def scored(rollout: Trajectory) -> Trajectory:
         return replace(rollout, steps=tuple(replace(step, step_reward=next(values)) for step in rollout.steps))
 
-    return tuple(replace(group, trajectories=tuple(map(scored, group.trajectories))) for group in groups)
+    own = [replace(group, trajectories=tuple(map(scored, group.trajectories))) for group in groups]
+    return tuple(
+        replace(group, retries=tuple(replace(one, trajectory=scored(one.trajectory)) for one in group.retries))
+        for group in own
+    )
 
 
 def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envs.base import Env
 from estimators import Needs
 from estimators.algebra.columns import check_finite, column
-from rollout.types import RolloutGroup
+from rollout.types import RolloutGroup, Trajectory
 from trainer.data.rows import RowTable
 
 
@@ -31,8 +31,14 @@ class Rollouts:
 
     @cached_property
     def table(self) -> RowTable:
-        """The N rows, in the order in which they are rewarded: by group, then by sibling, then by time."""
-        return RowTable(self.groups)
+        """The N rows, in the order in which they are rewarded: by group, sibling and time, then those of retries."""
+        return RowTable(self.groups, retries=True)
+
+    @property
+    def played(self) -> list[tuple[RolloutGroup, Trajectory]]:
+        """Each rollout with its group, in the order of the rows; then each retry."""
+        played = [(group, rollout) for group in self.groups for rollout in group.trajectories]
+        return played + [(group, one.trajectory) for group in self.groups for one in group.retries]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

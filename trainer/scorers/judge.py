@@ -119,7 +119,7 @@ class Judge:
         return key
 
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
-        played = [rollout for group in rollouts.groups for rollout in group.trajectories]
+        played = [rollout for _, rollout in rollouts.played]
         with _answers(rollouts.folder / "judge.sqlite") as database:
             sitting = _Sitting(self, EndpointPolicy(
                 url=cast(str, self.url), model=cast(str, self.model), concurrency=self.concurrency,

@@ -78,22 +78,19 @@ class PlanMatch:
             raise ValueError(f"needs a plan of the world's expert: {error}; choose another scorer") from error
 
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
-        rewards: list[Floats] = []
-        matched: list[NDArray[np.bool_]] = []
-        plans: list[Plan] = []
         for group in rollouts.groups:
             key = (group.task_id, group.seed)
             if key not in self._plans:
                 self._plans[key] = plan_of(rollouts.env, *key)
-            plans.append(self._plans[key])
-            for rollout in group.trajectories:
-                reward, match = self.matched(self._alike(rollout, plans[-1].actions))
-                rewards.append(reward)
-                matched.append(match)
+        plans = [self._plans[group.task_id, group.seed] for group in rollouts.groups]
+        scored = [
+            self.matched(self._alike(rollout, self._plans[group.task_id, group.seed].actions))
+            for group, rollout in rollouts.played
+        ]
         return StepRewards(
-            value=np.concatenate(rewards),
+            value=np.concatenate([reward for reward, _ in scored]),
             diagnostics={
-                "matched_share": float(np.concatenate(matched).mean()),
+                "matched_share": float(np.concatenate([match for _, match in scored]).mean()),
                 "plan_steps": float(np.mean([len(plan.actions) for plan in plans])),
                 "plan_success": float(np.mean([plan.won for plan in plans])),
             },

@@ -44,7 +44,7 @@ CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
 SUBGOALS = "subgoals"
 """The style of prompts that asks for sub-goals."""
-EPISODE_ALONE = frozenset({"beacon", "crbc", "graphgpo", "graphhca", "grpo", "ibpo", "tempo"})
+EPISODE_ALONE = frozenset({"beacon", "crbc", "graphgpo", "graphhca", "grpo", "grpo_lambda", "ibpo", "tempo"})
 """Estimators that read a scorer's rewards in their episode term alone."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
