@@ -159,7 +159,7 @@ def test_updates_are_shown_in_the_order_asked_for_with_what_their_groups_did(run
 
 def test_an_estimated_truth_stands_beside_its_rows_with_its_interval(run: Path) -> None:
     (first, _) = recordings(run, None)
-    truth = Continued(advantage=np.arange(12.0), error=np.full(12, 0.5))
+    truth = Continued(advantage=np.arange(12, dtype=np.float64), error=np.full(12, 0.5))
     write_truth(first, truth, count=16)
     records = page_of(run, "gigpo")
     assert records["group-1-1"]["truth"] == [6, 7, 8, 9, 10, 11]
