@@ -49,6 +49,7 @@ def make_batch(rows, seed=0, vectors=None):
         "values": state / 20.0,
     }
     columns["milestone"] = milestones(rng, lengths)
+    columns["switch"] = (time == 0) | (rng.random(rows) < 0.25)
     return StepBatch(**columns)
 
 

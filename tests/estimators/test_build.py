@@ -12,7 +12,11 @@ BAD = [
         {},
         r"estimator 'gigp' is unknown: did you mean 'gigpo'\? It is one of beacon, bipace, .*your own needs `_target_`",
     ),
-    ("gigpo", {"gama": 0.9}, r"gigpo has no option 'gama': did you mean 'gamma'\? It is one of episode_stats, gamma"),
+    (
+        "gigpo",
+        {"gama": 0.9},
+        r"gigpo has no option 'gama': did you mean 'gamma'\? It is one of episode_rewards, episode_stats",
+    ),
     ("grpo", {"gamma": 0.9}, r"grpo has no option 'gamma'"),
     ("gigpo", {"norm": "std"}, r"gigpo: norm='std' is unknown: did you mean 'mean_std'\? It is one of mean, mean_std"),
     ("bipace", {"variant": "tag"}, r"variant='tag' is unknown: did you mean 'action_tag'\?"),
