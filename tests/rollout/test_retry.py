@@ -26,7 +26,12 @@ def says(key: Key) -> str:
 
 def retried() -> tuple[ScriptedPolicy, RolloutGroup, Revised]:
     policy = ScriptedPolicy(says)
-    collector = Collector(policy=policy, pool=LocalPool(), prompter=CORRIDOR_PROMPTS, config=RolloutConfig(history=6))
+    collector = Collector(
+        policy=policy,
+        pool=LocalPool(),  # pyright: ignore[reportArgumentType]
+        prompter=CORRIDOR_PROMPTS,
+        config=RolloutConfig(history=6),
+    )
     collected = asyncio.run(collector.collect([TASK], group_size=2, options=play_options(seed=1)))
     policy.asked.clear()
     result = asyncio.run(retry(collector, collected.groups, config=CONFIG, options=play_options(seed=2)))
@@ -69,7 +74,12 @@ def test_a_world_that_does_not_repeat_itself_is_not_retried_and_that_is_counted(
     won = [step("go")] * 3
     failures = group(elsewhere, won, task_id="3", seed=7, won=[False, True])
     policy = ScriptedPolicy()
-    collector = Collector(policy=policy, pool=LocalPool(), prompter=CORRIDOR_PROMPTS, config=RolloutConfig(history=6))
+    collector = Collector(
+        policy=policy,
+        pool=LocalPool(),  # pyright: ignore[reportArgumentType]
+        prompter=CORRIDOR_PROMPTS,
+        config=RolloutConfig(history=6),
+    )
     result = asyncio.run(retry(collector, [failures], config=CONFIG, options=play_options()))
     assert (result.groups[0].retries, policy.asked) == ((), [])
     assert (result.requested, dict(result.counts.failures)) == (1, {REPLAY_DIFFERS: 1})

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from estimators import Advantages
 from rollout.policy import Key
 from rollout.revise import ReviseConfig
 from rollout.types import Retry, RolloutGroup
 from tests.fakes import completion, group, step, trajectory
 from tests.trainer.run_stack import Stack, configured, defaults, one_update
 from trainer.config.build import ConfigError
-from trainer.data.retries import aided, shared
+from trainer.data.retries import aided, shared, with_retries
 from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.metrics import update_numbers
@@ -93,6 +94,16 @@ def test_rows_of_retries_come_last_and_only_where_they_are_asked_for() -> None:
     ]
     assert shared(groups).tolist() == [True, False, False, False, False, True, False]
     assert aided(groups).tolist() == [False] * 6 + [True]
+
+
+def test_the_credit_of_single_tokens_is_weighed_as_that_of_turns_is() -> None:
+    groups = (with_retry(won=True),)
+    tokens = np.array([-1.0, 2.0])
+    advantages = Advantages(value=np.array([-1.0, 1.0, 0.0, 2.0, -2.0, 4.0]), token_value=tokens)
+    credit = with_retries(groups, advantages, ReviseConfig(mode="retry", weight=2.0))
+    assert credit.value.tolist() == [-1.0, 2.0, 0.0, 4.0, -2.0, 8.0]
+    assert credit.token_value is not None
+    assert credit.token_value.tolist() == [-1.0, 4.0]
 
 
 def test_what_was_sampled_from_another_prompt_is_compared_with_the_learners_own_scores(

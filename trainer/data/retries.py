@@ -27,8 +27,13 @@ def with_retries(groups: Sequence[RolloutGroup], advantages: Advantages, config:
     value = advantages.value
     mask = np.ones(len(value), np.bool_) if advantages.mask is None else advantages.mask
     if config.mode == "retry":
-        value = np.where(value > 0.0, config.weight * value, value)
-        return replace(advantages, value=value, mask=mask & ~shared(groups))
+        tokens = advantages.token_value
+        return replace(
+            advantages,
+            value=_amplified(value, config.weight),
+            token_value=None if tokens is None else _amplified(tokens, config.weight),
+            mask=mask & ~shared(groups),
+        )
     if config.mode == "intervene":
         taught = _taught(groups)
         value = np.concatenate([value, np.where(taught, config.weight, 0.0)])
@@ -52,6 +57,10 @@ def aided(groups: Sequence[RolloutGroup]) -> Bool:
     rollouts = sum(len(rollout.steps) for group in groups for rollout in group.trajectories)
     marks = [time == one.pivot for group in groups for one in group.retries for time in range(_length(one))]
     return np.array([False] * rollouts + marks, np.bool_)
+
+
+def _amplified(value: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    return np.where(value > 0.0, weight * value, value)
 
 
 def _taught(groups: Sequence[RolloutGroup]) -> Bool:
