@@ -304,8 +304,6 @@ def _check_retries(config: TrainConfig, wants: Needs) -> None:
         raise ConfigError(
             f"{mode} with estimator.name={name!r}, which needs revisions: set revise.mode=revise, or estimator=grpo"
         )
-    if scorer_of(config) is not None:
-        raise ConfigError(f"{mode} with a scorer, which would reward no step of a retry: leave one of them out")
     if config.group_size == 1:
         raise ConfigError(f"{mode} with group_size=1, so no failure has a sibling: set group_size to 2 or more")
     if config.learner.old_logprobs != "learner":
