@@ -1,10 +1,7 @@
 """On invented GPUs: engines share the learner's, ranks never share, and what cannot be placed is said in time."""
 
-import asyncio
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,46 +10,12 @@ from rollout.actor_spec import ActorSpec
 from rollout.engines import EngineConfig, Engines
 from rollout.placement import NoPlace, Place, engine_places
 from rollout.ray_actors import ActorTimeout, Remote, gather, spawn
+from tests.rollout.stand_ins import Rank
 from trainer.config.learner import LearnerConfig
 from trainer.learner import driver
 from trainer.learner.driver import Learner
 
 GPUS = 4
-
-
-class Rank:
-    """Stands in for LearnerRank."""
-
-    def __init__(self, config: LearnerConfig, rank: int, *folders: str) -> None:
-        del config, folders
-        self.rank = rank
-
-    def devices(self) -> str | None:
-        return os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
-class Engine:
-    """Stands in for the engine in vLLM's room."""
-
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
-        del model, options
-
-    async def ready(self) -> bool:
-        return True
-
-    async def devices(self) -> str | None:
-        return os.environ.get("CUDA_VISIBLE_DEVICES")
-
-    async def shutdown(self) -> None:
-        pass
-
-
-class HangingEngine(Engine):
-    """Starts and never gets ready."""
-
-    async def ready(self) -> bool:
-        await asyncio.sleep(3600)
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +29,8 @@ def invented_gpus() -> Iterator[None]:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "RANK", "tests.rollout.test_placement:Rank")
-    monkeypatch.setattr(engines, "ENGINE", "tests.rollout.test_placement:Engine")
+    monkeypatch.setattr(driver, "RANK", "tests.rollout.stand_ins:Rank")
+    monkeypatch.setattr(engines, "ENGINE", "tests.rollout.stand_ins:Engine")
 
 
 def ranks(world_size: int) -> Learner:
@@ -147,7 +110,7 @@ def test_gpus_that_others_hold_are_an_error_within_the_limit_that_says_what_the_
 def test_an_engine_that_never_gets_ready_is_an_error_within_the_limit_that_names_its_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engines, "ENGINE", "tests.rollout.test_placement:HangingEngine")
+    monkeypatch.setattr(engines, "ENGINE", "tests.rollout.stand_ins:HangingEngine")
     serve = serving(1)
     devices(serve.remotes)
     with pytest.raises(

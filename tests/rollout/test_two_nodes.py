@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rollout import ray_actors
 from rollout.ray_actors import ActorSpec, gather, spawn
+from tests.rollout.stand_ins import Part
 from tests.two_nodes import two_nodes
 from trainer.config.build import ConfigError
 from trainer.config.settings import ClusterConfig, EnvConfig, ModelConfig, TuningConfig
@@ -42,13 +43,6 @@ class PlantedProbe(Probe):
 def _there(folder: str) -> str:
     """Where a folder of this name lies on the node: both nodes have the disk of one machine."""
     return f"{folder}-there" if PLANTED in os.environ else folder
-
-
-class Part:
-    """Tells its node."""
-
-    def folder(self) -> str:
-        return os.getcwd()
 
 
 @pytest.fixture(scope="module")

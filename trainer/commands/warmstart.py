@@ -11,6 +11,7 @@ from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.data.revisions import revising
+from trainer.data.supervised import supervised
 from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
@@ -103,7 +104,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
             with display.doing("starting the learner"):
                 learner.join(timeout_s=limit)
             for epoch, played in enumerate(chain([first], epochs), start=1):
-                batch = demonstrations.supervised(
+                batch = supervised(
                     played, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
                 )
                 steps = -(-batch.num_rows // config.rows_per_step)

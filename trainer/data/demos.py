@@ -7,17 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from envs.base import Env, EnvStep
 from envs.prompts import Message, Prompter, Turn
-from rollout.policy import Exchange
 from rollout.revise import PROMPT, Said, revision_text
 from rollout.seeds import derive_seed
-from rollout.types import Completion, Ids
 from trainer.config.build import ConfigError
-from trainer.data.codec import ChatCodec
-from trainer.data.tokens import TokenBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +100,7 @@ def rendered_turns(
 ) -> Iterator[tuple[tuple[Message, ...], str]]:
     """The prompt and the response of every step, rendered exactly as in a rollout, or in a revision.
 
-    as_sampled: a written response as a policy's would be decoded (`ChatCodec.as_sampled`); by default as it is.
+    as_sampled: a written response as a policy's would be decoded (`codec.ChatCodec.as_sampled`); by default as it is.
     revise_prompt: `ReviseConfig.prompt`.
     """
     turns: list[Turn] = []
@@ -157,40 +151,6 @@ def _wrong_actions(actions: Sequence[str]) -> Iterator[str]:
     yield from backwards
     for action, other in zip(backwards, actions, strict=True):
         yield " ".join([other.split()[0], *action.split()[1:]])
-
-
-def supervised(
-    demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int, revise_prompt: str = PROMPT
-) -> TokenBatch:
-    """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn."""
-    prompts, responses = list[Ids](), list[Ids]()
-    trajectory, time = list[int](), list[int]()
-    for number, demo in enumerate(demos):
-        turns = rendered_turns(
-            demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
-        )
-        before: Exchange | None = None
-        for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
-            prompt, response = codec.encode(messages, before), codec.encode_response(text)
-            before = Exchange(messages=messages, completion=_completion(prompt, response, text))
-            if step.by_expert:
-                prompts.append(prompt)
-                responses.append(response)
-                trajectory.append(number)
-                time.append(at)
-    return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
-
-
-def _completion(prompt: Ids, response: Ids, text: str) -> Completion:
-    """A demonstrated response, as if a policy had been certain of it."""
-    return Completion(
-        prompt_ids=prompt,
-        token_ids=response,
-        logprobs=np.zeros(len(response), np.float32),
-        text=text,
-        finish_reason="stop",
-        policy_version=0,
-    )
 
 
 def write(demos: Iterable[Demo], path: Path) -> int:

@@ -14,7 +14,8 @@ from rollout.collect import Collector, RolloutConfig
 from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
 from trainer.config.build import ConfigError
-from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, supervised, write
+from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, write
+from trainer.data.supervised import supervised
 
 
 @pytest.fixture

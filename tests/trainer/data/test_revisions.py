@@ -13,8 +13,9 @@ from rollout.policy import Key
 from rollout.revise import ReviseConfig, revise
 from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, play_options
-from trainer.data.demos import Demo, demonstrate, read, rendered_turns, supervised, write
+from trainer.data.demos import Demo, demonstrate, read, rendered_turns, write
 from trainer.data.revisions import IDLE_TURNS, revising
+from trainer.data.supervised import supervised
 
 WORLD = make("textcraft", max_steps=12)
 BARE = WORLDS["textcraft"].prompter("bare")

@@ -13,7 +13,8 @@ from rollout.policy import Exchange
 from tests.fakes import CORRIDOR_PROMPTS, Corridor, completion
 from trainer.config.build import ModelError
 from trainer.data.codec import ChatCodec
-from trainer.data.demos import demonstrate, supervised
+from trainer.data.demos import demonstrate
+from trainer.data.supervised import supervised
 from trainer.learner.export import write_stop_ids
 
 TEXTS = [
