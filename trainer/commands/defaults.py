@@ -40,10 +40,12 @@ def register(config: type = object) -> None:
     OmegaConf.register_new_resolver("times", times, replace=True)
     store = ConfigStore.instance()
     for name, kind in COMMANDS.items():
-        if config in (object, TableConfig) or issubclass(config, kind):
+        known = f"{name}_defaults.yaml" in store.repo  # by a command before this one in the same process
+        wanted = config in (object, TableConfig) or issubclass(config, kind)
+        if wanted and not known:
             store.store(name=f"{name}_defaults", node=defaults_of(kind), provider="stepcredit")
-        else:
-            store.repo.pop(f"{name}_defaults.yaml", None)  # of a command before this one in the same process
+        elif known and not wanted:
+            del store.repo[f"{name}_defaults.yaml"]
 
 
 def on_gpus(value: Any, *, _root_: DictConfig) -> Any:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from estimators import ESTIMATORS
 from rollout.marks import Mark, mark_in
 from trainer.config.build import ConfigError
 from trainer.config.derived import Follows, Rule
@@ -68,10 +69,11 @@ def differences(
 ) -> tuple[Difference, ...]:
     """Every setting that differs, by name, under the name of its source where it follows another.
 
-    defaults: what a setting was in effect if the earlier run, of a version without it, does not name it.
+    defaults: what a setting was in effect if the earlier run, of a version without it, does not name it. An option of
+    an estimator that a run does not name has its default.
     """
     unknown = LEFT_OUT - before.keys() if defaults is not None else frozenset[str]()
-    named, flat_now = flat(before), flat(now)
+    named, flat_now = flat(_with_options(before)), flat(_with_options(now))
     flat_before = flat(defaults or {}) | named
     derived: Mapping[str, Rule] = getattr(config, "derived", {})
     different: dict[str, Difference] = {}
@@ -83,6 +85,16 @@ def differences(
         name = rule.source if isinstance(rule, Follows) and not rule.free else path
         different.setdefault(name, Difference(name=name, before=old, now=new, mark=mark_of(config, path)))
     return tuple(different[name] for name in sorted(different))
+
+
+def _with_options(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings with all options of their estimator, where it is one of ours."""
+    chosen: Any = settings.get("estimator")
+    kind = ESTIMATORS.get(chosen.get("name", "")) if isinstance(chosen, Mapping) else None
+    if not (is_dataclass(kind) and isinstance(kind, type)):
+        return settings
+    options = {one.name: one.default for one in fields(kind) if one.init and one.default is not MISSING}
+    return {**settings, "estimator": {**options, **chosen}}
 
 
 def check_same_settings(different: Iterable[Difference], what: str, remedy: str) -> None:

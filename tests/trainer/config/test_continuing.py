@@ -114,6 +114,13 @@ def test_a_checkpoint_from_before_there_was_a_setting_counts_as_made_with_its_de
         same(saved, {"seed": 0, "rollout": {"truncated": "mask"}}, defaults)
 
 
+@pytest.mark.parametrize(("state", "differ"), [("observation", []), ("history", ["estimator.state"])])
+def test_an_option_that_a_run_does_not_name_is_its_estimators_default(state: str, differ: list[str]) -> None:
+    before, now = {"estimator": {"name": "gigpo"}}, {"estimator": {"name": "gigpo", "state": state}}
+    for pair in ((before, now), (now, before)):
+        assert [one.name for one in differences(TrainConfig, *pair)] == differ
+
+
 def test_a_checkpoint_from_before_the_machine_was_named_is_checked_by_what_it_names(config: TrainConfig) -> None:
     old = settings_of(config)
     del old["cluster"], old["engine"]
