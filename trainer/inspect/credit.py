@@ -82,8 +82,9 @@ def is_split(estimator: Estimator) -> bool:
 
 
 def gamma_of(estimator: Estimator) -> float:
-    """The estimator's discount; 1 for one without."""
-    return float(getattr(estimator, "gamma", 1.0))
+    """The estimator's discount; 1 for one without, and for one that measures it in each group."""
+    gamma = getattr(estimator, "gamma", None)
+    return 1.0 if gamma is None else float(gamma)
 
 
 def compared(estimator: Estimator, batch: StepBatch) -> Sets | None:

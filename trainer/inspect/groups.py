@@ -146,6 +146,7 @@ def _credit_record(credit: RowCredit, rows: NDArray[np.int64]) -> CreditRecord:
         returns=shorter(credit.returns[rows]),
         state=_codes(states.label[rows]),
         value_here=shorter(states.mean(credit.returns)[states.label[rows]]),
+        action=_codes(actions.label[rows]),
         value_action=shorter(actions.mean(credit.returns)[actions.label[rows]]),
     )
 

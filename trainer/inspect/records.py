@@ -47,8 +47,11 @@ class CreditRecord:
     value_here: Sequence[float]
     """[n]. V: mean return to go over these visits."""
 
+    action: Sequence[int]
+    """[n]. Code of those of them that the estimator takes for the same action."""
+
     value_action: Sequence[float]
-    """[n]. Q: mean return to go over those of them that took the row's action."""
+    """[n]. Q: mean return to go over these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

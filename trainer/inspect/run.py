@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -99,8 +100,11 @@ def _truth(recording: Recording, length: int) -> tuple[Floats | None, Floats | N
     """The estimated advantages [N] and half of their 95 % intervals [N], where they were estimated."""
     if recording.truth is None:
         return None, None
-    with np.load(recording.truth) as kept:
-        advantage, error = kept["advantage"], kept["error"]
+    try:
+        with np.load(recording.truth) as kept:
+            advantage, error = kept["advantage"], kept["error"]
+    except (ValueError, EOFError, KeyError, BadZipFile) as broken:
+        raise ConfigError(f"{recording.truth} is no whole estimate ({broken}): delete it") from broken
     if len(advantage) != length:
         raise ConfigError(f"{recording.truth} is of other rollouts: delete it, or run stepcredit truth again")
     return advantage, NORMAL * error

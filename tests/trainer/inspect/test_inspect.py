@@ -23,7 +23,7 @@ from trainer.inspect.graph import lanes
 from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
 from trainer.inspect.truth import write_truth
-from trainer.lab.measure.recording import recordings
+from trainer.lab.measure.recording import recordings, truth_file
 from trainer.report.progress import Display
 
 BATCH = step_batch(RowTable([played()]), embedding=vectors())
@@ -80,6 +80,20 @@ def test_value_and_action_value_are_means_of_returns_over_the_visits() -> None:
     assert credit.returns.tolist() == [4, 8, 0, 0, 0, 0]
     assert credit.states.mean(credit.returns)[credit.states.label].tolist() == [1, 4, 1, 1, 4, 1]
     assert credit.actions.mean(credit.returns)[credit.actions.label].tolist() == [2, 8, 0, 2, 0, 0]
+
+
+def test_an_estimator_that_measures_its_discount_is_shown_with_undiscounted_returns(run: Path) -> None:
+    page = page_of(run, {"name": "toll", "invalid_penalty": 0.0})
+    assert page["page"]["estimators"][0]["gamma"] == 1.0
+    assert page["group-1-0"]["credit"]["toll invalid_penalty=0.0"]["returns"] == [8, 8, 0, 0, 0, 0]
+
+
+def test_a_row_shares_q_with_the_rows_that_its_estimator_takes_for_the_same_action(run: Path) -> None:
+    # In state 0, rows 0 and 3 went and row 2 stayed; rows 2 and 3 began with the same tokens, row 0 with others.
+    credit = page_of(run, "gigpo", {"name": "bipace", "eps": 0.1, "variant": "first_token"})["group-1-0"]["credit"]
+    by_name, by_token = (one["action"] for one in credit.values())
+    assert by_name[0] == by_name[3] != by_name[2]
+    assert by_token[2] == by_token[3] != by_token[0]
 
 
 def test_the_visits_of_bipace_are_its_clusters_and_those_of_tempo_share_a_past() -> None:
@@ -167,6 +181,10 @@ def test_an_estimated_truth_stands_beside_its_rows_with_its_interval(run: Path) 
     assert records["group-3-0"]["truth"] is None
     write_truth(first, Continued(advantage=np.zeros(3), error=np.zeros(3)), count=16)
     with pytest.raises(ConfigError, match="is of other rollouts: delete it"):
+        page_of(run, "gigpo")
+    file = truth_file(first.groups)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ConfigError, match=r"update-000001\.truth\.npz is no whole estimate .*: delete it"):
         page_of(run, "gigpo")
 
 

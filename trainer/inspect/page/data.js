@@ -63,7 +63,7 @@ function writeAddress() {
 // The rows that were compared with a row, itself among them, and of these the ones that did the same.
 function visitsOf(group, credit, row) {
   const rows = group.rows.map((_, other) => other).filter((other) => credit.state[other] === credit.state[row]);
-  return {rows, same: rows.filter((other) => group.key[other] === group.key[row])};
+  return {rows, same: rows.filter((other) => credit.action[other] === credit.action[row])};
 }
 
 // The largest credit or episode term of a group, by sign alike: what a full bar and a full colour stand for.

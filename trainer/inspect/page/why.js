@@ -75,9 +75,9 @@ function waterfall(episode, step, most) {
 
 // A line for each action that was taken in the state; a dot for each visit, placed by its return.
 function visitPlot(group, credit, row) {
-  const {rows} = visitsOf(group, credit, row), byKey = new Map();
-  for (const other of rows) byKey.set(group.key[other], [...(byKey.get(group.key[other]) || []), other]);
-  const actions = [...byKey.values()].sort((a, b) => credit.value_action[b[0]] - credit.value_action[a[0]]);
+  const {rows} = visitsOf(group, credit, row), byAction = new Map();
+  for (const other of rows) byAction.set(credit.action[other], [...(byAction.get(credit.action[other]) || []), other]);
+  const actions = [...byAction.values()].sort((a, b) => credit.value_action[b[0]] - credit.value_action[a[0]]);
   const own = actions.findIndex((visits) => visits.includes(row));
   const shown = actions.filter((_, place) => place < 12 || place === own);
   const returns = group.rows.map((_, other) => credit.returns[other]);
