@@ -18,7 +18,7 @@ class Launcher:
     parallel: Annotated[int | None, Ge(1), doc("1 or more, or null")] = None
     """Cells at once; null: 1 on this machine, all of them elsewhere, where the cluster's queue decides."""
 
-    keep_parts: bool = False
+    keep_parts: bool = True
     """Whether a cell of this machine takes over what the cell before has started: Ray, engines, env workers, and the
     learner's processes on CPUs. Read only if kind=local."""
 
