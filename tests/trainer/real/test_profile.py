@@ -11,6 +11,8 @@ from tests.trainer.real.conftest import RUN, Stack, planned, quiet
 from trainer.commands.profile import TRACE
 from trainer.commands.table import COMMANDS, named
 
+pytestmark = pytest.mark.slow
+
 WORK = {
     "driver": {"update", "collect", "score", "credit", "learn", "publish"},
     "engine 0": {"complete_wave", "load", "finish"},
