@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -14,6 +15,7 @@ from rollout.endpoint_usage import EndpointUsage
 from rollout.openai_endpoint import EndpointPolicy
 from rollout.policy import PromptTooLong
 from rollout.pool import EpisodeFailed
+from rollout.rate_limits import wait_asked
 from rollout.types import Completion, Sampling
 from tests.chat_server import LOST, Answer, ChatServer, counted, refused, said, serving
 from tests.fakes import completion, plain
@@ -113,19 +115,26 @@ def test_what_may_pass_is_asked_again_until_it_has_passed(server: ChatServer, fa
     assert server.bodies[0] == server.bodies[3]
 
 
-def test_a_wait_that_the_endpoint_asks_of_one_request_holds_them_all(server: ChatServer) -> None:
+def test_a_wait_that_the_endpoint_asks_of_one_request_holds_them_all(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent: list[float] = []
+    noted = threading.Event()
+
+    def wait_noted(headers: Mapping[str, str]) -> float | None:
+        noted.set()
+        return wait_asked(headers)
 
     def reply(_: object, number: int) -> Answer:
         sent.append(time.monotonic())
-        return refused(429, "slow down", Retry_After="0.4") if number == 0 else said("go")
+        if number == 0:
+            return refused(429, "slow down", Retry_After="0.4")
+        assert noted.wait(30)  # else the other slot might send once more before the refusal arrives
+        return said("go")
 
+    monkeypatch.setattr(openai_endpoint, "wait_asked", wait_noted)
     server.reply = reply
-    answers(EndpointPolicy(url=server.url, model="some", concurrency=1), requests=1)
-    first = EndpointPolicy(url=server.url, model="some", concurrency=2)
-    sent.clear()
-    server.bodies.clear()
-    answers(first, requests=6)
+    answers(EndpointPolicy(url=server.url, model="some", concurrency=2), requests=6)
     early = [moment for moment in sent if moment < sent[0] + 0.4]
     assert (len(sent), len(early) <= 2) == (7, True)  # what was under way already
 
