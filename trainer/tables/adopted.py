@@ -1,4 +1,4 @@
-"""Finished runs of another folder that are the cells of a table: found by their settings, whatever they are called."""
+"""Finished runs that are the cells of a table: found by their settings, in run folders and in reports of tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from trainer.config.commands import EvaluateConfig, TrainConfig
 from trainer.config.continuing import binding, differences
 from trainer.config.defaults import defaults_of
 from trainer.tables.planned import PlannedRow
+from trainer.tables.recorded import recorded_runs
 from trainer.tables.runs import CONFIG, Run, is_finished, read_run
 
 MEASURED = ("updates", "validation.every", "validation.tasks", "validation.temperature")
@@ -19,9 +20,11 @@ MEASURED = ("updates", "validation.every", "validation.tasks", "validation.tempe
 def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run]]:
     """Row -> seed -> its finished run in `folder`. Of a row that begins from a warm start, any model folder will do.
 
-    Of several runs with a cell's settings, the first by name is taken.
+    Of several runs with a cell's settings, the first by name is taken, run folders before reports.
     """
-    runs = [read_run(one) for one in sorted(folder.iterdir()) if (one / CONFIG).is_file() and is_finished(one)]
+    places = sorted(folder.iterdir())
+    runs = [read_run(one) for one in places if (one / CONFIG).is_file() and is_finished(one)]
+    runs += [run for one in places if one.suffix == ".json" for run in recorded_runs(one)]
     settings = [(run, _settings(TrainConfig, run.config)) for run in runs if "updates" in run.config]
     settings += [(run, _settings(EvaluateConfig, run.config)) for run in runs if "updates" not in run.config]
     found = dict[str, dict[int, Run]]()

@@ -171,8 +171,8 @@ class TableConfig:
     """The name of its model, such as "gpt-4o"; null as `endpoint`."""
 
     runs: str | None = None
-    """Folder of finished runs with a table's settings, such as those of another machine: the report is made of them,
-    and nothing runs. null runs the cells."""
+    """Folder of finished runs with a table's settings, or of reports (report.json under any name), such as those of
+    other machines: the report is made of them, and nothing runs. null runs the cells."""
 
     dry_run: bool = False
     """Whether to say what would run and what is missing here, and run nothing."""

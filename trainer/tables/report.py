@@ -18,6 +18,7 @@ from trainer.tables.curves import curves
 from trainer.tables.grids import grids
 from trainer.tables.latex import latex
 from trainer.tables.numbers import TableNumbers
+from trainer.tables.recorded import raw
 from trainer.tables.runs import Run
 
 METHOD = (
@@ -100,18 +101,5 @@ def _json(table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], facts: Map
         "packages": versions(),
         "method": METHOD,
         "table": asdict(table),
-        "runs": {name: {str(seed): _raw(run) for seed, run in of.items()} for name, of in runs.items()},
-    }
-
-
-def _raw(run: Run) -> dict[str, Any]:
-    """The raw numbers of one run."""
-    return {
-        "folder": run.folder.name,
-        "validations": [{"update": one.update, **one.values} for one in run.validations],
-        "seconds": run.seconds,
-        "tokens": run.tokens,
-        "conditions": dict(run.conditions),
-        "outcomes": run.outcomes,
-        "config": dict(run.config),
+        "runs": {name: {str(seed): raw(run) for seed, run in of.items()} for name, of in runs.items()},
     }

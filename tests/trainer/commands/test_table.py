@@ -1,16 +1,22 @@
 """Every table of configs/table/ plans whole on any machine, and says what is missing there."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused
+from tests.trainer.tables.conftest import finished_run
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig, TrainConfig, WarmstartConfig
+from trainer.tables.adopted import adopted
 from trainer.tables.begun import begin, check_begun
+from trainer.tables.recorded import raw
+from trainer.tables.runs import Run, read_run
 
 TABLES = sorted(file.stem for file in (CONFIGS / "table").glob("*.yaml"))
 PAPERS = [pytest.param(name, marks=pytest.mark.slow) for name in TABLES if name != "laptop"]
@@ -119,3 +125,26 @@ def test_the_words_of_a_cell_and_of_its_start_are_words_of_their_commands(stepcr
     assert (warm.seed, warm.epochs, warm.rows_per_step, warm.output) == (2, 4, 16, str(start.folder))
     ended = stepcredit(*cell.call)  # the start has left no model yet
     assert f"model.source='{start.folder}/model' is no Hugging Face folder" in ended.line
+
+
+def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    plan = plan_of(stepcredit, "laptop", "rows=[grpo,gigpo]", "seeds=[0,1,2]")
+
+    def cell(name: str, row: int, seed: int) -> Run:
+        config = plan.rows[row].config
+        assert config is not None
+        folder = finished_run(tmp_path / name, ["a", "ab"], every=40, seed=seed)
+        plain = asdict(replace(config, seed=seed, model=replace(config.model, source="there/model")))
+        (folder / "config.json").write_text(json.dumps(plain, default=str))
+        return read_run(folder)
+
+    cell("here", 0, 0)
+    reported = {"grpo": {"1": raw(cell("gone", 0, 1))}, "gigpo": {"0": raw(cell("gone too", 1, 0))}}
+    for name in ("gone", "gone too"):
+        rmtree(tmp_path / name)
+    (tmp_path / "seed-1.json").write_text(json.dumps({"table": {}, "runs": reported}, default=str))
+    found = adopted(tmp_path, plan.rows)
+    assert {row: {seed: run.folder.name for seed, run in of.items()} for row, of in found.items()} == {
+        "grpo": {0: "here", 1: "gone"},
+        "gigpo": {0: "gone too"},
+    }
