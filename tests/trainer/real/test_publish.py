@@ -82,19 +82,21 @@ def served(engines: Engines) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("workers", "damage", "message"),
     [
-        ("flipped", r"bucket 2 of \d+ \(model.*\): .* arrived with checksum"),
-        ("stale", r"the last check: the engine's weights are not the learner's in \d of 3 layers"),
+        (1, "flipped", r"bucket 2 of \d+ \(model.*\): .* arrived with checksum"),
+        (2, "stale", r"the last check: the engine's weights are not the learner's in \d of 3 layers"),
     ],
 )
 def test_an_engine_takes_weights_by_every_way_and_is_lost_with_one_wrong_value(
-    tmp_path: Path, damage: str, message: str
+    tmp_path: Path, workers: int, damage: str, message: str
 ) -> None:
+    """With two workers, each holds a half of every layer."""
     write_model(SHAPE, tmp_path / "model", "cpu")
     sender = ModelSender(tmp_path / "model")
     ways: tuple[Way, ...] = ("file", "shm", "nccl", "shm")
-    with closing(Engines(tmp_path / "model", EngineConfig(), context=128)) as engines:
+    config = EngineConfig(tensor_parallel=workers, threads=1)
+    with closing(Engines(tmp_path / "model", config, context=128)) as engines:
         engines.wait_ready(300)
         sender.meet(engines)
         for version, way in enumerate(ways):
