@@ -20,6 +20,13 @@ def test_the_error_behind_the_last_one_is_the_cause() -> None:
     assert root_cause(LOG.splitlines(keepends=True)) == cause
 
 
+def test_the_error_of_a_worker_is_the_cause_of_what_its_executor_raises() -> None:
+    worker = "(Worker_TP1 pid=78) ERROR 11-26 02:00:00 [multiproc_executor.py:953] "
+    pointer = "Exception: WorkerProc initialization failed. See stack trace for root cause."
+    log = [f"{worker}AssertionError: 896 is not divisible by 3", f"{PREFIX}{pointer}", *LOG.splitlines()[-1:]]
+    assert root_cause(log) == "AssertionError: 896 is not divisible by 3"
+
+
 def test_an_error_without_a_prefix_and_with_a_module_is_one_too() -> None:
     assert root_cause(["torch.OutOfMemoryError: CUDA out of memory"]) == "torch.OutOfMemoryError: CUDA out of memory"
 

@@ -10,6 +10,10 @@ from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import ModelConfig
 from trainer.config.shape import ModelShape
 
+KV_HEADS = "key and value heads"
+VOCABULARY_PADDING = 64
+"""vLLM pads the rows of an embedding to a multiple of this."""
+
 
 def shape_of(model: ModelConfig) -> ModelShape:
     """model.shape, else that of the model's config.json in its folder or in the hub's cache on this machine.
@@ -41,19 +45,21 @@ def find_shape(model: ModelConfig) -> ModelShape | None:
 
 
 def check_heads(model: ModelConfig, tensor_parallel: int) -> None:
-    """Raise ConfigError where `tensor_parallel` GPUs cannot share the model's heads evenly.
+    """Raise ConfigError where `tensor_parallel` GPUs cannot share the model evenly: its heads, MLP and vocabulary.
 
     A model that is not on this machine yet is not checked: vLLM checks it when it loads.
     """
-    if tensor_parallel == 1 or (known := _heads_of(model)) is None:
-        return
-    heads, kv_heads = known
-    # Where there are fewer key and value heads than GPUs, vLLM gives each of them to several GPUs.
-    if heads % tensor_parallel or (kv_heads % tensor_parallel and tensor_parallel % kv_heads):
-        fitting = [gpus for gpus in range(1, tensor_parallel) if heads % gpus == kv_heads % gpus == 0]
+    parts = _shared_parts(model)
+    wrong = [f"{size} {name}" for name, size in parts.items() if not _divides(tensor_parallel, name, size)]
+    if wrong:
+        fitting = (
+            gpus
+            for gpus in range(tensor_parallel - 1, 0, -1)
+            if all(_divides(gpus, name, size) for name, size in parts.items())
+        )
         raise ConfigError(
-            f"engine.tensor_parallel={tensor_parallel} does not divide the {heads} attention heads and {kv_heads} key "
-            f"and value heads of model.source={model.source!r}: take {fitting[-1]}"
+            f"engine.tensor_parallel={tensor_parallel} does not divide the {', '.join(wrong)} of "
+            f"model.source={model.source!r}: take {next(fitting)}"
         )
 
 
@@ -65,14 +71,28 @@ def described(model: ModelConfig) -> dict[str, Any] | None:
     return None if (file := _config_file(model)) is None else _read(file)
 
 
-def _heads_of(model: ModelConfig) -> tuple[int, int] | None:
-    """Query heads, and key and value heads, of one block; None where they are not known here."""
+def _shared_parts(model: ModelConfig) -> dict[str, int]:
+    """What GPUs share of a model, by name, as far as it is known here."""
     if model.shape is not None or model.source == "tiny":
         shape = shape_of(model)
-        return shape.heads, shape.kv_heads
-    described = {} if (file := _config_file(model)) is None else _read(file)
-    heads = described.get("num_attention_heads")
-    return None if heads is None else (heads, described.get("num_key_value_heads", heads))
+        sizes = shape.heads, shape.kv_heads, shape.mlp, shape.vocabulary
+    else:
+        described = {} if (file := _config_file(model)) is None else _read(file)
+        heads = described.get("num_attention_heads")
+        kv_heads = described.get("num_key_value_heads", heads)
+        sizes = heads, kv_heads, described.get("intermediate_size"), described.get("vocab_size")
+    parts = zip(("attention heads", KV_HEADS, "MLP units", "tokens"), sizes, strict=True)
+    return {name: size for name, size in parts if size is not None}
+
+
+def _divides(gpus: int, name: str, size: int) -> bool:
+    """Whether GPUs can share what has this size, as vLLM does it.
+
+    It pads the vocabulary, and where there are fewer key and value heads than GPUs, gives each to several of them.
+    """
+    if name == "tokens":
+        size = -(-size // VOCABULARY_PADDING) * VOCABULARY_PADDING
+    return size % gpus == 0 or (name == KV_HEADS and gpus % size == 0)
 
 
 def file_of(model: ModelConfig, name: str) -> Path | None:

@@ -264,9 +264,10 @@ def test_a_driver_older_than_the_locked_cuda_needs_is_refused(
         # 12 query heads and 2 of keys and values; 3 divides the first alone.
         (
             ("model=qwen2.5_1.5b", "engine.tensor_parallel=3"),
-            ("engine.tensor_parallel=3", "12 attention heads and 2 key", "take 2"),
+            ("engine.tensor_parallel=3", "2 key and value heads", "take 2"),
         ),
         (("engine.tensor_parallel=2",), ("engine.tensor_parallel=2", "3 attention heads", "'tiny'", "take 1")),
+        (("engine.tensor_parallel=3",), (" tokens of model.source='tiny'", "take 1")),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "evaluate"])
