@@ -3,6 +3,7 @@
 Groups are looked for in three places: the package's configs, `configs/` in the working folder, and `--config-dir DIR`.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,7 @@ def execute(command: Command, interruption: Interruption) -> None:
     def body(composed: DictConfig) -> None:
         nonlocal composing
         composing = False
+        _hush_libraries()
         try:
             _check_groups()
             values: Any = _with_experiment(OmegaConf.to_container(composed, resolve=True))
@@ -110,6 +112,12 @@ def execute(command: Command, interruption: Interruption) -> None:
         leave(2, refusal(error, config_class))  # Hydra and OmegaConf raise such errors for words they cannot place
     finally:
         sweep_folder.drop_if_unused()
+
+
+def _hush_libraries() -> None:
+    """Hydra prints the notes of every library, such as matplotlib's on its cache of fonts: keep its own alone."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("hydra").setLevel(logging.INFO)
 
 
 class UsersConfigs(SearchPathPlugin):

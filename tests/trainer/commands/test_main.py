@@ -1,5 +1,6 @@
 """What a command line reaches: the command with its config, its help, a user's groups, sweeps, completion."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_what_the_table_names_exists(command: str) -> None:
     entry = COMMANDS[command]
     assert [name for name in (entry.config, entry.plan, entry.run) if not callable(named(name))] == []
     assert (CONFIGS / f"{entry.yaml}.yaml").is_file()
+
+
+def test_notes_of_libraries_are_not_printed(stepcredit: Stepcredit) -> None:
+    assert stepcredit("panel", "textcraft").code == 0
+    loud = [name for name in ("matplotlib.font_manager", "hydra") if logging.getLogger(name).isEnabledFor(logging.INFO)]
+    assert loud == ["hydra"]
 
 
 def users_estimator(configs: Path, name: str = "mine") -> None:
