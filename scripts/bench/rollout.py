@@ -1,10 +1,10 @@
 """How long a collection takes: our schedule, without a barrier, against two that move all episodes in lockstep.
 
-`python -m scripts.bench.rollout [--quick] [--real]`: 128 episodes of 50 turns, the same lengths, worlds and seeds in
-each scheme. unpaced: ours, but requests go to the engine as they come. lockstep: every turn waits for the slowest
-episode. reloading: before every turn it also loads the weights and drops the cache of prompts. bound: what no schedule
-can undercut. The engine is simulated in virtual time (`virtual_time.Speed`: 1.5B on one H100), the same for all; --real
-asks vLLM on the CPU as well, with a tiny model and fewer turns. Prints a table; the last line is JSON.
+`python -m scripts.bench.rollout [--quick] [--seed N] [--real]`: 128 episodes of 50 turns, the same lengths, worlds and
+seeds in each scheme. unpaced: ours, but requests go to the engine as they come. lockstep: every turn waits for the
+slowest episode. reloading: before every turn it also loads the weights and drops the cache of prompts. bound: what no
+schedule can undercut. The engine is simulated in virtual time (`virtual_time.Speed`: 1.5B on one H100), the same for
+all; --real asks vLLM on the CPU as well, with a tiny model and fewer turns. Prints a table; the last line is JSON.
 """
 
 import asyncio
@@ -65,20 +65,22 @@ class Plan:
     """... and cut here."""
     world_s: float = 0.005
     """Median of the seconds that a turn takes the world, spread log-normally as well."""
+    seed: int = 0
+    """Of both."""
 
     def tokens(self, key: Key) -> int:
         """Of the response to this request."""
-        drawn = self.length * math.exp(self.spread * _normal("length", *key))
+        drawn = self.length * math.exp(self.spread * _normal(self.seed, "length", *key))
         return max(1, min(self.longest, round(drawn)))
 
     def world_seconds(self, key: Key) -> float:
         """Of the world's answer to it."""
-        return self.world_s * math.exp(_normal("world", *key))
+        return self.world_s * math.exp(_normal(self.seed, "world", *key))
 
 
 @cache
-def _normal(*words: int | str) -> float:
-    return float(np.random.default_rng(derive_seed(0, *words)).standard_normal())
+def _normal(seed: int, *words: int | str) -> float:
+    return float(np.random.default_rng(derive_seed(seed, *words)).standard_normal())
 
 
 Ask = Callable[[Key, bool], Awaitable[None]]
@@ -298,13 +300,14 @@ def _prompt(tokens: int, *key: int) -> list[int]:
 def main() -> None:
     """Measure what the command line asks for, print the table and the line of JSON."""
     command = parser(__doc__)
+    command.add_argument("--seed", type=int, default=0, help="of the lengths of responses and of the worlds' times")
     command.add_argument("--real", action="store_true", help="ask vLLM on the CPU as well; takes minutes")
     words = command.parse_args()
     turns = 5 if words.quick else 50
     table = Table("prompts", *SCHEMES, "bound", "at work", title="seconds of a collection", title_justify="left")
     numbers: dict[str, float | None] = {}
     for prefix, what, plan, speed in CASES:
-        plan = replace(plan, turns=turns)
+        plan = replace(plan, turns=turns, seed=words.seed)
         seconds, busy = zip(*(simulated(plan, scheme, speed) for scheme in SCHEMES), strict=True)
         least = bound(plan, speed)
         table.add_row(what, *(f"{value:.1f}" for value in (*seconds, least)), f"{100 * busy[0]:.0f} %")
