@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
+from rollout.pace import Pace
 from rollout.pool import EpisodeFailed
 from rollout.routing import Router
 from rollout.types import Completion, Ids, Sampling
@@ -119,7 +120,8 @@ class EnginePolicy(Independent):
     """vLLM engines behind one policy.
 
     The first prompts of a task's rollouts go to one engine, and so does a prompt that continues the turn before: they
-    find their beginning in its prefix cache. All others go to the engine with the fewest requests (`Router`).
+    find their beginning in its prefix cache. All others go to the engine with the fewest requests (`Router`). Where
+    many rollouts share an engine, their requests go there evenly spaced (`Pace`).
     """
 
     engines: tuple[Asked, ...]
@@ -130,11 +132,14 @@ class EnginePolicy(Independent):
     """The longest prompt that is sent, in tokens."""
     router: Router = field(init=False)
     """What the engines have to do at present."""
+    paces: tuple[Pace, ...] = field(init=False)
+    """When each of them gets its next request."""
     account: UsageAccount = field(init=False)
     """What they have done."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "router", Router(len(self.engines)))
+        object.__setattr__(self, "paces", tuple(Pace() for _ in self.engines))
         object.__setattr__(self, "account", UsageAccount(len(self.engines)))
 
     @contextmanager
@@ -151,8 +156,9 @@ class EnginePolicy(Independent):
         shares = (key[0],) if step == 0 else (*rollout, "on") if continues(prompt_ids, before) else None
         with self.router.engine(shares, leaves=(*rollout, "on")) as number:
             request = self.request(prompt_ids, sampling, seed, key)
-            with self.account.asking(number):
-                answer: Answer = await self.engines[number].acall("complete", request)
+            async with self.paces[number].asking(turn=step):
+                with self.account.asking(number):
+                    answer: Answer = await self.engines[number].acall("complete", request)
         return self.completion(prompt_ids, answer)
 
     def usage(self) -> EngineUsage:

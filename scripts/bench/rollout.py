@@ -1,9 +1,10 @@
 """How long a collection takes: our schedule, without a barrier, against two that move all episodes in lockstep.
 
-`python -m scripts.bench.rollout [--quick] [--real]`: 128 episodes of 50 turns, the same lengths, worlds and seeds in
-each scheme. lockstep: every turn waits for the slowest episode. reloading: before every turn it also loads the
-weights and drops the cache of prompts. The engine is simulated in virtual time (`virtual_time.Speed`: 1.5B on one
-H100); --real asks vLLM on the CPU as well, with a tiny model and fewer turns. Prints a table; the last line is JSON.
+`python -m scripts.bench.rollout [--quick] [--seed N] [--real]`: 128 episodes of 50 turns, the same lengths, worlds and
+seeds in each scheme. unpaced: ours, but requests go to the engine as they come. lockstep: every turn waits for the
+slowest episode. reloading: before every turn it also loads the weights and drops the cache of prompts. bound: what no
+schedule can undercut. The engine is simulated in virtual time (`virtual_time.Speed`: 1.5B on one H100), the same for
+all; --real asks vLLM on the CPU as well, with a tiny model and fewer turns. Prints a table; the last line is JSON.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ from rollout.collect import Collector, RolloutConfig
 from rollout.collection import PlayOptions
 from rollout.engines import EngineConfig, Engines
 from rollout.messages import Request
+from rollout.pace import Pace
 from rollout.policy import Exchange, Independent, Key, Policy, Session
 from rollout.pool import EnvPool
 from rollout.seeds import derive_seed
@@ -63,20 +65,22 @@ class Plan:
     """... and cut here."""
     world_s: float = 0.005
     """Median of the seconds that a turn takes the world, spread log-normally as well."""
+    seed: int = 0
+    """Of both."""
 
     def tokens(self, key: Key) -> int:
         """Of the response to this request."""
-        drawn = self.length * math.exp(self.spread * _normal("length", *key))
+        drawn = self.length * math.exp(self.spread * _normal(self.seed, "length", *key))
         return max(1, min(self.longest, round(drawn)))
 
     def world_seconds(self, key: Key) -> float:
         """Of the world's answer to it."""
-        return self.world_s * math.exp(_normal("world", *key))
+        return self.world_s * math.exp(_normal(self.seed, "world", *key))
 
 
 @cache
-def _normal(*words: int | str) -> float:
-    return float(np.random.default_rng(derive_seed(0, *words)).standard_normal())
+def _normal(seed: int, *words: int | str) -> float:
+    return float(np.random.default_rng(derive_seed(seed, *words)).standard_normal())
 
 
 Ask = Callable[[Key, bool], Awaitable[None]]
@@ -88,15 +92,18 @@ class PlannedPolicy(Independent):
     """Asks the engine for as many tokens as the plan says."""
 
     ask: Ask
+    pace: Pace | None = None
+    """The engine's; without one, requests go as they come."""
     seen: set[int] = field(default_factory=set[int])
     """The tasks whose shared tokens are in the cache."""
 
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        cached = key[0] in self.seen
-        self.seen.add(key[0])
-        await self.ask(key, cached)
+        async with nullcontext() if self.pace is None else self.pace.asking(turn=key[-1]):
+            cached = key[0] in self.seen
+            self.seen.add(key[0])
+            await self.ask(key, cached)
         nothing = np.zeros(0, np.int32)
         return Completion(
             prompt_ids=nothing,
@@ -211,27 +218,43 @@ async def makespan(plan: Plan, policy: Policy) -> float:
     return loop.time() - began
 
 
-def simulated(plan: Plan, scheme: str) -> tuple[float, float]:
+def simulated(plan: Plan, scheme: str, speed: Speed = Speed()) -> tuple[float, float]:  # noqa: B008  frozen
     """(makespan in seconds, share of it in which the engine was at work) of a scheme with the simulated engine."""
-    engine = SimulatedEngine(Speed())
+    engine = SimulatedEngine(speed)
 
     async def ask(key: Key, cached: bool) -> None:
         await engine.answer(plan.prompt - (plan.shared if cached else 0), plan.tokens(key))
 
-    seconds = run_virtually(makespan(plan, _scheme(scheme, PlannedPolicy(ask), engine.reload)))
+    seconds = run_virtually(makespan(plan, _scheme(scheme, ask, engine.reload)))
     return seconds, engine.busy_s / seconds
 
 
-def _scheme(name: str, policy: PlannedPolicy, reload: Callable[[], Awaitable[None]]) -> Policy:
-    if name == "ours":
-        return policy
-    return Lockstep(policy, reload if name == "reloading" else None)
+def bound(plan: Plan, speed: Speed) -> float:
+    """Seconds that no schedule undercuts: to compute all tokens, or to sample those of the longest episode alone."""
+    episodes = itertools.product(range(plan.groups), range(plan.group_size))
+    sampled = [sum(plan.tokens((*episode, turn)) for turn in range(plan.turns)) for episode in episodes]
+    turns = len(sampled) * plan.turns
+    prompts = turns * (plan.prompt - plan.shared) + plan.groups * plan.shared
+    computed = prompts + sum(sampled) - turns  # the last token of a prompt gives the first of its response
+    return max(speed.token_s * computed, (max(sampled) - plan.turns) * speed.step(1, 0))
 
 
-SCHEMES = ("ours", "lockstep", "reloading")
+def _scheme(name: str, ask: Ask, reload: Callable[[], Awaitable[None]]) -> Policy:
+    if name in ("ours", "unpaced"):
+        return PlannedPolicy(ask, Pace() if name == "ours" else None)
+    return Lockstep(PlannedPolicy(ask), reload if name == "reloading" else None)
+
+
+SCHEMES = ("ours", "unpaced", "lockstep", "reloading")
 WINDOW = Plan()
 GROWING = Plan(prompt=4000, shared=3850)
 """Prompts that go on from the last one: all but the newest turn is in the cache, where it is kept."""
+CASES = (
+    ("", "show two past turns", WINDOW, Speed()),
+    ("append_", "grow by each turn", GROWING, Speed()),
+    ("serial_", "two past turns, reads, then computes", WINDOW, Speed(overlaps=False)),
+)
+"""Prefix of the keys, prompts, plan and engine of each line."""
 TINY = ModelShape(hidden=256, layers=4, heads=4, kv_heads=2, mlp=768, vocabulary=512, tied=True, qkv_bias=True)
 REAL = Plan(groups=4, group_size=4, turns=8, prompt=200, shared=100, length=16, longest=64)
 
@@ -267,7 +290,7 @@ async def _real(plan: Plan, scheme: str, engines: Engines, learner: Learner, ver
     async def reload() -> None:
         await asyncio.to_thread(engines.publish, learner, next(versions))
 
-    return await makespan(plan, _scheme(scheme, PlannedPolicy(ask), reload))
+    return await makespan(plan, _scheme(scheme, ask, reload))
 
 
 def _prompt(tokens: int, *key: int) -> list[int]:
@@ -277,26 +300,33 @@ def _prompt(tokens: int, *key: int) -> list[int]:
 def main() -> None:
     """Measure what the command line asks for, print the table and the line of JSON."""
     command = parser(__doc__)
+    command.add_argument("--seed", type=int, default=0, help="of the lengths of responses and of the worlds' times")
     command.add_argument("--real", action="store_true", help="ask vLLM on the CPU as well; takes minutes")
     words = command.parse_args()
     turns = 5 if words.quick else 50
-    table = Table("prompts", *SCHEMES, "engine at work", title="seconds of a collection", title_justify="left")
+    table = Table("prompts", *SCHEMES, "bound", "at work", title="seconds of a collection", title_justify="left")
     numbers: dict[str, float | None] = {}
-    for prefix, what, plan in (("", "show two past turns", WINDOW), ("append_", "grow by each turn", GROWING)):
-        seconds, busy = zip(*(simulated(replace(plan, turns=turns), scheme) for scheme in SCHEMES), strict=True)
-        table.add_row(what, *(f"{value:.1f}" for value in seconds), f"{100 * busy[0]:.0f} %")
-        numbers |= _ratios(prefix, seconds) | {f"{prefix}engine_busy": busy[0]}
+    for prefix, what, plan, speed in CASES:
+        plan = replace(plan, turns=turns, seed=words.seed)
+        seconds, busy = zip(*(simulated(plan, scheme, speed) for scheme in SCHEMES), strict=True)
+        least = bound(plan, speed)
+        table.add_row(what, *(f"{value:.1f}" for value in (*seconds, least)), f"{100 * busy[0]:.0f} %")
+        numbers |= _ratios(prefix, seconds) | {f"{prefix}vs_bound": least / seconds[0], f"{prefix}engine_busy": busy[0]}
     measured = tuple(real(REAL).values()) if words.real else None
     if measured is not None:
-        table.add_row(f"vLLM here, {REAL.groups * REAL.group_size} x {REAL.turns}", *(f"{s:.1f}" for s in measured), "")
+        table.add_row(f"vLLM here, {REAL.groups * REAL.group_size} x {REAL.turns}", *(f"{s:.1f}" for s in measured))
     Console().print(table)
     report(numbers | _ratios("cpu_", measured))
 
 
 def _ratios(prefix: str, seconds: Sequence[float] | None) -> dict[str, float | None]:
-    """The makespans of both lockstep schemes over ours."""
-    ours, lockstep, reload = seconds or (None, None, None)
-    return {f"{prefix}vs_lockstep": _over(lockstep, ours), f"{prefix}vs_lockstep_reload": _over(reload, ours)}
+    """The makespans of the other schemes over ours."""
+    ours, unpaced, lockstep, reload = seconds or (None,) * len(SCHEMES)
+    return {
+        f"{prefix}vs_unpaced": _over(unpaced, ours),
+        f"{prefix}vs_lockstep": _over(lockstep, ours),
+        f"{prefix}vs_lockstep_reload": _over(reload, ours),
+    }
 
 
 def _over(theirs: float | None, ours: float | None) -> float | None:

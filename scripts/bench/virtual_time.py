@@ -56,11 +56,14 @@ class Speed:
     """To load new weights."""
     batched_tokens: int = 8192
     """The most tokens that a step computes."""
+    overlaps: bool = True
+    """Whether a step computes while it reads. If not, an even load gains nothing: the worst case for our schedule."""
 
     def step(self, sampling: int, prompt_tokens: int) -> float:
         """Seconds of a step in which `sampling` responses get a token each, beside tokens of prompts."""
         reading = self.weights_s + self.sequence_s * sampling
-        return max(reading, self.token_s * (sampling + prompt_tokens))
+        computing = self.token_s * (sampling + prompt_tokens)
+        return max(reading, computing) if self.overlaps else reading + computing
 
 
 @dataclass(slots=True)

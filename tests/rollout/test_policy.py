@@ -11,10 +11,12 @@ import pytest
 
 from envs.prompts import Message
 from rollout.messages import Answer, Request
+from rollout.pace import FEW, HELD
 from rollout.policy import EnginePolicy, Exchange, Key, PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.routing import SLACK
 from rollout.types import Completion, Ids, Sampling
+from scripts.bench.virtual_time import run_virtually
 from tests.fakes import SAMPLING, CharCodec, ScriptedEngine, completion, plain
 
 ASKED = (Message(role="user", content="walk"),)
@@ -127,6 +129,35 @@ def test_a_prompt_that_continues_the_turn_before_goes_to_its_engine(goes_on: boo
     assert (busy, len(engines[1].asked)) == (0, 1)
     complete(asked, (5, 0, 1), Exchange(messages=ASKED, completion=first))
     assert engines[number].asked[-1].name == "5-0-1-9"
+
+
+def test_many_requests_of_one_engine_do_not_go_at_once() -> None:
+    class Slow(ScriptedEngine):
+        async def acall(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+            answer = await super().acall(method, *args, timeout_s=timeout_s)
+            await asyncio.sleep(64)
+            return answer
+
+    async def collected() -> float:
+        engine, rollouts = Slow(), 2 * FEW
+        with policy(engine).session(rollouts) as session:
+            await session.complete(ASKED, None, sampling=SAMPLING, seed=9, key=(0, 0, 0))
+            keys = [(0, sibling, 1) for sibling in range(rollouts)]
+            asking = [session.complete(ASKED, None, sampling=SAMPLING, seed=9, key=key) for key in keys]
+            tasks = [asyncio.create_task(one) for one in asking]
+            await asyncio.sleep(0.5)
+            assert len(engine.asked) == 1 + rollouts - rollouts // HELD
+            await asyncio.gather(*tasks)
+            assert len(engine.asked) == 1 + rollouts
+        return asyncio.get_running_loop().time()
+
+    assert 64 + 64 < run_virtually(collected()) < 64 + 64 + 64 / HELD + 1
+
+
+def test_each_engine_has_a_pace_of_its_own_in_each_collection() -> None:
+    engines = policy(ScriptedEngine(), ScriptedEngine())
+    with engines.session(1) as one, engines.session(1) as another:
+        assert len({id(pace) for pace in (*one.paces, *another.paces)}) == 4
 
 
 def test_a_request_that_fails_is_no_longer_counted_as_load() -> None:
