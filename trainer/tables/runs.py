@@ -84,6 +84,11 @@ def is_finished(folder: Path) -> bool:
     return bool(rows) and rows[-1]["update"] >= _json(folder / CONFIG).get("updates", float("inf"))
 
 
+def is_measured(folder: Path) -> bool:
+    """Whether a finished run was validated, or is an evaluation: without, it gives no number."""
+    return (folder / EVALUATION).is_file() or any(f"{VALIDATION}success" in row for row in _whole_rows(folder))
+
+
 def read_run(folder: Path) -> Run:
     """A finished run or evaluation. Raises ConfigError where a file of it is broken, or it has no validation."""
     return _evaluation(folder) if (folder / EVALUATION).is_file() else _training(folder)
