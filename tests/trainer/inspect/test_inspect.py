@@ -23,6 +23,7 @@ from trainer.inspect.graph import lanes
 from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
 from trainer.inspect.truth import write_truth
+from trainer.inspect.truth_plan import MonteCarloConfig
 from trainer.lab.measure.recording import recordings, truth_file
 from trainer.report.progress import Display
 
@@ -200,3 +201,10 @@ def test_an_array_that_does_not_fit_its_rollouts_is_refused(run: Path) -> None:
     (run / "rollouts" / "update-000001.logprobs.npy").write_bytes(b"half")
     with pytest.raises(ConfigError, match="is no whole array"):
         page_of(run, "gigpo")
+
+
+@pytest.mark.parametrize("updates", [(1, 1), ()])
+def test_updates_that_are_named_twice_or_not_at_all_are_refused(run: Path, updates: tuple[int, ...]) -> None:
+    for config, named in ((InspectConfig, {"output": "page.html"}), (MonteCarloConfig, {})):
+        with pytest.raises(ConfigError, match=r"updates=\[.*\]: give one or more, each once, or null for all"):
+            config(run=str(run), updates=updates, **named)
