@@ -20,6 +20,7 @@ from trainer.inspect.config import InspectConfig
 from trainer.inspect.continued import Continued
 from trainer.inspect.credit import credit_of, row_credit
 from trainer.inspect.graph import lanes
+from trainer.inspect.hidden import hidden_record
 from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
 from trainer.inspect.truth import write_truth
@@ -219,6 +220,12 @@ def test_a_kill_while_the_truth_is_written_leaves_the_one_before(run: Path, monk
     with pytest.raises(KeyboardInterrupt):
         write_truth(first, Continued(advantage=np.zeros(12), error=np.zeros(12)), count=16)
     assert np.load(truth_file(first.groups))["advantage"].tolist() == [1.0] * 12
+
+
+def test_a_hidden_state_of_zeros_is_near_nothing_and_moves_no_other() -> None:
+    with_zeros = hidden_record(np.array([[0, 0], [1, 0], [2, 0]], np.float32))
+    assert with_zeros.cosine == [[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]
+    assert np.isfinite([*with_zeros.x, *with_zeros.y, with_zeros.kept]).all()
 
 
 @pytest.mark.parametrize("updates", [(1, 1), ()])
