@@ -22,7 +22,7 @@ from envs.prompts import Message
 from envs.prompts.thoughts import after_thoughts
 from estimators.options import check_options
 from rollout.collect import RolloutsFailed
-from rollout.openai_endpoint import EndpointPolicy
+from rollout.openai_endpoint import EndpointPolicy, EndpointSettings
 from rollout.policy import PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Sampling, Trajectory
@@ -121,12 +121,22 @@ class Judge:
             )
         return key
 
+    @property
+    def _settings(self) -> EndpointSettings:
+        return EndpointSettings(
+            url="scorer.url",
+            model="scorer.model",
+            key=self.key_variable or "scorer.key_variable",
+            patience="scorer.patience_s",
+            request="scorer.model and scorer.max_tokens",
+        )
+
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
         played = [rollout for _, rollout in rollouts.played]
         with _answers(rollouts.folder / "judge.sqlite") as database:
             sitting = _Sitting(self, EndpointPolicy(
                 url=cast(str, self.url), model=cast(str, self.model), concurrency=self.concurrency,
-                api_key=self._key(), patience_s=self.patience_s,
+                api_key=self._key(), patience_s=self.patience_s, told=self._settings,
             ), database)  # fmt: skip
             numbers = asyncio.run(sitting.all_of(played))
         lost, used = sitting.unscored, sitting.policy.used

@@ -183,3 +183,22 @@ def test_an_answer_of_another_length_is_another_answer(server: ChatServer, tmp_p
 def test_a_prompt_that_writes_its_fields_as_plain_braces_shows_none(server: ChatServer) -> None:
     with pytest.raises(ValueError, match=r"prompt does not show {steps}"):
         judge(server, prompt="{{steps}} of {count}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "told"),
+    [
+        (
+            refused(404, "no such model"),
+            {},
+            r"scorer\.url=.* refuses scorer\.model='some': .*, and scorer\.key_variable",
+        ),
+        (refused(503), {"patience_s": 0.0}, r"scorer\.url=.* has answered nothing for scorer\.patience_s=0"),
+    ],
+)
+def test_what_an_endpoint_refuses_is_told_with_the_scorers_settings(
+    server: ChatServer, tmp_path: Path, answer: Answer, options: dict[str, Any], told: str
+) -> None:
+    server.replies(answer)
+    with pytest.raises(RolloutsFailed, match=told):
+        judge(server, **options)(rollouts(tmp_path))
