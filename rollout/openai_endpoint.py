@@ -117,6 +117,10 @@ class EndpointPolicy(Independent):
             policy_version=0,
         )
 
+    async def close(self) -> None:
+        """Close its connections. It is of no use afterwards."""
+        await self._client.close()
+
     async def _reply(self, messages: tuple[Message, ...], body: Mapping[str, Any], seed: int) -> Any:
         """What the endpoint replies in the end. Waits, and asks again, as long as `patience_s` lasts."""
         failed_at = math.inf

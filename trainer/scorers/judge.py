@@ -138,7 +138,7 @@ class Judge:
                 url=cast(str, self.url), model=cast(str, self.model), concurrency=self.concurrency,
                 api_key=self._key(), patience_s=self.patience_s, told=self._settings,
             ), database)  # fmt: skip
-            numbers = asyncio.run(sitting.all_of(played))
+            numbers = asyncio.run(sitting.held(played))
         lost, used = sitting.unscored, sitting.policy.used
         if lost.total() > self.max_unscored * len(played):
             raise RolloutsFailed(
@@ -165,6 +165,13 @@ class _Sitting:
         self.judge, self.policy, self._database = judge, policy, database
         self.cached = 0
         self.unscored: Counter[str] = Counter()
+
+    async def held(self, played: list[Trajectory]) -> list[np.ndarray]:
+        """`all_of`, after which the endpoint's connections are closed: their event loop ends here."""
+        try:
+            return await self.all_of(played)
+        finally:
+            await self.policy.close()
 
     async def all_of(self, played: list[Trajectory]) -> list[np.ndarray]:
         """The numbers of each rollout, one a step."""

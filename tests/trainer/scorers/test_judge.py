@@ -202,3 +202,10 @@ def test_what_an_endpoint_refuses_is_told_with_the_scorers_settings(
     server.replies(answer)
     with pytest.raises(RolloutsFailed, match=told):
         judge(server, **options)(rollouts(tmp_path))
+
+
+def test_a_judge_leaves_no_connection_open_behind_it(server: ChatServer, tmp_path: Path) -> None:
+    server.reply, server.keeps_open = by_length, True
+    judge(server)(rollouts(tmp_path))
+    assert server.connections == 0
+    assert len(server.bodies) == 2
