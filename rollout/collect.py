@@ -75,7 +75,7 @@ class Collected:
     counts: PlayCounts = field(default_factory=PlayCounts)
     """What went wrong on the way."""
     flat: tuple[RolloutGroup, ...] = ()
-    """The groups without spread in whose place others are (dynamic sampling)."""
+    """The groups without spread in whose place others are (dynamic sampling), in the order of their tasks."""
     usage: EngineUsage | None = None
     """How busy the engines were; None for a policy without engines of its own."""
 
@@ -137,15 +137,14 @@ class Collector:
         there are no more; their numbers follow those of `tasks`.
         Raises RolloutsFailed as soon as more than the configured share of all groups is dropped.
         """
-        places = {(task.task_id, task.seed): place for place, task in enumerate((*tasks, *spares))}
         groups = Groups(group_size, spares)
         jobs = [job for task in tasks for job in groups.jobs(task)]
         share = self.config.max_failure_share
         decided: Decided = groups.decided if self.config.early_end else _never
         played = await self.play(jobs, options, ended=groups.ended, decided=decided, max_failure_share=share)
-        in_order = sorted(groups.kept, key=lambda group: places[group.task_id, group.seed])
-        flat = tuple(groups.replaced)
-        return Collected(groups=tuple(in_order), counts=played.counts, flat=flat, usage=played.usage)
+        return Collected(
+            groups=tuple(groups.kept), counts=played.counts, flat=tuple(groups.replaced), usage=played.usage
+        )
 
     async def play(
         self,

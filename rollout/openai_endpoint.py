@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -41,6 +42,22 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between two tries; doubled each time
 REASONING = ("reasoning_content", "reasoning")  # fields of a message where servers put the thought
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """How the settings are called by which a user says which endpoint is asked: a failure names them."""
+
+    url: str = "endpoint"
+    """Its address."""
+    model: str = "model.source"
+    """The model's name there."""
+    key: str = "OPENAI_API_KEY"
+    """The environment variable with the key."""
+    patience: str = "endpoint_patience_s"
+    """How long a request is sent again."""
+    request: str = "endpoint_options"
+    """What a request holds."""
+
+
 class EndpointPolicy(Independent):
     """A chat-completions endpoint, for evaluation only: it returns text, no token ids and no log-probs.
 
@@ -49,6 +66,7 @@ class EndpointPolicy(Independent):
         options: see `endpoint_options`.
         patience_s: how long a request that is turned away or lost is sent again.
         timeout_s: how long an answer may take before the request counts as lost.
+        told: how the user's settings are called.
     """
 
     def __init__(
@@ -61,11 +79,12 @@ class EndpointPolicy(Independent):
         options: Mapping[str, Any] = MappingProxyType({}),
         patience_s: float = 300.0,
         timeout_s: float = 600.0,
+        told: EndpointSettings = EndpointSettings(),
     ) -> None:
         for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=timeout_s)
-        self._model, self._options, self._patience_s = model, options, patience_s
+        self._model, self._options, self._patience_s, self._told = model, options, patience_s, told
         self._slots = asyncio.Semaphore(concurrency)
         self._reached = False  # something has replied, be it with an error
         self._answered_at = -math.inf  # by the monotonic clock: when the latest usable answer came
@@ -97,6 +116,10 @@ class EndpointPolicy(Independent):
             finish_reason=getattr(choice, "finish_reason", None) or "",
             policy_version=0,
         )
+
+    async def close(self) -> None:
+        """Close its connections. It is of no use afterwards."""
+        await self._client.close()
 
     async def _reply(self, messages: tuple[Message, ...], body: Mapping[str, Any], seed: int) -> Any:
         """What the endpoint replies in the end. Waits, and asks again, as long as `patience_s` lasts."""
@@ -153,22 +176,22 @@ class EndpointPolicy(Independent):
         if error.code == "context_length_exceeded" or "context length" in error.message:
             raise PromptTooLong(what) from error
         if status in ONE_REQUEST:
-            self._fail(REFUSED, f"{self._named} refuses a request for model.source={self._model!r}: {what}")
+            self._fail(REFUSED, f"{self._named} refuses a request for {self._told.model}={self._model!r}: {what}")
         raise RolloutsFailed(
-            f"{self._named} refuses model.source={self._model!r}: {what}: check the address, which often ends in /v1, "
-            "the name, and OPENAI_API_KEY"
+            f"{self._named} refuses {self._told.model}={self._model!r}: {what}: check the address, which often ends "
+            f"in /v1, the name, and {self._told.key}"
         ) from error
 
     def _fail(self, reason: str, what: str) -> NoReturn:
         """Fail one rollout; or all of them, where the endpoint has answered none of the first requests."""
         self._failures += 1
         if self._failures >= MANY and self._answered_at == -math.inf:
-            raise RolloutsFailed(f"{what}; so ended each of the first {MANY} requests: see endpoint_options")
+            raise RolloutsFailed(f"{what}; so ended each of the first {MANY} requests: see {self._told.request}")
         raise EpisodeFailed(reason, what, final=reason == REFUSED)
 
     def _give_up(self, error: openai.APIError, failed_at: float, wait_s: float) -> NoReturn:
         """Fail one rollout; or all of them, where no request was answered while this one waited."""
-        patience = f"endpoint_patience_s={self._patience_s:g}"
+        patience = f"{self._told.patience}={self._patience_s:g}"
         what = _short(error.message)
         if wait_s > self._patience_s > 0:
             raise RolloutsFailed(
@@ -183,7 +206,7 @@ class EndpointPolicy(Independent):
 
     @property
     def _named(self) -> str:
-        return f"endpoint={self._client.base_url}"
+        return f"{self._told.url}={self._client.base_url}"
 
 
 def _text(message: Any) -> str:

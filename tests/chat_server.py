@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Body = dict[str, Any]
+ESTABLISHED = "01"  # as /proc writes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class ChatServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.reply: Callable[[Body, int], Answer] = lambda _body, _number: said("go")
         self.seconds = 0.0
+        self.keeps_open = False  # a connection, for further requests
         self.bodies: list[Body] = []
         self.keys: list[str | None] = []
         self.at_once = self.most_at_once = 0
@@ -69,6 +72,12 @@ class ChatServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+    @property
+    def connections(self) -> int:
+        """Connections to it that this process holds open."""
+        rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[2].endswith(f":{self.server_port:04X}") and row[3] == ESTABLISHED for row in rows)
 
     def replies(self, *answers: Answer) -> None:
         """Reply with these, one after the other, and then with the last one for ever."""
@@ -102,13 +111,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         out = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
+        if self.server.keeps_open:
+            self.protocol_version = "HTTP/1.1"
         self.send_response(answer.status or 200)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(out) if answer.status else 1000))
         self.end_headers()
         self.wfile.write(out)
-        self.close_connection = True
+        self.close_connection = not self.server.keeps_open
 
     def log_message(self, format: str, *args: Any) -> None:
         del format, args

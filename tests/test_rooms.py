@@ -42,7 +42,7 @@ INNER = {
         *("learner", "data", "report", "config"),
     },
     "lab": {"setup", "checkpoint", "learner", "scorers", "data", "report", "config"},
-    "inspect": {"lab", "setup", "checkpoint", "data", "report", "config"},
+    "inspect": {"lab", "setup", "checkpoint", "durable", "data", "report", "config"},
     "cells": {"setup", "durable", "report", "config"},
     "tables": {"cells", "setup", "checkpoint", "durable", "report", "config"},
     "commands": {
@@ -67,9 +67,9 @@ INNER = {
 # The same inside trainer/lab/.
 INNER_LAB = {
     "worlds": set[str](),
-    "config": {"worlds"},
-    "entries": {"worlds"},
     "measure": {"worlds"},
+    "config": {"measure", "worlds"},
+    "entries": {"worlds"},
     "plan": {"measure", "config", "entries", "worlds"},
     "report": {"measure"},
     "learn": {"report", "plan", "entries", "measure", "worlds"},

@@ -20,10 +20,10 @@ def sync_all(folder: Path) -> None:
         sync(path)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file that is there whole or not at all, whenever the process dies."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(partial)
     partial.rename(path)
     sync(path.parent)

@@ -33,11 +33,12 @@ from trainer.report.update_line import UpdateLines
 from trainer.report.validations import write_validation
 from trainer.saver import CheckpointFailed, Saver
 from trainer.setup.conditions import conditions, conditions_lines
+from trainer.setup.credit import estimator_of
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.past_run import check_checkpoint
-from trainer.setup.preflight import CONFIG, TrainingPlan, estimator_of, going_on, plain, settings_of
+from trainer.setup.preflight import CONFIG, TrainingPlan, going_on, plain, settings_of
 from trainer.step import Beside, UpdateReport, publish, update
 
 CONDITIONS = "conditions.json"

@@ -5,9 +5,21 @@ import asyncio
 import pytest
 
 from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.groups import Groups
 from rollout.policy import Key, Policy
 from rollout.waves import WavePolicy
-from tests.fakes import CORRIDOR_PROMPTS, LocalPool, ScriptedEngine, ScriptedPolicy, failing, plain, play_options, tasks
+from tests.fakes import (
+    CORRIDOR_PROMPTS,
+    LocalPool,
+    ScriptedEngine,
+    ScriptedPolicy,
+    failing,
+    plain,
+    play_options,
+    step,
+    tasks,
+    trajectory,
+)
 from tests.rollout.test_waves import engine_policy
 
 FIRST, SPARES = ("1", "2", "3"), ("4", "5", "6")
@@ -85,3 +97,15 @@ def test_a_rollout_of_a_spare_task_has_keys_of_its_own() -> None:
     collected(policy)
     keys: list[Key] = [asked.key for asked in policy.asked]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_which_groups_without_spread_are_kept_does_not_depend_on_which_end_first(order: tuple[int, ...]) -> None:
+    every = tasks(*FIRST, "4")
+    groups = Groups(1, every[3:])
+    waiting = [job for number in order for job in groups.jobs(every[number])]
+    for job in waiting:
+        rollout = trajectory(step("go"), task_id=job.task.task_id, seed=job.task.seed)
+        waiting += groups.ended(job, rollout)
+    assert [group.task_id for group in groups.kept] == ["2", "3", "4"]
+    assert [group.task_id for group in groups.replaced] == ["1"]

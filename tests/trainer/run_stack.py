@@ -29,9 +29,10 @@ from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.reports import LearnReport, Scores
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
+from trainer.setup.credit import estimator_of, scorer_of
 from trainer.setup.parts import Parts
 from trainer.setup.past_run import plan_fork
-from trainer.setup.preflight import estimator_of, plan_training, scorer_of
+from trainer.setup.preflight import plan_training
 from trainer.setup.world import World
 from trainer.step import UpdateReport, update
 

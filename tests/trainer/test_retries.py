@@ -18,7 +18,7 @@ from trainer.data.retries import aided, shared, with_retries
 from trainer.data.rows import RowTable
 from trainer.data.tasks import training_tasks
 from trainer.metrics import update_numbers
-from trainer.setup.preflight import checked_estimator
+from trainer.setup.credit import checked_estimator
 from trainer.step import UpdateReport
 
 LENGTHS = [int(task.task_id) for task in training_tasks(("1", "2", "3", "4"), seed=0, update=0, groups=3)]

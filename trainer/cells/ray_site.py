@@ -53,6 +53,8 @@ class RayRunning:
 
     def end(self, state: State, line: str = "") -> None:
         """The command follows its actor, and ends in order when that is killed."""
+        if answered(self._call):
+            return  # it has ended by itself
         self._call.actor.kill()
         self._ordered = Outcome(cell=self.cell, state=state, line=line)
         write_outcome(self._ordered)

@@ -37,9 +37,14 @@ class SlurmRunning:
     def outcome(self) -> Outcome | None:
         if not self._job.done():
             return None
-        if self._ordered is not None:
-            write_outcome(self._ordered)
-            return self._ordered
+        ended = self._ended()
+        if self._ordered is None or ended.state is State.FINISHED:
+            return ended
+        write_outcome(self._ordered)
+        return self._ordered
+
+    def _ended(self) -> Outcome:
+        """How the job ended, whatever it was asked to do."""
         try:
             return self._job.result()
         except UncompletedJobError as error:

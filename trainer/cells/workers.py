@@ -92,14 +92,16 @@ class Workers:
 
     def run(self, words: Sequence[str], log: Path, env: Mapping[str, str]) -> Errand:
         """Start a command. Idle workers of another environment end before: they hold what this one may need."""
-        busy = [(worker, errand) for worker, errand in self._held if errand.poll() is None]
-        idle = [worker for worker, errand in self._held if errand.poll() is not None]
-        self._held = busy
-        same = next((worker for worker in idle if worker.env == env and worker.process.poll() is None), None)
-        for worker in idle:
-            if worker is not same:
+        held, self._held, ready = self._held, [], list[tuple[Worker, Errand]]()
+        for worker, errand in held:
+            if errand.poll() is None:
+                self._held.append((worker, errand))
+            elif worker.env == env and worker.process.poll() is None:
+                ready.append((worker, errand))
+            else:
                 worker.end()
-        worker = same or Worker(env, self._program)
+        self._held += ready[1:]
+        worker = ready[0][0] if ready else Worker(env, self._program)
         errand = worker.order(words, log)
         self._held.append((worker, errand))
         return errand

@@ -84,8 +84,14 @@ def run_table(plan: TablePlan, display: Display, site: Site | None = None) -> No
 
 
 def _run(plan: TablePlan, display: Display, site: Site) -> tuple[Outcome, ...]:
-    """Starts first, then the cells whose start is there. What is missing is refused without being started."""
+    """Starts first, then the cells whose start is there. What is missing is refused without being started.
+
+    Raises ConfigError, before a start runs, for a cell that cannot be launched.
+    """
     launcher, missing = plan.config.launcher, list[Outcome]()
+    for row, _, cell in plan.cells():
+        if not row.missing:
+            site.check(cell)
     started = run_cells(plan.starts, launcher=launcher, display=display, site=site)
     lacking = {one.cell.digest: one for one in started if one.state is not State.FINISHED}
     able = list[Cell]()

@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
+from trainer.lab.measure.recording import check_updates
 from trainer.lab.worlds.bench import WORLDS
 
 
@@ -60,5 +61,4 @@ class InspectConfig:
             raise ConfigError(f"updates={list(self.updates)} are of a recorded run: leave them out with world=...")
         if self.estimators is not None and not self.estimators:
             raise ConfigError("estimators=[] leaves nothing to show: give one or more, such as [gigpo,bipace]")
-        if self.updates is not None and (not self.updates or len(set(self.updates)) < len(self.updates)):
-            raise ConfigError(f"updates={list(self.updates)}: give one or more, each once, or null for all")
+        check_updates(self.updates)

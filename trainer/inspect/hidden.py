@@ -11,9 +11,13 @@ NEAREST = 6
 
 
 def hidden_record(vectors: NDArray[np.float32]) -> HiddenRecord:
-    """Principal axes and neighbours of the hidden states [n, D] of one group, as vectors of unit length."""
+    """Principal axes and neighbours of the hidden states [n, D] of one group, as vectors of unit length.
+
+    One of zeros has no direction and stays as it is.
+    """
     unit = vectors.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    length = np.linalg.norm(unit, axis=1, keepdims=True)
+    unit /= np.where(length > 0, length, 1.0)
     left, scale, _ = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
     places = np.zeros((len(unit), 2))
     axes = min(2, len(scale))

@@ -11,7 +11,7 @@ from trainer.inspect.config import InspectConfig
 from trainer.lab.entries import Entries, estimators_of
 from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings, settings_beside
-from trainer.setup.preflight import CRITIC_COLUMNS, MADE_COLUMNS
+from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS
 
 BESIDE = ("gigpo", "grpo")
 """Shown beside the run's own estimator, where nobody names any."""

@@ -21,9 +21,7 @@ from trainer.inspect.write import PageFile
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
 from trainer.report.progress import Display
-
-NORMAL = 1.96
-"""Half of a 95 % interval of a normal distribution, in standard errors."""
+from trainer.report.rate import Z
 
 
 def inspect(plan: InspectPlan, display: Display) -> Path:
@@ -57,6 +55,8 @@ def missing(plan: InspectPlan) -> Iterator[str]:
         return
     if not plan.settings:
         yield "No config.json lies beside the rollouts: the estimators have the papers' settings, not the run's."
+    if (mode := plan.settings.get("revise", {}).get("mode", "revise")) != "revise":
+        yield f"The run learned from retries too (revise.mode={mode}): credit here is of its rollouts alone."
     if any(recording.embeddings is None for recording in plan.recordings):
         yield "Hidden states were not recorded: train with record=embeddings to see neighbours in hidden space."
     if any(recording.logprobs is None for recording in plan.recordings):
@@ -107,7 +107,7 @@ def _truth(recording: Recording, length: int) -> tuple[Floats | None, Floats | N
         raise ConfigError(f"{recording.truth} is no whole estimate ({broken}): delete it") from broken
     if len(advantage) != length:
         raise ConfigError(f"{recording.truth} is of other rollouts: delete it, or run stepcredit truth again")
-    return advantage, NORMAL * error
+    return advantage, Z * error
 
 
 def _column(recording: Recording, path: Path | None, length: int) -> Float32 | None:

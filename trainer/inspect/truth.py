@@ -1,14 +1,18 @@
 """`stepcredit truth`: the true advantages of recorded turns, estimated by an engine that plays on from each."""
 
+import io
+
 import numpy as np
 
 from rollout.collection import PlayOptions
 from rollout.record import read_groups
 from trainer.data.codec import ChatCodec
+from trainer.durable import write_whole
 from trainer.inspect.continued import Continued, continued
 from trainer.inspect.truth_plan import MonteCarloPlan
 from trainer.lab.measure.recording import Recording, truth_file
 from trainer.report.progress import Display
+from trainer.report.rate import Z
 from trainer.setup.parts import engine_policy, playing, ray_running, started
 from trainer.setup.resolve import resolve_model
 
@@ -35,12 +39,13 @@ def measure_truth(plan: MonteCarloPlan, display: Display) -> None:
 
 def write_truth(recording: Recording, truth: Continued, *, count: int) -> None:
     """Keep the estimate of an update beside its rollouts."""
-    with truth_file(recording.groups).open("wb") as file:
-        np.savez(file, advantage=truth.advantage, error=truth.error, continuations=count)
+    file = io.BytesIO()
+    np.savez(file, advantage=truth.advantage, error=truth.error, continuations=count)
+    write_whole(truth_file(recording.groups), file.getvalue())
 
 
 def _words(truth: Continued) -> str:
-    told = np.abs(truth.advantage) > 1.96 * truth.error
+    told = np.abs(truth.advantage) > Z * truth.error
     return (
         f"{len(truth.advantage)} turns, advantage {np.sqrt(np.square(truth.advantage).mean()):.3g} in the mean square, "
         f"standard error {truth.error.mean():.3g}; {told.mean():.0%} differ from 0 (95 %)"

@@ -9,7 +9,7 @@ from annotated_types import Ge
 from trainer import checkpoint
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
-from trainer.lab.measure.recording import Recording, recordings
+from trainer.lab.measure.recording import Recording, check_updates, recordings
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
 from trainer.setup.past_run import config_of
@@ -34,6 +34,9 @@ class MonteCarloConfig:
 
     seed: Annotated[int, Ge(0)] = 0
     """Seed of the sampling."""
+
+    def __post_init__(self) -> None:
+        check_updates(self.updates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

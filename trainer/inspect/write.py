@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainer.durable import write_whole
 from trainer.inspect.records import GroupRecord, PageRecord
 from trainer.report import charts
 from trainer.report.pages import templates
@@ -43,7 +44,7 @@ class PageFile:
             )
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(text)
+        write_whole(self.path, text)
 
 
 def as_json(value: Any) -> str:

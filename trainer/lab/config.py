@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
+from trainer.lab.measure.recording import check_updates
 from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.lab.worlds.maze import MazeConfig
@@ -113,8 +114,7 @@ class LabConfig:
     def __post_init__(self) -> None:
         if not self.estimators:
             raise ConfigError("estimators=[] leaves nothing to compare: give one or more, such as [grpo,gigpo]")
-        if self.updates is not None and (not self.updates or len(set(self.updates)) < len(self.updates)):
-            raise ConfigError(f"updates={list(self.updates)}: give one or more, each once, or null for all")
+        check_updates(self.updates)
         if self.run is None and self.truth is None:
             raise ConfigError("neither a run nor truth is given: stepcredit lab RUN_DIR, or leave truth as it is")
         if self.run is None:

@@ -19,7 +19,7 @@ from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
 from trainer.scorers import Scorer
 from trainer.scorers import build as build_scorer
-from trainer.setup.preflight import CRITIC_COLUMNS, MADE_COLUMNS
+from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
 """The optional columns that generated worlds have."""

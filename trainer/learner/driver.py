@@ -142,7 +142,7 @@ class Learner:
         """Take `config.steps_of` optimizer steps over the rows in the mask.
 
         Each step gets whole trajectories, drawn in the seed's order. Without a critic, in a loss without KL and entropy
-        terms, a row whose weighted advantage is 0 has no gradient: it counts in the denominators but does not go
+        terms, a row whose weighted advantages are 0 has no gradient: it counts in the denominators but does not go
         through the model.
         Raises ValueError if the targets do not fit the batch or the loss, or leave fewer trajectories than steps, and
         GradientNotFinite after `config.max_skipped_steps` skipped steps in a row, those of earlier calls included.
@@ -206,8 +206,8 @@ class Learner:
             critic=_critic_columns(batch, targets, minibatches) if self.critic else None,
         )
         if loss.kl_coef == loss.entropy_coef == 0 and not self.critic:
-            credit = targets.advantage if loss.negative_weight > 0 else targets.advantage.clip(min=0)
-            minibatches = [_with_credit(chains, credit) for chains in minibatches]
+            credited = _rows_with_credit(batch, targets, negative=loss.negative_weight > 0)
+            minibatches = [_with_credit(chains, credited) for chains in minibatches]
         return columns, minibatches
 
     def sft(self, batch: TokenBatch, *, optimizer_steps: int = 1, seed: int = 0) -> LearnReport:
@@ -371,9 +371,15 @@ def _rows_in_loss(batch: TokenBatch, live: Bool) -> Int64:
     return rows
 
 
-def _with_credit(chains: Sequence[Chain], credit: Float32) -> list[Chain]:
+def _rows_with_credit(batch: TokenBatch, targets: Targets, *, negative: bool) -> Bool:
+    """Which rows have a token with credit. negative: whether one below 0 counts. [N]"""
+    credit = targets.token_credit(batch)
+    return np.logical_or.reduceat(credit != 0 if negative else credit > 0, batch.response_starts[:-1])
+
+
+def _with_credit(chains: Sequence[Chain], credited: Bool) -> list[Chain]:
     """The chains with credit in any row. If there are none, the first chain: the optimizer must still take its step."""
-    return [chain for chain in chains if np.any(credit[list(chain)])] or list(chains[:1])
+    return [chain for chain in chains if np.any(credited[list(chain)])] or list(chains[:1])
 
 
 def _weights(

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import math
 import os
 import re
 import sqlite3
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -19,9 +19,10 @@ from annotated_types import Ge, Gt, Interval
 
 from envs.base import Env
 from envs.prompts import Message
+from envs.prompts.thoughts import after_thoughts
 from estimators.options import check_options
 from rollout.collect import RolloutsFailed
-from rollout.openai_endpoint import EndpointPolicy
+from rollout.openai_endpoint import EndpointPolicy, EndpointSettings
 from rollout.policy import PromptTooLong
 from rollout.pool import EpisodeFailed
 from rollout.types import Sampling, Trajectory
@@ -50,7 +51,8 @@ class Judge:
 
         r_t = weight * (the number for step t, from -1 to 1)
 
-    Answers are kept in `scorer/judge.sqlite` of the run's folder: a rollout that was judged is not asked about again.
+    Answers are kept in `scorer/judge.sqlite` of the run's folder: a rollout that was judged is not asked about again,
+    and those of an update that read alike are asked about once.
     Assumes that the judge knows what helps. It is shown what the world showed and what the agent did.
     Reading: the papers with a judge (Sotopia-RL 2508.03905, TRIAGE 2606.32017) train on several dimensions or classes;
         here the judge gives one number a step, and the prompt says of what.
@@ -99,9 +101,10 @@ class Judge:
                 f"prompt is no template of {{steps}}, {{count}} and {{outcome}} ({type(error).__name__}: {error}): "
                 "write {{ and }} for braces"
             ) from error
-        for field in ("{steps}", "{count}"):
-            if field not in self.prompt:
-                raise ValueError(f"prompt does not show {field}: a judge needs it")
+        shown = {field for _, field, _, _ in Formatter().parse(self.prompt)}
+        for field in ("steps", "count"):
+            if field not in shown:
+                raise ValueError(f"prompt does not show {{{field}}}: a judge needs it")
 
     def check(self, env: Env, task_id: str) -> None:
         del env, task_id
@@ -118,14 +121,24 @@ class Judge:
             )
         return key
 
+    @property
+    def _settings(self) -> EndpointSettings:
+        return EndpointSettings(
+            url="scorer.url",
+            model="scorer.model",
+            key=self.key_variable or "scorer.key_variable",
+            patience="scorer.patience_s",
+            request="scorer.model and scorer.max_tokens",
+        )
+
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
         played = [rollout for _, rollout in rollouts.played]
         with _answers(rollouts.folder / "judge.sqlite") as database:
             sitting = _Sitting(self, EndpointPolicy(
                 url=cast(str, self.url), model=cast(str, self.model), concurrency=self.concurrency,
-                api_key=self._key(), patience_s=self.patience_s,
+                api_key=self._key(), patience_s=self.patience_s, told=self._settings,
             ), database)  # fmt: skip
-            numbers = asyncio.run(sitting.all_of(played))
+            numbers = asyncio.run(sitting.held(played))
         lost, used = sitting.unscored, sitting.policy.used
         if lost.total() > self.max_unscored * len(played):
             raise RolloutsFailed(
@@ -153,32 +166,47 @@ class _Sitting:
         self.cached = 0
         self.unscored: Counter[str] = Counter()
 
+    async def held(self, played: list[Trajectory]) -> list[np.ndarray]:
+        """`all_of`, after which the endpoint's connections are closed: their event loop ends here."""
+        try:
+            return await self.all_of(played)
+        finally:
+            await self.policy.close()
+
     async def all_of(self, played: list[Trajectory]) -> list[np.ndarray]:
         """The numbers of each rollout, one a step."""
-        return list(await asyncio.gather(*(self._of(number, rollout) for number, rollout in enumerate(played))))
-
-    async def _of(self, number: int, rollout: Trajectory) -> np.ndarray:
-        count = len(rollout.steps)
-        question = self.judge.prompt.format(
-            steps=transcript(rollout), count=count, outcome="succeeded" if rollout.success else "failed"
+        asked = [self._question(rollout) for rollout in played]
+        alike = Counter((question, len(rollout.steps)) for question, rollout in zip(asked, played, strict=True))
+        answers = await asyncio.gather(
+            *(self._of(number, *one, times=times) for number, (one, times) in enumerate(alike.items()))
         )
-        asked = json.dumps([self.judge.url, self.judge.model, self.judge.temperature, question])
+        by_question = {question: numbers for (question, _), numbers in zip(alike, answers, strict=True)}
+        return [by_question[question] for question in asked]
+
+    def _question(self, rollout: Trajectory) -> str:
+        outcome = "succeeded" if rollout.success else "failed"
+        return self.judge.prompt.format(steps=transcript(rollout), count=len(rollout.steps), outcome=outcome)
+
+    async def _of(self, number: int, question: str, count: int, *, times: int) -> np.ndarray:
+        """The `count` numbers that answer a question. times: how many rollouts it is about."""
+        judge = self.judge
+        asked = json.dumps([judge.url, judge.model, judge.temperature, judge.max_tokens, question])
         key = hashlib.sha256(asked.encode()).hexdigest()
         if (row := self._database.execute("SELECT numbers FROM answers WHERE key = ?", (key,)).fetchone()) is not None:
-            self.cached += 1
+            self.cached += times
             return np.array(json.loads(row[0]))
         try:
             numbers = await self._ask(question, count, number)
         except PromptTooLong:
-            self.unscored[TOO_LONG] += 1
+            self.unscored[TOO_LONG] += times
         except EpisodeFailed as error:
-            self.unscored[error.reason] += 1
+            self.unscored[error.reason] += times
         else:
             if numbers is not None:
                 with self._database:
                     self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(numbers)))
                 return np.array(numbers)
-            self.unscored[UNREADABLE] += 1
+            self.unscored[UNREADABLE] += times
         return np.zeros(count)
 
     async def _ask(self, question: str, count: int, number: int) -> list[float] | None:
@@ -187,7 +215,7 @@ class _Sitting:
         sampling = Sampling(temperature=self.judge.temperature, max_tokens=self.judge.max_tokens)
         for attempt in range(self.judge.tries):
             answer = await self.policy.complete(messages, None, sampling=sampling, seed=attempt, key=(number, attempt))
-            if (numbers := numbers_in(answer.text, count)) is not None:
+            if not answer.truncated and (numbers := numbers_in(answer.text, count)) is not None:
                 return numbers
             again = Message(role="user", content=AGAIN.format(count=count))
             messages = (*messages, Message(role="assistant", content=answer.text), again)
@@ -204,12 +232,12 @@ def transcript(rollout: Trajectory) -> str:
 
 
 def numbers_in(answer: str, count: int) -> list[float] | None:
-    """The last JSON list of an answer, if it has `count` numbers from -1 to 1; else None.
+    """The last JSON list of an answer behind its thought, if it has `count` numbers from -1 to 1; else None.
 
     >>> numbers_in("<think>[1]</think>[0.5, -1]", 2), numbers_in("[2, 0]", 2), numbers_in("[0]", 2), numbers_in("", 1)
     ([0.5, -1.0], None, None, None)
     """
-    lists = LIST.findall(answer)
+    lists = LIST.findall(after_thoughts(answer))
     if not lists:
         return None
     try:
@@ -217,7 +245,7 @@ def numbers_in(answer: str, count: int) -> list[float] | None:
     except ValueError:
         return None
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not numeric or len(values) != count or not all(math.isfinite(value) and -1 <= value <= 1 for value in values):
+    if not numeric or len(values) != count or not all(-1 <= value <= 1 for value in values):
         return None
     return [float(value) for value in values]
 

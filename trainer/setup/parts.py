@@ -25,12 +25,12 @@ from trainer.learner.driver import Learner
 from trainer.learner.ranks import rank_specs
 from trainer.report.progress import Display
 from trainer.scorers import Scorer, layer_read
+from trainer.setup.credit import estimator_of, scorer_of
 from trainer.setup.exchange import weights_route
 from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
-from trainer.setup.preflight import estimator_of, scorer_of
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
 

@@ -14,6 +14,7 @@ from trainer.config.commands import TrainConfig
 from trainer.config.continuing import Difference, check_same_settings
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
+from trainer.setup.credit import estimator_of
 from trainer.setup.folder import model_folder
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
@@ -21,7 +22,6 @@ from trainer.setup.preflight import (
     CONFIG,
     TrainingPlan,
     check_updates_left,
-    estimator_of,
     from_checkpoint,
     plain,
     plan_training,

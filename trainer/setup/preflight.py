@@ -11,9 +11,7 @@ from typing import Any
 
 from envs.panel import Difference as PanelDifference
 from envs.panel import Panel
-from estimators import Estimator, Needs, needs
-from estimators import build as build_estimator
-from rollout.revise import ReviseConfig
+from estimators import Estimator
 from rollout.types import RolloutGroup
 from trainer import checkpoint
 from trainer.checkpoint import RunState
@@ -28,9 +26,7 @@ from trainer.config.commands import (
 from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
-from trainer.config.learner import CriticConfig
-from trainer.scorers import Checking, Scorer, layer_read, name_of
-from trainer.scorers import build as build_scorer
+from trainer.setup.credit import check_milestones, check_scorer, checked_estimator
 from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
@@ -42,16 +38,8 @@ from trainer.setup.world import World, open_world
 
 CONFIG = "config.json"
 """What a run was last started with, in its output folder."""
-SUBGOALS = "subgoals"
-"""The style of prompts that asks for sub-goals."""
-EPISODE_ALONE = frozenset({"beacon", "crbc", "graphgpo", "graphhca", "grpo", "grpo_lambda", "ibpo", "tempo"})
-"""Estimators that read a scorer's rewards in their episode term alone."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
-CRITIC_COLUMNS = frozenset({"values", "token_values", "response_tokens"})
-"""Those that the learner's critic makes, which recorded rollouts have not."""
-MADE_COLUMNS = CRITIC_COLUMNS | {"embedding", "similar", "repair", "edited", "milestone", "step_reward", "switch"}
-"""Optional columns that a run can fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +143,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     output = Path(config.output).absolute()
     resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
-    _check_milestones(estimator, config, world)
+    check_milestones(estimator, config, world)
     check_scorer(config, world)
     validated = None
     if config.validation.every is not None:
@@ -254,131 +242,6 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
         rows_per_step=settings.rows_per_step,
         seed=config.seed,
     )
-
-
-def checked_estimator(config: TrainConfig) -> Estimator:
-    """The estimator of a run. Raises ConfigError where the run's other settings cannot serve it."""
-    estimator = estimator_of(config)
-    wants = needs(estimator)
-    if config.group_size == 1 and wants.group_based:
-        raise ConfigError(
-            f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
-            "set group_size to 2 or more"
-        )
-    layer = _check_columns(config, wants)
-    if config.learner.critic != CriticConfig() and not wants.critic:
-        raise ConfigError(
-            f"learner.critic={asdict(config.learner.critic)} with estimator.name={config.estimator['name']!r}, which "
-            "has no critic: leave it out, or set estimator=ppo"
-        )
-    if wants.revisions and (config.learner.optimizer_steps or 1) > config.groups_per_update:
-        # A mask may leave no more of a group than its worst rollout, and every optimizer step needs one to learn from.
-        raise ConfigError(
-            f"learner.optimizer_steps={config.learner.optimizer_steps} with groups_per_update="
-            f"{config.groups_per_update} and estimator.name={config.estimator['name']!r}, which may leave one rollout "
-            "of a group to learn from: lower the steps, or ask for more groups"
-        )
-    _check_retries(config, wants)
-    if config.record == "embeddings" and layer is None:
-        raise ConfigError(
-            f"record='embeddings' with estimator.name={config.estimator['name']!r}, which asks for none: "
-            "set record=rollouts, or estimator=bipace"
-        )
-    return estimator
-
-
-def _check_retries(config: TrainConfig, wants: Needs) -> None:
-    """Raise ConfigError where retries cannot be learned from, or a setting of them would do nothing."""
-    revise, name, unread = config.revise, config.estimator["name"], ReviseConfig()
-    if revise.mode == "revise":
-        if revise.weight != unread.weight:
-            raise ConfigError(
-                f"revise.weight={revise.weight} with revise.mode='revise', which does not read it: set "
-                "revise.mode=retry or intervene, or leave it out"
-            )
-        return
-    mode = f"revise.mode={revise.mode!r}"
-    if revise.credit != unread.credit:
-        raise ConfigError(f"revise.credit={revise.credit} with {mode}, which does not read it: leave it out")
-    if wants.revisions:
-        raise ConfigError(
-            f"{mode} with estimator.name={name!r}, which needs revisions: set revise.mode=revise, or estimator=grpo"
-        )
-    if config.group_size == 1:
-        raise ConfigError(f"{mode} with group_size=1, so no failure has a sibling: set group_size to 2 or more")
-    if config.learner.old_logprobs != "learner":
-        raise ConfigError(
-            f"{mode} with learner.old_logprobs={config.learner.old_logprobs!r}, but the step at a pivot was sampled "
-            "from another prompt than it is learned with: set learner.old_logprobs=learner"
-        )
-    if config.record == "embeddings":
-        raise ConfigError(f"{mode} with record='embeddings', which would mix in those of retries: set record=rollouts")
-    if revise.mode == "intervene" and wants.critic:
-        raise ConfigError(
-            f"{mode} with estimator.name={name!r}, whose critic would learn from steps without a return: take "
-            "estimator=grpo, or set revise.mode=retry"
-        )
-
-
-def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
-    """The layer whose hidden states the run reads. Raises ConfigError for a column that it cannot fill."""
-    scorer, name = scorer_of(config), config.estimator["name"]
-    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
-    if missing := wants.columns - made:
-        raise ConfigError(
-            f"estimator.name={name!r} needs the columns {sorted(missing)}, which no phase of a run makes: choose "
-            "another estimator, or call it on columns of your own"
-        )
-    if scorer is not None and name in EPISODE_ALONE and config.estimator.get("episode_rewards") == "world":
-        raise ConfigError(
-            f"estimator.episode_rewards='world' with estimator.name={name!r}, which reads the rewards of scorer "
-            f"{name_of(config.scorer)} nowhere else: leave it out, or choose another estimator, such as gigpo"
-        )
-    if "switch" in wants.columns and config.env.style != SUBGOALS:
-        raise ConfigError(
-            f"estimator.name={name!r} reads sub-goals, and env.style={config.env.style!r} asks for none: set "
-            f"env.style={SUBGOALS}"
-        )
-    try:
-        return layer_read(wants, scorer)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _check_milestones(estimator: Estimator, config: TrainConfig, world: World) -> None:
-    """Raises ConfigError for an estimator of milestones in a world that counts none."""
-    if "milestone" in needs(estimator).columns and world.env.reset(world.train[0]).milestone is None:
-        raise ConfigError(
-            f"estimator.name={config.estimator['name']!r} needs milestones, and env.world={config.env.world!r} counts "
-            "none: choose another estimator, or set EnvStep.milestone in a world of your own"
-        )
-
-
-def check_scorer(config: TrainConfig, world: World) -> None:
-    """Raises ConfigError for a scorer that cannot work in this world, or on this machine."""
-    scorer = scorer_of(config)
-    if isinstance(scorer, Checking):
-        try:
-            scorer.check(world.env, world.train[0])
-        except ValueError as error:
-            raise ConfigError(f"scorer {name_of(config.scorer)} (env.world={config.env.world!r}): {error}") from error
-
-
-def scorer_of(config: TrainConfig) -> Scorer | None:
-    """Raises ConfigError for an unknown scorer or option."""
-    try:
-        return build_scorer(config.scorer)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def estimator_of(config: TrainConfig) -> Estimator:
-    """Raises ConfigError for an unknown estimator or option."""
-    options = dict(config.estimator)
-    try:
-        return build_estimator(options.pop("name"), **options)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from trainer.config.continuing import binding, differences
 from trainer.config.defaults import defaults_of
 from trainer.tables.planned import PlannedRow
 from trainer.tables.recorded import recorded_runs
-from trainer.tables.runs import CONFIG, Run, is_finished, read_run
+from trainer.tables.runs import CONFIG, Run, is_finished, is_measured, read_run
 
 MEASURED = ("updates", "validation.every", "validation.tasks", "validation.temperature")
 """Settings that a resumed run may change, and a cell of a table may not."""
@@ -20,10 +20,11 @@ MEASURED = ("updates", "validation.every", "validation.tasks", "validation.tempe
 def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run]]:
     """Row -> seed -> its finished run in `folder`. Of a row that begins from a warm start, any model folder will do.
 
-    Of several runs with a cell's settings, the first by name is taken, run folders before reports.
+    Of several runs with a cell's settings, the first by name is taken, run folders before reports. A run that was never
+    validated is none of them.
     """
     places = sorted(folder.iterdir())
-    runs = [read_run(one) for one in places if (one / CONFIG).is_file() and is_finished(one)]
+    runs = [read_run(one) for one in places if (one / CONFIG).is_file() and is_finished(one) and is_measured(one)]
     runs += [run for one in places if one.suffix == ".json" for run in recorded_runs(one)]
     settings = [(run, _settings(TrainConfig, run.config)) for run in runs if "updates" in run.config]
     settings += [(run, _settings(EvaluateConfig, run.config)) for run in runs if "updates" not in run.config]

@@ -14,12 +14,12 @@ from trainer.cells.cell import Cell, canonical, cell_of, key_of, room_of
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.commands import EvaluateConfig, TrainConfig
 from trainer.config.settings import EnvConfig
+from trainer.setup.credit import checked_estimator
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
 from trainer.setup.panels import panel
 from trainer.setup.planned import planned
-from trainer.setup.preflight import checked_estimator
 from trainer.setup.protocol import deviations
 from trainer.setup.shapes import check_heads, find_shape
 from trainer.setup.world import World, open_world

@@ -46,7 +46,7 @@ class Run:
     seconds: float
     """Wall-clock time of its updates and validations, without starting up; 0 where it was not kept."""
     tokens: float
-    """Response tokens that its training rollouts sampled."""
+    """Response tokens that it sampled for training: of rollouts, of replaced groups, and of revisions or retries."""
     conditions: Mapping[str, Any]
     """What its numbers must be read with, as `setup.conditions` states it."""
 
@@ -84,6 +84,11 @@ def is_finished(folder: Path) -> bool:
     return bool(rows) and rows[-1]["update"] >= _json(folder / CONFIG).get("updates", float("inf"))
 
 
+def is_measured(folder: Path) -> bool:
+    """Whether a finished run was validated, or is an evaluation: without, it gives no number."""
+    return (folder / EVALUATION).is_file() or any(f"{VALIDATION}success" in row for row in _whole_rows(folder))
+
+
 def read_run(folder: Path) -> Run:
     """A finished run or evaluation. Raises ConfigError where a file of it is broken, or it has no validation."""
     return _evaluation(folder) if (folder / EVALUATION).is_file() else _training(folder)
@@ -109,9 +114,16 @@ def _training(folder: Path) -> Run:
         outcomes=read_validations(folder).get(validations[-1].update),
         kinds=_kinds(folder),
         seconds=sum(value for row in rows for name, value in row.items() if name.startswith("seconds/")),
-        tokens=sum(row["speed/collect"] * row["seconds/collect"] for row in rows if "speed/collect" in row),
+        tokens=sum(_sampled(row, config) for row in rows if "rollout/response_tokens" in row),
         conditions=_json(folder / CONDITIONS) if (folder / CONDITIONS).is_file() else {},
     )
+
+
+def _sampled(row: Mapping[str, float], config: Mapping[str, Any]) -> float:
+    """Response tokens that an update sampled. Rollouts that were played ahead are no part of its time."""
+    rollouts = (config["groups_per_update"] - row.get("rollout/dropped_groups", 0.0)) * config["group_size"]
+    own = rollouts * row["rollout/steps"] * row["rollout/response_tokens"]
+    return own + row.get("rollout/replaced_tokens", 0.0) + row.get("revise/response_tokens", 0.0)
 
 
 def _evaluation(folder: Path) -> Run:

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
-from trainer.cells.cell import Cell, State, cell_of
+from trainer.cells import ray_site
+from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
 from trainer.cells.launch import Site, Watcher, run_cells
 from trainer.cells.launcher import Launcher
-from trainer.cells.ray_site import RaySite
-from trainer.cells.slurm_site import SlurmSite
+from trainer.cells.ray_site import RayRunning, RaySite
+from trainer.cells.slurm_site import SlurmRunning, SlurmSite
 from trainer.config.build import ConfigError
 
 
@@ -134,3 +136,37 @@ def test_what_submitit_does_not_know_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"launcher.executor=slurm but there is no sbatch on this machine"):
         SlurmSite("slurm", {}, None)
+
+
+class Answer:
+    """A cell that ended by itself, as Ray and submitit hand it out, before it was asked to end."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.ended, self.actor = Outcome(cell=cell, state=State.FINISHED, seconds=3.0), self
+        write_outcome(self.ended)
+        cell.log.touch()
+
+    def kill(self) -> None:
+        """Its actor."""
+
+    def cancel(self, *, check: bool) -> None:
+        del check
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Outcome:
+        return self.ended
+
+
+@pytest.mark.parametrize("kind", [RayRunning, SlurmRunning])
+def test_a_cell_that_has_finished_before_it_is_asked_to_end_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    monkeypatch.setattr(ray_site, "answered", lambda _: True)
+    monkeypatch.setattr(ray_site, "gather", lambda calls: [call.ended for call in calls])
+    (cell,) = cells(tmp_path, "finish")
+    cell.folder.mkdir(parents=True)
+    running = kind(cell, Answer(cell))
+    running.end(State.WAITING)
+    assert running.outcome() == outcome_of(cell) == Outcome(cell=cell, state=State.FINISHED, seconds=3.0)

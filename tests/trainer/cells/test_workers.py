@@ -31,6 +31,10 @@ for line in iter(sys.stdin.readline, ""):
         os._exit(0)
     if words["do"] == "hang":
         time.sleep(600)
+    here = pathlib.Path(order["log"]).with_name(f"{os.getpid()}.here")
+    here.touch()
+    while words["do"] == "meet" and len(list(here.parent.glob("*.here"))) < 2:
+        time.sleep(0.01)
     pathlib.Path(words["output"].strip("'")).mkdir(exist_ok=True)
     print(json.dumps({"code": 2 if words["do"] == "refuse" else 0}), flush=True)
 """
@@ -89,6 +93,14 @@ def test_cells_at_once_have_a_process_each_and_gpus_of_their_own(tmp_path: Path,
     run(four, Here(2, gpus=("0", "1"), cpus=4, workers=workers))
     seen = {tuple(logged(cell)) for cell in four}
     assert {gpus for _, gpus in seen} == {"0", "1"}
+
+
+def test_processes_that_are_idle_together_are_all_used_again(tmp_path: Path, workers: Workers) -> None:
+    four = cells(tmp_path, "meet", "meet", "finish", "finish")
+    for two in (four[:2], four[2:]):  # the second two begin when both processes are idle
+        run(two, Here(2, gpus=(), cpus=4, workers=workers))
+    first, later = ({logged(cell)[0] for cell in two} for two in (four[:2], four[2:]))
+    assert (len(first), later - first) == (2, set())
 
 
 def test_no_process_is_left_when_the_cells_have_ended(tmp_path: Path, workers: Workers) -> None:

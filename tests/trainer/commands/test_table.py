@@ -148,3 +148,12 @@ def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Step
         "grpo": {0: "here", 1: "gone"},
         "gigpo": {0: "gone too"},
     }
+
+
+def test_a_finished_run_of_something_else_that_never_validated_is_passed_over(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    plan = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[0]")
+    folder = finished_run(tmp_path / "other", ["a"])
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": 0, "rollout/success": 1.0}) + "\n")
+    assert adopted(tmp_path, plan.rows) == {}

@@ -16,7 +16,8 @@ from trainer.config.defaults import defaults_of
 from trainer.config.learner import LearnerConfig
 from trainer.lab.config import LabConfig, TruthConfig
 from trainer.lab.worlds.crafting import CraftingConfig
-from trainer.setup.preflight import estimator_of, plan_evaluation
+from trainer.setup.credit import estimator_of
+from trainer.setup.preflight import plan_evaluation
 from trainer.setup.world import open_world
 
 

@@ -13,7 +13,7 @@ from estimators.own import with_name
 from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
-from trainer.setup.preflight import estimator_of
+from trainer.setup.credit import estimator_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 PRESETS = sorted(

@@ -7,7 +7,7 @@ import pytest
 from tests.trainer.config.conftest import KINDS, changed, composed
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import TrainConfig
-from trainer.setup.preflight import estimator_of
+from trainer.setup.credit import estimator_of
 
 GPU4: dict[str, Any] = {"cluster.device": "cuda", "cluster.gpus": 4}
 

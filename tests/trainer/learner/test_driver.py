@@ -280,6 +280,15 @@ def test_rows_without_credit_are_counted_but_not_run(
     assert_same_weights(weights[0], weights[1], CONFIG.learning_rate)
 
 
+def test_a_row_whose_tokens_have_credits_that_cancel_out_is_run(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, loss=LossConfig(kl_coef=0.0)))
+    targets = off_policy(batch, learner.score(batch).logprobs)
+    of_tokens = np.where(np.arange(batch.num_response_tokens) % 2, 1.0, -1.0).astype(np.float32)
+    whole = learner.learn(batch, replace(targets, advantage=np.ones_like(targets.advantage)), seed=0)
+    credited = replace(targets, advantage=np.zeros_like(targets.advantage), token_advantage=of_tokens)
+    assert learner.learn(batch, credited, seed=0).tokens == whole.tokens
+
+
 def test_an_update_takes_a_step_for_so_many_rows(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
     weights: list[dict[str, Tensor]] = []
     rollouts = len(set(batch.trajectory))

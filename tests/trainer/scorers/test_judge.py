@@ -135,3 +135,77 @@ def test_the_key_is_read_from_the_environment_and_its_absence_refused(
 def test_the_numbers_are_plain_floats(server: ChatServer, tmp_path: Path) -> None:
     server.reply = by_length
     assert judge(server)(rollouts(tmp_path)).value.dtype == np.float64
+
+
+def test_rollouts_that_read_alike_are_asked_about_once(server: ChatServer, tmp_path: Path) -> None:
+    server.reply, server.seconds = by_length, 0.02
+    alike = Rollouts(groups=(group(LONG, SHORT, LONG), group(LONG)), env=Corridor(), folder=tmp_path)
+    first = judge(server)(alike)
+    assert first.value.tolist() == [0.5, -1.0, 0.25, 0.5, -1.0, 0.5, -1.0]
+    assert (first.diagnostics["requests"], first.diagnostics["cached_share"]) == (2, 0.0)
+    assert judge(server)(alike).diagnostics["cached_share"] == 1.0
+
+
+def test_each_rollout_of_those_that_read_alike_counts_as_unscored(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda body, number: by_length(body, number) if "2 steps" in asked(body) else said("no")
+    alike = Rollouts(groups=(group(LONG, SHORT, SHORT, SHORT),), env=Corridor(), folder=tmp_path)
+    with pytest.raises(RolloutsFailed, match="scored 1 of 4 rollouts"):
+        judge(server, max_unscored=0.5)(alike)
+
+
+def cut(text: str) -> Answer:
+    """A reply that reached max_tokens."""
+    answer = said(text)
+    answer.body["choices"][0]["finish_reason"] = "length"
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first",
+    [said("<think>Perhaps [1].</think>I cannot tell."), cut("First [1], or better [0."), said(f"[1{'0' * 400}]")],
+    ids=["thought", "cut short", "out of range"],
+)
+def test_a_list_that_is_not_the_judges_last_word_is_no_answer(
+    server: ChatServer, tmp_path: Path, first: Answer
+) -> None:
+    server.reply = lambda body, number: first if len(body["messages"]) == 1 else by_length(body, number)
+    alone = Rollouts(groups=(group(SHORT),), env=Corridor(), folder=tmp_path)
+    result = judge(server)(alone)
+    assert (result.value.tolist(), result.diagnostics["requests"]) == ([0.25], 2)
+
+
+def test_an_answer_of_another_length_is_another_answer(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = by_length
+    judge(server)(rollouts(tmp_path))
+    assert judge(server, max_tokens=64)(rollouts(tmp_path)).diagnostics["cached_share"] == 0.0
+
+
+def test_a_prompt_that_writes_its_fields_as_plain_braces_shows_none(server: ChatServer) -> None:
+    with pytest.raises(ValueError, match=r"prompt does not show {steps}"):
+        judge(server, prompt="{{steps}} of {count}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "told"),
+    [
+        (
+            refused(404, "no such model"),
+            {},
+            r"scorer\.url=.* refuses scorer\.model='some': .*, and scorer\.key_variable",
+        ),
+        (refused(503), {"patience_s": 0.0}, r"scorer\.url=.* has answered nothing for scorer\.patience_s=0"),
+    ],
+)
+def test_what_an_endpoint_refuses_is_told_with_the_scorers_settings(
+    server: ChatServer, tmp_path: Path, answer: Answer, options: dict[str, Any], told: str
+) -> None:
+    server.replies(answer)
+    with pytest.raises(RolloutsFailed, match=told):
+        judge(server, **options)(rollouts(tmp_path))
+
+
+def test_a_judge_leaves_no_connection_open_behind_it(server: ChatServer, tmp_path: Path) -> None:
+    server.reply, server.keeps_open = by_length, True
+    judge(server)(rollouts(tmp_path))
+    assert server.connections == 0
+    assert len(server.bodies) == 2

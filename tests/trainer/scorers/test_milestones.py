@@ -17,7 +17,7 @@ from tests.trainer.run_stack import Stack, configured, one_update
 from trainer.config.build import ConfigError
 from trainer.metrics import update_numbers
 from trainer.scorers import Rollouts, StepRewards, build
-from trainer.setup.preflight import EPISODE_ALONE, checked_estimator
+from trainer.setup.credit import EPISODE_ALONE, checked_estimator
 
 FOUR = (
     [step(milestone=0), step(milestone=2), step(milestone=2)],

@@ -12,7 +12,7 @@ from tests.trainer.run_stack import configured, one_update
 from trainer.config.build import ConfigError
 from trainer.scorers import Rollouts, StepRewards
 from trainer.scorers.progress import Progress, attributed
-from trainer.setup.preflight import checked_estimator
+from trainer.setup.credit import checked_estimator
 
 LENGTHS = st.lists(st.integers(1, 4), min_size=2, max_size=7)
 SEED = st.integers(0, 2**32 - 1)

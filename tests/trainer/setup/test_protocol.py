@@ -7,7 +7,7 @@ import pytest
 from tests.fakes import CORRIDOR_PROMPTS, Corridor
 from tests.trainer.config.conftest import KINDS, composed
 from trainer.config.build import ConfigError, build
-from trainer.setup.preflight import estimator_of
+from trainer.setup.credit import estimator_of
 from trainer.setup.protocol import deviations
 from trainer.setup.world import World
 

@@ -8,6 +8,9 @@ from typing import Any
 from trainer.report.validations import write_validation
 
 PACKAGES = {"python": "3.11.7", "torch": "2.13.0"}
+SAMPLED = {"rollout/steps": 2.0, "rollout/response_tokens": 4.0, "rollout/dropped_groups": 1.0}
+SAMPLED |= {"rollout/replaced_tokens": 15.0, "revise/response_tokens": 5.0}
+"""What an update logs of its rollouts: 10 were not dropped, with 80 tokens; 100 with those of others."""
 TASKS = {"a": "depth 1", "b": "depth 1", "c": "depth 2", "d": "depth 2"}
 
 
@@ -47,12 +50,13 @@ def finished_run(
         for kind in ("depth 1", "depth 2"):
             of_kind = [task for task, one in TASKS.items() if one == kind]
             shares[f"validation/success {kind}"] = sum(task in won for task in of_kind) / len(of_kind)
-        costs = {"seconds/collect": 2.0, "speed/collect": 50.0, "seconds/validate": 1.0} if number else {}
+        costs = {"seconds/collect": 2.0, "seconds/validate": 1.0, **SAMPLED} if number else {}
         rows.append({"update": number * every, **shares, **costs})
         if outcomes:
             write_validation(folder, number * every, {task: (task in won, float(task in won)) for task in TASKS})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "config.json").write_text(json.dumps({"updates": (len(solved) - 1) * every, "seed": seed}))
+    config = {"updates": (len(solved) - 1) * every, "seed": seed, "groups_per_update": 3, "group_size": 5}
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "conditions.json").write_text(json.dumps(stated or conditions()))
     panel = [{"task_id": task, "kind": kind, "digest": ""} for task, kind in TASKS.items()]
     (folder / "panel.json").write_text(json.dumps({"panels": [{"tasks": panel}]}))

@@ -9,6 +9,7 @@ import pytest
 
 from tests.trainer.tables.conftest import conditions, finished_run
 from trainer.config.build import ConfigError
+from trainer.report.metric_log import METRICS
 from trainer.report.validations import FILE, read_validations, write_validation
 from trainer.tables.config import Row, TableSpec
 from trainer.tables.numbers import TableNumbers, table_numbers
@@ -78,7 +79,16 @@ def test_the_first_update_at_a_success_is_told_with_the_seeds_that_reach_it(runs
 
 def test_seconds_and_tokens_are_sums_over_the_updates(runs: Runs) -> None:
     grpo, _ = numbers(runs).rows
-    assert (grpo.seconds, grpo.tokens) == (6.0, 200.0)  # two logged updates of 2 + 1 s, 50 tokens a second for 2 s
+    assert (grpo.seconds, grpo.tokens) == (6.0, 200.0)  # two logged updates of 2 + 1 s and 100 tokens
+
+
+def test_tokens_of_rollouts_that_were_played_ahead_count_too(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run", ["", "a", "a"])
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    del rows[2]["seconds/collect"]  # those of the last update took none of its time
+    rows[2]["speed/collect"] = 50.0
+    (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_run(folder).tokens == 200.0
 
 
 def test_what_differs_between_cells_is_a_footnote_and_what_does_not_is_told_once(tmp_path: Path, runs: Runs) -> None:

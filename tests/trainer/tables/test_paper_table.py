@@ -181,3 +181,15 @@ def test_what_a_table_cannot_take_is_refused_in_one_line(tmp_path: Path, change:
     with pytest.raises(ConfigError) as caught:
         plan_table(replace(config(tmp_path), table=replace(SPEC, rows=ROWS), **change))  # pyright: ignore
     assert part in str(caught.value)
+
+
+def test_a_cell_that_has_no_room_is_refused_before_any_start_runs(tmp_path: Path) -> None:
+    class Small(Here):
+        def check(self, cell: Cell) -> None:
+            if cell.command == "train":
+                raise ConfigError("a cell takes cluster.gpus=8 and this machine has 0")
+
+    display = Display(Console(file=io.StringIO()))
+    with pytest.raises(ConfigError, match=r"cluster\.gpus=8"):
+        run_table(plan(config(tmp_path / "table")), display, Small(1, gpus=(), cpus=4, program=("false",)))
+    assert not list((tmp_path / "table" / "cells").glob("*"))

@@ -2,6 +2,7 @@
 function drawTokens() {
   const group = here.group, tokens = group.tokens, row = here.row, value = here.credit.value[row];
   if (tokens === null) return [note("This policy gave no tokens.")];
+  if (tokens.piece[row].length === 0) return [note("This turn has no tokens.")];
   const live = !here.credit.live || here.credit.live[row];
   const gaps = tokens.gap === null ? null : tokens.gap[row];
   const pieces = tokens.piece[row].map((place) => text(group, place));

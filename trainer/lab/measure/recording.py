@@ -55,6 +55,12 @@ def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...
     )
 
 
+def check_updates(updates: Sequence[int] | None) -> None:
+    """Raise ConfigError for a setting `updates` that names none, or one twice."""
+    if updates is not None and (not updates or len(set(updates)) < len(updates)):
+        raise ConfigError(f"updates={list(updates)}: give one or more, each once, or null for all")
+
+
 def truth_file(groups: Path) -> Path:
     """Where the estimated advantages of an update's rows lie."""
     return groups.with_name(groups.name.replace(".jsonl.zst", ".truth.npz"))
