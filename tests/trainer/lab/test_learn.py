@@ -88,6 +88,28 @@ def test_credit_learns_and_its_negative_unlearns(name: str) -> None:
     assert unlearned < 0.0
 
 
+@pytest.mark.parametrize("name", ["beacon", "hiper"])
+def test_credit_that_reads_sub_goals_learns_too(name: str) -> None:
+    world = WORLDS["mend"](1)
+    school, best = School(world), best_score(world)
+    scores = train(school, build(name), **{**OPTIONS, "updates": 10}, rng=np.random.default_rng(0))
+    assert progress(scores, best)[-1].mean() > 0.3
+
+
+def test_play_tells_the_milestones_and_sub_goals_of_the_worlds_own_rollouts() -> None:
+    world = WORLDS["craft"](1)
+    school = School(world)
+    chances = school.chances(school.start(2))
+    batch = school.play(chances, school.values(chances), groups=2, size=8, first=0, rng=np.random.default_rng(0)).batch
+    assert batch.milestone is not None
+    assert batch.switch is not None
+    gained = np.zeros(len(batch), np.bool_)
+    for rows in batch.rollouts.parts():
+        gained[rows] = np.diff(batch.milestone[rows], prepend=0) > 0
+        assert batch.switch[rows].tolist() == [True, *gained[rows][:-1].tolist()]
+    assert gained.any()
+
+
 def test_policies_that_learn_beside_each_other_share_no_statistics() -> None:
     # A mean over the batch would: so such an estimator gets each policy's rows on their own.
     school = School(WORLDS["mend"](0))
