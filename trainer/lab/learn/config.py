@@ -42,7 +42,7 @@ class LearnConfig:
     seeds: Annotated[int, Ge(2)] = 100
     """Policies trained for each estimator, world and group size; intervals are over them."""
 
-    rates: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    rates: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
     """Learning rates to choose from, in units of one over the root mean square of the first update's credit."""
 
     tuning_seeds: Annotated[int, Ge(1)] = 16
