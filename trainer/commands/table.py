@@ -215,6 +215,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.inspect.run:inspect",
         help="a page of every step's credit: stepcredit inspect RUN_DIR",
         positional="run",
+        flags={"--serve": "serve=true"},
         output=Output(what="a page", default="outputs/inspect/{now}.html"),
     ),
     "table": Command(
