@@ -143,7 +143,7 @@ def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("unit", ["turn", "token"])
 def test_what_the_critic_said_is_recorded_and_nothing_of_retries(tmp_path: Path, unit: str) -> None:
-    stack = Stack(script=stops_at_first, critic=unit)
+    stack = Stack(script=stops_at_first)
     revise = replace(defaults().revise, mode="retry", references=1)
     estimator = {"name": "ppo", "gae": unit}
     stack.train(configured(tmp_path, updates=1, record="rollouts", estimator=estimator, revise=revise))

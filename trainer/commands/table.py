@@ -189,6 +189,7 @@ COMMANDS: Mapping[str, Command] = {
             what="a set of learning curves",
             default="outputs/learn/{now}",
             leaves=("learn.json", "learn.html", "learn.md"),
+            resumable=True,
         ),
     ),
     "lab": Command(

@@ -4,21 +4,24 @@ import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from estimators import Advantages, StepBatch, build
+from estimators import Advantages, Estimator, StepBatch, build
+from trainer.config.build import ConfigError
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import Reached, curve_of, progress, reached, train
+from trainer.lab.learn.report import Learned
 from trainer.lab.learn.run import learn, plan_learn
 from trainer.lab.learn.school import School, best_score, shared_features
 from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.bench.delay import delayed_effect
 from trainer.lab.worlds.bench.recov import recovery
 from trainer.lab.worlds.bench.stop import variable_horizon
-from trainer.lab.worlds.tabular import true_gradient
+from trainer.lab.worlds.tabular import Floats, true_gradient
 from trainer.report.progress import Display
 
 OPTIONS = {"policies": 8, "size": 8, "rollouts": 32, "updates": 25, "rate": 2.0}
@@ -181,3 +184,47 @@ def test_learning_leaves_tables_a_picture_and_every_number(tmp_path: Path) -> No
         f"learn.{end}" for end in ("json", "md", "html", "svg", "png")
     }
     assert learn(plan_learn(config), Display(Console(file=StringIO()))).curves == learned.curves
+
+
+def small(output: Path, **changes: Any) -> LearnConfig:
+    settings = {"estimators": ("grpo", "gigpo"), "worlds": ("recov",), "sizes": (4, 8), "updates": 2, "seeds": 3}
+    return LearnConfig(output=str(output), **{**settings, "rates": (0.5,), **changes})
+
+
+def learned(config: LearnConfig) -> Learned:
+    return learn(plan_learn(config), Display(Console(file=StringIO())))
+
+
+def test_a_comparison_goes_on_where_it_was_ended_and_may_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = learned(small(tmp_path / "whole", worlds=("recov", "delay"), estimators=("gigpo", "rloo", "grpo")))
+    learned(small(tmp_path / "parts"))
+    trained = list[Estimator]()
+
+    def counted(school: School, estimator: Estimator, **options: Any) -> Floats:
+        trained.append(estimator)
+        return train(school, estimator, **options)
+
+    monkeypatch.setattr("trainer.lab.learn.run.train", counted)
+    grown = {"worlds": ("recov", "delay"), "estimators": ("gigpo", "rloo", "grpo"), "resume": "auto"}
+    assert learned(small(tmp_path / "parts", **grown)).curves == whole.curves
+    assert len(trained) == 2 * (1 + 3)  # two sizes: rloo in recov, all three in delay
+    trained.clear()
+    assert learned(small(tmp_path / "parts", **grown)).curves == whole.curves
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"updates": 3}, r"learn\.json was made with updates=2, and now it is 3: give the same, or another output"),
+        ({"estimators": ("grpo",)}, r"has curves of 'gigpo' in 'recov', which would be lost: ask for both"),
+        ({"worlds": ("delay",)}, r"has curves of 'grpo' in 'recov', which would be lost: ask for both"),
+    ],
+)
+def test_curves_that_do_not_belong_together_are_not_mixed(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    learned(small(tmp_path))
+    with pytest.raises(ConfigError, match=said):
+        learned(small(tmp_path, resume="auto", **changes))
+    (tmp_path / "learn.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"learn\.json is broken \(.*\): remove it"):
+        learned(small(tmp_path, resume="auto", **changes))

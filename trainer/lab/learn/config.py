@@ -57,6 +57,9 @@ class LearnConfig:
     seed: Annotated[int, Ge(0)] = 0
     """Seeds the rollouts."""
 
+    resume: Literal["never", "auto"] = "never"
+    """"auto" keeps the curves that `output` holds and trains those that it lacks; worlds and estimators may be more."""
+
     def __post_init__(self) -> None:
         wrong = [size for size in self.sizes if size < 2 or self.rollouts % size]
         if wrong or not self.sizes:

@@ -153,4 +153,5 @@ def _one_by_one(estimator: Estimator, rows: Rows) -> Floats:
 
 def _part(batch: StepBatch, rows: np.ndarray) -> StepBatch:
     columns: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(StepBatch) if field.init}
-    return StepBatch(**{name: None if column is None else column[rows] for name, column in columns.items()})
+    own: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+    return StepBatch(**own)
