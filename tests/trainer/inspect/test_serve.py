@@ -3,7 +3,9 @@
 import html
 import io
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -101,6 +103,28 @@ def test_a_port_that_is_taken_is_refused_with_the_remedy(server: PageServer) -> 
     port = server.server_address[1]
     with pytest.raises(ConfigError, match=rf"port={port} of 127\.0\.0\.1 cannot be had \(.*\): give another, or 0"):
         PageServer(server.pages, port)
+
+
+def test_the_command_serves_until_ctrl_c_and_ends_in_one_line(run: Path) -> None:
+    command = [sys.executable, "-c", "from trainer.commands.main import main; main()", "inspect", str(run), "--serve"]
+    page = run.parent / "served.html"
+    with subprocess.Popen(
+        [*command, "port=0", f"output={page}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's job ignores it
+    ) as process:
+        assert process.stdout is not None
+        said = re.search(r"update 3 of .*: http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert said is not None
+        connection = HTTPConnection("127.0.0.1", int(said[1]))
+        connection.request("GET", "/")
+        assert shown(connection.getresponse().read().decode()) == ["3"]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (130, "stepcredit: ended by Ctrl-C; start it again\n")
+    assert shown(page.read_text()) == ["3"]
 
 
 class Growing(Pages):
