@@ -41,7 +41,7 @@ INNER = {
         *("step", "gather", "evaluation", "metrics", "saver", "setup", "checkpoint", "durable"),
         *("learner", "data", "report", "config"),
     },
-    "lab": {"setup", "checkpoint", "learner", "scorers", "data", "report", "config"},
+    "lab": {"setup", "checkpoint", "durable", "learner", "scorers", "data", "report", "config"},
     "inspect": {"lab", "setup", "checkpoint", "durable", "data", "report", "config"},
     "cells": {"setup", "durable", "report", "config"},
     "tables": {"cells", "setup", "checkpoint", "durable", "report", "config"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators import Estimator
+from estimators import Estimator, needs
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import write_groups
 from rollout.types import Trajectory
@@ -19,6 +19,7 @@ from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
 from trainer.data.difficulty import Difficulty
+from trainer.data.rows import RowTable
 from trainer.durable import write_whole
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
 from trainer.gather import Ahead
@@ -267,12 +268,18 @@ class TrainingRun:
     def _record(self, report: UpdateReport) -> None:
         if self.config.record == "none":
             return
-        folder = self.output / "rollouts"
-        write_groups(folder / f"update-{report.number:06d}.jsonl.zst", report.collected.groups)
-        if self.config.record == "embeddings" and report.scores.embedding is not None:
-            np.save(folder / f"update-{report.number:06d}.embeddings.npy", report.scores.embedding)
-        if report.scores.logprobs is not None:
-            np.save(folder / f"update-{report.number:06d}.logprobs.npy", report.scores.logprobs)
+        start, scores = self.output / "rollouts" / f"update-{report.number:06d}", report.scores
+        start.parent.mkdir(exist_ok=True)
+        rows = RowTable(report.collected.groups)  # those of retries come after them, and are not kept
+        tokens = sum(len(step.completion.token_ids) for step in rows.steps)
+        if self.config.record == "embeddings" and scores.embedding is not None:
+            np.save(f"{start}.embeddings.npy", scores.embedding[: len(rows)])
+        if scores.logprobs is not None:
+            np.save(f"{start}.logprobs.npy", scores.logprobs[:tokens])
+        if scores.values is not None:
+            of_tokens = needs(report.estimator).critic == "token"
+            np.save(f"{start}.values.npy", scores.values[: tokens if of_tokens else len(rows)])
+        write_groups(start.with_name(f"{start.name}.jsonl.zst"), report.collected.groups)  # last: now it is whole
 
     def _save(self, number: int) -> None:
         state = RunState(

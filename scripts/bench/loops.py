@@ -212,6 +212,83 @@ class Loops:
             moved, chance = max(abs(new[key] - chance[key]) for key in new), new
         return self.grpo() + self._standard([math.log(max(a, 0.01)) for a in ahead], self.node)
 
+    def toll(self):
+        reward = [r / 10.0 for r in self.reward]
+        won = defaultdict(dict)
+        for i in self.n:
+            won[self.group[i]][self.trajectory[i]] = self.whole[i] / 10.0
+        discount = self._discounts(self._future(reward, 1.0))
+        value = self._drawn_to_kin(reward, discount)
+        after = [0.0 if j is None else discount[self.group[i]] * value[self.node[j]] for i, j in enumerate(self.next)]
+        arrival = [r + a for r, a in zip(reward, after, strict=True)]
+        quality, factor = self._mean(arrival, self.act), self._factors(arrival)
+        usual, credit = self._mean(quality, self.node), []
+        for i, node in enumerate(self.node):
+            step = (quality[i] - usual[i]) * factor[node] if node in factor else 2.0 * (quality[i] - value[node])
+            own = won[self.group[i]]
+            surprise = own[self.trajectory[i]] - (sum(own.values()) + 0.5) / (len(own) + 1)
+            credit.append(step + 0.4 * (arrival[i] - quality[i]) + 0.2 * surprise)
+        return np.array(credit)
+
+    def _discounts(self, future):
+        """The discount of each group: from the slope of the return on the turn, inside the states."""
+        change, weight = defaultdict(lambda: -6.0), defaultdict(lambda: 60.0)
+        at, usual = self._mean(self.time, self.node), self._mean(future, self.node)
+        for i in self.n:
+            later = self.time[i] - at[i]
+            change[self.group[i]] += later * (future[i] - usual[i])
+            weight[self.group[i]] += later**2 * max(usual[i], 0.0)
+        return {group: min(max(1.0 + change[group] / weight[group], 0.5), 0.97) for group in weight}
+
+    def _drawn_to_kin(self, reward, discount):
+        """The value of each state, drawn to what led there, sweep by sweep until nothing moves."""
+        gain, weight, ways = defaultdict(float), defaultdict(float), defaultdict(list)
+        for root in {node for node, before in zip(self.node, self.before, strict=True) if before is None}:
+            gain[root], weight[root] = 0.5, 1.0
+        for i, node in enumerate(self.node):
+            gain[node] += reward[i]
+            weight[node] += 1.0
+            if (j := self.next[i]) is not None:
+                ways[node, self.node[j]].append(reward[i])
+        kin = {way: paid for way, paid in ways.items() if way[0] != way[1]}
+        for (_, child), paid in kin.items():
+            gain[child] -= 0.5 * sum(paid) / len(paid)
+            weight[child] += 0.5
+        value, moved = dict.fromkeys(gain, 0.0), 1.0
+        while moved > 1e-12:
+            new = dict(gain)
+            for (parent, child), paid in ways.items():
+                new[parent] += len(paid) * discount[parent[0]] * value[child]
+            for parent, child in kin:
+                new[child] += 0.5 * value[parent]
+            new = {node: total / weight[node] for node, total in new.items()}
+            moved, value = max(abs(new[node] - value[node]) for node in new), new
+        return value
+
+    def _factors(self, arrival):
+        """What a difference between actions is multiplied by, for each state that saw two of them or more."""
+        tried = defaultdict(lambda: defaultdict(list))
+        for i in self.n:
+            tried[self.node[i]][self.act[i]].append(arrival[i])
+        within, free = {}, {}
+        noise, freedom = defaultdict(float), defaultdict(float)
+        for node, actions in tried.items():
+            within[node] = sum(len(v) * np.var(v) for v in actions.values())
+            free[node] = sum(len(v) - 1 for v in actions.values())
+            noise[node[0]] += within[node]
+            freedom[node[0]] += free[node]
+        factor = {}
+        for node, actions in tried.items():
+            everything = [y for v in actions.values() for y in v]
+            spread = len(everything) * np.var(everything) - within[node]
+            pooled = noise[node[0]] / max(freedom[node[0]], 1.0)
+            chance = 4.0 * (len(actions) - 1) * (within[node] + pooled) / (free[node] + 1.0)
+            share = max(spread, 0.0) / max(spread + chance, 1e-12)
+            scale = max((max(spread, 0.0) / len(everything)) ** 0.5, 0.05) ** 0.5
+            if len(actions) > 1:
+                factor[node] = share / scale + 1.0 - share
+        return factor
+
     def pgpo(self):
         future, potential = self._future(self.reward, 0.95), self._values(0.95)
         delta = [(self.reward[i] if (j := self.next[i]) is None else potential[j]) - potential[i] for i in self.n]

@@ -141,6 +141,22 @@ def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> N
     assert scored.tolist() == [stack.learner.logprob] * tokens
 
 
+@pytest.mark.parametrize("unit", ["turn", "token"])
+def test_what_the_critic_said_is_recorded_and_nothing_of_retries(tmp_path: Path, unit: str) -> None:
+    stack = Stack(script=stops_at_first)
+    revise = replace(defaults().revise, mode="retry", references=1)
+    estimator = {"name": "ppo", "gae": unit}
+    stack.train(configured(tmp_path, updates=1, record="rollouts", estimator=estimator, revise=revise))
+    start = tmp_path / "rollouts" / "update-000001"
+    groups = list(read_groups(start.with_name(f"{start.name}.jsonl.zst")))
+    assert any(group.retries for group in groups)
+    steps = [step for group in groups for rollout in group.trajectories for step in rollout.steps]
+    tokens = sum(len(step.completion.token_ids) for step in steps)
+    assert len(np.load(f"{start}.logprobs.npy")) == tokens
+    values = np.load(f"{start}.values.npy").tolist()
+    assert values == [stack.learner.value] * (tokens if unit == "token" else len(steps))
+
+
 def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:
     stack = Stack(script=stops_at_first)
     stack.train(configured(tmp_path, updates=1, record="rollouts", estimator={"name": "ibpo"}))

@@ -189,6 +189,7 @@ COMMANDS: Mapping[str, Command] = {
             what="a set of learning curves",
             default="outputs/learn/{now}",
             leaves=("learn.json", "learn.html", "learn.md"),
+            resumable=True,
         ),
     ),
     "lab": Command(
@@ -215,6 +216,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.inspect.run:inspect",
         help="a page of every step's credit: stepcredit inspect RUN_DIR",
         positional="run",
+        flags={"--serve": "serve=true"},
         output=Output(what="a page", default="outputs/inspect/{now}.html"),
     ),
     "table": Command(

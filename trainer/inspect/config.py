@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
@@ -49,6 +49,12 @@ class InspectConfig:
     seed: Annotated[int, Ge(0)] = 0
     """Seeds these rollouts."""
 
+    serve: bool = False
+    """Serve the page of the run's newest update on this machine alone, and follow the run; also --serve."""
+
+    port: Annotated[int, Interval(ge=0, le=65535)] | None = None
+    """Port of 127.0.0.1 that serves it, for serve alone; None takes 8765, 0 a free one."""
+
     def __post_init__(self) -> None:
         if (self.run is None) == (self.world is None):
             raise ConfigError(
@@ -57,6 +63,12 @@ class InspectConfig:
             )
         if self.world is not None and self.world not in WORLDS:
             raise ConfigError(f"world={self.world}, which the bench has not: {suggestion(self.world, WORLDS)}")
+        if self.serve and self.world is not None:
+            raise ConfigError(f"serve=true follows a run, and world={self.world} does not go on: leave one of them out")
+        if self.serve and self.updates is not None:
+            raise ConfigError(f"serve=true shows the newest update: leave updates={list(self.updates)} or serve out")
+        if self.port is not None and not self.serve:
+            raise ConfigError(f"port={self.port} without serve=true, which alone opens one: add --serve")
         if self.run is None and self.updates is not None:
             raise ConfigError(f"updates={list(self.updates)} are of a recorded run: leave them out with world=...")
         if self.estimators is not None and not self.estimators:

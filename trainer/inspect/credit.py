@@ -31,6 +31,12 @@ class RowCredit:
     episode: Floats | None
     """float64 [N]. The episode term of its credit; None where it states none."""
 
+    critic: Floats | None
+    """float64 [N]. What a critic expects before each row, of its tokens before the first; None where it reads none."""
+
+    token_critic: Floats | None
+    """float64 [R]. What a critic of tokens expects before each response token; None without one."""
+
     returns: Floats
     """float64 [N]. Return to go with the estimator's discount and penalties."""
 
@@ -61,10 +67,13 @@ def row_credit(
 
 def credit_of(estimator: Estimator, batch: StepBatch) -> RowCredit:
     """The credit of a batch and its parts."""
-    states = compared(estimator, batch) or batch.anchors
+    states, said = compared(estimator, batch) or batch.anchors, estimator(batch)
+    of_tokens = batch.token_values if needs(estimator).critic == "token" else None
     return RowCredit(
-        advantages=estimator(batch),
+        advantages=said,
         episode=estimator.episode(batch)[0] if isinstance(estimator, Grpo) and is_split(estimator) else None,
+        critic=_critic(estimator, batch),
+        token_critic=of_tokens,
         returns=returns_to_go(
             batch,
             gamma_of(estimator),
@@ -74,6 +83,16 @@ def credit_of(estimator: Estimator, batch: StepBatch) -> RowCredit:
         states=states,
         actions=states.split(batch.keys),
     )
+
+
+def _critic(estimator: Estimator, batch: StepBatch) -> Floats | None:
+    """What a critic expects before each row [N]; None where the estimator reads none."""
+    unit = needs(estimator).critic
+    if unit == "turn":
+        return batch.values
+    if unit is None or batch.token_values is None or batch.response_tokens is None:
+        return None
+    return batch.token_values[np.cumsum(batch.response_tokens) - batch.response_tokens]
 
 
 def is_split(estimator: Estimator) -> bool:

@@ -1,7 +1,8 @@
 """Recorded groups as the records that the page reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,10 +79,9 @@ def group_records(shown: Shown, spell: Spell) -> list[GroupRecord]:
     """The groups of an update, in its order."""
     sizes = [sum(len(rollout.steps) for rollout in group.trajectories) for group in shown.rows.groups]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    ends = np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])
-    learner = None if shown.logprobs is None else np.split(shown.logprobs, ends[:-1])
+    edges = np.concatenate([[0], np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])])
     return [
-        _group_record(shown, group, np.arange(start, start + size), learner, spell)
+        _group_record(shown, group, np.arange(start, start + size), edges, spell)
         for group, start, size in zip(shown.rows.groups, starts.tolist(), sizes, strict=True)
     ]
 
@@ -90,7 +90,7 @@ def _group_record(
     shown: Shown,
     group: RolloutGroup,
     rows: NDArray[np.int64],
-    learner: Sequence[NDArray[np.float32]] | None,
+    edges: NDArray[np.int64],
     spell: Spell,
 ) -> GroupRecord:
     batch, texts = shown.batch, Texts()
@@ -100,8 +100,8 @@ def _group_record(
     response = [texts.place(step.completion.text) for step in steps]
     action = [texts.place(step.action) for step in steps]
     won = np.array([trajectory.success for trajectory in group.trajectories for _ in trajectory.steps])
-    own = None if learner is None else [learner[row] for row in rows.tolist()]
-    tokens = token_record(steps, own, spell, texts.place)
+    learner = None if shown.logprobs is None else _by_row(shown.logprobs, rows, edges)
+    tokens = token_record(steps, learner, spell, texts.place)
     return GroupRecord(
         texts=texts.texts,
         rollouts=_rollouts(group),
@@ -112,7 +112,7 @@ def _group_record(
         valid=[step.valid for step in steps],
         reward=shorter(np.array([step.reward for step in steps])),
         step_reward=None if batch.step_reward is None else shorter(batch.step_reward[rows]),
-        credit={label: _credit_record(credit, rows) for label, credit in shown.credit.items()},
+        credit={label: _credit_record(credit, rows, edges) for label, credit in shown.credit.items()},
         graph=merged_graph(batch, rows, state, won),
         hidden=None if batch.embedding is None else hidden_record(batch.embedding[rows]),
         tokens=tokens,
@@ -137,12 +137,24 @@ def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
     return records
 
 
-def _credit_record(credit: RowCredit, rows: NDArray[np.int64]) -> CreditRecord:
+def _by_row(tokens: NDArray[np.floating], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> list[NDArray[Any]]:
+    """The part of a column of response tokens [R] that is of each of the rows."""
+    return [tokens[edges[row] : edges[row + 1]] for row in rows.tolist()]
+
+
+def _credit_record(credit: RowCredit, rows: NDArray[np.int64], edges: NDArray[np.int64]) -> CreditRecord:
     said, states, actions = credit.advantages, credit.states, credit.actions
+
+    def tokens(column: NDArray[np.float64] | None) -> list[list[float]] | None:
+        return None if column is None else list(map(shorter, _by_row(column, rows, edges)))
+
     return CreditRecord(
         value=shorter(said.value[rows]),
         episode=None if credit.episode is None else shorter(credit.episode[rows]),
         live=None if said.mask is None else said.mask[rows].tolist(),
+        critic=None if credit.critic is None else shorter(credit.critic[rows]),
+        token_value=tokens(said.token_value),
+        token_critic=tokens(credit.token_critic),
         returns=shorter(credit.returns[rows]),
         state=_codes(states.label[rows]),
         value_here=shorter(states.mean(credit.returns)[states.label[rows]]),

@@ -1,6 +1,7 @@
 """Check an inspection before anything is computed. This imports neither torch nor transformers."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from trainer.inspect.config import InspectConfig
 from trainer.lab.entries import Entries, estimators_of
 from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings, settings_beside
-from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS
+from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS, SUBGOALS
 
 BESIDE = ("gigpo", "grpo")
 """Shown beside the run's own estimator, where nobody names any."""
@@ -42,15 +43,11 @@ def plan_inspect(config: InspectConfig) -> InspectPlan:
     if config.run is None:
         return _plan_generated(config)
     run = Path(config.run).absolute()
-    kept = recordings(run, config.updates)
+    kept = recordings(run, config.updates)[-1:] if config.serve else recordings(run, config.updates)
     settings = settings_beside(run)
-    estimators = _estimators(
-        config.estimators or _shown_first(settings, kept),
-        config,
-        settings,
-        MADE_COLUMNS - CRITIC_COLUMNS - {"switch"},
-        "which recorded rollouts have not",
-    )
+    columns = _columns(settings, kept)
+    entries = config.estimators or _shown_first(settings, kept, columns)
+    estimators = _estimators(entries, config, settings, columns, "which recorded rollouts have not")
     check_embeddings(estimators, kept)
     return InspectPlan(
         config=config, settings=settings, recordings=kept, estimators=estimators, model=_model(run, settings)
@@ -69,14 +66,34 @@ def _estimators(
     return estimators_of(entries, presets=config.presets, swept={}, run=run, columns=columns, why=why)
 
 
-def _shown_first(settings: Mapping[str, Any], kept: Sequence[Recording]) -> tuple[str, ...]:
+def _columns(settings: Mapping[str, Any], kept: Sequence[Recording]) -> set[str]:
+    """The optional columns of the recordings: hidden states are looked for later, a critic's are those of its run."""
+    own = own_estimator(settings)
+    columns = MADE_COLUMNS - CRITIC_COLUMNS
+    if own is not None and all(one.values for one in kept):
+        columns |= needs(own).columns & CRITIC_COLUMNS
+    return set(columns if settings.get("env", {}).get("style") == SUBGOALS else columns - {"switch"})
+
+
+def own_estimator(settings: Mapping[str, Any]) -> Estimator | None:
+    """The run's estimator; None where its settings name none of the registry, or none that can be built."""
+    own = dict(settings.get("estimator", {}))
+    if own.pop("name", None) not in ESTIMATORS or "_target_" in own:
+        return None
+    with suppress(ValueError):  # what is wrong is said where the estimator is asked for
+        return build(settings["estimator"]["name"], **own)
+    return None
+
+
+def _shown_first(
+    settings: Mapping[str, Any], kept: Sequence[Recording], columns: frozenset[str] | set[str]
+) -> tuple[str, ...]:
     """The run's own estimator, if its recordings have what it needs, and two more."""
-    own = settings.get("estimator", {})
-    name = own.get("name")
-    if name not in ESTIMATORS or "_target_" in own:
+    own = own_estimator(settings)
+    made = columns if all(one.embeddings for one in kept) else columns - {"embedding"}
+    if own is None or not needs(own).columns <= made:
         return BESIDE
-    unmade = {"values"} if all(one.embeddings for one in kept) else {"values", "embedding"}
-    return tuple(dict.fromkeys([name, *BESIDE])) if unmade.isdisjoint(needs(build(name)).columns) else BESIDE
+    return tuple(dict.fromkeys([settings["estimator"]["name"], *BESIDE]))
 
 
 def _model(run: Path, settings: Mapping[str, Any]) -> Path | None:

@@ -38,6 +38,15 @@ class CreditRecord:
     live: Sequence[bool] | None
     """[n]. Whether the row is learned from; None: all are."""
 
+    critic: Sequence[float] | None
+    """[n]. What a critic expected from the turn on, in units of reward; None where the estimator reads none."""
+
+    token_value: Sequence[Sequence[float]] | None
+    """Of each row: the credit of its tokens; None where all tokens of a turn share the turn's."""
+
+    token_critic: Sequence[Sequence[float]] | None
+    """Of each row: what a critic of tokens expected before each of them; None without one."""
+
     returns: Sequence[float]
     """[n]. Return to go with the estimator's discount and penalties."""
 
@@ -227,3 +236,6 @@ class PageRecord:
 
     missing: Sequence[str]
     """What was not recorded, a line each."""
+
+    follows: bool
+    """Whether a server that follows the run gave the page, and is asked for newer updates."""

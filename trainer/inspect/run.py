@@ -1,21 +1,22 @@
 """`stepcredit inspect`: the credit of every step of recorded rollouts as one HTML page."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from estimators import Estimator, Needs, StepBatch
+from estimators import Estimator, Needs, needs
 from trainer.config.build import ConfigError
-from trainer.data.rows import RowTable
 from trainer.data.tokens import Float32
 from trainer.inspect.credit import Floats, described, row_credit
 from trainer.inspect.generated import drawn_rollouts
 from trainer.inspect.groups import Shown, group_records, update_head
-from trainer.inspect.plan import InspectPlan
+from trainer.inspect.plan import InspectPlan, own_estimator
 from trainer.inspect.records import PageRecord
+from trainer.inspect.serve import PORT, Pages, PageServer
 from trainer.inspect.tokens import speller
 from trainer.inspect.write import PageFile
 from trainer.lab.measure.reading import batch_of, read_rows
@@ -25,10 +26,32 @@ from trainer.report.rate import Z
 
 
 def inspect(plan: InspectPlan, display: Display) -> Path:
-    """Write the page. Raises ConfigError for a recording that is not whole. Returns the page's path."""
+    """Write the page, or serve it until the command is ended. Returns the page's path.
+
+    Raises ConfigError for a recording that is not whole, and for a port that cannot be had.
+    """
+    if not plan.config.serve:
+        path = write_page(plan, dict(plan.estimators), display)
+        display.line(f"page: {path}")
+        return path
+    pages = pages_of(plan, display)
+    with PageServer(pages, PORT if plan.config.port is None else plan.config.port) as server:
+        display.line(f"update {pages.newest().update} of {plan.config.run}: {server.address}  Ctrl-C ends it")
+        server.serve_forever()
+    return Path(plan.config.output)
+
+
+def pages_of(plan: InspectPlan, display: Display) -> Pages:
+    """The page of the run's newest update, with the plan's settings. What an estimator measures, it measures once."""
+    estimators = dict(plan.estimators)
+    run = Path(plan.config.run or "").absolute()
+    return Pages(run, lambda recording: write_page(replace(plan, recordings=(recording,)), estimators, display))
+
+
+def write_page(plan: InspectPlan, estimators: dict[str, Estimator], display: Display) -> Path:
+    """Write the page; what the estimators calibrate on it is kept in `estimators`. Returns its path."""
     spell, heads = speller(plan.model), []
     page = PageFile(Path(plan.config.output))
-    estimators = dict(plan.estimators)
     with display.counting("updates", len(plan.recordings)) as bar:
         for shown in _updates(plan, estimators):
             page.add(shown.update, group_records(shown, spell))
@@ -42,9 +65,9 @@ def inspect(plan: InspectPlan, display: Display) -> Path:
             estimators=[described(label, estimator) for label, estimator in estimators.items()],
             updates=heads,
             missing=list(missing(plan)),
+            follows=plan.config.serve,
         )
     )
-    display.line(f"page: {page.path}")
     return page.path
 
 
@@ -63,6 +86,9 @@ def missing(plan: InspectPlan) -> Iterator[str]:
         yield "The learner's log-probs were not recorded, so no gap between engine and learner is shown."
     if any(recording.truth is None for recording in plan.recordings):
         yield "The true advantages are not known: stepcredit truth RUN_DIR estimates them."
+    own = own_estimator(plan.settings)
+    if own is not None and needs(own).critic and any(recording.values is None for recording in plan.recordings):
+        yield "What the run's critic said was not recorded, so its own estimator cannot be shown."
     if plan.model is None:
         yield "No tokenizer was found beside the run: tokens are shown by their ids."
 
@@ -74,10 +100,14 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
         ready, credit = row_credit(estimators, lambda _: drawn.batch)
         estimators |= ready
         yield Shown(update=1, rows=drawn.rows, batch=drawn.batch, credit=credit, truth=drawn.truth)
+    own = own_estimator(plan.settings)
+    of_tokens = own is not None and needs(own).critic == "token"
     for recording in plan.recordings:
         rows = read_rows(recording, estimators)
         embedding = _column(recording, recording.embeddings, len(rows))
-        columns = partial(_columns, recording, rows, embedding)
+        tokens = sum(len(step.completion.token_ids) for step in rows.steps)
+        values = _column(recording, recording.values, tokens if of_tokens else len(rows))
+        columns = partial(batch_of, recording, rows, embedding, values=values)
         ready, credit = row_credit(estimators, columns)
         estimators |= ready
         truth, error = _truth(recording, len(rows))
@@ -86,14 +116,10 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
             rows=rows,
             batch=columns(Needs()),
             credit=credit,
-            logprobs=_column(recording, recording.logprobs, sum(len(step.completion.token_ids) for step in rows.steps)),
+            logprobs=_column(recording, recording.logprobs, tokens),
             truth=truth,
             truth_error=error,
         )
-
-
-def _columns(recording: Recording, rows: RowTable, embedding: Float32 | None, wants: Needs) -> StepBatch:
-    return batch_of(recording, rows, embedding, wants.action_key, wants.similarity)
 
 
 def _truth(recording: Recording, length: int) -> tuple[Floats | None, Floats | None]:

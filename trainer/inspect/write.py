@@ -12,7 +12,7 @@ from trainer.report import charts
 from trainer.report.pages import templates
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("data", "shapes", "rollouts", "why", "graph", "hidden", "tokens", "compare", "main")
+SCRIPTS = ("data", "shapes", "rollouts", "why", "graph", "hidden", "tokens", "compare", "follow", "main")
 """The scripts of the page, in the order in which they are run."""
 
 

@@ -21,7 +21,7 @@ from trainer.scorers import Scorer
 from trainer.scorers import build as build_scorer
 from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS
 
-GENERATED_COLUMNS = frozenset({"embedding", "milestone", "values"})
+GENERATED_COLUMNS = frozenset({"embedding", "milestone", "switch", "values"})
 """The optional columns that generated worlds have."""
 
 NOT_GENERATED = "which generated worlds have not: set truth=null, or leave it out"

@@ -14,7 +14,8 @@ def how_to_go_on(config: Any) -> str:
     if isinstance(config, EvaluateConfig):
         return f"go on with the same command and resume=auto output={config.output}"
     if not isinstance(config, TrainConfig):
-        return "start it again"
+        kept = getattr(config, "resume", None) == "never"  # "auto" goes on by itself
+        return f"go on with the same command and resume=auto output={config.output}" if kept else "start it again"
     tracker = Path(config.output) / checkpoint.FOLDER / checkpoint.TRACKER
     if not tracker.is_file():
         return "it has no checkpoint yet: start it again"

@@ -40,11 +40,38 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
     assert said in refused(stepcredit, "inspect", str(run), *words)
 
 
+def test_a_page_is_served_by_a_flag_for_the_newest_update(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    run = recorded_run(tmp_path / "run")
+    assert stepcredit("inspect", str(run), "--serve", "port=0").code == 0
+    ((_, config),) = stepcredit.runs
+    assert (config.serve, config.port) == (True, 0)
+    assert [one.update for one in stepcredit.plans[0].recordings] == [3]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--serve", "updates=[3]"), "serve=true shows the newest update: leave updates=[3] or serve out"),
+        (("port=9000",), "port=9000 without serve=true, which alone opens one: add --serve"),
+        (("--serve", "port=99999"), "port=99999"),
+    ],
+)
+def test_what_does_not_go_with_a_served_page_is_refused(
+    stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(stepcredit, "inspect", str(recorded_run(tmp_path / "run")), *words)
+
+
+def test_a_world_of_known_truth_is_not_served(stepcredit: Stepcredit) -> None:
+    assert "serve=true follows a run" in refused(stepcredit, "inspect", "world=delay", "--serve")
+
+
 def test_a_folder_without_records_is_refused_with_how_to_keep_them(stepcredit: Stepcredit, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    line = refused(stepcredit, "inspect", "empty")
-    assert "holds no recorded rollouts" in line
-    assert "record=embeddings" in line
+    for words in ((), ("--serve",)):
+        line = refused(stepcredit, "inspect", "empty", *words)
+        assert "holds no recorded rollouts" in line
+        assert "record=embeddings" in line
 
 
 def test_a_truth_is_estimated_by_the_runs_newest_export_or_by_weights_that_are_named(

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 
 from tests.signals import take_signals
 from trainer.config.commands import TrainConfig
+from trainer.lab.learn.config import LearnConfig
 from trainer.setup.go_on import how_to_go_on
 
 ROOT = Path(__file__).parents[3]
@@ -154,3 +156,6 @@ def test_the_line_tells_how_to_go_on_where_there_is_a_checkpoint(tmp_path: Path)
     line = f"go on after update-000004 with the same command and resume=auto output={tmp_path}"
     assert how_to_go_on(config) == line
     assert how_to_go_on(object()) == "start it again"
+    learning = LearnConfig(output="curves")
+    assert how_to_go_on(learning) == "go on with the same command and resume=auto output=curves"
+    assert how_to_go_on(replace(learning, resume="auto")) == "start it again"

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.trainer.inspect.test_inspect import with_critic
 from trainer.inspect.config import InspectConfig
 from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
 from trainer.report.progress import Display
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HEADLESS = ("--headless=new", "--no-sandbox", "--disable-gpu")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
 
 
@@ -33,13 +35,7 @@ def in_browser(page: Path, script: str, *, words: str = "", width: int = 1280) -
     probe = f"<script>document.body.dataset.said = JSON.stringify({script});</script></body>"
     tried.write_text(page.read_text().replace("</body>", probe))
     command = [
-        *(
-            str(BROWSER),
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={page.parent / 'profile'}",
-        ),
+        *(str(BROWSER), *HEADLESS, f"--user-data-dir={page.parent / 'profile'}"),
         *(f"--window-size={width},900", "--dump-dom", f"file://{tried}#{words}"),
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
@@ -105,6 +101,27 @@ def test_nothing_of_the_page_is_wider_than_a_narrow_window(page: Path) -> None:
             page, "[document.documentElement.scrollWidth, window.innerWidth]", words=f"panel={panel}", width=600
         )
         assert wide <= window == 600
+
+
+def test_tokens_with_advantages_of_their_own_have_them_in_words_and_in_the_table(run: Path) -> None:
+    with_critic(run, [1.0, 2.0, 3.0, *21 * [0.0]], gae="token")
+    config = InspectConfig(run=str(run), output=str(run.parent / "page.html"), updates=(3,))
+    page = inspect(plan_inspect(config), Display(Console(file=io.StringIO())))
+    body, why, tints = in_browser(
+        page,
+        "(show({panel: 'tokens'}), [document.querySelector('#panel .body').innerText, (show({panel: 'why'}), "
+        "document.querySelector('.sentence').textContent), (show({panel: 'tokens'}), new Set([...document."
+        "querySelectorAll('.piece')].map((piece) => getComputedStyle(piece).backgroundColor)).size)])",
+        words="group=1&rollout=1&turn=1&estimator=ppo+whiten%3DFalse+gae%3Dtoken",
+    )
+    group = re.search(r'id="group-3-0">(.*?)</script>', page.read_text(), re.S)
+    assert group is not None
+    first, second = json.loads(group[1])["credit"]["ppo"]["token_value"][0]
+    assert first != second
+    for part in ("has an advantage of its own", "critic before it", f"+{first:.2f}", f"+{second:.2f}"):
+        assert part in body
+    assert "The critic expected 1 from this turn on. The turn brought 0, and after it the critic expected 3." in why
+    assert tints == 2
 
 
 def test_the_page_asks_nothing_of_a_network(page: Path) -> None:

@@ -143,6 +143,50 @@ def test_tokens_have_the_log_probs_of_the_engine_and_what_the_learner_differs_by
     assert (tokens["engine"][0], tokens["gap"][0]) == ([-0.25, -0.5], [0.125, 0.125])
 
 
+def with_critic(run: Path, values: list[float], **options: Any) -> Path:
+    """The run as one of `ppo`, whose critic said so of its second update."""
+    (run / "config.json").write_text(json.dumps({"estimator": {"name": "ppo", "whiten": False, **options}}))
+    np.save(run / "rollouts" / "update-000003.values.npy", np.array(values, np.float32))
+    return run
+
+
+def test_what_a_critic_said_of_the_turns_is_shown_with_the_credit_that_follows_from_it(run: Path) -> None:
+    # lam 1/2, no penalty: rewards 0, 8 | 0, 0, 0 | 0 and V 4, 6 | 1, 2, 3 | 5, so delta 2, 2 | 1, 1, -3 | -5.
+    options = {"lam": 0.5, "invalid_penalty": 0.0}
+    records = page_of(with_critic(run, 2 * [4.0, 6, 1, 2, 3, 5], **options), updates=(3,))
+    assert [one["label"] for one in records["page"]["estimators"]] == ["ppo", "gigpo", "grpo"]
+    credit = records["group-3-1"]["credit"]["ppo"]
+    assert credit["critic"] == [4, 6, 1, 2, 3, 5]
+    assert credit["value"] == [3, 2, 0.75, -0.5, -3, -5]
+    assert (credit["token_value"], credit["token_critic"]) == (None, None)
+    assert records["group-3-1"]["credit"]["gigpo"]["critic"] is None
+
+
+def test_a_critic_of_tokens_has_its_values_and_advantages_shown_by_token(run: Path) -> None:
+    ends = 2 * np.arange(13)  # each of twelve rows has two tokens
+    values = np.arange(24, dtype=np.float64) ** 2
+    page = page_of(with_critic(run, values.tolist(), gae="token"), updates=(3,))
+    batch = step_batch(RowTable([played(), played()]), embedding=None, values=values.astype(np.float32), critic="token")
+    given = build("ppo", gae="token", whiten=False)(batch)
+    assert given.token_value is not None
+    for number in (0, 1):
+        credit = page[f"group-3-{number}"]["credit"]["ppo"]
+        parts = [slice(*pair) for pair in zip(ends[6 * number :], ends[6 * number + 1 :], strict=False)][:6]
+        assert credit["token_critic"] == [values[part].tolist() for part in parts]
+        assert credit["token_value"] == [pytest.approx(given.token_value[part], rel=1e-4) for part in parts]
+        assert credit["critic"] == [values[part][0] for part in parts]
+        assert credit["value"] == pytest.approx(given.value[6 * number : 6 * number + 6], rel=1e-4)
+
+
+def test_a_critic_that_was_not_recorded_is_named_as_missing_and_one_that_does_not_fit_is_refused(run: Path) -> None:
+    head = page_of(with_critic(run, 12 * [0.0]))["page"]  # of update 3 alone, and update 1 is shown too
+    assert [one["label"] for one in head["estimators"]] == ["gigpo", "grpo"]
+    assert "What the run's critic said was not recorded" in " ".join(head["missing"])
+    assert "critic" not in " ".join(page_of(run, updates=(3,))["page"]["missing"])
+    with pytest.raises(ConfigError, match=r"update-000003\.values\.npy has 5 entries, .* needs 12: delete it"):
+        page_of(with_critic(run, 5 * [0.0]), updates=(3,))
+
+
 def test_a_line_says_what_was_not_recorded(tmp_path: Path) -> None:
     records = page_of(recorded(tmp_path / "run", 1, embeddings=False, logprobs=False), "gigpo")
     said = " ".join(records["page"]["missing"])

@@ -4,21 +4,24 @@ import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from estimators import Advantages, StepBatch, build
+from estimators import Advantages, Estimator, StepBatch, build
+from trainer.config.build import ConfigError
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import Reached, curve_of, progress, reached, train
+from trainer.lab.learn.report import Learned
 from trainer.lab.learn.run import learn, plan_learn
 from trainer.lab.learn.school import School, best_score, shared_features
 from trainer.lab.worlds.bench import WORLDS
 from trainer.lab.worlds.bench.delay import delayed_effect
 from trainer.lab.worlds.bench.recov import recovery
 from trainer.lab.worlds.bench.stop import variable_horizon
-from trainer.lab.worlds.tabular import true_gradient
+from trainer.lab.worlds.tabular import Floats, true_gradient
 from trainer.report.progress import Display
 
 OPTIONS = {"policies": 8, "size": 8, "rollouts": 32, "updates": 25, "rate": 2.0}
@@ -86,6 +89,28 @@ def test_credit_learns_and_its_negative_unlearns(name: str) -> None:
     )
     assert learned > 0.5
     assert unlearned < 0.0
+
+
+@pytest.mark.parametrize("name", ["beacon", "hiper"])
+def test_credit_that_reads_sub_goals_learns_too(name: str) -> None:
+    world = WORLDS["mend"](1)
+    school, best = School(world), best_score(world)
+    scores = train(school, build(name), **{**OPTIONS, "updates": 10}, rng=np.random.default_rng(0))
+    assert progress(scores, best)[-1].mean() > 0.3
+
+
+def test_play_tells_the_milestones_and_sub_goals_of_the_worlds_own_rollouts() -> None:
+    world = WORLDS["craft"](1)
+    school = School(world)
+    chances = school.chances(school.start(2))
+    batch = school.play(chances, school.values(chances), groups=2, size=8, first=0, rng=np.random.default_rng(0)).batch
+    assert batch.milestone is not None
+    assert batch.switch is not None
+    gained = np.zeros(len(batch), np.bool_)
+    for rows in batch.rollouts.parts():
+        gained[rows] = np.diff(batch.milestone[rows], prepend=0) > 0
+        assert batch.switch[rows].tolist() == [True, *gained[rows][:-1].tolist()]
+    assert gained.any()
 
 
 def test_policies_that_learn_beside_each_other_share_no_statistics() -> None:
@@ -159,3 +184,47 @@ def test_learning_leaves_tables_a_picture_and_every_number(tmp_path: Path) -> No
         f"learn.{end}" for end in ("json", "md", "html", "svg", "png")
     }
     assert learn(plan_learn(config), Display(Console(file=StringIO()))).curves == learned.curves
+
+
+def small(output: Path, **changes: Any) -> LearnConfig:
+    settings = {"estimators": ("grpo", "gigpo"), "worlds": ("recov",), "sizes": (4, 8), "updates": 2, "seeds": 3}
+    return LearnConfig(output=str(output), **{**settings, "rates": (0.5,), **changes})
+
+
+def learned(config: LearnConfig) -> Learned:
+    return learn(plan_learn(config), Display(Console(file=StringIO())))
+
+
+def test_a_comparison_goes_on_where_it_was_ended_and_may_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = learned(small(tmp_path / "whole", worlds=("recov", "delay"), estimators=("gigpo", "rloo", "grpo")))
+    learned(small(tmp_path / "parts"))
+    trained = list[Estimator]()
+
+    def counted(school: School, estimator: Estimator, **options: Any) -> Floats:
+        trained.append(estimator)
+        return train(school, estimator, **options)
+
+    monkeypatch.setattr("trainer.lab.learn.run.train", counted)
+    grown = {"worlds": ("recov", "delay"), "estimators": ("gigpo", "rloo", "grpo"), "resume": "auto"}
+    assert learned(small(tmp_path / "parts", **grown)).curves == whole.curves
+    assert len(trained) == 2 * (1 + 3)  # two sizes: rloo in recov, all three in delay
+    trained.clear()
+    assert learned(small(tmp_path / "parts", **grown)).curves == whole.curves
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"updates": 3}, r"learn\.json was made with updates=2, and now it is 3: give the same, or another output"),
+        ({"estimators": ("grpo",)}, r"has curves of 'gigpo' in 'recov', which would be lost: ask for both"),
+        ({"worlds": ("delay",)}, r"has curves of 'grpo' in 'recov', which would be lost: ask for both"),
+    ],
+)
+def test_curves_that_do_not_belong_together_are_not_mixed(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    learned(small(tmp_path))
+    with pytest.raises(ConfigError, match=said):
+        learned(small(tmp_path, resume="auto", **changes))
+    (tmp_path / "learn.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"learn\.json is broken \(.*\): remove it"):
+        learned(small(tmp_path, resume="auto", **changes))

@@ -115,6 +115,20 @@ def test_milestones_count_the_different_ones_that_a_rollout_reached() -> None:
     assert np.array_equal(won.milestone, won.reward > 0)  # a world without any has success alone
 
 
+def test_a_turn_begins_a_sub_goal_where_the_turn_before_reached_a_new_milestone() -> None:
+    world = coin(milestones=np.array([[1, 2], [1, 0], [1, 0]]))
+    batch = sample(world, groups=50, size=2, rng=np.random.default_rng(0)).batch
+    assert batch.milestone is not None
+    assert batch.switch is not None
+    begins = dict.fromkeys(range(100), True)
+    reached = dict.fromkeys(range(100), 0)
+    for row in batch.rollouts.order.tolist():
+        rollout, count = int(batch.trajectory[row]), int(batch.milestone[row])
+        assert batch.switch[row] == begins[rollout]
+        begins[rollout], reached[rollout] = count > reached[rollout], count
+    assert 0 < batch.switch[batch.time > 0].sum() < (batch.time > 0).sum()
+
+
 def test_the_same_seed_draws_the_same_rollouts() -> None:
     first, same, other = (sample(coin(), groups=4, size=4, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first.state.tolist() == same.state.tolist()

@@ -115,6 +115,7 @@ function start() {
   window.addEventListener("hashchange", () => { readAddress(); show({}); });
   let width = window.innerWidth;
   window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; draw(); } });
+  if (page.follows) follow();
   document.body.dataset.drawn = Math.round(performance.now());
 }
 start();

@@ -41,6 +41,7 @@ function sentence(group, credit, row, episode) {
   const rollout = here.rollout, words = [];
   words.push(rollout.success ? `This rollout solved the task, as ${won} of ${all} did. `
     : won ? `This rollout failed; ${won} of ${all} solved the task. ` : `No rollout of this group solved the task. `);
+  if (credit.critic !== null) words.push(...expected(credit, row));
   if (episode !== null) words.push("That gives each of its turns ", amount(episode), ". ");
   if (episode === null || here.estimator.states === null) return words;
   const step = credit.value[row] - episode, number = (value) => make("b", {}, plain(value));
@@ -52,6 +53,14 @@ function sentence(group, credit, row, episode) {
   words.push("The step adds ");
   words.push(amount(step), ".");
   return words;
+}
+
+// What a critic said before the turn and after it, and what the turn brought between the two.
+function expected(credit, row) {
+  const last = view.turn === here.rollout.steps - 1, number = (value) => make("b", {}, plain(value));
+  const reward = here.group.reward[row] + (here.group.step_reward ? here.group.step_reward[row] : 0);
+  return ["The critic expected ", number(credit.critic[row]), " from this turn on. The turn brought ", number(reward), ", and after it ",
+    ...(last ? ["nothing could follow"] : ["the critic expected ", number(credit.critic[row + 1])]), ". The credit adds up such surprises from here on. "];
 }
 
 function amount(value) { return make("b", {class: side(value)}, signed(value)); }

@@ -42,7 +42,7 @@ class LearnConfig:
     seeds: Annotated[int, Ge(2)] = 100
     """Policies trained for each estimator, world and group size; intervals are over them."""
 
-    rates: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    rates: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
     """Learning rates to choose from, in units of one over the root mean square of the first update's credit."""
 
     tuning_seeds: Annotated[int, Ge(1)] = 16
@@ -56,6 +56,9 @@ class LearnConfig:
 
     seed: Annotated[int, Ge(0)] = 0
     """Seeds the rollouts."""
+
+    resume: Literal["never", "auto"] = "never"
+    """"auto" keeps the curves that `output` holds and trains those that it lacks; worlds and estimators may be more."""
 
     def __post_init__(self) -> None:
         wrong = [size for size in self.sizes if size < 2 or self.rollouts % size]

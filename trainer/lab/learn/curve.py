@@ -1,7 +1,8 @@
 """Learning curves: policies trained by an estimator's credit, and what a curve says in four numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom
@@ -151,14 +152,6 @@ def _one_by_one(estimator: Estimator, rows: Rows) -> Floats:
 
 
 def _part(batch: StepBatch, rows: np.ndarray) -> StepBatch:
-    return StepBatch(
-        group=batch.group[rows],
-        trajectory=batch.trajectory[rows],
-        time=batch.time[rows],
-        reward=batch.reward[rows],
-        invalid=batch.invalid[rows],
-        state=batch.state[rows],
-        action=batch.action[rows],
-        embedding=None if batch.embedding is None else batch.embedding[rows],
-        values=batch.needed("values", "a policy of its own")[rows],
-    )
+    columns: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(StepBatch) if field.init}
+    own: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+    return StepBatch(**own)

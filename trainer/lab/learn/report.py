@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from trainer.durable import write_whole
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import SHARES, Curve, Reached
 from trainer.lab.report.bench import BEST
@@ -47,7 +48,7 @@ class Learned:
         """Write learn.json."""
         folder.mkdir(parents=True, exist_ok=True)
         values = {"config": asdict(self.config), "curves": list(map(asdict, self.curves))}  # pyright: ignore
-        (folder / FILE).write_text(json.dumps(values, indent=1))
+        write_whole(folder / FILE, json.dumps(values, indent=1))
 
 
 def curve_grids(learned: Learned) -> Iterator[Grid]:

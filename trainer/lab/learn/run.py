@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rollout.seeds import derive_seed
 from trainer.lab.entries import estimators_of
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import Curve, curve_of, progress, train
+from trainer.lab.learn.kept import kept_curves
 from trainer.lab.learn.report import Learned, curve_grids, write_page
 from trainer.lab.learn.school import School, best_score, shared_features
 from trainer.lab.plan import GENERATED_COLUMNS
@@ -50,32 +52,40 @@ def plan_learn(config: LearnConfig) -> LearnPlan:
 def learn(plan: LearnPlan, display: Display) -> Learned:
     """Train, print the tables, write learn.json, learn.md, learn.html, learn.svg and learn.png into `output`.
 
-    The numbers on disk grow with every world.
+    The numbers on disk grow with every estimator. Raises ConfigError for curves there that do not belong to the plan.
     """
-    output = Path(plan.config.output).absolute()
-    curves: list[Curve] = []
-    learned = Learned(config=plan.config, curves=())
-    with display.counting("estimators in worlds", len(plan.config.names) * len(plan.estimators)) as bar:
-        for name in plan.config.names:
-            for of_estimator in _world(plan, name):
-                curves += of_estimator
+    output, config = Path(plan.config.output).absolute(), plan.config
+    kept = kept_curves(output, config, set(plan.estimators)) if config.resume == "auto" else {}
+    total = len(config.names) * len(plan.estimators)
+    with display.counting("estimators in worlds", total) as bar:
+        for name in config.names:
+            for of_estimator in _world(plan, name, kept):
+                kept[name, of_estimator[0].estimator] = of_estimator
+                Learned(config=config, curves=tuple(chain(*kept.values()))).write(output)
                 bar.advance()
-            learned = Learned(config=plan.config, curves=tuple(curves))
-            learned.write(output)
+    ordered = (kept[name, label] for name in config.names for label in plan.estimators)
+    learned = Learned(config=config, curves=tuple(chain(*ordered)))
+    learned.write(output)
     for grid in curve_grids(learned):
         display.console.print(TerminalTable(grid))
     display.line(escape(f"page: {write_page(output, learned)}"))
     return learned
 
 
-def _world(plan: LearnPlan, name: str) -> Iterator[list[Curve]]:
-    """The curves of each estimator in one world, by group size."""
+def _world(plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve]]) -> Iterator[list[Curve]]:
+    """The curves of each estimator in one world, by group size. kept: those of estimators that need not be trained."""
+    if all((name, label) in kept for label in plan.estimators):
+        yield from (kept[name, label] for label in plan.estimators)
+        return
     config = plan.config
     world = replace(WORLDS[name](config.layout), texts=config.texts)
     features = np.random.default_rng(derive_seed(config.seed, "features", name))
     school = School(world, shared_features(world, features) if config.policy == "shared" else None)
     best = best_score(world)
     for label, estimator in plan.estimators.items():
+        if (name, label) in kept:
+            yield kept[name, label]
+            continue
         rate = _rate(config, school, estimator, name, best)
         curves: list[Curve] = []
         for size in config.sizes:

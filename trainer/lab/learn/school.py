@@ -1,12 +1,14 @@
 """Softmax policies in a world of known truth: many at once, their exact scores, and the best score there is."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from estimators import StepBatch
+from trainer.lab.worlds.goals import Goals
 from trainer.lab.worlds.tabular import SUCCESS_REWARD, Floats, Ints, Tabular, draw, occupancy
 from trainer.lab.worlds.vectors import with_noise
 
@@ -104,16 +106,18 @@ class School:
         state = world.starts[(first + np.arange(rollouts) // size % groups) % len(world.starts)]
         alive = np.arange(rollouts)
         policy, chance = np.cumsum(chances, -1), np.cumsum(world.chance, -1)
-        turns: list[tuple[NDArray[np.int64] | Floats, ...]] = []
+        goals = Goals(world.milestones, success=states, rollouts=rollouts)
+        turns: list[tuple[NDArray[Any], ...]] = []
         for t in range(world.horizon):
             before, text = state[alive], rng.integers(0, world.texts, len(alive))
             action = draw(policy[owner[alive], before, text], rng)
             outcome = draw(chance[before, action], rng)
             state[alive] = world.successor[before, action, outcome]
-            paid = world.paid[before, action, outcome]
-            turns.append((alive, np.full(len(alive), t), before, text, action, paid))
+            paid, told = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
+            turns.append((alive, np.full(len(alive), t), before, text, action, paid, *told))
             alive = alive[state[alive] < states]
-        rollout, turn, visited, text, action, reward = (np.concatenate(column) for column in zip(*turns, strict=True))
+        columns = (np.concatenate(column) for column in zip(*turns, strict=True))
+        rollout, turn, visited, text, action, reward, milestone, begins = columns
         batch = StepBatch(
             group=rollout // size,
             trajectory=rollout,
@@ -124,6 +128,8 @@ class School:
             action=world.keys[visited, action],
             embedding=with_noise(world.vectors[visited], world.noise, rng) if hidden else None,
             values=values[turn, visited, owner[rollout]],
+            milestone=milestone,
+            switch=begins,
         )
         return Rows(batch=batch, owner=owner[rollout], state=visited, text=text, action=action)
 

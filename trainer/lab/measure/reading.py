@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import Estimator, StepBatch, needs
+from estimators import Estimator, Needs, StepBatch, needs
 from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
@@ -35,10 +35,25 @@ def _check_revisions(recording: Recording, groups: Sequence[RolloutGroup], estim
 
 
 def batch_of(
-    recording: Recording, rows: RowTable, embedding: NDArray[np.float32] | None, key: str, similar: float
+    recording: Recording,
+    rows: RowTable,
+    embedding: NDArray[np.float32] | None,
+    wants: Needs,
+    values: NDArray[np.float32] | None = None,
 ) -> StepBatch:
-    """The columns of an update. Raises ConfigError where hidden states and rows do not fit each other."""
+    """The columns of an update for an estimator with such needs. values: what the critic said of what it wants.
+
+    Raises ConfigError where hidden states and rows do not fit each other.
+    """
     try:
-        return step_batch(rows, embedding=embedding, action_key=key, similarity=similar)
+        return step_batch(
+            rows,
+            embedding=embedding,
+            values=values if wants.critic else None,
+            critic=wants.critic or "turn",
+            action_key=wants.action_key,
+            similarity=wants.similarity,
+            subgoals="switch" in wants.columns,
+        )
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error

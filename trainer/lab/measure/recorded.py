@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import Advantages, Estimator, StepBatch, calibrated, needs
+from estimators import Advantages, Estimator, Needs, StepBatch, calibrated, needs
 from trainer.config.build import ConfigError
 from trainer.data.columns import token_batch
 from trainer.data.rows import RowTable
@@ -86,7 +86,7 @@ def recorded_credit(
     for recording in recordings:
         rows = read_rows(recording, estimators)
         embedding = _embedding(recording, rows, estimators, model, layer)
-        plain = batch_of(recording, rows, embedding, "action", 1.0)
+        plain = batch_of(recording, rows, embedding, Needs())
         batches = {("action", 1.0): plain}
         credit: dict[str, Credit] = {}
         values: dict[str, NDArray[np.float64]] = {}
@@ -94,7 +94,7 @@ def recorded_credit(
             wishes = needs(estimator)
             view = (wishes.action_key, wishes.similarity)
             if view not in batches:
-                batches[view] = batch_of(recording, rows, embedding, *view)
+                batches[view] = batch_of(recording, rows, embedding, wishes)
             batch = batches[view]
             try:
                 estimators[label] = calibrated(estimator, batch)

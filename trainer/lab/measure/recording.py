@@ -26,6 +26,9 @@ class Recording:
     logprobs: Path | None = None
     """The learner's log-probs of their response tokens; None where the learner did not score them, or none are kept."""
 
+    values: Path | None = None
+    """What the critic said of the rows, or of their response tokens; None where the run had none, or none are kept."""
+
     truth: Path | None = None
     """The estimated advantages of their rows; None where `stepcredit truth` has not estimated them."""
 
@@ -49,6 +52,7 @@ def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...
             groups=files[update],
             embeddings=_kept(folder / f"update-{update:06d}.embeddings.npy"),
             logprobs=_kept(folder / f"update-{update:06d}.logprobs.npy"),
+            values=_kept(folder / f"update-{update:06d}.values.npy"),
             truth=_kept(truth_file(files[update])),
         )
         for update in updates

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import StepBatch
+from trainer.lab.worlds.goals import Goals
 from trainer.lab.worlds.vectors import Vectors, with_noise
 
 Floats = NDArray[np.float64]
@@ -190,19 +191,18 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
     state = world.starts[task]
     alive = np.arange(rollouts)
     policy, chance = np.cumsum(world.policy, -1), np.cumsum(world.chance, -1)
-    reached = np.zeros(rollouts, np.int64)  # the milestones of each rollout so far, one bit each
+    goals = Goals(world.milestones, success=states, rollouts=rollouts)
     turns: list[tuple[NDArray[Any], ...]] = []
     for t in range(world.horizon):
         action = draw(policy[state[alive]], rng)
         before = state[alive]
         outcome = draw(chance[before, action], rng)
         state[alive] = world.successor[before, action, outcome]
-        gained = state[alive] == states if world.milestones is None else world.milestones[before, action]
-        reached[alive] |= np.where(gained > 0, np.left_shift(1, gained.astype(np.int64)), 0)
-        count = np.bitwise_count(reached[alive]).astype(np.int64)
-        turns.append((alive, np.full(len(alive), t), before, action, world.paid[before, action, outcome], count))
+        paid, told = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
+        turns.append((alive, np.full(len(alive), t), before, action, paid, *told))
         alive = alive[state[alive] < states]
-    rollout, turn, visited, action, reward, milestone = (np.concatenate(column) for column in zip(*turns, strict=True))
+    columns = (np.concatenate(column) for column in zip(*turns, strict=True))
+    rollout, turn, visited, action, reward, milestone, begins = columns
     text = world.shown[visited] * world.texts + rng.integers(0, world.texts, len(visited))
     batch = StepBatch(
         group=rollout // size,
@@ -215,6 +215,7 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
         embedding=with_noise(world.vectors[visited], world.noise, rng),
         values=(world.policy[visited] * world.quality[turn, visited]).sum(-1),
         milestone=milestone,
+        switch=begins,
     )
     truth = world.advantage[turn, visited, action]
     return Sample(batch=batch, task=task[rollout], turn=turn, state=visited, action=action, truth=truth)
