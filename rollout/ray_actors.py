@@ -357,6 +357,8 @@ def start(
     # The first error of several calls is raised here; Ray would print a page for each of the others.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's default, 15, workers yield to every other process
+    # Each of our actors has an environment of its own, so that none takes the idle process that Ray starts ahead.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     # Ray would print a page for each process that is lost; whoever called it is told.
     worker.listen_error_messages = _unheard
     with _signals_kept():

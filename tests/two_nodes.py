@@ -29,7 +29,9 @@ def two_nodes(**other: Any) -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services, "get_node", ask_patiently)
-        patch.setenv("RAY_worker_niceness", "0")  # as rollout.ray_actors sets it where it starts Ray itself
+        # As rollout.ray_actors sets them where it starts Ray itself.
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "node_name": "head"})
         try:
             cluster.add_node(num_cpus=2, node_name="other", **other)

@@ -18,8 +18,7 @@ from rollout.ray_actors import ActorDied, ActorSpec
 from trainer.learner.ranks import MALLOC_ENV
 
 FORKS = get_context("forkserver")
-# DeepSpeed imports the last one, and with it torch's compiler, when it first looks at an optimizer: 2 s of each rank.
-PRELOADED = ("trainer.learner.deepspeed_rank", "deepspeed.runtime.zero.muon.muon_optimizer", __name__)
+PRELOADED = ("tests.trainer.preloaded", __name__)
 FORKS.set_forkserver_preload(list(PRELOADED))
 # Threads of a pool do not live through a fork: the server must have none. A rank sets its own number of threads.
 SERVER_ENV = {

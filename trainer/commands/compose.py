@@ -61,7 +61,7 @@ def execute(command: Command, interruption: Interruption) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a page and leaving with code 1
     config_class: Any = named(command.config)
-    register(config_class)
+    register()
     for plugin in (UsersConfigs, CellLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
     CellLauncher.sweep = sweep = Sweep(command, interruption)

@@ -29,23 +29,29 @@ COMMANDS: Mapping[str, type] = {
 }
 
 
-def register(config: type = object) -> None:
+class Known(dict[str, Any]):
+    """What Hydra's store knows. Hydra copies it for every group that it looks into, over 200 times for `--help`.
+
+    It changes nothing in such a copy, and copies again each config that it takes out, so the first copy is left out.
+    """
+
+    def __deepcopy__(self, memo: object) -> "Known":
+        return self
+
+
+def register() -> None:
     """Make `train_defaults`, `evaluate_defaults` and so on known to Hydra. Call it before anything is composed.
 
     A command's YAML names its defaults first, so that every setting is there and can be overridden without `+`.
-    config: the command's own; only what it is built on is known then, because Hydra copies all that it knows for every
-    group that it looks into (over 200 times for `--help`). A table composes the other commands, so all are known to it.
     """
     OmegaConf.register_new_resolver("on_gpus", on_gpus, replace=True)
     OmegaConf.register_new_resolver("times", times, replace=True)
     store = ConfigStore.instance()
+    if isinstance(store.repo, Known):
+        return
     for name, kind in COMMANDS.items():
-        known = f"{name}_defaults.yaml" in store.repo  # by a command before this one in the same process
-        wanted = config in (object, TableConfig) or issubclass(config, kind)
-        if wanted and not known:
-            store.store(name=f"{name}_defaults", node=defaults_of(kind), provider="stepcredit")
-        elif known and not wanted:
-            del store.repo[f"{name}_defaults.yaml"]
+        store.store(name=f"{name}_defaults", node=defaults_of(kind), provider="stepcredit")
+    store.repo = Known(store.repo)
 
 
 def on_gpus(value: Any, *, _root_: DictConfig) -> Any:

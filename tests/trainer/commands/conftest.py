@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra._internal.hydra import Hydra
 
 from rollout import ray_actors
 from trainer.cells import launch
@@ -191,6 +192,8 @@ def sweep_folder(folder: Path) -> Path:
 def stepcredit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stepcredit:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `execute` sets it; here it is taken back
+    # Hydra composes all settings once more, only to read hydra.mode, which nothing here sets.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     command = Stepcredit(words=lambda *words: monkeypatch.setattr(sys, "argv", list(words)), capsys=capsys)
     monkeypatch.setattr(compose, "named", command.named)
     monkeypatch.setattr(launch, "site_of", lambda *_: command.site)

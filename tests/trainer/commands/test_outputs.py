@@ -29,9 +29,10 @@ WRITING = {name: command for name, command in COMMANDS.items() if command.output
 HOLDER = """
 import sys
 from pathlib import Path
-from tests.trainer.commands.test_outputs import RUN
 from trainer.commands.outputs import claimed
-with claimed(Path(sys.argv[1]), RUN, chosen=sys.argv[2] == "chosen", resumes=False) as place:
+from trainer.commands.table import Output
+run = Output(what="a run", default="outputs/train/{now}", leaves=("config.json",), resumable=True)
+with claimed(Path(sys.argv[1]), run, chosen=sys.argv[2] == "chosen", resumes=False) as place:
     print(place, flush=True)
     sys.stdin.read()
 """

@@ -1,6 +1,8 @@
 """A real engine takes weights by every way that a CPU has, and serves nothing once it holds others than it should."""
 
+import sys
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,9 @@ from rollout.messages import Request
 from rollout.ray_actors import gather
 from rollout.seats import EnginesLost
 from rollout.transfer import Bucket, HostBuffer, Meeting, PublishError, Route, Way
+from scripts.bench import publish
+from tests.scripts.test_bench_command_line import check_numbers
+from tests.trainer.forked import fork_ranks
 from trainer.commands.proof_model import write_model
 from trainer.config.shape import ModelShape
 from trainer.learner.outgoing import Outgoing
@@ -112,3 +117,16 @@ def test_an_engine_takes_weights_by_every_way_and_is_lost_with_one_wrong_value(
             engines.publish(sender, 9)
         with pytest.raises(PublishError, match=r"serves nothing \(publish of version 9: "):
             engines.remotes[0].call("complete", Request("lost", IDS, 1.0, 1.0, 8, 0, ()))
+
+
+def test_a_quick_bench_of_publishes_ends_with_a_line_of_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with the Ray of these tests and a forked rank."""
+    fork_ranks(monkeypatch)
+    for name in ("start", "stop"):
+        monkeypatch.setattr(publish.ray_actors, name, lambda **_: None)
+    monkeypatch.setattr(publish, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(sys, "argv", ["publish", "--quick"])
+    publish.main()
+    check_numbers(capsys.readouterr().out)
