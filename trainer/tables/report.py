@@ -42,7 +42,7 @@ def write_report(
     write_whole(folder / "table.csv", _csv(table))
     write_whole(folder / "table.tex", latex(table))
     write_whole(folder / "table.html", _page(table))
-    write_whole(folder / "report.json", json.dumps(_json(table, runs, facts), indent=1, default=str) + "\n")
+    write_whole(folder / "report.json", _handed_on(_json(table, runs, facts), folder))
 
 
 def _page(table: TableNumbers) -> str:
@@ -93,6 +93,13 @@ def _csv_rows(table: TableNumbers) -> Iterator[list[Any]]:
 
 def _ends(number: Estimate | None, *names: str) -> list[float | None]:
     return [None if number is None else getattr(number, name) for name in names]
+
+
+def _handed_on(report: Mapping[str, Any], folder: Path) -> str:
+    """As JSON in which places in the table's folder are told from there: a report is read on other machines too."""
+    text = json.dumps(report, indent=1, default=str)
+    here = json.dumps(str(folder.absolute()))[1:-1]
+    return text.replace(f'"{here}/', '"').replace(f'"{here}"', '"."') + "\n"
 
 
 def _json(table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], facts: Mapping[str, Any]) -> dict[str, Any]:

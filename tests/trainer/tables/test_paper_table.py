@@ -91,6 +91,8 @@ def test_a_table_runs_starts_then_whole_seeds_and_tells_what_failed_and_what_is_
     assert "missing: estimator=own is no estimator" in text
     report = json.loads((output / "report.json").read_text())
     assert set(report["runs"]) == {"first"}
+    assert report["config"]["output"] == "."
+    assert str(tmp_path) not in (output / "report.json").read_text()
     assert report["table"]["rows"][0]["columns"]["all"]["last"]["values"] == [0.75, 0.75]
     assert report["cells"]["second, seed 1"]["state"] == "failed"
     assert "75.0" in (output / "table.html").read_text()
