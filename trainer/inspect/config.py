@@ -1,7 +1,7 @@
 """Settings of `stepcredit inspect`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from annotated_types import Ge, Interval
@@ -10,6 +10,9 @@ from estimators.options import suggestion
 from trainer.config.build import ConfigError
 from trainer.lab.measure.recording import check_updates
 from trainer.lab.worlds.bench import WORLDS
+
+GENERATED = ("layout", "groups", "group_size", "seed")
+"""Settings of rollouts that are drawn from a world of known truth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,12 @@ class InspectConfig:
                 f"run={self.run}, world={self.world}: give one of them, stepcredit inspect RUN_DIR, or world=delay for "
                 "a world of known truth"
             )
+        for one in fields(self):
+            if self.world is None and one.name in GENERATED and getattr(self, one.name) != one.default:
+                raise ConfigError(
+                    f"{one.name}={getattr(self, one.name)} is of a world of known truth: leave it out with "
+                    f"run={self.run}, which was recorded"
+                )
         if self.world is not None and self.world not in WORLDS:
             raise ConfigError(f"world={self.world}, which the bench has not: {suggestion(self.world, WORLDS)}")
         if self.serve and self.world is not None:

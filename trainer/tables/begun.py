@@ -10,6 +10,7 @@ from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell
 from trainer.config.build import ConfigError
 from trainer.durable import write_whole
+from trainer.setup.panels import FILE as PANEL
 from trainer.setup.panels import changed_since, write_panel
 from trainer.tables.planned import PlannedRow
 
@@ -46,8 +47,8 @@ def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / FILE, json.dumps({"name": name, "cells": before["cells"] | cells}, indent=1))
     for place, panel in _panels(folder, rows):
-        if not place.exists():
-            place.mkdir(parents=True)
+        if not (place / PANEL).is_file():  # a kill may have left the folder alone
+            place.mkdir(parents=True, exist_ok=True)
             write_panel(place, panel)
 
 

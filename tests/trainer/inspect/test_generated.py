@@ -56,3 +56,5 @@ def test_a_page_is_of_a_run_or_of_a_world() -> None:
         InspectConfig(output="page.html", world="delaz")
     with pytest.raises(ConfigError, match="are of a recorded run"):
         config(updates=(1,))
+    with pytest.raises(ConfigError, match="layout=3 is of a world of known truth: leave it out with run=kept"):
+        InspectConfig(output="page.html", run="kept", layout=3)
