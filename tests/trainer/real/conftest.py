@@ -5,7 +5,8 @@ engine alone are handed to it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -61,29 +62,38 @@ class Stack:
 
     policy: Path
     engines: Engines
+    context: Context
+    """Where runs leave their parts to each other: here alone, as other tests of this process must not take them."""
 
     def train(self, output: Path, *words: str) -> list[dict[str, float]]:
         """Run `stepcredit train` with `RUN` and further words in this process; its rows of metrics.jsonl."""
-        plan = planned("train", *RUN, f"model.source={self.policy}", f"output={output}", *words)
-        named(COMMANDS["train"].run)(plan, quiet())
+        self.run("train", planned("train", *RUN, f"model.source={self.policy}", f"output={output}", *words))
         return read_metrics(output)
+
+    def run(self, command: str, plan: Any) -> Any:
+        """What a command gives, with the parts that the run before has left."""
+        return self.context.run(named(COMMANDS[command].run), plan, quiet())
 
 
 @pytest.fixture(scope="session")
 def stack(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("real")
-    with pytest.MonkeyPatch.context() as patch, keeping():
+    context, kept = copy_context(), keeping()
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        context.run(kept.__enter__)
+        stack.callback(context.run, kept.__exit__, None, None, None)
         fork_ranks(patch)
         for command in ("trainer.commands.warmstart", "trainer.setup.parts"):
             patch.setattr(f"{command}.ray_running", lambda config: nullcontext())
-        policy = named(COMMANDS["warmstart"].run)(planned("warmstart", *WARM_START, f"output={folder}"), quiet()).model
+        plan = planned("warmstart", *WARM_START, f"output={folder}")
+        policy = context.run(named(COMMANDS["warmstart"].run), plan, quiet()).model
         config = planned("train", *RUN, f"model.source={policy}", "output=none").config
         patch.setattr("rollout.engines.ENGINE", "tests.trainer.real.late_engine:LateEngine")
         with parts.started(config.engine, config.model, str(policy), deterministic=True, stays=False) as engines:
             engines.wait_ready()
             # Whatever a run's settings say: one engine serves them all.
             patch.setattr(parts, "started", lambda *_, **__: nullcontext(engines))
-            yield Stack(policy=policy, engines=engines)
+            yield Stack(policy=policy, engines=engines, context=context)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.real.conftest import RUN, Stack, planned, quiet
+from tests.trainer.real.conftest import RUN, Stack, planned
 from trainer.commands.profile import TRACE
-from trainer.commands.table import COMMANDS, named
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +24,7 @@ ROUNDING_US = 0.01
 @pytest.fixture(scope="module")
 def events(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("profile")
-    plan = planned("profile", *RUN, f"model.source={stack.policy}", f"output={folder}")
-    named(COMMANDS["profile"].run)(plan, quiet())
+    stack.run("profile", planned("profile", *RUN, f"model.source={stack.policy}", f"output={folder}"))
     return json.loads(gzip.decompress((folder / TRACE).read_bytes()))["traceEvents"]
 
 
