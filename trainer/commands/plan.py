@@ -16,7 +16,7 @@ from trainer.setup.gpu_memory import GIB
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, plan_gpus
 from trainer.setup.packing import check_packing, packing_line
 from trainer.setup.planned import card_bytes, does_not_fit, request_of
-from trainer.setup.shapes import check_heads, shape_of
+from trainer.setup.shapes import check_shared, shape_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def plan_plan(config: PlanConfig) -> ShapedRun:
         raise ConfigError("cluster.gpus=0: there is nothing to plan without GPUs; take cluster=gpu cluster.gpus=N")
     if config.cluster.dtype != "bfloat16":
         raise ConfigError(f"cluster.dtype={config.cluster.dtype!r}: plans are for bfloat16, which cluster=gpu has")
-    check_heads(config.model, config.engine.tensor_parallel)
+    check_shared(config.model, config.engine.tensor_parallel)
     check_packing(config.learner, config.model)
     check_targets(config.learner, config.model)
     return ShapedRun(config=config, shape=shape_of(config.model))

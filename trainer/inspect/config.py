@@ -64,12 +64,12 @@ class InspectConfig:
                 f"run={self.run}, world={self.world}: give one of them, stepcredit inspect RUN_DIR, or world=delay for "
                 "a world of known truth"
             )
-        for one in fields(self):
-            if self.world is None and one.name in GENERATED and getattr(self, one.name) != one.default:
-                raise ConfigError(
-                    f"{one.name}={getattr(self, one.name)} is of a world of known truth: leave it out with "
-                    f"run={self.run}, which was recorded"
-                )
+        given = [f.name for f in fields(self) if f.name in GENERATED and getattr(self, f.name) != f.default]
+        if self.world is None and given:
+            raise ConfigError(
+                f"{given[0]}={getattr(self, given[0])} is of a world of known truth: leave it out with run={self.run}, "
+                "which was recorded"
+            )
         if self.world is not None and self.world not in WORLDS:
             raise ConfigError(f"world={self.world}, which the bench has not: {suggestion(self.world, WORLDS)}")
         if self.serve and self.world is not None:

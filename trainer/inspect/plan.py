@@ -43,7 +43,9 @@ def plan_inspect(config: InspectConfig) -> InspectPlan:
     if config.run is None:
         return _plan_generated(config)
     run = Path(config.run).absolute()
-    kept = recordings(run, config.updates)[-1:] if config.serve else recordings(run, config.updates)
+    kept = recordings(run, config.updates)
+    if config.serve:
+        kept = kept[-1:]  # the newest
     settings = settings_beside(run)
     columns = _columns(settings, kept)
     entries = config.estimators or _shown_first(settings, kept, columns)

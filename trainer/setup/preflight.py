@@ -33,7 +33,7 @@ from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
 from trainer.setup.panels import changed_since, panel
 from trainer.setup.planned import planned, planned_warmstart
-from trainer.setup.shapes import check_heads
+from trainer.setup.shapes import check_shared
 from trainer.setup.world import World, open_world
 
 CONFIG = "config.json"
@@ -137,7 +137,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     estimator = checked_estimator(config)
     check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
-    check_heads(config.model, config.engine.tensor_parallel)
+    check_shared(config.model, config.engine.tensor_parallel)
     check_learnable(config.learner, config.model, config.cluster)
     config = planned(config)
     output = Path(config.output).absolute()
@@ -185,7 +185,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     check_machine(config.cluster, serves=config.endpoint is None, trains=False)
     if config.endpoint is None:
         model_folder(config.model, trained=False)
-        check_heads(config.model, config.engine.tensor_parallel)
+        check_shared(config.model, config.engine.tensor_parallel)
     finished = finished_rollouts(config)
     # An evaluation trains on nothing, so a split that leaks is no reason to refuse.
     world = open_world(replace(config.env, overlap=True))

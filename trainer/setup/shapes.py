@@ -10,7 +10,7 @@ from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import ModelConfig
 from trainer.config.shape import ModelShape
 
-KV_HEADS = "key and value heads"
+KV_HEADS, VOCABULARY = "key and value heads", "tokens"
 VOCABULARY_PADDING = 64
 """vLLM pads the rows of an embedding to a multiple of this."""
 
@@ -44,11 +44,13 @@ def find_shape(model: ModelConfig) -> ModelShape | None:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def check_heads(model: ModelConfig, tensor_parallel: int) -> None:
+def check_shared(model: ModelConfig, tensor_parallel: int) -> None:
     """Raise ConfigError where `tensor_parallel` GPUs cannot share the model evenly: its heads, MLP and vocabulary.
 
     A model that is not on this machine yet is not checked: vLLM checks it when it loads.
     """
+    if tensor_parallel == 1:
+        return
     parts = _shared_parts(model)
     wrong = [f"{size} {name}" for name, size in parts.items() if not _divides(tensor_parallel, name, size)]
     if wrong:
@@ -81,7 +83,7 @@ def _shared_parts(model: ModelConfig) -> dict[str, int]:
         heads = described.get("num_attention_heads")
         kv_heads = described.get("num_key_value_heads", heads)
         sizes = heads, kv_heads, described.get("intermediate_size"), described.get("vocab_size")
-    parts = zip(("attention heads", KV_HEADS, "MLP units", "tokens"), sizes, strict=True)
+    parts = zip(("attention heads", KV_HEADS, "MLP units", VOCABULARY), sizes, strict=True)
     return {name: size for name, size in parts if size is not None}
 
 
@@ -90,7 +92,7 @@ def _divides(gpus: int, name: str, size: int) -> bool:
 
     It pads the vocabulary, and where there are fewer key and value heads than GPUs, gives each to several of them.
     """
-    if name == "tokens":
+    if name == VOCABULARY:
         size = -(-size // VOCABULARY_PADDING) * VOCABULARY_PADDING
     return size % gpus == 0 or (name == KV_HEADS and gpus % size == 0)
 

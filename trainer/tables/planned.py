@@ -21,7 +21,7 @@ from trainer.setup.packing import check_packing
 from trainer.setup.panels import panel
 from trainer.setup.planned import planned
 from trainer.setup.protocol import deviations
-from trainer.setup.shapes import check_heads, find_shape
+from trainer.setup.shapes import check_shared, find_shape
 from trainer.setup.world import World, open_world
 from trainer.tables.config import Row, Start, TableConfig
 from trainer.tables.cost import gpu_hours
@@ -201,7 +201,7 @@ def _checks(config: Any, *, trains: bool) -> Iterator[Callable[[], Any]]:
     yield lambda: check_machine(config.cluster, serves=here, trains=trains)
     if here:
         yield lambda: model_folder(config.model, trained=trains)
-        yield lambda: check_heads(config.model, config.engine.tensor_parallel)
+        yield lambda: check_shared(config.model, config.engine.tensor_parallel)
     if trains:
         yield lambda: check_packing(config.learner, config.model)
         yield lambda: planned(config)
