@@ -1,14 +1,17 @@
 """What hidden states cost a scoring pass: taken on the way through the body, and by a forward pass of their own.
 
 `python -m scripts.bench.hidden [--quick] [--device cuda]`: a Qwen2 of random weights scores a micro-batch with and
-without the state of one layer at each row's last prompt cell, in turns. `share` is the added time over the time
-without; `share_separate_forward` is that of a second forward pass that keeps all layers. The last line is JSON.
+without the state of one layer at each row's last prompt cell. Each pair of calls, in alternating order, gives a ratio.
+`share` is the added time over the time without, by the median ratio; `share_low` to `share_high` is its 95 % interval.
+`share_separate_forward` is the share of a second forward pass that keeps all layers. The last line is JSON.
 """
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
 
+import numpy as np
 import torch
+from scipy.stats import quantile_test
 from torch import Tensor
 
 from scripts.bench.command_line import add_device, parser, report
@@ -20,7 +23,8 @@ ROWS, LENGTH, RESPONSE = 8, 512, 64
 SHAPE = ModelShape(hidden=576, layers=12, heads=9, kv_heads=3, mlp=2304, vocabulary=8192, tied=True, qkv_bias=True)
 LAYER = -3
 QUICK_ROWS, QUICK_LENGTH = 2, 96
-TIMES = 9  # the fastest counts; more turns than in other benches, since the difference is small
+PAIRS, QUICK_PAIRS = 24, 6  # six are the fewest whose median has a 95 % interval
+SEPARATE_PAIRS = 4
 
 
 def policy(device: str) -> PolicyModule:
@@ -47,6 +51,27 @@ def ways(module: PolicyModule, rows: int, length: int, device: str) -> Mapping[s
     }
 
 
+def ratios(base: Callable[[], object], other: Callable[[], object], pairs: int, device: str) -> list[float]:
+    """Seconds of `other` over those of `base` in each pair of calls; every second pair begins with `other`."""
+    for way in (base, other):  # the first calls find cold caches
+        way()
+    found = []
+    for pair in range(pairs):
+        ways = (base, other) if pair % 2 == 0 else (other, base)
+        spent = {way: seconds(way, device) for way in ways}
+        found.append(spent[other] / spent[base])
+    return found
+
+
+def seconds(way: Callable[[], object], device: str) -> float:
+    """Seconds of one call."""
+    begun = perf_counter()
+    way()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - begun
+
+
 @torch.no_grad()
 def main() -> None:
     """Measure and print."""
@@ -56,22 +81,16 @@ def main() -> None:
     torch.manual_seed(0)
     size = (QUICK_ROWS, QUICK_LENGTH) if asked.quick else (ROWS, LENGTH)
     measured = ways(policy(asked.device), *size, asked.device)
-    fastest = dict.fromkeys(measured, float("inf"))
-    for _ in range(2 if asked.quick else TIMES):
-        for name, way in measured.items():  # in turns, so that all meet the same machine
-            begun = perf_counter()
-            way()
-            if asked.device == "cuda":
-                torch.cuda.synchronize()
-            fastest[name] = min(fastest[name], perf_counter() - begun)
-    for name, spent in fastest.items():
-        print(f"{name:10} {spent:8.3f} s")
-    report(
-        {
-            "share": round(fastest["with"] / fastest["without"] - 1, 4),
-            "share_separate_forward": round(fastest["separate"] / fastest["without"] - 1, 4),
-        }
-    )
+    kept = ratios(measured["without"], measured["with"], QUICK_PAIRS if asked.quick else PAIRS, asked.device)
+    separate = ratios(measured["without"], measured["separate"], 1 if asked.quick else SEPARATE_PAIRS, asked.device)
+    bounds = quantile_test(kept, q=1, p=0.5).confidence_interval(0.95)
+    numbers = {
+        "share": np.median(kept),
+        "share_low": bounds.low,
+        "share_high": bounds.high,
+        "share_separate_forward": np.median(separate),
+    }
+    report({name: round(float(ratio) - 1, 4) for name, ratio in numbers.items()})
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         """A line for each request would hide what the command says."""
 
     def _answer(self) -> _Answer:
-        if self.headers.get("Host", "").rpartition(":")[0] not in NAMES:
+        if self.headers.get("Host", "").partition(":")[0] not in NAMES:
             return _line(HTTPStatus.FORBIDDEN, f"ask for {self.server.address}")
         try:
             if self.path == "/":

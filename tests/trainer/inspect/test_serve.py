@@ -83,6 +83,8 @@ def test_an_update_that_is_being_recorded_is_not_there_yet(server: PageServer, r
 
 def test_it_listens_on_this_machine_alone_and_answers_no_page_of_another_name(server: PageServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
+    for name in ("localhost", "localhost:80"):  # a browser leaves port 80 out
+        assert asked(server, "/", host=name)[0] == 200
     assert asked(server, "/", host="rebound.example:80") == (403, f"ask for {server.address}\n")
     assert asked(server, "/newest", host=f"localhost:{server.server_address[1]}")[0] == 200
     assert asked(server, "/../etc/passwd")[0] == 404

@@ -59,9 +59,10 @@ def learn(plan: LearnPlan, display: Display) -> Learned:
     total = len(config.names) * len(plan.estimators)
     with display.counting("estimators in worlds", total) as bar:
         for name in config.names:
-            for of_estimator in _world(plan, name, kept):
-                kept[name, of_estimator[0].estimator] = of_estimator
-                Learned(config=config, curves=tuple(chain(*kept.values()))).write(output)
+            for label, of_estimator in _world(plan, name, kept):
+                if (name, label) not in kept:
+                    kept[name, label] = of_estimator
+                    Learned(config=config, curves=tuple(chain(*kept.values()))).write(output)
                 bar.advance()
     ordered = (kept[name, label] for name in config.names for label in plan.estimators)
     learned = Learned(config=config, curves=tuple(chain(*ordered)))
@@ -72,10 +73,12 @@ def learn(plan: LearnPlan, display: Display) -> Learned:
     return learned
 
 
-def _world(plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve]]) -> Iterator[list[Curve]]:
-    """The curves of each estimator in one world, by group size. kept: those of estimators that need not be trained."""
+def _world(
+    plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve]]
+) -> Iterator[tuple[str, list[Curve]]]:
+    """Each estimator's curves in one world, by group size. kept: those of estimators that need not be trained."""
     if all((name, label) in kept for label in plan.estimators):
-        yield from (kept[name, label] for label in plan.estimators)
+        yield from ((label, kept[name, label]) for label in plan.estimators)
         return
     config = plan.config
     world = replace(WORLDS[name](config.layout), texts=config.texts)
@@ -84,7 +87,7 @@ def _world(plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve
     best = best_score(world)
     for label, estimator in plan.estimators.items():
         if (name, label) in kept:
-            yield kept[name, label]
+            yield label, kept[name, label]
             continue
         rate = _rate(config, school, estimator, name, best)
         curves: list[Curve] = []
@@ -102,7 +105,7 @@ def _world(plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve
             curves.append(
                 curve_of(scores, best=best, world=name, estimator=label, size=size, rate=rate, rates=config.rates)
             )
-        yield curves
+        yield label, curves
 
 
 def _rate(config: LearnConfig, school: School, estimator: Estimator, name: str, best: float) -> float:
