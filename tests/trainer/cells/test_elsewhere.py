@@ -50,7 +50,7 @@ def check_ends(folder: Path, site: Site) -> None:
 HEAD = """
 import sys
 import ray
-print(ray.init(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20, log_to_driver=False).address_info["address"])
+print(ray.init("local", num_cpus=2, num_gpus=0, object_store_memory=10**8, log_to_driver=False).address_info["address"])
 sys.stdout.flush()
 sys.stdin.read()
 """
