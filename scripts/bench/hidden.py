@@ -54,13 +54,13 @@ def ways(module: PolicyModule, rows: int, length: int, device: str) -> Mapping[s
 def ratios(base: Callable[[], object], other: Callable[[], object], pairs: int, device: str) -> list[float]:
     """Seconds of `other` over those of `base` in each pair of calls; every second pair begins with `other`."""
     for way in (base, other):  # the first calls find cold caches
-        way()
-    found = []
+        seconds(way, device)
+    by_pair = []
     for pair in range(pairs):
-        ways = (base, other) if pair % 2 == 0 else (other, base)
-        spent = {way: seconds(way, device) for way in ways}
-        found.append(spent[other] / spent[base])
-    return found
+        in_order = (base, other) if pair % 2 == 0 else (other, base)
+        spent = {way: seconds(way, device) for way in in_order}
+        by_pair.append(spent[other] / spent[base])
+    return by_pair
 
 
 def seconds(way: Callable[[], object], device: str) -> float:

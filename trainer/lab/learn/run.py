@@ -59,10 +59,12 @@ def learn(plan: LearnPlan, display: Display) -> Learned:
     total = len(config.names) * len(plan.estimators)
     with display.counting("estimators in worlds", total) as bar:
         for name in config.names:
-            for label, of_estimator in _world(plan, name, kept):
-                if (name, label) not in kept:
-                    kept[name, label] = of_estimator
-                    Learned(config=config, curves=tuple(chain(*kept.values()))).write(output)
+            missing = {label: own for label, own in plan.estimators.items() if (name, label) not in kept}
+            for _ in range(len(plan.estimators) - len(missing)):
+                bar.advance()
+            for label, of_estimator in _world(config, name, missing):
+                kept[name, label] = of_estimator
+                Learned(config=config, curves=tuple(chain(*kept.values()))).write(output)
                 bar.advance()
     ordered = (kept[name, label] for name in config.names for label in plan.estimators)
     learned = Learned(config=config, curves=tuple(chain(*ordered)))
@@ -73,22 +75,15 @@ def learn(plan: LearnPlan, display: Display) -> Learned:
     return learned
 
 
-def _world(
-    plan: LearnPlan, name: str, kept: Mapping[tuple[str, str], list[Curve]]
-) -> Iterator[tuple[str, list[Curve]]]:
-    """Each estimator's curves in one world, by group size. kept: those of estimators that need not be trained."""
-    if all((name, label) in kept for label in plan.estimators):
-        yield from ((label, kept[name, label]) for label in plan.estimators)
+def _world(config: LearnConfig, name: str, estimators: Mapping[str, Estimator]) -> Iterator[tuple[str, list[Curve]]]:
+    """Each estimator's curves in one world, by group size."""
+    if not estimators:
         return
-    config = plan.config
     world = replace(WORLDS[name](config.layout), texts=config.texts)
     features = np.random.default_rng(derive_seed(config.seed, "features", name))
     school = School(world, shared_features(world, features) if config.policy == "shared" else None)
     best = best_score(world)
-    for label, estimator in plan.estimators.items():
-        if (name, label) in kept:
-            yield label, kept[name, label]
-            continue
+    for label, estimator in estimators.items():
         rate = _rate(config, school, estimator, name, best)
         curves: list[Curve] = []
         for size in config.sizes:
