@@ -240,14 +240,19 @@ class _Player:
     async def _play(self, episode: Episode, job: Job) -> Trajectory | None:
         """None for a rollout that is not played to its end."""
         first = await episode.reset(job.task.task_id, job.task.seed)
-        dialogue = Dialogue(self.collector.prompter, first, truncated=self.collector.config.truncated)
+        dialogue = Dialogue(
+            self.collector.prompter,
+            first,
+            truncated=self.collector.config.truncated,
+            max_idle_turns=self.options.max_idle_turns,
+        )
         for number, step in enumerate(job.resumed, start=1):
             _check_state(dialogue, step)
             if number < len(job.resumed):
                 dialogue.add_again(step, await episode.step(step.action))
         if job.task_text is not None:
             dialogue.show(job.task_text)
-        while dialogue.now.ending is None and dialogue.idle_turns != self.options.max_idle_turns:
+        while not dialogue.over:
             if self.decided(job):
                 return None
             exchange = await self._ask(dialogue, job)

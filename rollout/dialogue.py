@@ -24,10 +24,16 @@ class Prompt:
 class Dialogue:
     """The turns of one rollout so far, and what the world answered last."""
 
-    def __init__(self, prompter: Prompter, first: EnvStep, *, truncated: Truncated = "keep") -> None:
-        """truncated: what happens to a response that was cut at its longest length, see RolloutConfig."""
+    def __init__(
+        self, prompter: Prompter, first: EnvStep, *, truncated: Truncated = "keep", max_idle_turns: int | None = None
+    ) -> None:
+        """truncated: what happens to a response that was cut at its longest length, see RolloutConfig.
+
+        max_idle_turns: how many idle turns in a row end the rollout; None for no limit.
+        """
         self._prompter = prompter
         self._truncated = truncated
+        self._max_idle_turns = max_idle_turns
         self._first = first
         self._turns: list[Turn] = []
         self._steps: list[Step] = []
@@ -35,8 +41,13 @@ class Dialogue:
         """The world's last answer."""
         self.previous: Exchange | None = None
         """The previous turn's prompt and answer; None before the first turn."""
-        self.idle_turns = 0
-        """Turns in a row, up to now, that left the state as it was."""
+        self._idle_turns = 0
+        """Turns in a row, up to now, that left the state as it was; 0 where nothing ends by them."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the world has ended the episode, or too many idle turns have."""
+        return self.now.ending is not None or self._idle_turns == self._max_idle_turns
 
     @property
     def time(self) -> int:
@@ -77,6 +88,7 @@ class Dialogue:
             reward=reward,
             state_key=now.state_key,
             milestone=after.milestone,
+            idle_turns=self._idle_turns,
         )
         self.add_again(step, after)
         self.previous = exchange
@@ -89,7 +101,8 @@ class Dialogue:
         self._turns.append(
             Turn(observation=now.observation, response=step.completion.text, action=step.action, listed=listed)
         )
-        self.idle_turns = self.idle_turns + 1 if after.state_key == now.state_key else 0
+        idle = self._max_idle_turns is not None and after.state_key == now.state_key
+        self._idle_turns = self._idle_turns + 1 if idle else 0
         self.previous, self.now = None, after
 
     def show(self, task_text: str) -> None:

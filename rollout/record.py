@@ -104,6 +104,7 @@ def _step(step: Step) -> dict[str, Any]:
         "state_key": step.state_key,
         "milestone": step.milestone,
         "step_reward": step.step_reward,
+        "idle_turns": step.idle_turns,
         "prompt_ids": completion.prompt_ids.tolist(),
         "token_ids": completion.token_ids.tolist(),
         "logprobs": [float(value) for value in completion.logprobs],
@@ -162,6 +163,7 @@ def _as_step(record: dict[str, Any]) -> Step:
         valid=record["valid"],
         reward=record["reward"],
         state_key=record["state_key"],
-        milestone=record.get("milestone"),  # older recordings do not have this key and the next
+        milestone=record.get("milestone"),  # older recordings do not have this key and the next two
         step_reward=record.get("step_reward"),
+        idle_turns=record.get("idle_turns", 0),
     )

@@ -99,12 +99,15 @@ class Step:
     reward: float
     """The training reward that this turn earned."""
     state_key: str
-    """The state the action was taken in (anchor). Steps of one task with equal keys count as one state."""
+    """The world's state that the action was taken in. Steps of one task with equal keys, and as many idle turns, count
+    as one state (anchor)."""
     milestone: int | None = None
     """Sub-goals that the rollout has reached after this turn; None if the world counts none, or did not when the step
     was recorded."""
     step_reward: float | None = None
     """What a scorer added to the reward of this turn; None without a scorer."""
+    idle_turns: int = 0
+    """Turns in a row before this one that left the state as it was, where a rollout ends after so many; else 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

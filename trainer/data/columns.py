@@ -37,6 +37,8 @@ def step_batch(
         subgoals: whether to fill the column `switch` from the answers.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
+    A world's state is two to an estimator where one more idle turn ends the rollout and where it does not.
+
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
     world counts its milestones, `step_reward` where a scorer filled it.
     """
@@ -46,7 +48,7 @@ def step_batch(
         time=np.array([row.time for row in table], np.int64),
         reward=np.array([row.step.reward + (row.step.step_reward or 0.0) for row in table], np.float64),
         invalid=np.array([not row.step.valid for row in table], np.bool_),
-        state=codes((row.group, row.step.state_key) for row in table),
+        state=codes((row.group, row.step.state_key, row.step.idle_turns) for row in table),
         action=_actions(table, action_key),
         similar=_similar(table, similarity) if similarity < 1.0 else None,
         embedding=embedding,
@@ -122,7 +124,8 @@ def _step_rewards(table: RowTable) -> NDArray[np.float64] | None:
 
 
 def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:
-    return similar_codes([row.step.state_key for row in table], [row.group for row in table], threshold)
+    apart = [(row.group, row.step.idle_turns) for row in table]
+    return similar_codes([row.step.state_key for row in table], apart, threshold)
 
 
 def _actions(table: RowTable, action_key: str) -> NDArray[np.int64]:

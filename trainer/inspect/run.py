@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from estimators import Estimator, Needs, needs
 from trainer.config.build import ConfigError
 from trainer.data.tokens import Float32
-from trainer.inspect.credit import Floats, described, row_credit
+from trainer.inspect.credit import described, row_credit
 from trainer.inspect.generated import drawn_rollouts
 from trainer.inspect.groups import Shown, group_records, update_head
 from trainer.inspect.plan import InspectPlan, own_estimator
@@ -19,6 +18,7 @@ from trainer.inspect.records import PageRecord
 from trainer.inspect.serve import PORT, Pages, PageServer
 from trainer.inspect.tokens import speller
 from trainer.inspect.write import PageFile
+from trainer.lab.measure.estimated import read_truth
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
 from trainer.report.progress import Display
@@ -110,30 +110,16 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
         columns = partial(batch_of, recording, rows, embedding, values=values)
         ready, credit = row_credit(estimators, columns)
         estimators |= ready
-        truth, error = _truth(recording, len(rows))
+        truth = read_truth(recording.truth, len(rows))
         yield Shown(
             update=recording.update,
             rows=rows,
             batch=columns(Needs()),
             credit=credit,
             logprobs=_column(recording, recording.logprobs, tokens),
-            truth=truth,
-            truth_error=error,
+            truth=None if truth is None else truth.advantage,
+            truth_error=None if truth is None else Z * truth.error,
         )
-
-
-def _truth(recording: Recording, length: int) -> tuple[Floats | None, Floats | None]:
-    """The estimated advantages [N] and half of their 95 % intervals [N], where they were estimated."""
-    if recording.truth is None:
-        return None, None
-    try:
-        with np.load(recording.truth) as kept:
-            advantage, error = kept["advantage"], kept["error"]
-    except (ValueError, EOFError, KeyError, BadZipFile) as broken:
-        raise ConfigError(f"{recording.truth} is no whole estimate ({broken}): delete it") from broken
-    if len(advantage) != length:
-        raise ConfigError(f"{recording.truth} is of other rollouts: delete it, or run stepcredit truth again")
-    return advantage, Z * error
 
 
 def _column(recording: Recording, path: Path | None, length: int) -> Float32 | None:

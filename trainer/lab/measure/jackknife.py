@@ -26,7 +26,7 @@ class ConfidenceInterval:
 
 
 def jackknife(values: NDArray[np.float64]) -> ConfidenceInterval:
-    """The interval of the first of [1 + BLOCKS] values, which stand in the order of `KEPT`.
+    """The interval of the first of [1 + B] values: of all blocks, then of all but each one in turn, as in `KEPT`.
 
     With B blocks and v_b computed without block b:
 
@@ -34,8 +34,9 @@ def jackknife(values: NDArray[np.float64]) -> ConfidenceInterval:
 
     t is the quantile of Student's distribution. For a mean, the root is the standard error.
     """
-    deviation = np.sqrt((BLOCKS - 1) * np.var(values[1:]))
-    return ConfidenceInterval(value=float(values[0]), half=float(student.ppf(0.975, BLOCKS - 1) * deviation))
+    blocks = len(values) - 1
+    deviation = np.sqrt((blocks - 1) * np.var(values[1:]))
+    return ConfidenceInterval(value=float(values[0]), half=float(student.ppf(0.975, blocks - 1) * deviation))
 
 
 def interval(values: Sequence[float]) -> ConfidenceInterval:

@@ -21,6 +21,7 @@ from trainer.lab.measure.credit import (
     credit_statistics,
     state_statistics,
 )
+from trainer.lab.measure.estimated import AgainstEstimate, against_estimate, read_truth
 from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
@@ -43,6 +44,9 @@ class Credit:
 
     diagnostics: dict[str, float]
     """The estimator's own numbers, such as cluster sizes and shares of its branches."""
+
+    truth: AgainstEstimate | None = None
+    """Against the rows' true advantages; None where `stepcredit truth` has not estimated them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,9 @@ class UpdateCredit:
     pairs: dict[tuple[str, str], Agreement]
     """By two labels, in the order of `credit`."""
 
+    certain: float | None = None
+    """Share of the rows whose true advantage is certain to differ from 0 (95 %); None where it was not estimated."""
+
 
 def recorded_credit(
     recordings: Sequence[Recording], estimators: Mapping[str, Estimator], *, model: Path | None, layer: int | None
@@ -85,6 +92,7 @@ def recorded_credit(
     estimators = dict(estimators)
     for recording in recordings:
         rows = read_rows(recording, estimators)
+        truth = read_truth(recording.truth, len(rows))
         embedding = _embedding(recording, rows, estimators, model, layer)
         plain = batch_of(recording, rows, embedding, Needs())
         batches = {("action", 1.0): plain}
@@ -106,6 +114,7 @@ def recorded_credit(
                 statistics=credit_statistics(advantages.value, batch),
                 ms=ms,
                 diagnostics={name: float(value) for name, value in advantages.diagnostics.items()},
+                truth=None if truth is None else against_estimate(advantages.value, truth, batch.groups),
             )
         trajectories = [trajectory for group in rows.groups for trajectory in group.trajectories]
         yield UpdateCredit(
@@ -115,6 +124,7 @@ def recorded_credit(
             rows=len(plain),
             success=sum(trajectory.success for trajectory in trajectories) / len(trajectories),
             states=state_statistics(plain),
+            certain=None if truth is None else float(truth.certain.mean()),
             credit=credit,
             pairs=agreements(values),
         )

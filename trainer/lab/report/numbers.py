@@ -9,6 +9,7 @@ from typing import Any
 
 from estimators import Estimator
 from trainer.lab.measure.credit import CreditStatistics, StateStatistics
+from trainer.lab.measure.estimated import AgainstEstimate
 from trainer.lab.measure.jackknife import ConfidenceInterval
 from trainer.lab.measure.recorded import Credit, UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
@@ -66,7 +67,12 @@ def read_numbers(folder: Path) -> Numbers:
 def _update_to_json(update: UpdateCredit) -> dict[str, Any]:
     """Pairs of names cannot be keys, so the agreements become a list; the statistics keep their old key, "shape"."""
     credit = {
-        name: {"shape": asdict(entry.statistics), "ms": entry.ms, "diagnostics": entry.diagnostics}
+        name: {
+            "shape": asdict(entry.statistics),
+            "ms": entry.ms,
+            "diagnostics": entry.diagnostics,
+            "truth": None if entry.truth is None else asdict(entry.truth),
+        }
         for name, entry in update.credit.items()
     }
     pairs = [{"one": first, "other": second} | asdict(pair) for (first, second), pair in update.pairs.items()]
@@ -75,10 +81,22 @@ def _update_to_json(update: UpdateCredit) -> dict[str, Any]:
 
 def _update_from_json(values: dict[str, Any]) -> UpdateCredit:
     credit = {
-        name: Credit(statistics=CreditStatistics(**entry["shape"]), ms=entry["ms"], diagnostics=entry["diagnostics"])
+        name: Credit(
+            statistics=CreditStatistics(**entry["shape"]),
+            ms=entry["ms"],
+            diagnostics=entry["diagnostics"],
+            truth=_against_from_json(entry.get("truth")),
+        )
         for name, entry in values["credit"].items()
     }
     return UpdateCredit(**(values | {"states": StateStatistics(**values["states"]), "credit": credit, "pairs": {}}))
+
+
+def _against_from_json(values: Mapping[str, Any] | None) -> AgainstEstimate | None:
+    """None too in a file from before there were any."""
+    if values is None:
+        return None
+    return AgainstEstimate(**{key: _number_from_json(value) for key, value in values.items()})
 
 
 def _comparison_from_json(values: Mapping[str, Any]) -> TruthComparison:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from trainer.lab.measure.estimated import mean_interval
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.bench import bench_grids
@@ -15,7 +16,11 @@ BRANCHES = ("share_contrast", "share_no_contrast", "share_singleton")
 PARTS = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "alignment"}
 """What a table of the truth shows, by the field of `TruthComparison` that holds it."""
 
-TRUTH_NOTE = "error = bias + variance, in units of E A^2; \N{PLUS-MINUS SIGN} 95 %"
+ESTIMATED = ("correlation", "sign", "blame")
+"""What a table of estimated advantages shows: fields of `AgainstEstimate`."""
+
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TRUTH_NOTE = f"error = bias + variance, in units of E A^2; {PLUS_MINUS} 95 %"
 
 
 def recorded_grids(updates: Sequence[UpdateCredit]) -> Iterator[Grid]:
@@ -23,6 +28,7 @@ def recorded_grids(updates: Sequence[UpdateCredit]) -> Iterator[Grid]:
     if not updates:
         return
     names = tuple(updates[0].credit)
+    yield from _estimated(updates, names)
     yield _statistics(updates, names)
     if len(names) > 1 and updates[0].pairs:
         yield _pairs(updates, names, "Rank correlation", "Spearman's, over rows of an update", lambda pair: pair.rank)
@@ -104,6 +110,25 @@ def _statistics(updates: Sequence[UpdateCredit], names: Sequence[str]) -> Grid:
         f"{_percent(singleton_states)} of the states were seen once, {_percent(singleton_rows)} of the rows",
         heads=("", "no credit", "between groups", "between rollouts", "within rollouts", "effective rows", "ms a call"),
         rows=tuple(map(row, names)),
+    )
+
+
+def _estimated(updates: Sequence[UpdateCredit], names: Sequence[str]) -> Iterator[Grid]:
+    """Against the true advantages, over the updates that have them estimated."""
+    known = [update for update in updates if update.certain is not None]
+    if not known:
+        return
+    found = {name: [truth for update in known if (truth := update.credit[name].truth)] for name in names}
+    certain = mean([update.certain for update in known])
+    yield Grid(
+        title="Against the estimated true advantage",
+        note=f"updates {_span(known)}: {_percent(certain)} of the rows are certain to differ from 0; right signs, among"
+        f" these; {PLUS_MINUS} 95 % over groups",
+        heads=("", "correlation", "right sign", "right blame"),
+        rows=tuple(
+            (name, *(with_interval(mean_interval([getattr(one, key) for one in of])) for key in ESTIMATED))
+            for name, of in found.items()
+        ),
     )
 
 
