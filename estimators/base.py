@@ -51,7 +51,7 @@ class StepBatch:
     invalid: NDArray[np.bool_]
     """bool [N]. Whether the response broke the format or named no action."""
     state: NDArray[np.int64]
-    """int64 [N]. Code of the observation before the step; within a group equal texts have equal codes."""
+    """int64 [N]. Code of the state before the step; within a group equal states have equal codes."""
     action: NDArray[np.int64]
     """int64 [N]. Code of the action key; `UNPARSED` where there is none."""
     embedding: NDArray[np.float32] | None = None

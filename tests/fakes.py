@@ -66,6 +66,7 @@ def step(
     seen: str | None = None,
     milestone: int | None = None,
     step_reward: float | None = None,
+    idle_turns: int = 0,
 ) -> Step:
     return Step(
         observation=f"at {state}" if seen is None else seen,
@@ -76,6 +77,7 @@ def step(
         state_key=state,
         milestone=milestone,
         step_reward=step_reward,
+        idle_turns=idle_turns,
     )
 
 

@@ -164,6 +164,18 @@ def test_a_rollout_ends_after_max_idle_turns_that_change_nothing(
     assert (rollout.ending, len(rollout.steps), rollout.success) == (ending, steps, ending is Ending.SUCCESS)
 
 
+@pytest.mark.parametrize(("max_idle_turns", "counted"), [(3, [0, 1, 2, 0, 1]), (None, [0] * 5)])
+def test_a_step_tells_the_idle_turns_before_it_where_a_rollout_ends_by_them(
+    max_idle_turns: int | None, counted: list[int]
+) -> None:
+    says = ["wait", "fly", "go", "wait", "stop"]
+    result = collected(
+        "3", group_size=1, max_idle_turns=max_idle_turns, policy=ScriptedPolicy(lambda key: says[key[2]])
+    )
+    ((rollout,),) = [group.trajectories for group in result.groups]
+    assert [step.idle_turns for step in rollout.steps] == counted
+
+
 def test_the_seed_of_a_request_depends_only_on_task_sibling_and_turn() -> None:
     policy = ScriptedPolicy()
     collected("1", "2", policy=policy, group_size=2)

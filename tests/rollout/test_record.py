@@ -17,13 +17,14 @@ TEXT = st.text(max_size=20)
 # Everything a float32 can be: what is learned from a recording must be what was learned from the run.
 LOGPROB = st.floats(max_value=0.0, width=32)
 STEPS = st.builds(
-    lambda text, state, valid, reward, tokens, version, milestone, added: step(
+    lambda text, state, valid, reward, tokens, version, milestone, added, idle: step(
         text,
         state=state,
         valid=valid,
         reward=reward,
         milestone=milestone,
         step_reward=added,
+        idle_turns=idle,
         said=completion(
             text, tokens=[token for token, _ in tokens], logprobs=[logprob for _, logprob in tokens], version=version
         ),
@@ -36,6 +37,7 @@ STEPS = st.builds(
     st.integers(0, 1000),
     st.none() | st.integers(0, 9),
     st.none() | st.floats(allow_nan=False),
+    st.integers(0, 9),
 )
 GROUPS = st.lists(
     st.builds(
@@ -75,7 +77,7 @@ def test_revisions_come_back_with_the_rollouts_they_are_of(tmp_path: Path) -> No
     assert plain(list(read_groups(tmp_path / "some.jsonl.zst"))) == plain(groups)
 
 
-def test_an_older_recording_without_the_keys_revisions_milestone_and_step_reward_has_none(
+def test_an_older_recording_without_the_keys_of_revisions_milestones_step_rewards_and_idle_turns_has_none(
     tmp_path: Path, recorded: list[RolloutGroup]
 ) -> None:
     path = tmp_path / "some.jsonl.zst"
@@ -84,7 +86,7 @@ def test_an_older_recording_without_the_keys_revisions_milestone_and_step_reward
     del record["revisions"]
     for rollout in record["trajectories"]:
         for taken in rollout["steps"]:
-            del taken["milestone"], taken["step_reward"]
+            del taken["milestone"], taken["step_reward"], taken["idle_turns"]
     path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode()))
     assert plain(list(read_groups(path))) == plain(recorded[:1])
 

@@ -126,8 +126,8 @@ class TrainConfig:
     after a checkpoint plays its own."""
 
     max_idle_turns: Annotated[int | None, Ge(1), doc("1 or more, or null for no limit")] = None
-    """End a training rollout after this many turns in a row that left the state unchanged; null never does.
-    Validation plays every episode to its end."""
+    """End a training rollout after this many turns in a row that left the state unchanged; null never does. To an
+    estimator, their count is then part of the state. Validation plays every episode to its end."""
 
     resume: Literal["never", "auto"] = field(default="never", metadata=HARMLESS)
     """Whether to go on from the newest checkpoint in the output folder; "never" refuses a folder that holds a run."""

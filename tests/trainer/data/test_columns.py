@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from estimators import UNPARSED
 from rollout.types import Revision, RolloutGroup, Step
@@ -56,6 +57,14 @@ def test_a_switch_is_read_from_the_answer_where_sub_goals_are_asked_for() -> Non
 def test_state_codes_are_equal_for_equal_states_of_one_group_only() -> None:
     # Group a: states 0, 1, 0; group b: 0, 0. The 0 of b is another world's.
     assert step_batch(RowTable(GROUPS), embedding=None).state.tolist() == [0, 1, 0, 2, 2]
+
+
+@pytest.mark.parametrize("similarity", [1.0, 0.5])
+def test_a_state_from_which_an_idle_turn_ends_the_rollout_is_another_one(similarity: float) -> None:
+    idle = (step(valid=False), step(valid=False, idle_turns=1), step(idle_turns=2))
+    batch = step_batch(RowTable([group(idle, idle)]), embedding=None, similarity=similarity)
+    states = batch.state if batch.similar is None else batch.similar
+    assert states.tolist() == [0, 1, 2] * 2
 
 
 def test_equal_actions_share_a_code_and_unparsed_responses_get_unparsed() -> None:
