@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import StepBatch
-from rollout.types import RolloutGroup
+from rollout.types import RolloutGroup, Step
 from trainer.data.rows import RowTable, trajectories
 from trainer.inspect.credit import RowCredit
 from trainer.inspect.graph import merged_graph
@@ -96,7 +96,7 @@ def _group_record(
     batch, texts = shown.batch, Texts()
     steps = [step for trajectory in group.trajectories for step in trajectory.steps]
     observation = [texts.place(step.observation) for step in steps]
-    state = np.array([texts.place(step.state_key) for step in steps])
+    state = np.array([texts.place(_state_text(step)) for step in steps])
     response = [texts.place(step.completion.text) for step in steps]
     action = [texts.place(step.action) for step in steps]
     won = np.array([trajectory.success for trajectory in group.trajectories for _ in trajectory.steps])
@@ -119,6 +119,11 @@ def _group_record(
         truth=None if shown.truth is None else shorter(shown.truth[rows]),
         truth_error=None if shown.truth_error is None else shorter(shown.truth_error[rows]),
     )
+
+
+def _state_text(step: Step) -> str:
+    """What tells the state from others, in words."""
+    return f"{step.state_key}\n\nIdle turns before: {step.idle_turns}" if step.idle_turns else step.state_key
 
 
 def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:

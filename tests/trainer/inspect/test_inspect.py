@@ -12,6 +12,7 @@ from rich.console import Console
 
 from estimators import Estimator, build
 from rollout.record import write_groups
+from tests.fakes import group, step
 from tests.trainer.inspect.conftest import played, recorded, vectors
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch
@@ -118,6 +119,14 @@ def test_the_graph_merges_equal_states_and_ends_in_success_or_failure(run: Path)
     assert list(zip(graph["source"], graph["target"], strict=True)) == [(0, 1), (1, 2), (0, 0), (0, 1), (1, 3), (0, 3)]
     assert graph["layer"] == [0, 1, 2, 2]
     assert graph["lane"] == [0, 0, -0.5, 0.5]
+
+
+def test_a_state_after_idle_turns_is_a_node_of_its_own_and_says_so(tmp_path: Path) -> None:
+    rollouts = group((step(valid=False), step(idle_turns=1)), (step(),))
+    write_groups(tmp_path / "run" / "rollouts" / "update-000001.jsonl.zst", [rollouts])
+    shown = page_of(tmp_path / "run", "gigpo")["group-1-0"]
+    assert shown["graph"]["source"] == [0, 1, 0]
+    assert [shown["texts"][place] for place in shown["graph"]["text"]] == ["0", "0\n\nIdle turns before: 1"]
 
 
 def test_lanes_keep_neighbours_beside_each_other() -> None:

@@ -35,6 +35,7 @@ RUN = (
     *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "deterministic=true"),
     *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8", "validation.every=3"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
+    "env.options.max_steps=10",  # else a failure of the validation takes 40 turns
 )
 
 
