@@ -37,7 +37,7 @@ def step_batch(
         subgoals: whether to fill the column `switch` from the answers.
         similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
 
-    A world's state is two to an estimator where one more idle turn ends the rollout and where it does not.
+    Where idle turns end a rollout, a state also counts those before it.
 
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
     world counts its milestones, `step_reward` where a scorer filled it.
