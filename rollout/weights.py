@@ -94,7 +94,7 @@ def discard_held() -> None:
 def _locked_folder(place: Path) -> tuple[Path, int]:
     """A new folder and its lock. Another process may sweep it away before it is locked: then another is made."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
         lock = _lock(folder)
         if lock is None:
             continue
