@@ -107,7 +107,7 @@ class Step:
     step_reward: float | None = None
     """What a scorer added to the reward of this turn; None without a scorer."""
     idle_turns: int = 0
-    """Turns in a row before this one that left the state as it was, where a rollout ends after so many; else 0."""
+    """Turns in a row before this one that left the world's state as it was; 0 where no number of them ends rollouts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

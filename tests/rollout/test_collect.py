@@ -172,7 +172,7 @@ def test_a_step_tells_the_idle_turns_before_it_where_a_rollout_ends_by_them(
     result = collected(
         "3", group_size=1, max_idle_turns=max_idle_turns, policy=ScriptedPolicy(lambda key: says[key[2]])
     )
-    ((rollout,),) = [group.trajectories for group in result.groups]
+    (rollout,) = result.groups[0].trajectories
     assert [step.idle_turns for step in rollout.steps] == counted
 
 

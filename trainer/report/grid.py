@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MISSING = "\N{EN DASH}"
 """Stands where there is no number."""
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from trainer.report.grid import Grid
+from trainer.report.grid import MISSING, PLUS_MINUS, Grid
 from trainer.report.progress import span
 from trainer.tables.bootstrap import Estimate
 from trainer.tables.config import Published
 from trainer.tables.numbers import Difference, Reach, RowNumbers, TableNumbers
 
-MISSING = "\N{EN DASH}"
-PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 LAST = (
     f"percent at the last validation: mean {PLUS_MINUS} standard deviation over seeds "
     "[95 % interval over seeds and tasks]"

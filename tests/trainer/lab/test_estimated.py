@@ -61,7 +61,9 @@ def test_an_estimate_that_is_all_chance_has_no_correlation() -> None:
     found = against_estimate(advantages(), estimate(np.zeros(GROUPS * ROWS) + 1e-9, 0.0), groups())
     assert abs(found.correlation.value) < 0.1
     chance = EstimatedTruth(advantage=np.full(4, 0.1), error=np.ones(4))
-    assert np.isnan(against_estimate(np.ones(4), chance, cut(np.arange(4), np.array([True, False] * 2))).sign.value)
+    found = against_estimate(np.ones(4), chance, cut(np.arange(4), np.array([True, False] * 2)))
+    assert np.isnan(found.correlation.value)
+    assert np.isnan(found.sign.value)
 
 
 def test_updates_are_independent_and_one_without_a_value_is_left_out() -> None:

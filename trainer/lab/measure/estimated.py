@@ -64,7 +64,7 @@ def read_truth(path: Path | None, length: int) -> EstimatedTruth | None:
 
 
 def against_estimate(credit: Floats, truth: EstimatedTruth, groups: Sets) -> AgainstEstimate:
-    """Of credit [N] in the rows of `groups`."""
+    """Compare the credit [N] of the rows of `groups`."""
     advantage, certain = truth.advantage, truth.certain
     right, below = np.sign(credit) == np.sign(advantage), certain & (advantage < 0.0)
     sums = [
@@ -74,12 +74,12 @@ def against_estimate(credit: Floats, truth: EstimatedTruth, groups: Sets) -> Aga
             *(right & certain, certain, right & below, below),
         )
     ]
-    product, square, signal, hits, asked, found, blamed = (_without_each(of_group) for of_group in sums)
+    product, square, signal, right_signs, signs, right_blame, blame = map(_without_each, sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         return AgainstEstimate(
             correlation=jackknife(product / np.sqrt(square * signal)),
-            sign=jackknife(hits / asked),
-            blame=jackknife(found / blamed),
+            sign=jackknife(right_signs / signs),
+            blame=jackknife(right_blame / blame),
         )
 
 

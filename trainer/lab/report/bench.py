@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainer.lab.measure.jackknife import interval
 from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.interval import with_interval
-from trainer.report.grid import MISSING, Grid
+from trainer.report.grid import MISSING, PLUS_MINUS, Grid
 
 BEST = "*"
 """Marks the best of a world, and those that its layouts do not tell from the best."""
@@ -65,7 +65,7 @@ def detail_grids(comparisons: Sequence[TruthComparison]) -> Iterator[Grid]:
             rows = (
                 (name, *(with_interval(getattr(by_place[world, name], field)) for world in worlds)) for name in names
             )
-            note = f"groups of {size}; \N{PLUS-MINUS SIGN} 95 % over {len(of_size[0].layouts)} layouts and policies"
+            note = f"groups of {size}; {PLUS_MINUS} 95 % over {len(of_size[0].layouts)} layouts and policies"
             yield Grid(title=f"{title[0].upper()}{title[1:]}", note=note, heads=("", *worlds), rows=tuple(rows))
 
 

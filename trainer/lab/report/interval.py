@@ -3,7 +3,7 @@
 import math
 
 from trainer.lab.measure.jackknife import ConfidenceInterval
-from trainer.report.grid import MISSING
+from trainer.report.grid import MISSING, PLUS_MINUS
 
 
 def with_interval(number: ConfidenceInterval) -> str:
@@ -13,4 +13,4 @@ def with_interval(number: ConfidenceInterval) -> str:
     parts = [number.value] if math.isnan(number.half) else [number.value, number.half]
     largest = max(map(abs, parts))
     digits = 2 if largest < 9.995 else 1 if largest < 99.95 else 0
-    return "\N{PLUS-MINUS SIGN}".join(f"{round(part, digits) + 0.0:.{digits}f}" for part in parts)  # + 0.0: no -0
+    return PLUS_MINUS.join(f"{round(part, digits) + 0.0:.{digits}f}" for part in parts)  # + 0.0: no -0

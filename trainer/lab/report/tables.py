@@ -8,7 +8,7 @@ from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.bench import bench_grids
 from trainer.lab.report.interval import with_interval
-from trainer.report.grid import MISSING, Grid
+from trainer.report.grid import MISSING, PLUS_MINUS, Grid
 
 STATISTICS = ("zero", "between_groups", "between_rollouts", "within_rollouts", "effective")
 CLUSTERS = ("singleton_share", "cluster_size_mean", "cluster_size_p90", "pairs", "largest_cluster_share")
@@ -16,10 +16,9 @@ BRANCHES = ("share_contrast", "share_no_contrast", "share_singleton")
 PARTS = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "alignment"}
 """What a table of the truth shows, by the field of `TruthComparison` that holds it."""
 
-ESTIMATED = ("correlation", "sign", "blame")
-"""What a table of estimated advantages shows: fields of `AgainstEstimate`."""
+ESTIMATED = {"correlation": "correlation", "right sign": "sign", "right blame": "blame"}
+"""What a table of estimated advantages shows, by the field of `AgainstEstimate` that holds it."""
 
-PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 TRUTH_NOTE = f"error = bias + variance, in units of E A^2; {PLUS_MINUS} 95 %"
 
 
@@ -118,16 +117,16 @@ def _estimated(updates: Sequence[UpdateCredit], names: Sequence[str]) -> Iterato
     known = [update for update in updates if update.certain is not None]
     if not known:
         return
-    found = {name: [truth for update in known if (truth := update.credit[name].truth)] for name in names}
-    certain = mean([update.certain for update in known])
+    by_name = {name: [truth for update in known if (truth := update.credit[name].truth)] for name in names}
+    certain, fields = mean([update.certain for update in known]), ESTIMATED.values()
     yield Grid(
         title="Against the estimated true advantage",
         note=f"updates {_span(known)}: {_percent(certain)} of the rows are certain to differ from 0; right signs, among"
         f" these; {PLUS_MINUS} 95 % over groups",
-        heads=("", "correlation", "right sign", "right blame"),
+        heads=("", *ESTIMATED),
         rows=tuple(
-            (name, *(with_interval(mean_interval([getattr(one, key) for one in of])) for key in ESTIMATED))
-            for name, of in found.items()
+            (name, *(with_interval(mean_interval([getattr(truth, field) for truth in truths])) for field in fields))
+            for name, truths in by_name.items()
         ),
     )
 
