@@ -21,6 +21,7 @@ from estimators.grpo_lambda import GrpoLambda
 from estimators.hgpo import Hgpo
 from estimators.hiper import Hiper
 from estimators.ibpo import Ibpo
+from estimators.istar import Istar
 from estimators.min_form import MinForm
 from estimators.options import made, suggestion
 from estimators.own import ENTRY_POINTS, installed, loaded
@@ -60,6 +61,7 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "hgpo": Hgpo,
     "hiper": Hiper,
     "ibpo": Ibpo,
+    "istar": Istar,
     "min_form": MinForm,
     "pgpo": Pgpo,
     "ppo": Ppo,

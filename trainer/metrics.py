@@ -254,6 +254,8 @@ METRICS: Mapping[str, Metric] = {
         "number",
         "any",
     ),
+    "scorer/pairs": _count("implicit: pairs of rollouts of a task with unequal returns."),
+    "scorer/pair_accuracy": _share("implicit: pairs that the copy of the policy ranked right before it learned."),
     "scorer/requests": _count("judge: requests that the endpoint answered."),
     "scorer/input_tokens": _metric("judge: tokens of the questions.", "tokens", "0 or more"),
     "scorer/output_tokens": _metric("judge: tokens of the answers.", "tokens", "0 or more"),

@@ -25,6 +25,7 @@ from trainer.gather import Ahead, Gathered, Gathering, tries_again
 from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import check_learned
 from trainer.learner.reports import LearnReport, Scores
+from trainer.learner.twin import Twin
 from trainer.report.stopwatch import Stopwatch
 from trainer.scorers import Rollouts, StepRewards, layer_read
 from trainer.setup.parts import Parts
@@ -128,7 +129,7 @@ def update(
     rewarded = None
     if parts.scorer is not None:
         with watch("reward"):
-            rewarded = _rewarded(parts, table, scores)
+            rewarded = _rewarded(parts, table, tokens, scores)
             collected = replace(collected, groups=with_step_rewards(collected.groups, rewarded.value))
             table = RowTable(collected.groups, retries=True)
     with watch("credit"):
@@ -158,11 +159,19 @@ def update(
     )
 
 
-def _rewarded(parts: Parts, table: RowTable, scores: Scores) -> StepRewards:
+def _rewarded(parts: Parts, table: RowTable, tokens: TokenBatch, scores: Scores) -> StepRewards:
     """What the scorer gives to the rows. Raises ConfigError where it gives another number of rewards."""
     assert parts.scorer is not None
-    folder = Path(parts.config.output).absolute() / "scorer"
-    rewarded = parts.scorer(Rollouts(groups=table.groups, env=parts.world.env, folder=folder, hidden=scores.embedding))
+    twin = parts.learner.twin
+    rollouts = Rollouts(
+        groups=table.groups,
+        env=parts.world.env,
+        folder=Path(parts.config.output).absolute() / "scorer",
+        hidden=scores.embedding,
+        logprobs=rollout_logprobs(table) if scores.logprobs is None else scores.logprobs,
+        twin=None if twin is None else Twin(twin, tokens),
+    )
+    rewarded = parts.scorer(rollouts)
     if len(rewarded.value) != len(table):
         raise ConfigError(
             f"the scorer gave {len(rewarded.value)} step rewards for {len(table)} rows: give one for each row of "

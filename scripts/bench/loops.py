@@ -31,6 +31,7 @@ class Loops:
         self.whole = self._total(self.reward)
         self.outcome = self._total(self.env_reward)
         self.values = batch.values.tolist()
+        self.step_reward = [0.0] * len(batch) if batch.step_reward is None else batch.step_reward.tolist()
 
     def _total(self, value):
         sums = defaultdict(float)
@@ -190,6 +191,12 @@ class Loops:
         gain = [q - value[node] for q, node in zip(self._mean(ahead, self.act), self.node, strict=True)]
         sigma = self._mean([g * g for g in gain], self.node)
         return self.grpo() + [5.0 * g / max(s**0.5, 0.1) for g, s in zip(gain, sigma, strict=True)]
+
+    def istar(self):
+        world = self._total([r - s for r, s in zip(self.reward, self.step_reward, strict=True)])
+        return np.array(self._standard(world, self.group, once=self.trajectory)) + self._standard(
+            self.step_reward, self.group
+        )
 
     def min_form(self):
         least = list(self.reward)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from estimators import ESTIMATORS, build
-from scripts.bench.estimators import SETTINGS, compare, make_batch, public_columns, public_gigpo
+from scripts.bench.estimators import SETTINGS, compare, make_batch, public_columns, public_gigpo, scored
 from scripts.bench.loops import Loops
 
 BATCH = make_batch(300)
@@ -18,8 +18,10 @@ def test_the_recreated_public_code_computes_the_compat_preset():
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_computes_its_estimator(name):
-    fast = build(name, **SETTINGS.get(name, {}))(BATCH).value
-    np.testing.assert_allclose(getattr(Loops(BATCH), name)(), fast, rtol=1e-6, atol=1e-6)
+    estimator = build(name, **SETTINGS.get(name, {}))
+    batch = scored(BATCH, estimator)
+    fast = estimator(batch).value
+    np.testing.assert_allclose(getattr(Loops(batch), name)(), fast, rtol=1e-6, atol=1e-6)
 
 
 def test_every_loop_belongs_to_an_estimator():

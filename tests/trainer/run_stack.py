@@ -29,6 +29,7 @@ from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.reports import LearnReport, Scores
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
+from trainer.scorers import trains_twin
 from trainer.setup.credit import estimator_of, scorer_of
 from trainer.setup.parts import Parts
 from trainer.setup.past_run import plan_fork
@@ -57,9 +58,10 @@ class HashLearner(FolderLearner):
         self.targets: Targets | None = None
         self.takes_engines = False  # as with learner.old_logprobs=engine
         self.critic: Unit | None = None
+        self.twin: HashLearner | None = None
         self.value = 4.0  # what its critic says of everything
 
-    def score(self, batch: TokenBatch, *, layer: int | None) -> Scores:
+    def score(self, batch: TokenBatch, *, layer: int | None = None) -> Scores:
         self.events.append("score")
         direction = np.random.default_rng(0).standard_normal((batch.num_rows, 4)).astype(np.float32)
         logprobs = np.full(batch.num_response_tokens, self.logprob, np.float32)
@@ -144,6 +146,7 @@ class Stack:
 
     def parts(self, config: TrainConfig, world: World) -> Parts:
         self.learner.critic = needs(estimator_of(config)).critic
+        self.learner.twin = HashLearner([]) if trains_twin(scorer_of(config)) else None
         collector = Collector(policy=self.policy, pool=LocalPool(), prompter=world.prompter, config=config.rollout)  # pyright: ignore
         return Parts(
             config=config,

@@ -12,7 +12,7 @@ from trainer.inspect.config import InspectConfig
 from trainer.lab.entries import Entries, estimators_of
 from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings, settings_beside
-from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS, SUBGOALS
+from trainer.setup.credit import CRITIC_COLUMNS, SUBGOALS, recorded_columns
 
 BESIDE = ("gigpo", "grpo")
 """Shown beside the run's own estimator, where nobody names any."""
@@ -71,7 +71,7 @@ def _estimators(
 def _columns(settings: Mapping[str, Any], kept: Sequence[Recording]) -> set[str]:
     """The optional columns of the recordings: hidden states are looked for later, a critic's are those of its run."""
     own = own_estimator(settings)
-    columns = MADE_COLUMNS - CRITIC_COLUMNS
+    columns = recorded_columns(settings)
     if own is not None and all(one.values for one in kept):
         columns |= needs(own).columns & CRITIC_COLUMNS
     return set(columns if settings.get("env", {}).get("style") == SUBGOALS else columns - {"switch"})

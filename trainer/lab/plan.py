@@ -19,7 +19,7 @@ from trainer.lab.worlds.maze import maze
 from trainer.lab.worlds.tabular import Tabular
 from trainer.scorers import Scorer
 from trainer.scorers import build as build_scorer
-from trainer.setup.credit import CRITIC_COLUMNS, MADE_COLUMNS
+from trainer.setup.credit import recorded_columns
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "switch", "values"})
 """The optional columns that generated worlds have."""
@@ -72,8 +72,9 @@ def plan_lab(config: LabConfig) -> LabPlan:
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
-        columns = MADE_COLUMNS - CRITIC_COLUMNS - {"switch"}
-        recorded = _estimators(config, settings_beside(run), columns, "which recorded rollouts have not")
+        settings = settings_beside(run)
+        columns = recorded_columns(settings) - {"switch"}
+        recorded = _estimators(config, settings, columns, "which recorded rollouts have not")
     if config.truth is not None:
         generated = _estimators(config, {}, GENERATED_COLUMNS, NOT_GENERATED)
     if model is None:

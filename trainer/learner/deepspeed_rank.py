@@ -210,22 +210,22 @@ class LearnerRank:
         self.outgoing.close()
 
     def begin_save(self, folder: str, export: bool) -> None:
-        """Copy weights, optimizer, schedule and this rank's RNG state, and begin to write them as DeepSpeed does.
+        """Copy what `load` needs, and begin to write it as DeepSpeed does. export: also what `export` writes."""
+        self.add_states(Path(folder))
+        if export and (write := self._model_writer()) is not None:
+            self.writer.add_folder(Path(folder) / MODEL, write)
+        self.writer.start(Path(folder))
 
-        Of a policy with an adapter only the adapter's weights. export: also what `export` writes.
-        """
-        states = Path(folder) / STATES
-        self.engine.save_checkpoint(
-            str(states), tag=TAG, save_latest=False, exclude_frozen_parameters=self.adapter is not None
-        )
+    def add_states(self, folder: Path) -> None:
+        """Copy weights, optimizer, schedule and this rank's RNG state; of a policy with an adapter the adapter's."""
+        states = folder / STATES
+        whole = self.adapter is None
+        self.engine.save_checkpoint(str(states), tag=TAG, save_latest=False, exclude_frozen_parameters=not whole)
         self.writer.add(self._rng_state(), states / f"rng-{self.rank}.pt")
         if self.rank == 0 and self.critic is not None:
             self.writer.add(self.critic.state(), states / CRITIC_FILE)
         if self.rank == 0:
             (states / STATE_FILE).write_text(json.dumps(self._identity()))
-        if export and (write := self._model_writer()) is not None:
-            self.writer.add_folder(Path(folder) / MODEL, write)
-        self.writer.start(Path(folder))
 
     def save_fault(self, wait: bool) -> str | None:
         """What the files of `begin_save` failed of, None if of nothing. wait: until they are written."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from estimators import Unit
 from rollout.placement import Place
-from rollout.ray_actors import ActorDied, Remote, check_room, gather, share, spawn
+from rollout.ray_actors import ActorDied, Call, Remote, check_room, gather, share, spawn
 from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
@@ -23,6 +23,7 @@ from trainer.learner.reports import LearnReport, Scores, merged
 from trainer.learner.token_weights import token_weights
 
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
+TWIN_RANK = "trainer.learner.twin_rank:TwinRank"
 CLOSING_S = 60.0  # for ranks to give back what a publish took
 
 
@@ -34,6 +35,19 @@ class OutOfMemory(RuntimeError):
     """A rank's device has no room for a micro-batch."""
 
 
+class TwinOf(Remote):
+    """The twin in the process of a rank, as a rank of its own."""
+
+    def __init__(self, rank: Remote) -> None:
+        self._rank = rank
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> Call:
+        return self._rank.submit("of_twin", method, *args, **kwargs)
+
+    def kill(self) -> None:
+        self._rank.kill()
+
+
 class Learner:
     """Ranks in Ray actors that train one policy together. If one rank fails, all of them are ended.
 
@@ -41,13 +55,20 @@ class Learner:
     that share these GPUs can start and go to sleep.
     """
 
-    def __init__(self, config: LearnerConfig, ranks: Sequence[Remote], places: Sequence[Place] = ()) -> None:
-        """places: the GPU of each rank; empty on CPUs."""
+    def __init__(
+        self,
+        config: LearnerConfig,
+        ranks: Sequence[Remote],
+        places: Sequence[Place] = (),
+        twin: LearnerConfig | None = None,
+    ) -> None:
+        """places: the GPU of each rank; empty on CPUs. twin: how the ranks train their twin; None: they have none."""
         self.config = config
         self.ranks = list(ranks)
         self.places = tuple(places)
         self.route = Route(way="file")
         self.critic: Unit | None = None
+        self.twin = None if twin is None else Learner(twin, [TwinOf(rank) for rank in self.ranks])
         self._skipped_in_a_row = 0
 
     @classmethod
@@ -59,10 +80,11 @@ class Learner:
         reference_folder: str | Path | None = None,
         layer: int | None = None,
         critic: Unit | None = None,
+        twin: LearnerConfig | None = None,
         timeout_s: float | None = None,
     ) -> Self:
         """`reserve` and `join` at once, for a learner that shares its GPUs with nobody."""
-        learner = cls.reserve(config, model_folder, reference_folder=reference_folder, timeout_s=timeout_s)
+        learner = cls.reserve(config, model_folder, reference_folder=reference_folder, twin=twin, timeout_s=timeout_s)
         learner.join(layer=layer, critic=critic, timeout_s=timeout_s)
         return learner
 
@@ -73,33 +95,38 @@ class Learner:
         model_folder: str | Path,
         *,
         reference_folder: str | Path | None = None,
+        twin: LearnerConfig | None = None,
         timeout_s: float | None = None,
     ) -> Self:
         """Spawn the ranks; on GPUs, wait until each has one. Nothing is put on a GPU yet.
 
-        Without `reference_folder` the reference is the policy at its start. Raises NoPlace where the cluster has fewer
-        GPUs than ranks, StartFailed where a rank does not start, and ActorTimeout where one has no GPU in time.
+        Without `reference_folder` the reference is the policy at its start. twin: how the ranks also train a copy of
+        the policy for a scorer; None: there is none. Raises NoPlace where the cluster has fewer GPUs than ranks,
+        StartFailed where a rank does not start, and ActorTimeout where one has no GPU in time.
         """
         specs = rank_specs(config)
         check_room(specs)
-        folders = (str(model_folder), str(reference_folder or model_folder))
-        learner = cls(config, [spawn(RANK, config, rank, *folders, spec=spec) for rank, spec in enumerate(specs)])
+        made_of = _made_of(model_folder, reference_folder, twin)
+        kind = RANK if twin is None else TWIN_RANK
+        ranks = [spawn(kind, config, rank, *made_of, spec=spec) for rank, spec in enumerate(specs)]
+        learner = cls(config, ranks, twin=twin)
         if config.device == "cuda":
             with learner._ended_on_error("start"):
                 learner.places = tuple(gather([rank.ask_place() for rank in learner.ranks], timeout_s))
         return learner
 
-    def renewed(self, config: LearnerConfig, model_folder: str | Path) -> Self:
+    def renewed(self, config: LearnerConfig, model_folder: str | Path, twin: LearnerConfig | None = None) -> Self:
         """Another learner in the processes of these ranks, to be joined as one that was reserved.
 
-        config: with the same `rank_specs`. Raises ActorDied where the ranks are gone.
+        config: with the same `rank_specs`. twin: there exactly where this one has a twin. Raises ActorDied where the
+        ranks are gone.
         """
         if not self.ranks:
             raise ActorDied("this learner was closed, or ended after an error")
-        folders = (str(model_folder), str(model_folder))
+        made_of = _made_of(model_folder, None, twin)
         with self._ended_on_error("renew"):
-            gather([rank.renew(config, number, *folders) for number, rank in enumerate(self.ranks)])
-        return type(self)(config, self.ranks, self.places)
+            gather([rank.renew(config, number, *made_of) for number, rank in enumerate(self.ranks)])
+        return type(self)(config, self.ranks, self.places, twin)
 
     def join(self, *, layer: int | None = None, critic: Unit | None = None, timeout_s: float | None = None) -> None:
         """Connect the ranks and load the models. layer: whose hidden states will be asked for.
@@ -352,6 +379,13 @@ class Learner:
                     "learner.gradient_checkpointing=true"
                 ) from error
             raise
+
+
+def _made_of(
+    model_folder: str | Path, reference_folder: str | Path | None, twin: LearnerConfig | None
+) -> tuple[Any, ...]:
+    """What a rank is made of, beside its config and number."""
+    return (str(model_folder), str(reference_folder or model_folder), *(() if twin is None else (twin,)))
 
 
 def _joined(parts: Sequence[Bucket]) -> Bucket:

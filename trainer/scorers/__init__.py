@@ -8,11 +8,23 @@ from typing import Any
 
 from estimators.options import made, suggestion
 from estimators.own import loaded, with_name
-from trainer.scorers.base import Checking, Rollouts, Scorer, StepRewards, layer_read
+from trainer.scorers.base import Checking, Rollouts, Scorer, StepRewards, Twin, layer_read, trains_twin
 
-__all__ = ["SCORERS", "Checking", "Rollouts", "Scorer", "StepRewards", "build", "layer_read", "name_of"]
+__all__ = [
+    "SCORERS",
+    "Checking",
+    "Rollouts",
+    "Scorer",
+    "StepRewards",
+    "Twin",
+    "build",
+    "layer_read",
+    "name_of",
+    "trains_twin",
+]
 
 SCORERS: Mapping[str, str] = {
+    "implicit": "trainer.scorers.implicit:ImplicitReward",
     "judge": "trainer.scorers.judge:Judge",
     "milestones": "trainer.scorers.milestones:Milestones",
     "plan": "trainer.scorers.plan:PlanMatch",

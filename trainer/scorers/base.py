@@ -16,6 +16,18 @@ from rollout.types import RolloutGroup, Trajectory
 from trainer.data.rows import RowTable
 
 
+class Twin(Protocol):
+    """A copy of the policy that a scorer trains. At the start of a run it is the policy."""
+
+    def logprobs(self) -> NDArray[np.float32]:
+        """Its log-prob of every response token, row by row, as it is now. float32 [R], nats"""
+        ...
+
+    def ascend(self, credit: NDArray[np.float64], /) -> None:
+        """Take one optimizer step up the gradient of sum_i credit_i log p(response of row i). credit: float64 [N]"""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rollouts:
     """All that a scorer may read: the rollouts of one update, and what surrounds them."""
@@ -28,6 +40,11 @@ class Rollouts:
     """Where a scorer may keep files of the run. It need not be there yet."""
     hidden: NDArray[np.float32] | None = None
     """float32 [N, D]. The policy's hidden state at each row's last prompt token; None for a scorer without a layer."""
+    logprobs: NDArray[np.float32] | None = None
+    """float32 [R], nats. Of each response token, row by row, from the policy before the update. A run always gives
+    it."""
+    twin: Twin | None = None
+    """The copy of the policy that the scorer trains; None for a scorer without `trains_twin`."""
 
     @cached_property
     def table(self) -> RowTable:
@@ -61,8 +78,9 @@ class StepRewards:
 class Scorer(Protocol):
     """Rewards the steps of rollouts. A dataclass, whose fields are its options, or a plain function.
 
-    A class may also state `layer`, an integer: then `Rollouts.hidden` holds the hidden states of that layer. And it may
-    have a method `check(env, task_id)`, see `Checking`.
+    A class may also state `layer`, an integer: then `Rollouts.hidden` holds the hidden states of that layer. With
+    `trains_twin = True` it gets `Rollouts.twin`, trained at its field `learning_rate`, or at the policy's where that is
+    None or not there. And it may have a method `check(env, task_id)`, see `Checking`.
     """
 
     def __call__(self, rollouts: Rollouts, /) -> StepRewards: ...
@@ -88,3 +106,8 @@ def layer_read(wants: Needs, scorer: Scorer | None) -> int | None:
             f"scorer.layer={own} with estimator.layer={wants.layer}, and a pass reads one layer: give both the same"
         )
     return wants.layer if own is None else own
+
+
+def trains_twin(scorer: Scorer | None) -> bool:
+    """Whether the scorer trains a copy of the policy."""
+    return bool(getattr(scorer, "trains_twin", False))

@@ -1,14 +1,16 @@
 """The estimator and the scorer of a run, checked against its other settings. This file imports no torch."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 from estimators import Estimator, Needs, needs
 from estimators import build as build_estimator
 from rollout.revise import ReviseConfig
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
-from trainer.config.learner import CriticConfig
-from trainer.scorers import Checking, Scorer, layer_read, name_of
+from trainer.config.learner import CriticConfig, LearnerConfig, LossConfig
+from trainer.scorers import Checking, Scorer, layer_read, name_of, trains_twin
 from trainer.scorers import build as build_scorer
 from trainer.setup.world import World
 
@@ -20,6 +22,12 @@ CRITIC_COLUMNS = frozenset({"values", "token_values", "response_tokens"})
 """Those that the learner's critic makes, which recorded rollouts have not."""
 MADE_COLUMNS = CRITIC_COLUMNS | {"embedding", "similar", "repair", "edited", "milestone", "step_reward", "switch"}
 """Optional columns that a run can fill."""
+
+
+def recorded_columns(settings: Mapping[str, Any]) -> frozenset[str]:
+    """The optional columns of a run's recordings, without those of a critic. settings: the run's."""
+    scored = name_of(settings.get("scorer") or {}) is not None
+    return MADE_COLUMNS - CRITIC_COLUMNS - (frozenset() if scored else {"step_reward"})
 
 
 def estimator_of(config: TrainConfig) -> Estimator:
@@ -39,6 +47,23 @@ def scorer_of(config: TrainConfig) -> Scorer | None:
         raise ConfigError(str(error)) from error
 
 
+def twin_config_of(scorer: Scorer | None, policy: LearnerConfig) -> LearnerConfig | None:
+    """How the scorer's twin is trained: as the policy, a step at a time, at the scorer's rate if it names one."""
+    if not trains_twin(scorer):
+        return None
+    rate: float | None = getattr(scorer, "learning_rate", None)
+    return replace(
+        policy,
+        learning_rate=policy.learning_rate if rate is None else rate,
+        warmup_steps=0,
+        decay_steps=None,
+        optimizer_steps=1,
+        rows_per_step=None,
+        old_logprobs="learner",
+        loss=LossConfig(kl_coef=0.0),
+    )
+
+
 def checked_estimator(config: TrainConfig) -> Estimator:
     """The estimator of a run. Raises ConfigError where the run's other settings cannot serve it."""
     estimator = estimator_of(config)
@@ -47,6 +72,11 @@ def checked_estimator(config: TrainConfig) -> Estimator:
         raise ConfigError(
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
+        )
+    if config.group_size == 1 and trains_twin(scorer_of(config)):
+        raise ConfigError(
+            f"group_size=1 with scorer {name_of(config.scorer)}, which learns from pairs of a group's rollouts: set "
+            "group_size to 2 or more"
         )
     layer = _check_columns(config, wants)
     if config.learner.critic != CriticConfig() and not wants.critic:
@@ -106,8 +136,11 @@ def _check_retries(config: TrainConfig, wants: Needs) -> None:
 def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
     """The layer whose hidden states the run reads. Raises ConfigError for a column that it cannot fill."""
     scorer, name = scorer_of(config), config.estimator["name"]
-    made = MADE_COLUMNS if scorer is not None else MADE_COLUMNS - {"step_reward"}
-    if missing := wants.columns - made:
+    if "step_reward" in wants.columns and scorer is None:
+        raise ConfigError(
+            f"estimator.name={name!r} credits step rewards, and the run has no scorer: set scorer=implicit or another"
+        )
+    if missing := wants.columns - MADE_COLUMNS:
         raise ConfigError(
             f"estimator.name={name!r} needs the columns {sorted(missing)}, which no phase of a run makes: choose "
             "another estimator, or call it on columns of your own"

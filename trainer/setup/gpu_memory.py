@@ -41,6 +41,13 @@ class Training:
     """The loss has a KL term to a frozen reference policy, which stands beside a policy without an adapter."""
     adapter_rank: int | None = None
     """Rank of a LoRA adapter on all linear layers; None trains all weights."""
+    twin: bool = False
+    """A copy of the policy is trained beside it, for a scorer."""
+
+    @property
+    def models(self) -> int:
+        """The policy, and its twin."""
+        return 2 if self.twin else 1
 
     @property
     def shards(self) -> int:
@@ -48,14 +55,14 @@ class Training:
         return self.ranks if self.zero_stage else 1
 
     def trained(self, shape: ModelShape) -> int:
-        """A, the parameters that have gradients and optimizer states."""
+        """A, the parameters of one model that have gradients and optimizer states."""
         return shape.parameters if self.adapter_rank is None else shape.adapter_parameters(self.adapter_rank)
 
     def weights(self, shape: ModelShape) -> int:
-        """Parameters of the policy and, where it is a model of its own, of the reference."""
+        """Parameters of the policy, its twin and, where it is a model of its own, of the reference."""
         if self.adapter_rank is not None:
-            return shape.parameters + self.trained(shape)
-        return shape.parameters * (2 if self.reference else 1)
+            return self.models * (shape.parameters + self.trained(shape))
+        return shape.parameters * (self.models + (1 if self.reference else 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +82,11 @@ def learner_idle(shape: ModelShape, training: Training) -> int:
     stage 2           2P + 12A/W + 2P
     stage 3           (4P + 12A)/W with a reference, (2P + 12A)/W without
 
-    Without an adapter A = P. An adapter's own weights add 2A, and it needs no reference beside it.
+    Without an adapter A = P. An adapter's own weights add 2A, and it needs no reference beside it. A twin takes as much
+    as the policy once more.
     """
     weights = 2 * training.weights(shape)
-    trained = training.trained(shape)
+    trained = training.models * training.trained(shape)
     states = 12 * trained
     if training.zero_stage == 3:
         return CONTEXT_BYTES + (weights + states) // training.ranks
@@ -134,7 +142,7 @@ def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int) -> int:
 
 def checkpoint_bytes(shape: ModelShape, training: Training) -> int:
     """What a resume needs, on disk: the trained weights and their float32 states."""
-    return 14 * training.trained(shape)
+    return 14 * training.models * training.trained(shape)
 
 
 def export_bytes(shape: ModelShape, training: Training) -> int:

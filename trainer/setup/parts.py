@@ -25,7 +25,7 @@ from trainer.learner.driver import Learner
 from trainer.learner.ranks import rank_specs
 from trainer.report.progress import Display
 from trainer.scorers import Scorer, layer_read
-from trainer.setup.credit import estimator_of, scorer_of
+from trainer.setup.credit import estimator_of, scorer_of, twin_config_of
 from trainer.setup.exchange import weights_route
 from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
@@ -106,7 +106,9 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
             weights_route(
                 config.cluster, model, display, nodes_share=output if len(ray_actors.nodes()) > 1 else None
             ) as route,
-            reserved(packed, model, timeout_s=config.cluster.start_timeout_s) as learner,
+            reserved(
+                packed, model, twin=twin_config_of(scorer, packed), timeout_s=config.cluster.start_timeout_s
+            ) as learner,
             started(
                 config.engine,
                 config.model,
@@ -164,16 +166,19 @@ def meet(engines: Engines, learner: Learner, timeout_s: float) -> None:
     ray_actors.gather(coming, timeout_s)
 
 
-def reserved(config: LearnerConfig, model: str, *, timeout_s: float) -> AbstractContextManager[Learner]:
+def reserved(
+    config: LearnerConfig, model: str, *, twin: LearnerConfig | None = None, timeout_s: float
+) -> AbstractContextManager[Learner]:
     """A learner whose ranks have their places, in processes of the run before where these fit. Closed at the end.
 
-    On GPUs the ranks are started anew for each run: there memory that a process once took stays with it.
+    twin: how the ranks also train a copy of the policy for a scorer; None: there is none. On GPUs the ranks are started
+    anew for each run: there memory that a process once took stays with it.
     """
     recipe = Recipe(
         name="learner",
-        settings=rank_specs(config),
-        start=partial(Learner.reserve, config, model, timeout_s=timeout_s),
-        renew=lambda learner: learner.renewed(config, model),
+        settings=(rank_specs(config), twin is not None),
+        start=partial(Learner.reserve, config, model, twin=twin, timeout_s=timeout_s),
+        renew=lambda learner: learner.renewed(config, model, twin),
         close=Learner.close,
         stays=config.device == "cpu",
     )

@@ -8,7 +8,9 @@ from trainer.config.commands import TrainConfig, WarmstartConfig
 from trainer.config.learner import LearnerConfig
 from trainer.config.settings import ClusterConfig
 from trainer.config.shape import ModelShape
+from trainer.scorers import trains_twin
 from trainer.setup import gpu_memory
+from trainer.setup.credit import scorer_of
 from trainer.setup.findings import Gpu, gpus
 from trainer.setup.gpu_memory import GIB, Serving, Training
 from trainer.setup.gpu_plan import GpuPlan, GpuRequest, Placement, plan_gpus
@@ -74,6 +76,7 @@ def request_of(config: TrainConfig, shape: ModelShape, count: int, *, card: int)
             config.learner,
             ranks=config.cluster.ranks if split else count,
             reference=config.learner.loss.kl_coef > 0,
+            twin=trains_twin(scorer_of(config)),
         ),
         serving=Serving(
             tensor_parallel=config.engine.tensor_parallel, kv_cache_bytes=_cache_bytes(config, shape, count)
@@ -113,7 +116,7 @@ def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int
     return min((gpu.memory_bytes for gpu in found), default=int(CARD_GIB * GIB))
 
 
-def _training(learner: LearnerConfig, *, ranks: int, reference: bool) -> Training:
+def _training(learner: LearnerConfig, *, ranks: int, reference: bool, twin: bool = False) -> Training:
     return Training(
         ranks=ranks,
         zero_stage=learner.zero_stage,
@@ -121,6 +124,7 @@ def _training(learner: LearnerConfig, *, ranks: int, reference: bool) -> Trainin
         checkpointing=learner.gradient_checkpointing,
         reference=reference,
         adapter_rank=learner.lora.rank,
+        twin=twin,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,17 @@ def test_options_come_from_the_entry_then_the_lab_then_the_run_then_the_paper(tm
     assert (estimators["crbc"].success_reward, estimators["bipace eps=0.01"].eps) == (4.0, 0.01)
     generated: dict[str, Any] = dict(plan.generated)  # the run's options do not count here
     assert (generated["bipace"].gamma, generated["bipace"].omega, generated["crbc"].success_reward) == (0.95, 2.0, 10.0)
+
+
+def test_an_estimator_of_step_rewards_is_for_runs_that_had_a_scorer(tmp_path: Path) -> None:
+    bare = recorded(tmp_path / "bare", 1, scorer={"_target_": None})
+    scored = recorded(tmp_path / "scored", 1, scorer={"name": "milestones", "_target_": None})
+    everything = [
+        plan_lab(replace(config(tmp_path, run=str(run)), estimators="all")).recorded for run in (bare, scored)
+    ]
+    assert everything[1].keys() - everything[0].keys() == {"istar"}
+    with pytest.raises(ConfigError, match=r"'istar' needs the columns \['step_reward'\], which recorded rollouts have"):
+        plan_lab(config(tmp_path, "istar", run=str(bare)))
 
 
 def test_eps_auto_is_measured_on_the_first_update_and_kept(tmp_path: Path) -> None:

@@ -59,9 +59,10 @@ class Learners:
         folder: Path | None = None,
         layer: int | None = None,
         critic: Unit | None = None,
+        twin: LearnerConfig | None = None,
     ) -> Learner:
         folder = folder or self.model_folder
-        self.started.append(Learner.start(config, folder, layer=layer, critic=critic))
+        self.started.append(Learner.start(config, folder, layer=layer, critic=critic, twin=twin))
         return self.started[-1]
 
     def watched(self, config: LearnerConfig) -> Learner:

@@ -111,6 +111,25 @@ def test_an_adapter_takes_the_base_once_and_its_own_18_bytes_a_parameter() -> No
     assert gpu_memory.host_bytes(shape, one, "file") == 2 * 14 * a + 2 * p + 2 * a + 4 * p
 
 
+@pytest.mark.parametrize("rank", [None, 32])
+def test_a_twin_takes_what_the_policy_takes_once_more(rank: int | None) -> None:
+    shape = QWEN_15B
+    alone = Training(ranks=2, zero_stage=1, token_budget=1000, checkpointing=True, reference=False, adapter_rank=rank)
+    both = replace(alone, twin=True)
+    for stage in (1, 3):
+        first, second = (
+            gpu_memory.learner_idle(shape, replace(one, zero_stage=stage)) - CONTEXT_BYTES for one in (alone, both)
+        )
+        assert second == 2 * first
+    # A step is taken by one of them at a time.
+    step, with_twin = (
+        gpu_memory.learner_peak(shape, one) - gpu_memory.learner_idle(shape, one) for one in (alone, both)
+    )
+    assert with_twin == step
+    assert gpu_memory.checkpoint_bytes(shape, both) == 2 * gpu_memory.checkpoint_bytes(shape, alone)
+    assert gpu_memory.export_bytes(shape, both) == gpu_memory.export_bytes(shape, alone)
+
+
 def test_seven_billion_parameters_fit_one_gpu_with_an_adapter_and_not_without() -> None:
     full = request(QWEN_7B, 1)
     adapted = replace(full, training=replace(full.training, adapter_rank=32))
