@@ -137,7 +137,8 @@ def _report(plan: TablePlan, runs: Runs, outcomes: Sequence[Outcome]) -> TableNu
     numbers = table_numbers(config.name, config.table, config.chosen_rows, runs, planned=seeds)
     states = {one.cell.title: {"state": one.state, "line": one.line, "seconds": one.seconds} for one in outcomes}
     facts = {"config": asdict(config), "commit": commit_here(), "cells": states}
-    write_report(Path(config.output), numbers, runs, facts=facts)
+    cells = None if config.runs is None else Path(config.runs).absolute()
+    write_report(Path(config.output), numbers, runs, facts=facts, cells=cells)
     return numbers
 
 

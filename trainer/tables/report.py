@@ -34,15 +34,23 @@ HEADS = (
 
 
 def write_report(
-    folder: Path, table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], *, facts: Mapping[str, Any]
+    folder: Path,
+    table: TableNumbers,
+    runs: Mapping[str, Mapping[int, Run]],
+    *,
+    facts: Mapping[str, Any],
+    cells: Path | None = None,
 ) -> None:
-    """Write all files into `folder`. facts: what report.json holds besides: config, commit, states of the cells."""
+    """Write all files into `folder`. facts: what report.json holds besides: config, commit, states of the cells.
+
+    cells: the folder that the runs were read from, if they are none of this table's own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "table.md", _markdown(table))
     write_whole(folder / "table.csv", _csv(table))
     write_whole(folder / "table.tex", latex(table))
     write_whole(folder / "table.html", _page(table))
-    write_whole(folder / "report.json", _handed_on(_json(table, runs, facts), folder))
+    write_whole(folder / "report.json", _handed_on(_json(table, runs, facts), folder, cells))
 
 
 def _page(table: TableNumbers) -> str:
@@ -95,11 +103,16 @@ def _ends(number: Estimate | None, *names: str) -> list[float | None]:
     return [None if number is None else getattr(number, name) for name in names]
 
 
-def _handed_on(report: Mapping[str, Any], folder: Path) -> str:
-    """As JSON in which places in the table's folder are told from there: a report is read on other machines too."""
+def _handed_on(report: Mapping[str, Any], folder: Path, cells: Path | None) -> str:
+    """As JSON in which places in the table's folder, or beside `cells`, are told from there.
+
+    A report is read on other machines too.
+    """
     text = json.dumps(report, indent=1, default=str)
-    here = json.dumps(str(folder.absolute()))[1:-1]
-    return text.replace(f'"{here}/', '"').replace(f'"{here}"', '"."') + "\n"
+    for place in (folder, *([] if cells is None else [cells.parent])):
+        here = json.dumps(str(place.absolute()))[1:-1]
+        text = text.replace(f'"{here}/', '"').replace(f'"{here}"', '"."')
+    return text + "\n"
 
 
 def _json(table: TableNumbers, runs: Mapping[str, Mapping[int, Run]], facts: Mapping[str, Any]) -> dict[str, Any]:

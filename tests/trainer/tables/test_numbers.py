@@ -130,6 +130,14 @@ def test_a_half_finished_table_is_written_whole_with_gaps(tmp_path: Path, runs: 
     assert (rows[0]["last_mean"], rows[2]["last_mean"], rows[2]["published"]) == ("0.375", "", "86.7")
 
 
+def test_a_report_names_no_place_of_the_machine_that_wrote_it(tmp_path: Path, runs: Runs) -> None:
+    output, cells = tmp_path / "report", tmp_path / "other" / "cells"
+    facts = {"config": {"output": str(output), "runs": str(cells)}, "read": [str(output / "a"), str(cells / "b")]}
+    write_report(output, numbers(runs), runs, facts=facts, cells=cells)
+    raw = json.loads((output / "report.json").read_text())
+    assert (raw["config"], raw["read"]) == ({"output": ".", "runs": "cells"}, ["a", "cells/b"])
+
+
 def test_a_run_that_is_not_at_its_last_update_is_not_finished(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "run", ["", "a"])
     assert is_finished(folder)
