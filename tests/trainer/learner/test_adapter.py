@@ -1,7 +1,5 @@
 """LoRA against a merged copy of the model and torch's autograd; its learner against the row-by-row reference."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from rollout.types import Precision
-from tests.trainer.learner.test_driver import (
+from tests.trainer.learner.reference import (
     CONFIG,
-    Learners,
     Starter,
     assert_same_weights,
     fresh,
@@ -43,23 +40,6 @@ ADAPTED = replace(CONFIG, lora=LORA)
 @pytest.fixture(params=["tied_qwen", "untied_llama"])
 def base(request: pytest.FixtureRequest) -> PreTrainedModel:
     return deepcopy(request.getfixturevalue(request.param))
-
-
-@pytest.fixture
-def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
-    with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield learners.start
-
-
-@pytest.fixture
-def watched(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
-    with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield learners.watched
-
-
-@pytest.fixture
-def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
-    return dialogue(seed=3, trajectories=6)
 
 
 def trained(model: PreTrainedModel, targets: TargetModules = "all-linear") -> Adapter:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed
 
-from tests.trainer.learner.test_driver import CONFIG, Learners, fresh, save, weights_of
+from tests.trainer.learner.reference import CONFIG, Learners, fresh, save, weights_of
 from trainer.config.build import ConfigError
 from trainer.config.learner import CriticConfig, LearnerConfig, LoraConfig, LossConfig
 from trainer.data.tokens import Targets, TokenBatch
@@ -134,11 +134,6 @@ def start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
 
 
 PLAIN = replace(CONFIG, loss=ALONE, critic=QUICK)
-
-
-@pytest.fixture
-def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
-    return dialogue(seed=3, trajectories=6)
 
 
 def targets(learner: Learner, batch: TokenBatch, *, advantage: float = 0.0) -> Targets:

@@ -1,6 +1,6 @@
 """The learner against Hugging Face's forward and torch's AdamW, row by row, without padding, packing or DeepSpeed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,172 +12,35 @@ import torch
 import xxhash
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from estimators import Unit
 from rollout.buckets import check_digests, unpack
 from rollout.ray_actors import ActorDied, own_address
-from rollout.transfer import HostBuffer, Route, WholeFile
-from rollout.types import Precision
+from rollout.transfer import HostBuffer, Route
 from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE
 from tests.trainer.forked import fork_ranks
-from trainer.config.build import ConfigError, ModelError
-from trainer.config.learner import LearnerConfig, LossConfig, PackingMode
+from tests.trainer.learner.reference import (
+    CONFIG,
+    LIMIT_S,
+    Learners,
+    Starter,
+    assert_same_weights,
+    fresh,
+    off_policy,
+    on_policy,
+    published,
+    slow_learn,
+    slow_scores,
+    weights_of,
+)
+from trainer.config.build import ModelError
+from trainer.config.learner import LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
-from trainer.learner.losses import LossInputs, policy_loss
-from trainer.learner.reports import LearnReport
-from trainer.learner.token_weights import token_weights
 
 pytestmark = pytest.mark.slow
-
-CONFIG = LearnerConfig(
-    zero_stage=1,
-    learning_rate=0.01,
-    token_budget=40,
-    optimizer_steps=1,
-    temperature=0.7,
-    loss=LossConfig(kl_coef=0.1, entropy_coef=0.01),
-)
-LIMIT_S = 60.0
-Starter = Callable[..., Learner]
-
-
-class Learners:
-    """Starts learners with forked ranks, and ends them all."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, model_folder: Path) -> None:
-        fork_ranks(patch)
-        self.patch, self.model_folder = patch, model_folder
-        self.started: list[Learner] = []
-
-    def start(
-        self,
-        config: LearnerConfig = CONFIG,
-        folder: Path | None = None,
-        layer: int | None = None,
-        critic: Unit | None = None,
-        twin: LearnerConfig | None = None,
-    ) -> Learner:
-        folder = folder or self.model_folder
-        self.started.append(Learner.start(config, folder, layer=layer, critic=critic, twin=twin))
-        return self.started[-1]
-
-    def watched(self, config: LearnerConfig) -> Learner:
-        """As `start`; the ranks also answer to `gradient`."""
-        self.patch.setattr("trainer.learner.driver.RANK", "tests.trainer.watched_rank:WatchedRank")
-        return self.start(config)
-
-    def close(self) -> None:
-        for learner in self.started:
-            learner.close()
-
-
-@pytest.fixture
-def learners(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learners]:
-    with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield learners
-
-
-@pytest.fixture
-def start(learners: Learners) -> Starter:
-    return learners.start
-
-
-@pytest.fixture
-def watched(learners: Learners) -> Starter:
-    return learners.watched
-
-
-@pytest.fixture
-def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
-    return dialogue(seed=3, trajectories=6)
-
-
-def row_logprobs(model: PreTrainedModel, batch: TokenBatch, row: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probs and entropies of one row's response, from a forward of that row alone. [response_len]"""
-    ids = torch.from_numpy(batch.row(row).astype(np.int64))[None]
-    prompt_len = int(batch.prompt_lens[row])
-    table = (model(input_ids=ids, use_cache=False).logits[0, prompt_len - 1 : -1] / temperature).log_softmax(-1)
-    return table.gather(1, ids[0, prompt_len:, None])[:, 0], -(table.exp() * table).sum(-1)
-
-
-def slow_scores(model: PreTrainedModel, batch: TokenBatch, temperature: float) -> np.ndarray:
-    with torch.no_grad():
-        return torch.cat([row_logprobs(model, batch, row, temperature)[0] for row in range(batch.num_rows)]).numpy()
-
-
-def off_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
-    """Targets a little off the policy, so that ratio, clip, KL and both masks all matter."""
-    random = np.random.default_rng(0)
-    noise = lambda: 0.2 * random.standard_normal(len(logprobs)).astype(np.float32)  # noqa: E731
-    return Targets(
-        advantage=random.standard_normal(batch.num_rows),
-        row_mask=np.arange(batch.num_rows) % 5 != 1,
-        old_logprobs=logprobs + noise(),
-        ref_logprobs=logprobs + noise(),
-        rollout_logprobs=logprobs + noise(),
-        token_mask=random.random(len(logprobs)) < 0.9,
-    )
-
-
-def slow_learn(model: PreTrainedModel, batch: TokenBatch, targets: Targets, config: LearnerConfig) -> float:
-    """One optimizer step, in place: losses added up, one backward, torch's clip and AdamW. Returns the loss."""
-    live = targets.live_tokens(batch)
-    weight = token_weights(batch.response_lens, live, config.loss.aggregation)
-    total = torch.zeros(())
-    for row in range(batch.num_rows):
-        tokens = batch.response_index(np.array([row]))
-        logprobs, entropy = row_logprobs(model, batch, row, config.temperature)
-        ref, rollout = targets.ref_logprobs, targets.rollout_logprobs
-        assert ref is not None
-        assert rollout is not None
-        inputs = LossInputs(
-            logprobs=logprobs,
-            entropy=entropy,
-            old_logprobs=torch.from_numpy(targets.old_logprobs[tokens]),
-            ref_logprobs=torch.from_numpy(ref[tokens]),
-            rollout_logprobs=torch.from_numpy(rollout[tokens]),
-            advantage=torch.full((len(tokens),), float(targets.advantage[row])),
-            weight=torch.from_numpy(weight[tokens]),
-            segment=torch.zeros(len(tokens), dtype=torch.int64),
-            num_rows=1,
-        )
-        total = total + policy_loss(inputs, config.loss).loss
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
-    total.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-    optimizer.step()
-    return total.item()
-
-
-def weights_of(learner: Learner, folder: Path) -> dict[str, Tensor]:
-    return load_file(published(learner, folder, 1).path)
-
-
-def published(learner: Learner, folder: Path, version: int) -> WholeFile:
-    """The file of one publish."""
-    learner.route = Route(way="file", folder=folder)
-    (bucket,) = learner.buckets(version, LIMIT_S)
-    assert isinstance(bucket.handle, WholeFile)
-    return bucket.handle
-
-
-def assert_same_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], learning_rate: float) -> None:
-    """Adam's first step is lr * sign(g): a gradient at rounding level may flip its sign, so a few may differ."""
-    assert weights.keys() == expected.keys()
-    difference = torch.cat([(weights[name] - expected[name]).flatten().abs() for name in weights])
-    assert (difference > 0.01 * learning_rate).double().mean() < 1e-3
-    assert difference.mean() < 1e-3 * learning_rate
-
-
-def fresh(folder: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 LAYOUTS = [(1, 1), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
@@ -330,69 +193,6 @@ def test_token_budget_and_row_order_change_nothing(start: Starter, batch: TokenB
     assert_same_weights(weights_of(cut, tmp_path / "cut"), weights_of(whole, tmp_path / "whole"), CONFIG.learning_rate)
 
 
-def save(learner: Learner, folder: Path) -> None:
-    learner.begin_save(folder)
-    assert learner.save_fault(wait=True) is None
-
-
-def resumed_exactly(start: Starter, config: LearnerConfig, batch: TokenBatch, tmp_path: Path) -> LearnReport:
-    """A learner that is resumed from `state` goes on as one that never stopped. Returns the report after it."""
-    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
-    uninterrupted = start(config)
-    uninterrupted.learn(batch, targets, seed=0)
-    uninterrupted.begin_save(tmp_path / "state")
-    expected = uninterrupted.learn(batch, targets, seed=1)  # while the files are written
-    assert uninterrupted.save_fault(wait=True) is None
-    weights = weights_of(uninterrupted, tmp_path / "first")
-    uninterrupted.close()
-
-    resumed = start(config)
-    resumed.load(tmp_path / "state")
-    assert resumed.learn(batch, targets, seed=1) == expected
-    for name, tensor in weights_of(resumed, tmp_path / "second").items():
-        assert torch.equal(tensor, weights[name]), name
-    return expected
-
-
-@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 1), ("bfloat16", 1), ("bfloat16", 2), ("bfloat16", 3)])
-def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
-    start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
-) -> None:
-    layout = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage)
-    config = replace(layout, warmup_steps=2, decay_steps=10, optimizer_steps=2)
-    expected = resumed_exactly(start, config, batch, tmp_path)
-    # 4 optimizer steps at 1/3, 2/3, 1 and then a tenth less of the full rate.
-    assert expected.learning_rate == pytest.approx(0.01 * 0.9)
-
-
-@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
-def test_a_learner_in_the_processes_of_another_one_is_as_one_that_starts(
-    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, before: int, after: int
-) -> None:
-    """Weights, reference, optimizer and schedule are fresh, also where the ZeRO stage is another one."""
-    old, config = (replace(CONFIG, world_size=2, zero_stage=stage) for stage in (before, after))
-    used, fresh_one = start(old), start(config)
-    targets = off_policy(batch, slow_scores(fresh(model_folder), batch, config.temperature))
-    for seed in range(2):
-        used.learn(batch, targets, seed=seed)
-    processes = [rank.pid for rank in used.ranks]
-    renewed = used.renewed(config, model_folder)
-    renewed.join()
-    assert [rank.pid for rank in renewed.ranks] == processes
-    for learner in (renewed, fresh_one):
-        learner.learn(batch, targets, seed=0)
-        learner.learn(batch, targets, seed=1)
-    (tmp_path / "fresh").mkdir()
-    expected = weights_of(fresh_one, tmp_path / "fresh")
-    torch.testing.assert_close(weights_of(renewed, tmp_path), expected, rtol=0.0, atol=0.0)
-
-
-def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
-    save(start(), tmp_path)
-    with pytest.raises(ConfigError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
-        start(replace(CONFIG, zero_stage=2)).load(tmp_path)
-
-
 def test_publish_and_export_carry_the_same_weights(start: Starter, batch: TokenBatch, tmp_path: Path) -> None:
     learner = start(replace(CONFIG, world_size=2, zero_stage=3))
     learner.sft(batch)
@@ -430,12 +230,6 @@ def test_weights_in_buckets_of_shared_memory_are_those_that_are_exported(
     assert all(torch.equal(weights[name], parameter) for name, parameter in exported.items())
     assert max(sizes) > 2**12 > min(sizes)  # the embedding is larger than a bucket
     assert not (tmp_path / "bucket").exists()
-
-
-def on_policy(batch: TokenBatch, logprobs: np.ndarray) -> Targets:
-    random = np.random.default_rng(0)
-    advantage, mask = random.standard_normal(batch.num_rows), np.ones(batch.num_rows, dtype=np.bool_)
-    return Targets(advantage=advantage, row_mask=mask, old_logprobs=logprobs, ref_logprobs=logprobs)
 
 
 @pytest.mark.parametrize("optimizer_steps", [1, 3])
@@ -684,24 +478,3 @@ def test_an_update_that_is_run_again_tells_which_rows_and_which_parameter_are_no
     assert np.mean([step.loss for step in taken]) == report.loss
     assert np.mean([step.grad_norm for step in taken]) == report.grad_norm
     assert replayed.score(batch).logprobs.tolist() == plain.score(batch).logprobs.tolist()
-
-
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
-    start: Starter, batch: TokenBatch, tmp_path: Path, stage: int
-) -> None:
-    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
-    config = replace(CONFIG, zero_stage=stage, weight_decay=0.0, warmup_steps=1)
-    first = start(config)
-    first.learn(batch, targets, seed=0)
-    save(first, tmp_path / "state")
-    before = weights_of(first, tmp_path / "before")
-    first.close()
-    moved: list[Tensor] = []
-    for number, rate in enumerate((0.01, 0.001)):
-        learner = start(replace(config, learning_rate=rate))
-        learner.load(tmp_path / "state")
-        assert learner.learn(batch, targets, seed=1).learning_rate == rate
-        after = weights_of(learner, tmp_path / str(number))
-        moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
-    assert torch.linalg.vector_norm(moved[0] / 10 - moved[1]) < 1e-3 * torch.linalg.vector_norm(moved[1])

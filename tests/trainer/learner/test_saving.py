@@ -1,8 +1,6 @@
-"""A learner saves beside its next step, says what it could not write, and goes on with any number of ranks."""
+"""A learner saves beside its next step, says what it could not write, and goes on: exactly, and with other ranks."""
 
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,34 +8,28 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from rollout.types import Precision
 from tests.trainer.forked import ForkedActor
-from tests.trainer.learner.test_driver import (
+from tests.trainer.learner.reference import (
     CONFIG,
     Learners,
+    Starter,
     assert_same_weights,
     fresh,
     off_policy,
+    resumed_exactly,
     save,
+    slow_scores,
     weights_of,
 )
 from trainer import checksums
+from trainer.config.build import ConfigError
 from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def learners(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learners]:
-    with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield learners
-
-
-@pytest.fixture
-def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
-    return dialogue(seed=3, trajectories=6)
 
 
 def told(learner: Learner, method: str) -> Any:
@@ -126,3 +118,63 @@ def test_a_learner_goes_on_from_a_checkpoint_of_another_number_of_ranks(
     tolerance = config.learning_rate if dtype == "float32" else 100 * config.learning_rate
     assert_same_weights(weights_of(resumed, tmp_path / "second"), weights, tolerance)
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 1), ("bfloat16", 1), ("bfloat16", 2), ("bfloat16", 3)])
+def test_a_resumed_learner_continues_exactly_as_an_uninterrupted_one(
+    start: Starter, batch: TokenBatch, tmp_path: Path, dtype: Precision, zero_stage: int
+) -> None:
+    layout = replace(CONFIG, world_size=2, dtype=dtype, zero_stage=zero_stage)
+    config = replace(layout, warmup_steps=2, decay_steps=10, optimizer_steps=2)
+    expected = resumed_exactly(start, config, batch, tmp_path)
+    # 4 optimizer steps at 1/3, 2/3, 1 and then a tenth less of the full rate.
+    assert expected.learning_rate == pytest.approx(0.01 * 0.9)
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
+def test_a_learner_in_the_processes_of_another_one_is_as_one_that_starts(
+    start: Starter, batch: TokenBatch, model_folder: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    """Weights, reference, optimizer and schedule are fresh, also where the ZeRO stage is another one."""
+    old, config = (replace(CONFIG, world_size=2, zero_stage=stage) for stage in (before, after))
+    used, fresh_one = start(old), start(config)
+    targets = off_policy(batch, slow_scores(fresh(model_folder), batch, config.temperature))
+    for seed in range(2):
+        used.learn(batch, targets, seed=seed)
+    processes = [rank.pid for rank in used.ranks]
+    renewed = used.renewed(config, model_folder)
+    renewed.join()
+    assert [rank.pid for rank in renewed.ranks] == processes
+    for learner in (renewed, fresh_one):
+        learner.learn(batch, targets, seed=0)
+        learner.learn(batch, targets, seed=1)
+    (tmp_path / "fresh").mkdir()
+    expected = weights_of(fresh_one, tmp_path / "fresh")
+    torch.testing.assert_close(weights_of(renewed, tmp_path), expected, rtol=0.0, atol=0.0)
+
+
+def test_a_checkpoint_of_another_layout_is_refused(start: Starter, tmp_path: Path) -> None:
+    save(start(), tmp_path)
+    with pytest.raises(ConfigError, match=r"'zero_stage': 1.*this learner has.*'zero_stage': 2"):
+        start(replace(CONFIG, zero_stage=2)).load(tmp_path)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
+    start: Starter, batch: TokenBatch, tmp_path: Path, stage: int
+) -> None:
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    config = replace(CONFIG, zero_stage=stage, weight_decay=0.0, warmup_steps=1)
+    first = start(config)
+    first.learn(batch, targets, seed=0)
+    save(first, tmp_path / "state")
+    before = weights_of(first, tmp_path / "before")
+    first.close()
+    moved: list[Tensor] = []
+    for number, rate in enumerate((0.01, 0.001)):
+        learner = start(replace(config, learning_rate=rate))
+        learner.load(tmp_path / "state")
+        assert learner.learn(batch, targets, seed=1).learning_rate == rate
+        after = weights_of(learner, tmp_path / str(number))
+        moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
+    assert torch.linalg.vector_norm(moved[0] / 10 - moved[1]) < 1e-3 * torch.linalg.vector_norm(moved[1])

@@ -1,7 +1,5 @@
 """The twin of a rank: it learns preferences as torch does from whole rollouts, and is saved with the policy."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.learner.test_driver import (
+from tests.trainer.learner.reference import (
     CONFIG,
     Learners,
     assert_same_weights,
@@ -31,17 +29,6 @@ from trainer.setup.credit import twin_config_of
 pytestmark = pytest.mark.slow
 BETA = 0.3
 BETTER, WORSE = np.array([0, 0, 3]), np.array([1, 2, 4])  # rollout 5 is in no pair
-
-
-@pytest.fixture
-def learners(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learners]:
-    with closing(Learners(monkeypatch, model_folder)) as learners:
-        yield learners
-
-
-@pytest.fixture
-def batch(dialogue: Callable[..., TokenBatch]) -> TokenBatch:
-    return dialogue(seed=3, trajectories=6)
 
 
 def twin_of(learner: Learner, batch: TokenBatch) -> Twin:
