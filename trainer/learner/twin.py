@@ -19,7 +19,7 @@ class Twin:
         """Its log-prob of every response token, as it is now. float32 [R], nats"""
         if self._logprobs is None:
             self._logprobs = self._learner.score(self._tokens).logprobs
-            assert self._logprobs is not None  # `twin_config` asks for them
+            assert self._logprobs is not None  # `twin_config_of` asks for them
         return self._logprobs
 
     def ascend(self, credit: NDArray[np.float64]) -> None:

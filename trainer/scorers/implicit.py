@@ -57,7 +57,7 @@ class ImplicitReward:
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
         twin, policy = rollouts.twin, rollouts.logprobs
         if twin is None or policy is None:
-            raise ValueError("implicit needs a copy of the policy to train, which a run of the learner alone has")
+            raise ValueError("implicit needs a copy of the policy, which only a training run has")
         rows, count = rollouts.table.rows, len(rollouts.played)
         trajectory = np.array([row.trajectory for row in rows])
         starts = np.cumsum([0, *(len(row.step.completion.token_ids) for row in rows)])[:-1]

@@ -110,7 +110,7 @@ def test_a_copy_without_pairs_rewards_and_does_not_learn() -> None:
 
 
 def test_rollouts_without_a_copy_are_refused() -> None:
-    with pytest.raises(ValueError, match="implicit needs a copy of the policy to train"):
+    with pytest.raises(ValueError, match="implicit needs a copy of the policy, which only"):
         ImplicitReward()(rollouts_of([[1.0, 0.0]]))
 
 
