@@ -4,6 +4,8 @@ A new method is one file beside this one, with one import and one entry in `ESTI
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 from estimators.base import UNPARSED, Advantages, Estimator, Needs, StepBatch, Unit, calibrated, needs
@@ -73,6 +75,10 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
 }
 
 
+SHARED = {field.name for field in fields(Grpo)}
+"""Options that most estimators have."""
+
+
 def build(name: str, **options: Any) -> Estimator:
     """The estimator of that name with these options; an option that is not given keeps the paper's value.
 
@@ -94,6 +100,8 @@ def build(name: str, **options: Any) -> Estimator:
     remedy = ""
     if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
         remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
+    elif lacking := [option for option in options if option in SHARED and option not in signature(make).parameters]:
+        remedy = f"; what an experiment sets is taken out with {' '.join(f'~estimator.{one}' for one in lacking)}"
     estimator = made(make, name, options, remedy)
     try:
         needs(estimator)  # refused here rather than at the first update

@@ -18,6 +18,11 @@ BAD = [
         r"gigpo has no option 'gama': did you mean 'gamma'\? It is one of episode_rewards, episode_stats",
     ),
     ("grpo", {"gamma": 0.9}, r"grpo has no option 'gamma'"),
+    (
+        "toll",
+        {"episode_stats": "row", "norm": "mean"},
+        r"no option 'episode_stats': .*experiment sets is taken out with ~estimator.episode_stats ~estimator.norm$",
+    ),
     ("gigpo", {"norm": "std"}, r"gigpo: norm='std' is unknown: did you mean 'mean_std'\? It is one of mean, mean_std"),
     ("bipace", {"variant": "tag"}, r"variant='tag' is unknown: did you mean 'action_tag'\?"),
     ("bipace", {"no_contrast": "loo"}, r"no_contrast='loo' is unknown: .*leave_one_out, zero"),
