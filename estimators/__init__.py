@@ -101,7 +101,7 @@ def build(name: str, **options: Any) -> Estimator:
     if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
         remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
     elif lacking := [option for option in options if option in SHARED and option not in signature(make).parameters]:
-        remedy = f"; what an experiment sets is taken out with {' '.join(f'~estimator.{one}' for one in lacking)}"
+        remedy = f"; if an experiment sets it, add {' '.join(f'~estimator.{one}' for one in lacking)}"
     estimator = made(make, name, options, remedy)
     try:
         needs(estimator)  # refused here rather than at the first update

@@ -16,16 +16,17 @@ class Istar(Grpo):
     """The advantages of iStar (2509.19199), for step rewards of any scorer:
 
         A   = A_E + alpha * A_S
-        A_S = (r_t - mean_g) / F_g
+        A_S = (r_t - mean_g) / std_g
 
-        A_E          the episode term of `Grpo`, of the world's rewards
-        r_t          what the scorer gave to the step
-        mean_g, F_g  of r over the group's steps
+        A_E            the episode term of `Grpo`, of the world's rewards
+        r_t            what the scorer gave to the step
+        mean_g, std_g  of r over the group's steps
 
     Limiting cases:
         alpha = 0, or a scorer that gives every step the same: GRPO.
     Assumes step rewards that measure the step alone: nothing is passed on to the steps before it.
-    We differ: a group whose rewards do not spread gets 0 and not rounding errors at order 1.
+    We differ: a group whose rewards do not spread gets 0 and not rounding errors at order 1. With norm="mean" A_E is in
+        units of reward, and A_S is not: step rewards have a unit of their own.
     Diagnostics: `flat_group_share`, the share of groups without spread of R.
     Raises ValueError for an option out of range.
     """
@@ -42,5 +43,5 @@ class Istar(Grpo):
     def __call__(self, batch: StepBatch, /) -> Advantages:
         episode, diagnostics = self.episode(batch)
         earned = batch.needed("step_reward", "istar")
-        step = relative(earned, batch.groups.label, row_moments(batch, earned, self.norm))
+        step = relative(earned, batch.groups.label, row_moments(batch, earned, "mean_std"))
         return Advantages(value=episode + self.alpha * step, diagnostics=diagnostics)

@@ -15,6 +15,8 @@ FOLDER = "checkpoints"
 TRACKER = "latest"
 STATE = "state.json"
 MODEL = "model"
+TWIN = "learner/twin"
+"""Where a scorer's copy of the policy lies in the folder of a checkpoint; the learner's ranks write it."""
 RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and what they are called now
 
 

@@ -168,7 +168,7 @@ def _rewarded(parts: Parts, table: RowTable, tokens: TokenBatch, scores: Scores)
         env=parts.world.env,
         folder=Path(parts.config.output).absolute() / "scorer",
         hidden=scores.embedding,
-        logprobs=rollout_logprobs(table) if scores.logprobs is None else scores.logprobs,
+        logprobs=scores.logprobs,
         twin=None if twin is None else Twin(twin, tokens),
     )
     rewarded = parts.scorer(rollouts)

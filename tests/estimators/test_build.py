@@ -21,7 +21,7 @@ BAD = [
     (
         "toll",
         {"episode_stats": "row", "norm": "mean"},
-        r"no option 'episode_stats': .*experiment sets is taken out with ~estimator.episode_stats ~estimator.norm$",
+        r"no option 'episode_stats': .*; if an experiment sets it, add ~estimator.episode_stats ~estimator.norm$",
     ),
     ("gigpo", {"norm": "std"}, r"gigpo: norm='std' is unknown: did you mean 'mean_std'\? It is one of mean, mean_std"),
     ("bipace", {"variant": "tag"}, r"variant='tag' is unknown: did you mean 'action_tag'\?"),

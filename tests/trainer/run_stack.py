@@ -24,6 +24,7 @@ from trainer.commands.defaults import register
 from trainer.config.build import build
 from trainer.config.commands import TrainConfig
 from trainer.config.earlier import ForkConfig
+from trainer.config.learner import LearnerConfig
 from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.reports import LearnReport, Scores
@@ -49,6 +50,7 @@ class HashLearner(FolderLearner):
     def __init__(self, events: list[str]) -> None:
         super().__init__("0")
         self.events = events
+        self.config = LearnerConfig()
         self.dies_at: int | None = None
         self.faults: dict[int, Exception] = {}  # by the number of the call of `learn`, from 1
         self.skipped_steps = 0

@@ -86,7 +86,7 @@ class TrainConfig:
     """How training rollouts sample tokens."""
 
     revise: ReviseConfig
-    """How failed rollouts are revised. Read only for an estimator that asks for revisions, such as IBPO."""
+    """How failed rollouts are revised, for an estimator that asks for it, such as IBPO, or retried (revise.mode)."""
 
     validation: ValidationConfig = field(default_factory=ValidationConfig, metadata=HARMLESS)
     """When the policy is measured, and on how many tasks."""

@@ -118,7 +118,7 @@ class Learner:
     def renewed(self, config: LearnerConfig, model_folder: str | Path, twin: LearnerConfig | None = None) -> Self:
         """Another learner in the processes of these ranks, to be joined as one that was reserved.
 
-        config: with the same `rank_specs`. twin: there exactly where this one has a twin. Raises ActorDied where the
+        config: with the same `rank_specs`. twin: given exactly if this learner has a twin. Raises ActorDied where the
         ranks are gone.
         """
         if not self.ranks:

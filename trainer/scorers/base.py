@@ -23,8 +23,11 @@ class Twin(Protocol):
         """Its log-prob of every response token, row by row, as it is now. float32 [R], nats"""
         ...
 
-    def ascend(self, credit: NDArray[np.float64], /) -> None:
-        """Take one optimizer step up the gradient of sum_i credit_i log p(response of row i). credit: float64 [N]"""
+    def ascend(self, credit: NDArray[np.float64], /) -> float:
+        """Take one optimizer step up the gradient of sum_i credit_i log p(response of row i). credit: float64 [N]
+
+        Returns the norm of the gradient before clipping; not finite where the step was skipped.
+        """
         ...
 
 
@@ -41,8 +44,8 @@ class Rollouts:
     hidden: NDArray[np.float32] | None = None
     """float32 [N, D]. The policy's hidden state at each row's last prompt token; None for a scorer without a layer."""
     logprobs: NDArray[np.float32] | None = None
-    """float32 [R], nats. Of each response token, row by row, from the policy before the update. A run always gives
-    it."""
+    """float32 [R], nats. Of each response token, row by row, from the policy before the update; None with
+    learner.old_logprobs=engine, which a scorer that trains a twin cannot have."""
     twin: Twin | None = None
     """The copy of the policy that the scorer trains; None for a scorer without `trains_twin`."""
 

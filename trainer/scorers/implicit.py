@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from estimators.algebra.sets import NO_SPREAD
 from estimators.options import check_options
 from trainer.scorers.base import Rollouts, StepRewards
 
@@ -34,8 +35,8 @@ class ImplicitReward:
     Reading: phi learns from an update's rollouts before it rewards them. All pairs of a group with unequal returns
         count alike, whatever the difference.
     We differ: each of the `steps` optimizer steps is taken on all pairs of an update together.
-    Diagnostics: `pairs`; `pair_accuracy`, the share of pairs that phi ranked right before it learned from them (a tie
-        counts half), left out where there is no pair.
+    Diagnostics: `pairs`; where there are some, `pair_accuracy`, the share of them that phi ranked correctly before it
+        learned from them (a tie counts half), and `grad_norm`, the mean of its steps, not finite if one was skipped.
     Raises ValueError for an option out of range.
     """
 
@@ -48,8 +49,7 @@ class ImplicitReward:
     steps: Annotated[int, Ge(1)] = 1
     """Optimizer steps of phi in an update. Each takes a pass with gradients and one without over all tokens."""
     weight: Annotated[float, Gt(0)] = 1.0
-    """What a step reward counts beside the world's rewards. An estimator that normalises step rewards, such as istar,
-    does not see it."""
+    """What a step reward counts beside the world's rewards. istar, which normalises step rewards, does not see it."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -72,26 +72,28 @@ class ImplicitReward:
         if not len(margin):
             return StepRewards(value=self.weight * reward, diagnostics={"pairs": 0.0})
         right = float((margin > 0).mean() + 0.5 * (margin == 0).mean())
+        norms: list[float] = []
         for _ in range(self.steps):
             credit = self.beta * preference_credit(summed(trajectory, reward, count), better, worse)
-            twin.ascend(credit[trajectory])
+            norms.append(twin.ascend(credit[trajectory]))
             reward = rewards()
-        return StepRewards(
-            value=self.weight * reward, diagnostics={"pairs": float(len(margin)), "pair_accuracy": right}
-        )
+        told = {"pairs": float(len(margin)), "pair_accuracy": right, "grad_norm": float(np.mean(norms))}
+        return StepRewards(value=self.weight * reward, diagnostics=told)
 
 
 def preferences(rollouts: Rollouts) -> tuple[Ints, Ints]:
     """The better and the worse rollout of every pair of a group whose returns differ, by the world's rewards. [P], [P]
 
-    They are numbered as `RowTable` numbers them. Retries are in no pair: their first steps were given to them.
+    They are numbered as `RowTable` numbers them. Retries are in no pair: their first steps were given to them. Returns
+    that differ by rounding alone are equal.
     """
     better: list[int] = []
     worse: list[int] = []
     first = 0
     for group in rollouts.groups:
         paid = np.array([sum(step.reward for step in one.steps) for one in group.trajectories])
-        above, below = np.nonzero(paid[:, None] > paid[None, :])
+        rounding = NO_SPREAD * max(1.0, np.abs(paid).max())
+        above, below = np.nonzero(paid[:, None] > paid[None, :] + rounding)
         better += (first + above).tolist()
         worse += (first + below).tolist()
         first += len(paid)

@@ -60,7 +60,7 @@ def twin_config_of(scorer: Scorer | None, policy: LearnerConfig) -> LearnerConfi
         optimizer_steps=1,
         rows_per_step=None,
         old_logprobs="learner",
-        loss=LossConfig(kl_coef=0.0),
+        loss=LossConfig(kl_coef=0.0, clip_low=0.999, clip_high=1e6),  # no clip: rounding alone moves the ratio from 1
     )
 
 
@@ -73,11 +73,8 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
-    if config.group_size == 1 and trains_twin(scorer_of(config)):
-        raise ConfigError(
-            f"group_size=1 with scorer {name_of(config.scorer)}, which learns from pairs of a group's rollouts: set "
-            "group_size to 2 or more"
-        )
+    if trains_twin(scorer_of(config)):
+        _check_twin(config)
     layer = _check_columns(config, wants)
     if config.learner.critic != CriticConfig() and not wants.critic:
         raise ConfigError(
@@ -98,6 +95,20 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             "set record=rollouts, or estimator=bipace"
         )
     return estimator
+
+
+def _check_twin(config: TrainConfig) -> None:
+    """Raise ConfigError where a scorer's copy of the policy would learn nothing, or what is not there."""
+    who = f"scorer {name_of(config.scorer)}"
+    if config.group_size == 1:
+        raise ConfigError(
+            f"group_size=1 with {who}, which learns from pairs of a group's rollouts: set group_size to 2 or more"
+        )
+    if config.learner.old_logprobs != "learner":
+        raise ConfigError(
+            f"learner.old_logprobs={config.learner.old_logprobs!r} with {who}, whose log-ratios would hold the "
+            "engine's roundings: set learner.old_logprobs=learner"
+        )
 
 
 def _check_retries(config: TrainConfig, wants: Needs) -> None:

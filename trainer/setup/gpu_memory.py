@@ -105,6 +105,9 @@ def learner_peak(shape: ModelShape, training: Training) -> int:
     gradients = 2 * 4 * trained // training.ranks if sharded else 0
     buckets = 2 * min(BUCKET_BYTES, 2 * trained) if sharded else 0
     live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
+    if training.twin and training.zero_stage == 3:  # DeepSpeed keeps those of the model that does not step
+        gradients += 4 * trained // training.ranks
+        buckets += 2 * min(BUCKET_BYTES, 2 * trained)
     step = gradients + buckets + live
     return learner_idle(shape, training) + step + activations(shape, training) + head(shape, training)
 

@@ -14,7 +14,8 @@ from trainer.config.commands import TrainConfig
 from trainer.config.continuing import Difference, check_same_settings
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
-from trainer.setup.credit import estimator_of
+from trainer.scorers import name_of, trains_twin
+from trainer.setup.credit import estimator_of, scorer_of
 from trainer.setup.folder import model_folder
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
@@ -155,6 +156,11 @@ def _check_fits(config: TrainConfig, state: RunState, folder: Path) -> None:
     wrong = [one for one in from_checkpoint(config, state) if one.mark == "fixed" or _remakes_the_model(config, one)]
     check_same_settings(wrong, f"checkpoint {folder}", remedy)
     _check_critic(config, state, f"checkpoint {folder}", remedy)
+    if trains_twin(scorer_of(config)) and not (folder / checkpoint.TWIN).is_dir():
+        raise ConfigError(
+            f"checkpoint {folder} was made without scorer {name_of(config.scorer)}, so that it holds no copy of the "
+            f"policy: leave the scorer out, or {remedy}"
+        )
 
 
 def _check_critic(config: TrainConfig, state: RunState, what: str, remedy: str) -> None:

@@ -94,6 +94,9 @@ def does_not_fit(config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card:
     remedies = ["lower learner.token_budget" if enough is None else f"take cluster.gpus={enough}, where it fits"]
     if _fits_with_adapter(request_of(config, shape, config.cluster.gpus, card=card)):
         remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
+    request = request_of(config, shape, config.cluster.gpus, card=card)
+    if request.training.twin and plan_gpus(replace(request, training=replace(request.training, twin=False))).fits:
+        remedies.append("leave out the scorer, whose copy of the policy takes as much memory as the policy")
     return ConfigError(
         f"model.source={config.model.source!r} {plan.why}: {', '.join(remedies)}, or take a smaller model"
     )

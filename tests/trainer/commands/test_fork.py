@@ -54,6 +54,13 @@ def test_a_fork_keeps_what_its_run_has_calibrated_where_the_option_is_the_same(
     assert estimators[1]["gamma"] == 0.5
 
 
+def test_a_fork_may_have_a_scorer_of_its_own(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    past_run(stepcredit, tmp_path / "run")
+    assert stepcredit("fork", "run", "update=25", "scorer=milestones", "scorer.weight=2").code == 0
+    ((_, fork),) = stepcredit.runs
+    assert (fork.scorer["name"], fork.scorer["weight"]) == ("milestones", 2)
+
+
 def test_forks_can_be_swept(stepcredit: Stepcredit, tmp_path: Path) -> None:
     past_run(stepcredit, tmp_path / "run")
     assert stepcredit("fork", "run", "update=25", "--multirun", "learner.learning_rate=0.5,0.25").code == 0
@@ -110,6 +117,7 @@ def damage(run: Path) -> None:
         (leave, ("update=25", "env.options.max_steps=3"), "env.options.max_steps=3: set it back"),
         (leave, ("update=25", "learner.lerning_rate=1"), "did you mean 'learner.learning_rate'?"),
         (leave, ("update=25", "estimator=ppo"), "this run has estimator.name='ppo', which has a critic"),
+        (leave, ("update=25", "scorer=implicit"), "was made without scorer implicit, so that it holds no copy of the"),
         (leave, ("update=25", "estimator=gigpoo"), "did you mean 'gigpo'?"),
         (leave, ("update=25", "group_size=1"), "group_size=1"),
         (leave, ("update=0",), "update=0 is out of range: choose 1 or more"),

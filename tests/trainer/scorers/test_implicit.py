@@ -13,8 +13,7 @@ from rollout.types import Trajectory
 from tests.fakes import Corridor, group, step
 from tests.trainer.run_stack import configured, defaults, one_update
 from trainer.config.build import ConfigError
-from trainer.config.learner import LossConfig, OldLogprobs
-from trainer.data.rows import RowTable
+from trainer.config.learner import LossConfig
 from trainer.scorers import Rollouts, StepRewards
 from trainer.scorers.implicit import ImplicitReward, preference_credit, preferences
 from trainer.setup.credit import checked_estimator
@@ -33,9 +32,10 @@ class ListedTwin:
     def logprobs(self) -> np.ndarray:
         return self.values
 
-    def ascend(self, credit: np.ndarray) -> None:
+    def ascend(self, credit: np.ndarray) -> float:
         self.credits.append(credit)
         self.values = self.values + np.repeat(credit / 10, self.lens).astype(np.float32)
+        return float(len(self.credits))
 
 
 def rollouts_of(returns: list[list[float]]) -> Rollouts:
@@ -54,6 +54,11 @@ def test_the_pairs_are_those_of_a_group_with_unequal_returns(returns: list[list[
     better, worse = preferences(rollouts_of(returns))
     assert set(zip(better.tolist(), worse.tolist(), strict=True)) == expected
     assert len(better) == len(expected)
+
+
+def test_returns_that_differ_by_rounding_are_no_pair() -> None:
+    better, _ = preferences(rollouts_of([[0.1 + 0.2, 0.3, 0.3 - 1e-9]]))
+    assert len(better) == 0
 
 
 @settings(deadline=None)
@@ -85,7 +90,7 @@ def test_a_step_earns_the_summed_log_ratio_after_the_copy_has_learned() -> None:
     np.testing.assert_allclose(credit, [0.25, 0.25, -0.25, -0.25, 0.0, 0.0, 0.0, 0.0])
     earned = 2.0 * 0.5 * 0.025 * tokens()
     np.testing.assert_allclose(result.value, [earned, earned, -earned, -earned, 0.0, 0.0, 0.0, 0.0], rtol=1e-5)
-    assert result.diagnostics == {"pairs": 1.0, "pair_accuracy": 0.5}
+    assert result.diagnostics == {"pairs": 1.0, "pair_accuracy": 0.5, "grad_norm": 1.0}
 
 
 @pytest.mark.parametrize(("better", "accuracy"), [(-0.5, 1.0), (-1.5, 0.0)])
@@ -96,7 +101,7 @@ def test_the_accuracy_is_of_the_copy_before_it_learns(better: float, accuracy: f
 
 def test_further_steps_begin_where_the_last_one_ended() -> None:
     twin = ListedTwin([-1.0] * 8 * tokens(), [])
-    scored(twin, steps=3, beta=4.0)
+    assert scored(twin, steps=3, beta=4.0).diagnostics["grad_norm"] == 2.0  # the mean of 1, 2 and 3
     assert twin.credits[0][0] > twin.credits[1][0] > twin.credits[2][0] > 0.0
 
 
@@ -114,18 +119,13 @@ def test_rollouts_without_a_copy_are_refused() -> None:
         ImplicitReward()(rollouts_of([[1.0, 0.0]]))
 
 
-@pytest.mark.parametrize("whose", ["learner", "engine"])
-def test_an_update_teaches_the_copy_what_went_better(tmp_path: Path, whose: OldLogprobs) -> None:
-    learner = replace(
-        defaults().learner, optimizer_steps=2, old_logprobs=whose, loss=LossConfig(kl_coef=0.0, importance_cap=2.0)
-    )
+def test_an_update_teaches_the_copy_what_went_better(tmp_path: Path) -> None:
     stack, report = one_update(
         tmp_path,
         1,
         lambda key: "stop" if key[1] == 0 else "go",
         scorer={"name": "implicit", "beta": 0.5},
         estimator={"name": "istar"},
-        learner=learner,
     )
     assert report.rewarded is not None
     assert report.rewarded.diagnostics["pairs"] > 0
@@ -135,11 +135,7 @@ def test_an_update_teaches_the_copy_what_went_better(tmp_path: Path, whose: OldL
     groups = report.collected.groups
     won = np.array([success(one) for task in groups for one in task.trajectories for _ in one.steps])
     assert (set(np.sign(taught.advantage[won])), set(np.sign(taught.advantage[~won]))) == ({1.0}, {-1.0})
-    # This copy says -0.5 of every token, whatever it learns, as this learner's policy does.
-    policy = [[-0.5] if whose == "learner" else row.step.completion.logprobs for row in RowTable(groups)]
-    lens = [len(row.step.completion.token_ids) for row in RowTable(groups)]
-    expected = [0.5 * (-0.5 - np.mean(own)) * count for own, count in zip(policy, lens, strict=True)]
-    np.testing.assert_allclose(report.rewarded.value, expected, atol=1e-6)
+    assert not report.rewarded.value.any()  # this copy says the same as the policy, whatever it learns
 
 
 def success(rollout: Trajectory) -> bool:
@@ -149,5 +145,10 @@ def success(rollout: Trajectory) -> bool:
 def test_a_run_that_cannot_train_the_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"group_size=1 with scorer implicit.*set group_size to 2"):
         checked_estimator(configured(tmp_path, estimator={"name": "ppo"}, group_size=1, scorer={"name": "implicit"}))
+    learner = replace(defaults().learner, old_logprobs="engine", loss=LossConfig(importance_cap=2.0))
+    with pytest.raises(
+        ConfigError, match=r"old_logprobs='engine' with scorer implicit.*set learner.old_logprobs=learner"
+    ):
+        checked_estimator(configured(tmp_path, scorer={"name": "implicit"}, learner=learner))
     with pytest.raises(ConfigError, match=r"'istar' credits step rewards, and the run has no scorer: set scorer="):
         checked_estimator(configured(tmp_path, estimator={"name": "istar"}))

@@ -121,11 +121,17 @@ def test_a_twin_takes_what_the_policy_takes_once_more(rank: int | None) -> None:
             gpu_memory.learner_idle(shape, replace(one, zero_stage=stage)) - CONTEXT_BYTES for one in (alone, both)
         )
         assert second == 2 * first
-    # A step is taken by one of them at a time.
+    # A step is taken by one of them at a time, but stage 3 keeps the buffers of both.
     step, with_twin = (
         gpu_memory.learner_peak(shape, one) - gpu_memory.learner_idle(shape, one) for one in (alone, both)
     )
     assert with_twin == step
+    kept = 4 * alone.trained(shape) // 2 + 2 * min(gpu_memory.BUCKET_BYTES, 2 * alone.trained(shape))
+    alone, both = replace(alone, zero_stage=3), replace(both, zero_stage=3)
+    step, with_twin = (
+        gpu_memory.learner_peak(shape, one) - gpu_memory.learner_idle(shape, one) for one in (alone, both)
+    )
+    assert with_twin == step + kept
     assert gpu_memory.checkpoint_bytes(shape, both) == 2 * gpu_memory.checkpoint_bytes(shape, alone)
     assert gpu_memory.export_bytes(shape, both) == gpu_memory.export_bytes(shape, alone)
 
