@@ -315,7 +315,10 @@ def logged_names(tmp_path: Path) -> set[str]:
     names: set[str] = set()
     for estimator in ESTIMATORS:
         options = {"name": estimator, **({"layer": -1} if estimator == "bipace" else {})}
-        _, report = one_update(tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options)
+        scorer = {"name": "milestones" if estimator == "istar" else None}
+        _, report = one_update(
+            tmp_path, 1, too_long_now_and_then, groups_per_update=4, estimator=options, scorer=scorer
+        )
         names |= update_numbers(report, ARITHMETIC).keys()
     names |= scorer_names(tmp_path)
     stack = Stack()
