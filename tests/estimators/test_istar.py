@@ -29,8 +29,8 @@ def slow(batch, norm, alpha):
 
 
 def columns_of(batch, **other):
-    names = ("group", "trajectory", "time", "reward", "invalid", "state", "action", "step_reward")
-    return {name: getattr(batch, name) for name in names} | {"step_reward": None} | other
+    names = ("group", "trajectory", "time", "reward", "invalid", "state", "action")
+    return {name: getattr(batch, name) for name in names} | other
 
 
 @given(seed=SEED, lengths=LENGTHS, norm=st.sampled_from(["mean", "mean_std"]), alpha=st.sampled_from([0.5, 1.0]))

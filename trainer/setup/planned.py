@@ -92,9 +92,9 @@ def does_not_fit(config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card:
     more = (count for count in TRIED_GPUS if count > config.cluster.gpus)
     enough = next((count for count in more if plan_gpus(request_of(config, shape, count, card=card)).fits), None)
     remedies = ["lower learner.token_budget" if enough is None else f"take cluster.gpus={enough}, where it fits"]
-    if _fits_with_adapter(request_of(config, shape, config.cluster.gpus, card=card)):
-        remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
     request = request_of(config, shape, config.cluster.gpus, card=card)
+    if _fits_with_adapter(request):
+        remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
     if request.training.twin and plan_gpus(replace(request, training=replace(request.training, twin=False))).fits:
         remedies.append("leave out the scorer, whose copy of the policy takes as much memory as the policy")
     return ConfigError(
