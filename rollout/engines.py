@@ -281,7 +281,27 @@ class Engines:
         self.remotes = (*self.remotes[:number], engine, *self.remotes[number + 1 :])
 
     def _next(self, number: int, error: Exception) -> Remote:
-        """A new engine for a place, the old one ended. Raises EnginesLost where it is not possible any more."""
+        """A new engine for a place, the old one ended. Raises EnginesLost where it is not possible any more.
+
+        One that is lost before it serves counts as well, and another one is started.
+        """
+        engine = self.remotes[number]
+        while True:
+            self._count_restart(error)
+            with suppress(ActorDied, ActorTimeout):  # a kill alone would leave vLLM's own processes behind
+                gather([engine.submit("shutdown")], SHUTDOWN_S)
+            engine.kill()
+            engine = spawn(ENGINE, self._model, self._options, spec=self._specs[number])
+            try:
+                gather([engine.submit("ready")], self._start_s)
+                break
+            except (ActorDied, ActorTimeout) as lost:
+                error = lost
+        if self._can_sleep and self._published is not None:
+            gather([engine.submit("sleep")])  # a publish wakes it
+        return engine
+
+    def _count_restart(self, error: Exception) -> None:
         if self._meets:
             raise EnginesLost(f"with cluster.weight_transfer=nccl no engine is started anew: {error}") from error
         if self._losses.restarts == self._losses.allowed:
@@ -290,14 +310,6 @@ class Engines:
             ) from error
         self._losses.restarts += 1
         self._losses.restarted += 1
-        with suppress(ActorDied, ActorTimeout):  # a kill alone would leave vLLM's own processes behind
-            gather([self.remotes[number].submit("shutdown")], SHUTDOWN_S)
-        self.remotes[number].kill()
-        engine = spawn(ENGINE, self._model, self._options, spec=self._specs[number])
-        gather([engine.submit("ready")], self._start_s)
-        if self._can_sleep and self._published is not None:
-            gather([engine.submit("sleep")])  # a publish wakes it
-        return engine
 
     def _lost(self) -> list[int]:
         """The numbers of the engines that do not answer, or have weights of two versions."""

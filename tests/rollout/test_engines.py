@@ -205,6 +205,38 @@ def test_one_more_engine_lost_in_an_update_than_may_be_ends_the_run_with_the_rea
         assert mortal.take_losses().restarted == 2
 
 
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("stillborn", [1, 2])
+def test_an_engine_that_is_lost_while_it_starts_counts_and_another_one_is_started(
+    monkeypatch: pytest.MonkeyPatch, stillborn: int
+) -> None:
+    """Two may be lost in an update: the one that a request meets, and one more."""
+
+    class Stillborn(Recorder):
+        """Dies before it serves."""
+
+        def submit(self, method: str, *args: Any) -> Any:
+            died = method == "ready" and len(spawned) <= stillborn
+            return ActorDied("engine 0 died during ready") if died else super().submit(method, *args)
+
+    engine = Engines("folder", EngineConfig(restarts=2), context=512)
+    (first,) = engine.remotes
+    assert isinstance(first, Recorder)
+    engine.publish(Buckets([]), 3)
+    first.fails = ("complete", "prompt", ActorDied("engine 0 died"))
+    spawned.clear()
+    monkeypatch.setattr(engines, "spawn", Stillborn)
+    if stillborn == 1:
+        asyncio.run(engine.seats[0].acall("complete", "prompt"))
+        assert engine.remotes == (spawned[1],)
+        assert spawned[0].calls == [("shutdown",), ("kill",)]
+    else:
+        lost = r"^more than engine.restarts=2 lost in one update: engine 0 died during ready$"
+        with pytest.raises(EnginesLost, match=lost):
+            asyncio.run(engine.seats[0].acall("complete", "prompt"))
+    assert engine.take_losses().restarted == 2
+
+
 def test_while_the_learner_works_an_engine_that_is_lost_is_replaced_at_the_next_publish_only(started: Engines) -> None:
     _, second = recorders(started)
     started.publish(Buckets([]), 3)

@@ -30,9 +30,11 @@ from trainer.report.progress import Display
 from trainer.setup import parts
 from trainer.setup.kept import keeping
 
-WARM_START = ("env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "epochs=2", "rows_per_step=16")
+THREADS = "cluster.threads=1"  # tests run beside each other
+WARM_START = ("env=textcraft", "model=tiny", "cluster=cpu", THREADS, "seed=0", "epochs=2", "rows_per_step=16")
 RUN = (
     *("experiment=tiny", "env=textcraft", "model=tiny", "cluster=cpu", "seed=0", "deterministic=true"),
+    THREADS,
     *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8", "validation.every=3"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
     "env.options.max_steps=10",  # else a failure of the validation takes 40 turns

@@ -1,46 +1,71 @@
-"""A real run goes on while parts of it die and loses no group; it ends when it is told to, and leaves nothing."""
+"""A run that was killed goes on with the same numbers, survives the deaths of its parts, and names the one too many."""
 
+import shutil
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.chaos import Part, parts_of
-from tests.trainer.real.conftest import RUN
+from tests.trainer.real.conftest import RUN, Stack, unclocked
 from tests.trainer.real.own_process import GOING_ON, Run
 from trainer.report.metric_log import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SHORT = (
-    *("updates=50", "groups_per_update=1", "validation.every=null", "learner.optimizer_steps=1", "checkpoint.every=1"),
-    *("cluster.threads=1", "learner.timeout_s=20"),
-)
+LIMITS = ("updates=50", "learner.timeout_s=40", "engine.restarts=1")
+LOOK_S = 0.2
 
 
-def strike(run: Run, part: Part, how: signal.Signals) -> None:
-    """Send a signal to the first of these parts."""
-    next(process for name, process in parts_of(run.process.pid) if name == part).send_signal(how)
+def find(run: Run, part: Part) -> psutil.Process:
+    """The first of these parts, as soon as there is one."""
+    while True:
+        for name, process in parts_of(run.process.pid):
+            if name == part:
+                return process
+        time.sleep(LOOK_S)
 
 
-def test_a_run_survives_a_dead_worker_and_engine_and_a_rank_that_hangs_and_ends_when_it_is_terminated(
-    tmp_path: Path,
+def test_a_killed_run_goes_on_with_the_same_numbers_and_survives_its_parts_until_two_engines_die_in_one_update(
+    stack: Stack, run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    output = tmp_path / "run"
-    with Run(tmp_path, "train", *RUN, *SHORT, f"output={output}") as run:
-        run.wait_for("update 1/50")
-        strike(run, "env worker", signal.SIGKILL)
-        strike(run, "engine", signal.SIGKILL)
+    """The resumed part is a process of its own, with Ray, an engine, ranks and workers of its own."""
+    folder, whole = tmp_path / "run", run_of("gigpo")
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "checkpoints" / "update-000003")
+    (folder / "checkpoints" / "latest").write_text("update-000002")
+    words = ("estimator=gigpo", f"model.source={stack.policy}", f"output={folder}", "resume=auto")
+    with Run(tmp_path, "train", *RUN, *words, *LIMITS) as run:
         run.wait_for("update 3/50")
-        strike(run, "learner rank", signal.SIGSTOP)
+        find(run, "env worker").kill()
+        find(run, "engine").kill()
+        run.wait_for("update 5/50")
+        find(run, "learner rank").send_signal(signal.SIGSTOP)
         run.wait_for("was lost: no answer of learner rank 0")
-        run.wait_for("update 4/50")
-        run.process.send_signal(signal.SIGTERM)
+        run.wait_for("update 6/50")
+        for _ in range(2):
+            engine = find(run, "engine")
+            engine.kill()
+            engine.wait()
         code, err = run.ended()
-    rows = read_metrics(output)
-    assert code == 143
-    assert err in [f"stepcredit: ended by SIGTERM; {GOING_ON.format(number, output)}" for number in range(3, 7)]
-    assert [row["update"] for row in rows] == list(range(1, len(rows) + 1))
-    assert {row["rollout/dropped_groups"] for row in rows} == {0.0}
-    assert sum(row["rollout/engine_restarts"] for row in rows) == 1
-    assert sum(row["learn/restarts"] for row in rows) == 1
+
+    rows = read_metrics(folder)
+    assert unclocked(rows)[:4] == unclocked(read_metrics(whole))
+    last = Path("rollouts") / "update-000003.jsonl.zst"
+    assert (folder / last).read_bytes() == (whole / last).read_bytes()
+    assert [row["update"] for row in rows] == list(range(len(rows)))
+    resumed = rows[4:]
+    assert {row["rollout/dropped_groups"] for row in resumed} == {0.0}
+    assert sum(row["rollout/engine_restarts"] for row in resumed) == 1
+    assert sum(row["learn/restarts"] for row in resumed) == 1
+
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    line, log, going_on = err.split("; ", 2)
+    lost = "more than engine.restarts=1 lost in one update: "
+    assert line.replace(lost, "").startswith("stepcredit: engine 0 died during ")
+    assert Path(log.removeprefix("its log is ")).is_file()
+    assert going_on in [GOING_ON.format(number, folder) for number in range(5, 9)]

@@ -1,7 +1,6 @@
-"""vLLM and the learner on the same text; and whole runs: as recorded, resumed by the command, with revisions."""
+"""vLLM and the learner on the same text; and whole runs: as recorded, with revisions."""
 
 import json
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
@@ -20,8 +19,7 @@ from rollout.ray_actors import ActorTimeout, gather
 from rollout.record import read_groups
 from rollout.transfer import Bucket, PublishError, Route, Way, WholeFile, add_contents, layer_of
 from rollout.weights import checksum
-from tests.trainer.real.conftest import RUN, Stack, unclocked
-from tests.trainer.real.own_process import GOING_ON, Run
+from tests.trainer.real.conftest import Stack, unclocked
 from trainer.config.learner import LearnerConfig, LoraConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.tokens import TokenBatch
@@ -32,7 +30,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"
-ENGINE = "ray::_AsyncHost"  # what Ray calls its process
 TEXT = "Crafting commands:\ncraft 1 copper rod using 2 copper\n\nGoal: craft copper rod."
 TRAINED = LearnerConfig(learning_rate=1e-3, threads=2)
 TOLERANCE = 1e-3  # nats, float32 on both sides; one optimizer step below moves log-probs by a hundred times as much
@@ -64,32 +61,6 @@ def test_three_updates_give_the_recorded_numbers(
         assert [row.keys() for row in rows] == [row.keys() for row in golden["rows"]]
         for row, recorded in zip(rows, golden["rows"], strict=True):
             assert row == pytest.approx(recorded, rel=1e-4, abs=1e-6)
-
-
-def test_a_killed_run_that_the_command_resumes_gives_the_numbers_of_the_whole_run_and_names_an_engine_that_dies(
-    stack: Stack, run_of: Callable[[str], Path], tmp_path: Path
-) -> None:
-    """The resumed part is a process of its own, with Ray, an engine, ranks and workers of its own."""
-    folder, whole_run = tmp_path / "run", run_of("gigpo")
-    shutil.copytree(whole_run, folder)
-    shutil.rmtree(folder / "checkpoints" / "update-000003")
-    (folder / "checkpoints" / "latest").write_text("update-000002")
-    words = ("estimator=gigpo", f"model.source={stack.policy}", f"output={folder}", "resume=auto")
-    with Run(tmp_path, "train", *RUN, *words, "updates=50", "engine.restarts=0") as run:
-        run.wait_for("update 3/50")
-        (engine,) = [process for process in run.family if ENGINE in " ".join(process.cmdline())]
-        engine.kill()
-        code, err = run.ended()
-    assert unclocked(read_metrics(folder))[:4] == unclocked(read_metrics(whole_run))
-    last = Path("rollouts") / "update-000003.jsonl.zst"
-    assert (folder / last).read_bytes() == (whole_run / last).read_bytes()
-    assert code == 1
-    assert len(err.splitlines()) == 1
-    line, log, going_on = err.split("; ", 2)
-    lost = "more than engine.restarts=0 lost in one update: "
-    assert line.replace(lost, "").startswith("stepcredit: engine 0 died during ")
-    assert Path(log.removeprefix("its log is ")).is_file()
-    assert going_on in [GOING_ON.format(number, folder) for number in (2, 3)]
 
 
 def test_a_policy_revises_its_failures(run_of: Callable[[str], Path]) -> None:
