@@ -87,6 +87,7 @@ def report(folder: Path) -> dict[str, float]:
     config = json.loads((folder / "run" / "config.json").read_text())
     rollouts = config["groups_per_update"] * config["group_size"]
     rows = [json.loads(line) for line in (folder / READINGS).read_text().splitlines()]
+    rows = [row for row in rows if row.keys() == rows[0].keys()]  # the last one, where the run's parts had ended
     rows = rows[int(len(rows) * WARM_UP) :]
     episodes = [row["update"] * rollouts for row in rows]
     table = Table("part", f"MiB after {episodes[0]} episodes", f"after {episodes[-1]}", "MiB per 1,000 episodes")

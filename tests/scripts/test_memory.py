@@ -28,11 +28,14 @@ def test_every_process_of_a_run_counts_in_its_part() -> None:
     assert all(size > 0 for size in parts.values())
 
 
-def test_the_table_leaves_out_the_time_in_which_caches_fill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_leaves_out_the_time_in_which_caches_fill_and_in_which_the_run_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"groups_per_update": 5, "group_size": 2}))
     sizes = [(update, 10 * MIB if update <= 20 else 50 * MIB) for update in range(1, 101)]
-    lines = [json.dumps({"update": update, "driver": size}) for update, size in sizes]
-    (tmp_path / READINGS).write_text("\n".join(lines))
-    assert report(tmp_path) == {"episodes": 1000, "driver": 0.0}
+    lines = [json.dumps({"update": update, "driver": size, "engine": size}) for update, size in sizes]
+    ended = json.dumps({"update": 101, "driver": 0})  # an engine had ended before it was read
+    (tmp_path / READINGS).write_text("\n".join([*lines, ended]))
+    assert report(tmp_path) == {"episodes": 1000, "driver": 0.0, "engine": 0.0}
     assert "MiB after 210 episodes" in " ".join(capsys.readouterr().out.split())

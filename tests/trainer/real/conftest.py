@@ -38,6 +38,7 @@ RUN = (
     *("updates=3", "groups_per_update=4", "group_size=4", "validation.tasks=8", "validation.every=3"),
     *("checkpoint.every=1", "checkpoint.keep=3", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false"),
     "env.options.max_steps=10",  # else a failure of the validation takes 40 turns
+    "model.prompt_tokens=900",  # for prompts that ask for sub-goals
 )
 
 
