@@ -21,7 +21,6 @@ REAL = {
     "actors": (
         "tests/trainer/real/test_ends.py",
         "tests/trainer/real/test_nodes.py",
-        "tests/trainer/real/test_publish.py",
         "tests/trainer/learner/test_driver.py",
         "tests/rollout/test_pool.py",
         "tests/rollout/test_placement.py",

@@ -45,7 +45,9 @@ class RayRunning:
         except (ActorDied, StartFailed) as error:
             outcome = Outcome(cell=self.cell, state=State.FAILED, line=str(error))
             write_outcome(outcome)
-        self._call.actor.kill()
+            return outcome
+        finally:
+            self._call.actor.kill()
         if not self.cell.log.exists():
             line = f"its node does not share {self.cell.folder.parent}: choose a folder that all nodes share"
             return Outcome(cell=self.cell, state=State.FAILED, line=line)
