@@ -43,7 +43,7 @@ def test_sub_goals_are_asked_for_and_a_critic_of_two_levels_is_learned(stack: St
     codec = ChatCodec(stack.policy)
     groups = list(read_groups(tmp_path / "run" / "rollouts" / "update-000001.jsonl.zst"))
     rollouts = [rollout for group in groups for rollout in group.trajectories]
-    prompts = [codec.decode(step.completion.prompt_ids) for rollout in rollouts for step in rollout.steps]
+    prompts = [codec.decode(step.completion.prompt_ids.tolist()) for rollout in rollouts for step in rollout.steps]
     assert [ASK in prompt for prompt in prompts] == [True] * len(prompts)
     assert row["credit/segment_turns"] == pytest.approx(len(prompts) / len(rollouts))
     assert row["critic/return"] < 0.0
