@@ -304,6 +304,7 @@ class Engines:
         return engine
 
     def _count_restart(self, error: Exception) -> None:
+        """Count an engine that is started anew. Raises EnginesLost where none may be."""
         if self._meets:
             raise EnginesLost(f"with cluster.weight_transfer=nccl no engine is started anew: {error}") from error
         if self._losses.restarts == self._losses.allowed:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rollout.ray_actors import ActorDied
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
 from trainer.cells import ray_site
 from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
@@ -170,3 +171,17 @@ def test_a_cell_that_has_finished_before_it_is_asked_to_end_is_finished(
     running = kind(cell, Answer(cell))
     running.end(State.WAITING)
     assert running.outcome() == outcome_of(cell) == Outcome(cell=cell, state=State.FINISHED, seconds=3.0)
+
+
+def test_a_cell_whose_actor_died_before_it_wrote_a_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(_: Any) -> None:
+        raise ActorDied("cell died")
+
+    monkeypatch.setattr(ray_site, "answered", lambda _: True)
+    monkeypatch.setattr(ray_site, "gather", died)
+    (cell,) = cells(tmp_path, "finish")
+    cell.folder.mkdir(parents=True)
+    answer: Any = Answer(cell)
+    cell.log.unlink()
+    outcome = RayRunning(cell, answer).outcome()
+    assert outcome == outcome_of(cell) == Outcome(cell=cell, state=State.FAILED, line="cell died")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.chaos import Part, parts_of
+from scripts.chaos import LOOK_S, Part, parts_of
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from tests.trainer.real.own_process import GOING_ON, Run
 from trainer.report.metric_log import read_metrics
@@ -17,7 +17,6 @@ from trainer.report.metric_log import read_metrics
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIMITS = ("updates=50", "learner.timeout_s=40", "engine.restarts=1")
-LOOK_S = 0.2
 
 
 def find(run: Run, part: Part) -> psutil.Process:
