@@ -18,7 +18,14 @@ import psutil
 import ray
 from ray._private import services, state, worker
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    AuthenticationError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rollout.actor_spec import ActorSpec, Limit, Node
@@ -29,6 +36,7 @@ _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the s
 _ANSWER_S = 5.0  # for a cluster to take a connection
 _STOP_S = 3.0  # for Ray's processes to end by themselves
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_raylet: Any = cast(Any, ray)._raylet  # compiled, and without types
 _own_processes: list[psutil.Process] = []  # those that `start` started
 
 
@@ -400,12 +408,33 @@ def _start_here(num_cpus: int | None, num_gpus: int | None, object_store_bytes: 
 def _join(address: str) -> None:
     check_cluster(address)
     try:
+        if not address.startswith("ray://"):
+            _send_token_if_asked(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        if "AuthenticationError" in str(error.__cause__):
-            reason = "it asks for a token, so set RAY_AUTH_MODE=token, and have its token in ~/.ray/auth_token"
+        if "AuthenticationError" in f"{error!r} {error.__cause__}":
+            reason = "it asks for a token, so put its token into ~/.ray/auth_token"
         raise NoCluster(f"cluster.address={address} cannot be joined: {reason}") from error
+
+
+def _send_token_if_asked(address: str) -> None:
+    """Send Ray's token where the cluster asks for one, and nowhere else.
+
+    Ray leaves this to RAY_AUTH_MODE, which it also sets itself. A process that sends a token to a cluster that asks for
+    none loses every actor that it starts.
+    """
+    _set_auth_mode("disabled")
+    try:
+        _raylet.GcsClient(address=services.canonicalize_bootstrap_address(address))
+    except AuthenticationError:
+        _set_auth_mode("token")
+
+
+def _set_auth_mode(mode: str) -> None:
+    os.environ["RAY_AUTH_MODE"] = mode
+    _raylet.Config.initialize("")
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def stop() -> None:

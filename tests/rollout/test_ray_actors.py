@@ -19,6 +19,7 @@ from rollout import ray_actors
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.held import StartFailed
 from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster
+from tests.other_cluster import other_cluster
 
 ROOT = Path(__file__).parents[2]
 START_AND_STOP = """
@@ -48,11 +49,32 @@ except ray_actors.ActorDied:
 ray_actors.stop()
 """
 
+START_AND_JOIN = """
+import sys
+from rollout import ray_actors
+ray_actors.start(num_cpus=1, object_store_bytes=80 * 2**20)  # from here on, Ray sends its token
+ray_actors.stop()
+for address in sys.argv[1:]:
+    ray_actors.start(address=address)
+    part = ray_actors.spawn("collections:Counter", "joined", spec=ray_actors.ActorSpec())
+    print(part.call("total"))
+    ray_actors.stop()
+"""
+JOIN = """
+import sys
+from rollout import ray_actors
+try:
+    ray_actors.start(address=sys.argv[1])
+except ray_actors.NoCluster as error:
+    print(error)
+"""
 
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+
+def run(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False)
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
 
 
 @pytest.fixture
@@ -87,16 +109,26 @@ def test_what_is_no_address_is_refused_as_one(address: str) -> None:
         ray_actors.check_cluster(address)
 
 
-def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def asking() -> Iterator[str]:
+    """The address of a cluster that asks for a token."""
+    with other_cluster(auth="token") as address:
+        yield address
+
+
+def test_a_token_is_sent_to_the_clusters_that_ask_for_one_and_to_no_other(asking: str) -> None:
+    """Ray sends it to each once it has started a cluster itself, and then ends every actor where none is asked for."""
+    with other_cluster(auth="disabled") as other:
+        joined = run(START_AND_JOIN, asking, other)
+    assert (joined.returncode, joined.stdout) == (0, "6\n6\n"), joined.stderr
+
+
+def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(asking: str, tmp_path: Path) -> None:
     """Ray itself says only that it failed to connect, and hides why in the cause."""
-
-    def refuse(**_: object) -> None:
-        raise ConnectionError("Failed to connect to Ray cluster") from RuntimeError("ray.AuthenticationError: no token")
-
-    monkeypatch.setattr(ray_actors, "check_cluster", lambda address: None)
-    monkeypatch.setattr("ray.init", refuse)
-    with pytest.raises(NoCluster, match=r"cannot be joined: it asks for a token, so set RAY_AUTH_MODE=token"):
-        ray_actors.start(address="10.0.0.1:6379")
+    joined = run(JOIN, asking, HOME=str(tmp_path))
+    assert joined.stdout == (
+        f"cluster.address={asking} cannot be joined: it asks for a token, so put its token into ~/.ray/auth_token\n"
+    ), joined.stderr
 
 
 # --- parts that do not start, and parts that die ------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Cells as jobs of submitit and in actors of a Ray cluster end as they do on this machine."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from rollout.ray_actors import ActorDied
+from tests.other_cluster import other_cluster
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
 from trainer.cells import ray_site
 from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
@@ -47,29 +46,11 @@ def check_ends(folder: Path, site: Site) -> None:
     assert len(told(folder)) == 3
 
 
-# Stands for a cluster that is there: says where it is, and ends when its input does.
-HEAD = """
-import sys
-import ray
-print(ray.init("local", num_cpus=2, num_gpus=0, object_store_memory=10**8, log_to_driver=False).address_info["address"])
-sys.stdout.flush()
-sys.stdin.read()
-"""
-
-
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """A Ray cluster of one node with 2 cores, which another process has started; its address."""
-    started = subprocess.Popen(
-        [sys.executable, "-c", HEAD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-    )
-    assert started.stdout is not None
-    yield started.stdout.readline().strip()
-    started.communicate(timeout=60)
+    """The address of a cluster of one node with 2 cores."""
+    with other_cluster(auth="disabled") as address:
+        yield address
 
 
 WORKING = [("work", 1), ("work", 2), ("fail", 1), ("work", 1), ("work", 1)]  # what each cell does, and its cores
