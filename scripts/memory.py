@@ -52,7 +52,7 @@ def holds(driver: int) -> dict[str, int]:
             own = one.memory_full_info()
             part = "driver" if one.pid == driver else part_of(one) or "Ray's own"
             total[part] += own.uss
-            if " ".join(one.cmdline()).split("/")[-1].startswith("raylet"):
+            if one.name() == "raylet":
                 total["object store"] += own.shared
     return dict(total)
 
