@@ -361,8 +361,10 @@ class Engine:
             self._lost = reason
 
     async def forget(self) -> None:
-        """Drop all requests and caches, for another run. Raises PublishError where the weights are of two versions."""
+        """Drop all requests and caches, for another run. Raises PublishError where there are no whole weights."""
         self._check_serving()
+        if self._asleep:
+            raise PublishError("this engine is asleep, and its weights are gone")
         await self._llm.pause_generation(mode="abort", clear_cache=True)
         await self._llm.resume_generation()
 

@@ -35,6 +35,7 @@ from trainer.report.validations import write_validation
 from trainer.saver import CheckpointFailed, Saver
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.credit import estimator_of
+from trainer.setup.kept import LearnerLost, keeping
 from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
@@ -49,8 +50,8 @@ LOST = (ActorDied, ActorTimeout, OutOfMemory)
 this."""
 
 
-class UpdateLost(RuntimeError):
-    """An update that cannot be finished with the parts as they are."""
+class UpdateLost(LearnerLost):
+    """An update that cannot be finished with the learner as it is."""
 
     def __init__(self, update: int, cause: Exception, validations: Sequence[tuple[int, Evaluation]]) -> None:
         super().__init__(f"update {update}: {cause}")
@@ -71,8 +72,9 @@ class RunResult:
 def train(plan: TrainingPlan, display: Display) -> RunResult:
     """Run all updates. Raises ConfigError before any weights load where the model or its prompts do not fit.
 
-    Where the learner is lost, all parts are started again from the last checkpoint, and what came after it is repeated
-    with the same tasks and seeds. An update that is lost twice ends the run with the reason.
+    Where the learner is lost, it is started again from the last checkpoint, with any other part that does not answer;
+    what came after the checkpoint is repeated with the same tasks and seeds. An update that is lost twice ends the run
+    with the reason.
     """
     config, world = plan.config, plan.world
     output = Path(config.output).absolute()
@@ -82,6 +84,12 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
             f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
     _state_conditions(plan, output, display)
+    with keeping():
+        return _from_checkpoints(plan, output, display)
+
+
+def _from_checkpoints(plan: TrainingPlan, output: Path, display: Display) -> RunResult:
+    """Run on, from checkpoint to checkpoint where the learner is lost."""
     validations: list[tuple[int, Evaluation]] = []
     lost_before: set[int] = set()
     while True:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +20,7 @@ from envs.base import EnvError
 
 _RUNNER = Path(__file__).with_name("runner.py")
 _MOST_REPLY = 2**20  # bytes
+_REMEMBERED = 1024  # programs, a kilobyte each
 _START_SECONDS = 60  # to start a process on a machine that is busy; then it is no program's fault
 
 
@@ -55,11 +56,28 @@ class Verdict:
     """The test and what went wrong; empty if it passed."""
 
 
+class _Ended(Exception):
+    """The process was ended before its last test, perhaps because the machine was busy."""
+
+    def __init__(self, verdicts: tuple[Verdict, ...]) -> None:
+        self.verdicts = verdicts
+
+
 def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tuple[Verdict, ...]:
     """The verdicts, in the order of the tests. A test that the process did not live to finish has failed.
 
-    Raises EnvError if the process could not be started.
+    A program that came to its end is remembered: small policies write the same one again and again. Raises EnvError if
+    the process could not be started.
     """
+    try:
+        return _run(program, setup, tuple(tests), limits)
+    except _Ended as error:
+        return error.verdicts
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tuple[Verdict, ...]:
+    """As `run`, in a process. Raises _Ended, which is not remembered."""
     token = secrets.token_hex(8)
     asked = {
         "program": program,
@@ -90,7 +108,10 @@ def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tu
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
-    return _verdicts(output, token, tests, _ended(code, limits))
+    verdicts = _verdicts(output, token, tests, _ended(code, limits))
+    if code != 0:
+        raise _Ended(verdicts)
+    return verdicts
 
 
 def _exchange(stdin: IO[bytes], stdout: IO[bytes], asked: bytes, seconds: float) -> bytes:

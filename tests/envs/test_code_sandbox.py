@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,29 @@ def test_a_program_that_misbehaves_fails_its_tests(program: str, text: str) -> N
     verdicts = judged(program)
     assert [verdict.passed for verdict in verdicts] == [False, False]
     assert text in verdicts[0].text
+
+
+@pytest.mark.parametrize(
+    ("program", "processes"),
+    [("def f(x):\n    return x + 2", 1), ("import os, signal\nos.kill", 1), ("def f(x):\n    while True: pass", 2)],
+    ids=["came to its end", "raised", "was ended"],
+)
+def test_a_program_that_came_to_its_end_is_run_once(
+    monkeypatch: pytest.MonkeyPatch, program: str, processes: int
+) -> None:
+    started: list[object] = []
+
+    def start(*words: Any, **options: Any) -> Any:
+        started.append(words)
+        return popen(*words, **options)
+
+    popen = subprocess.Popen
+    monkeypatch.setattr("envs.code.sandbox.subprocess.Popen", start)
+    program += f"\n# {processes}"  # which no other test runs
+    assert judged(program) == judged(program)
+    assert len(started) == processes
+    judged(program, ("assert f(2) == 3",))
+    assert len(started) == processes + 1
 
 
 @pytest.fixture

@@ -16,6 +16,10 @@ BROKEN = (RayFailed, StartFailed, ActorDied, ActorTimeout, PublishError)
 """Raised by `Recipe.renew` of a part that cannot serve another run."""
 
 
+class LearnerLost(RuntimeError):
+    """A run ended because its learner is gone. The other parts may serve the next one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(Generic[Part]):
     """How a part of a run is started, made as new for another run, and closed."""
@@ -113,14 +117,14 @@ def keeping() -> Iterator[None]:
 def lent(recipe: Recipe[Part]) -> Iterator[Part]:
     """A part for the length of the block. It is closed at the end, or stays up inside `keeping`.
 
-    After an error that is no refusal it is closed in any case: nobody knows in which state it is.
+    After an error that is no refusal and no LearnerLost it is closed in any case: nobody knows in which state it is.
     """
     kept, stays = _KEPT.get(), False
     part = recipe.start() if kept is None else kept.take(recipe)
     try:
         yield part
         stays = recipe.stays
-    except ConfigError:
+    except (ConfigError, LearnerLost):
         stays = recipe.stays
         raise
     finally:

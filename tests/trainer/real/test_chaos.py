@@ -42,9 +42,11 @@ def test_a_killed_run_goes_on_with_the_same_numbers_and_survives_its_parts_until
         find(run, "env worker").kill()
         find(run, "engine").kill()
         run.wait_for("update 5/50")
+        stays = find(run, "engine")
         find(run, "learner rank").send_signal(signal.SIGSTOP)
         run.wait_for("was lost: no answer of learner rank 0")
         run.wait_for("update 6/50")
+        assert find(run, "engine") == stays
         for _ in range(2):
             engine = find(run, "engine")
             engine.kill()

@@ -7,7 +7,7 @@ import pytest
 
 from rollout.ray_actors import ActorDied
 from trainer.config.build import ConfigError
-from trainer.setup.kept import Recipe, keeping, lent
+from trainer.setup.kept import LearnerLost, Recipe, keeping, lent
 
 
 class Workshop:
@@ -120,6 +120,18 @@ def test_a_run_that_fails_leaves_nothing(workshop: Workshop, error: BaseExceptio
             workshop.run(ray, engine, raises=error)
         closed = ["close engine 3", "close learner 2", "close ray 1"]
         assert workshop.take_events() == ["renew ray 1", "renew engine 3", *closed]
+
+
+def test_a_run_that_lost_its_learner_leaves_the_other_parts(workshop: Workshop) -> None:
+    ray, engine = workshop.recipe("ray", carries=True), workshop.recipe("engine")
+    with keeping():
+        with suppress(LearnerLost):
+            workshop.run(ray, workshop.recipe("learner"), engine, raises=LearnerLost("a rank died"))
+        workshop.broken.add(2)
+        workshop.take_events()
+        workshop.run(ray, workshop.recipe("learner"), engine)
+        again = ["renew ray 1", "close learner 2", "start learner 4", "renew engine 3"]
+        assert workshop.take_events() == again
 
 
 def test_a_refused_run_leaves_its_parts(workshop: Workshop) -> None:
