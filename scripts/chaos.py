@@ -104,6 +104,8 @@ def main() -> None:
             struck = max(update, last_update(output))
             if process.poll() is None and (one := strike(process.pid, struck, chance)):
                 strikes.append(one)
+    if last_update(output) < 0:
+        sys.exit(f"the run ended with {process.returncode} before its first row: see {words.folder / 'run.log'}")
     table = Table("after update", "part", "how")
     for one in strikes:
         table.add_row(str(one.update), one.part, "hangs" if one.hangs else "killed")
