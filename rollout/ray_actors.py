@@ -35,6 +35,7 @@ from rollout.placement import NoPlace, Place
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
 _ANSWER_S = 5.0  # for a cluster to take a connection
 _STOP_S = 3.0  # for Ray's processes to end by themselves
+_LOG_S = 5.0  # for an actor to have said where its log lies
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _raylet: Any = cast(Any, ray)._raylet  # compiled, and without types
 _own_processes: list[psutil.Process] = []  # those that `start` started
@@ -128,7 +129,7 @@ class Remote:
     def log(self) -> str:
         """The path of the actor's log; the folder of all logs if its process never came to say."""
         try:
-            return ray.get(self._log, timeout=1) if self._log is not None else _logs()
+            return ray.get(self._log, timeout=_LOG_S) if self._log is not None else _logs()
         except RayError:
             return _logs()
 
