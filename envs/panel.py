@@ -140,11 +140,11 @@ def read_manifest(values: Any) -> Panel:
     try:
         tasks = tuple(PanelTask(**task) for task in values["tasks"])
         panel = Panel(world=values["world"], split=values["split"], tasks=tasks, facts=dict(values["facts"]))
-        stated = values["digest"]
+        digest = values["digest"]
     except (TypeError, KeyError, ValueError, EnvError) as error:
         raise ValueError(f"it holds no manifest of a panel ({error!r})") from error
-    if stated != panel.digest:
-        raise ValueError(f"it states the digest {stated!r:.24}, and its tasks have {panel.digest:.16}")
+    if digest != panel.digest:
+        raise ValueError(f"it states the digest {digest!r:.24}, and its tasks have {panel.digest:.16}")
     return panel
 
 

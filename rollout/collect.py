@@ -173,8 +173,8 @@ class Collector:
             )
             player.start(jobs)
             try:
-                while left := [rollout for rollout in player.running if not rollout.done()]:
-                    done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_EXCEPTION)
+                while pending := [rollout for rollout in player.running if not rollout.done()]:
+                    done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
                     for rollout in done:
                         rollout.result()
             finally:

@@ -97,9 +97,9 @@ class Dialogue:
         """Append a turn that was taken before. The next prompt is encoded as a whole: the exchange is not known."""
         now = self.now
         self._steps.append(step)
-        listed = self._prompter.listed(now)
+        actions = self._prompter.listed(now)
         self._turns.append(
-            Turn(observation=now.observation, response=step.completion.text, action=step.action, listed=listed)
+            Turn(observation=now.observation, response=step.completion.text, action=step.action, listed=actions)
         )
         idle = self._max_idle_turns is not None and after.state_key == now.state_key
         self._idle_turns = self._idle_turns + 1 if idle else 0

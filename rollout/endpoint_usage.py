@@ -79,8 +79,10 @@ class EndpointUsage:
 def usage_of(reply: Any) -> EndpointUsage:
     """What one reply used, by its field `usage`."""
     usage = getattr(reply, "usage", None)
-    asked, answered = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-    if not (isinstance(asked, int) and isinstance(answered, int)):
+    input_tokens, output_tokens = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    if not (isinstance(input_tokens, int) and isinstance(output_tokens, int)):
         return EndpointUsage(requests=1, untold=1)
-    cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None) or 0
-    return EndpointUsage(requests=1, input_tokens=asked, cached_tokens=cached, output_tokens=answered)
+    cached_tokens = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None) or 0
+    return EndpointUsage(
+        requests=1, input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens
+    )

@@ -39,9 +39,9 @@ class Pace:
         self._requests += 1
         try:
             await self._wait(loop, turn)
-            asked = loop.time()
+            start_s = loop.time()
             yield
-            self._learn(loop.time() - asked)
+            self._learn(loop.time() - start_s)
         finally:
             self._requests -= 1
 

@@ -194,8 +194,8 @@ class EnvPool:
 
         Raises ActorDied or ActorTimeout where a worker is gone or hangs.
         """
-        held = self.config.world, self.config.options
-        gather([worker.remote.renew(*held) for worker in self._workers], self.config.timeout_s)
+        settings = self.config.world, self.config.options
+        gather([worker.remote.renew(*settings) for worker in self._workers], self.config.timeout_s)
         self._load = [0] * self.config.workers
         return self
 

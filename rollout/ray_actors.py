@@ -264,11 +264,11 @@ def _lateness(calls: Sequence[Call], limit: Limit) -> str:
     unplaced = [call.actor for call in late if not call.actor.is_placed]
     if not unplaced:
         return _stuck(late, limit)
-    asked = sum(actor.spec.num_gpus for actor in unplaced)
+    num_gpus = sum(actor.spec.num_gpus for actor in unplaced)
     names = ", ".join(dict.fromkeys(actor.name for actor in unplaced))
     free = ray.available_resources().get("GPU", 0.0)
     return (
-        f"Ray found no place for {names} within {limit.seconds:g} s: asked for {asked} GPUs, and the cluster has "
+        f"Ray found no place for {names} within {limit.seconds:g} s: asked for {num_gpus} GPUs, and the cluster has "
         f"{resources().get('GPU', 0.0):g}, {free:g} of them free: stop what holds them, or lower cluster.gpus"
     )
 

@@ -59,8 +59,8 @@ def add(monotonic: Sequence[tuple[str, float, float]]) -> None:
     """Keep spans that something else has measured, as one flow: (name, start, end) in seconds of time.monotonic."""
     if _kept is not None:
         shift, flow = time.time_ns() - time.monotonic_ns(), next(_flows)
-        for name, begun, ended in monotonic:
-            start_ns, end_ns = (shift + int(1e9 * moment) for moment in (begun, ended))
+        for name, start_s, end_s in monotonic:
+            start_ns, end_ns = (shift + int(1e9 * moment) for moment in (start_s, end_s))
             _kept.append(Span(name=name, start_ns=start_ns, end_ns=end_ns, flow=flow))
 
 
@@ -68,10 +68,10 @@ def add(monotonic: Sequence[tuple[str, float, float]]) -> None:
 def _timed(name: str) -> Generator[None]:
     outer = _flow.get()
     flow = next(_flows) if outer is None else outer
-    token, begun = _flow.set(flow), time.time_ns()
+    token, start_ns = _flow.set(flow), time.time_ns()
     try:
         yield
     finally:
         _flow.reset(token)
         if _kept is not None:
-            _kept.append(Span(name=name, start_ns=begun, end_ns=time.time_ns(), flow=flow))
+            _kept.append(Span(name=name, start_ns=start_ns, end_ns=time.time_ns(), flow=flow))

@@ -177,10 +177,10 @@ class BucketTransfer(WeightTransferEngine[Meet, PickledBucket]):
         for name, parameter in self.model.named_parameters():
             sums += _contents(name, modules[name.rpartition(".")[0]], parameter)
         words = zip(sums, as_words([total for *_, total in sums]), strict=True)
-        held: dict[str, dict[str, int]] = {}
+        contents: dict[str, dict[str, int]] = {}
         for (name, share, _), word in words:
-            held[share] = add_contents(held.get(share, {}), {layer_of(name): word})
-        return held
+            contents[share] = add_contents(contents.get(share, {}), {layer_of(name): word})
+        return contents
 
     def _watch_packing(self) -> None:
         """On a CPU vLLM keeps only a packed copy of a linear layer's weight: its content is taken before it is packed.
@@ -347,8 +347,8 @@ class Engine:
         self._check_serving(version)
         with self._lost_on_error(version):
             await self._llm.finish_weight_update(weight_version=str(version))
-            held = await self._llm.collective_rpc("weight_contents")
-            workers = cast(Sequence[Mapping[str, Mapping[str, int]]], held)
+            replies = await self._llm.collective_rpc("weight_contents")
+            workers = cast(Sequence[Mapping[str, Mapping[str, int]]], replies)
             check_contents(version, contents, joined_contents(version, workers))
             self._version, self._loading = version, None
             if not self._asleep:

@@ -73,11 +73,11 @@ def parts_of(driver: int) -> Iterator[tuple[Part, psutil.Process]]:
 def strike(driver: int, update: int, chance: random.Random) -> Strike | None:
     """Strike one part; None where the part that was drawn is not there."""
     part, hangs = chance.choice(PARTS), chance.random() < 0.5
-    found = [process for name, process in parts_of(driver) if name == part]
-    if not found:
+    processes = [process for name, process in parts_of(driver) if name == part]
+    if not processes:
         return None
     with suppress(psutil.NoSuchProcess):
-        chance.choice(found).send_signal(signal.SIGSTOP if hangs else signal.SIGKILL)
+        chance.choice(processes).send_signal(signal.SIGSTOP if hangs else signal.SIGKILL)
     return Strike(update=update, part=part, hangs=hangs)
 
 

@@ -59,10 +59,10 @@ def killed(output: Path, words: list[str], moments: list[float]) -> list[Kill]:
     """Kill the run at each of these moments, in seconds after its start, then let it end."""
     log, kills = output.with_suffix(".log"), list[Kill]()
     for number, moment in enumerate(moments):
-        left = half_written(output)  # by those that were killed before
+        leftovers = half_written(output)  # by those that were killed before
         process, began = started(output, [*words, "resume=auto"], log), time.monotonic()
         time.sleep(moment)
-        while number % 2 and half_written(output) <= left and process.poll() is None:
+        while number % 2 and half_written(output) <= leftovers and process.poll() is None:
             time.sleep(LOOK_S)
         if process.poll() is not None:
             sys.exit(f"the run ended with {process.returncode} before it was killed {len(moments)} times: {log}")
@@ -70,7 +70,9 @@ def killed(output: Path, words: list[str], moments: list[float]) -> list[Kill]:
         process.wait()
         rows = read_metrics(output) if (output / "metrics.jsonl").exists() else []
         update = int(rows[-1]["update"]) if rows else 0
-        kills.append(Kill(after_s=time.monotonic() - began, update=update, writing=not half_written(output) <= left))
+        kills.append(
+            Kill(after_s=time.monotonic() - began, update=update, writing=not half_written(output) <= leftovers)
+        )
     if (code := started(output, [*words, "resume=auto"], log).wait()) != 0:
         sys.exit(f"the killed run failed with {code}: its log is {log}")
     return kills
@@ -83,18 +85,18 @@ def half_written(output: Path) -> set[Path]:
 
 def differences(one: Path, other: Path) -> list[str]:
     """What differs between two runs: metrics that no clock measures, and recorded rollouts."""
-    found: list[str] = []
+    lines: list[str] = []
     for number, pair in enumerate(zip_longest(read_metrics(one), read_metrics(other), fillvalue={}), start=1):
         left, right = ({name: row[name] for name in row if not name.startswith(CLOCKED)} for row in pair)
         names = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
-        found += [f"row {number}: {name} {left.get(name)} {right.get(name)}" for name in names]
+        lines += [f"row {number}: {name} {left.get(name)} {right.get(name)}" for name in names]
     files = {path.relative_to(folder) for folder in (one, other) for path in (folder / "rollouts").iterdir()}
     for file in sorted(files):
         if not all((folder / file).exists() for folder in (one, other)):
-            found.append(f"{file} is in one of them only")
+            lines.append(f"{file} is in one of them only")
         elif (one / file).read_bytes() != (other / file).read_bytes():
-            found.append(f"{file} differs")
-    return found
+            lines.append(f"{file} differs")
+    return lines
 
 
 def main() -> None:
@@ -109,16 +111,16 @@ def main() -> None:
     moments = [random.Random(words.seed + number).uniform(1.0, words.longest) for number in range(words.kills)]
     seconds = whole(words.folder / "whole", training)
     kills = killed(words.folder / "killed", training, moments)
-    found = differences(words.folder / "whole", words.folder / "killed")
+    lines = differences(words.folder / "whole", words.folder / "killed")
     table = Table("kill", "seconds after its start", "updates done", "writing a checkpoint")
     for number, kill in enumerate(kills, start=1):
         table.add_row(str(number), f"{kill.after_s:.0f}", str(kill.update), "yes" if kill.writing else "no")
     console = Console()
     console.print(table)
-    console.print("\n".join(found) or "every metric and every recorded rollout is equal", markup=False)
-    report = {"kills": len(kills), "writing": sum(kill.writing for kill in kills), "differences": len(found)}
+    console.print("\n".join(lines) or "every metric and every recorded rollout is equal", markup=False)
+    report = {"kills": len(kills), "writing": sum(kill.writing for kill in kills), "differences": len(lines)}
     print(json.dumps(report | {"whole_s": round(seconds)}))
-    sys.exit(1 if found else 0)
+    sys.exit(1 if lines else 0)
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def settings_page() -> str:
     for (path, group), commands in sorted(groups.items(), key=lambda item: item[0][0]):
         which = f" ({', '.join(commands)})" if titles.count(path) > 1 else ""
         users = ", ".join(f"`{command}`" for command in commands)
-        derived = {name: rule for command in reversed(commands) for name, rule in _derived(COMMANDS[command]).items()}
-        parts += [f"## {path}{which}\n", _summary(group), f"Used by {users}.\n", _table(group, f"{path}.", derived)]
+        rules = {name: rule for command in reversed(commands) for name, rule in _derived(COMMANDS[command]).items()}
+        parts += [f"## {path}{which}\n", _summary(group), f"Used by {users}.\n", _table(group, f"{path}.", rules)]
     for name, estimator in ESTIMATORS.items():
         if isinstance(estimator, type) and is_dataclass(estimator):
             parts += [f"## estimator={name}\n", _summary(estimator), _table(estimator, "estimator.", {})]
@@ -94,8 +94,8 @@ def _group(kind: Any) -> type | None:
     """The record that a setting holds, alone, optional or in a list; None for a plain value."""
     if isinstance(kind, type) and is_dataclass(kind):
         return kind
-    found = [inner for inner in get_args(kind) if inner not in (NoneType, Ellipsis)]
-    return _group(found[0]) if len(found) == 1 else None
+    kinds = [inner for inner in get_args(kind) if inner not in (NoneType, Ellipsis)]
+    return _group(kinds[0]) if len(kinds) == 1 else None
 
 
 def _linked(config: type) -> str:

@@ -38,8 +38,8 @@ class RunState:
 
 def sweep(output: Path) -> None:
     """Remove what processes that died left half-written: checkpoints, and conversions for another number of ranks."""
-    for left in (output / FOLDER).glob(".update-*"):
-        shutil.rmtree(left, ignore_errors=True)  # a rank that outlives its run may still write into it
+    for path in (output / FOLDER).glob(".update-*"):
+        shutil.rmtree(path, ignore_errors=True)  # a rank that outlives its run may still write into it
 
 
 def begin(output: Path, state: RunState) -> Path:

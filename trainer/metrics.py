@@ -429,7 +429,7 @@ def _scorer_numbers(report: UpdateReport) -> dict[str, float]:
     numbers = {"scorer/reward_mean": float(value.mean()), "scorer/reward_abs_mean": float(np.abs(value).mean())}
     if 0 < won.sum() < len(won):
         numbers["scorer/success_difference"] = float(sums[won].mean() - sums[~won].mean())
-    return numbers | {f"scorer/{name}": float(given) for name, given in report.rewarded.diagnostics.items()}
+    return numbers | {f"scorer/{name}": float(number) for name, number in report.rewarded.diagnostics.items()}
 
 
 def _usage_numbers(usage: EngineUsage) -> dict[str, float]:

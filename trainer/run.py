@@ -107,14 +107,14 @@ def _from_checkpoints(plan: TrainingPlan, output: Path, display: Display) -> Run
 
 def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> None:
     """Print and write what the validations are of, and where the run is not the published protocol."""
-    stated = conditions(plan.config, plan.world, plan.panel, plan.config.validation.temperature)
-    for line in conditions_lines(stated):
+    record = conditions(plan.config, plan.world, plan.panel, plan.config.validation.temperature)
+    for line in conditions_lines(record):
         display.console.print(line, markup=False)
     if plan.other_panel is not None:
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
     if plan.panel is not None:
         write_panel(output, plan.panel)
-    write_whole(output / CONDITIONS, json.dumps(stated, indent=1))
+    write_whole(output / CONDITIONS, json.dumps(record, indent=1))
 
 
 def _from_checkpoint(
@@ -306,8 +306,8 @@ class TrainingRun:
         """The name of the last checkpoint, once it is written."""
         with suppress(CheckpointFailed):  # the batch matters more, and the checkpoint before is named
             self.saver.wait()
-        found = checkpoint.undamaged(self.output)
-        return None if found is None else found[0].name
+        newest = checkpoint.undamaged(self.output)
+        return None if newest is None else newest[0].name
 
     def _saves(self, number: int) -> bool:
         checkpoints = self.config.checkpoint

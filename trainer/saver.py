@@ -50,15 +50,15 @@ class Saver:
 
         Waits for the checkpoint before. Raises CheckpointFailed.
         """
-        begun = time.perf_counter()
+        start_s = time.perf_counter()
         self.wait()
         try:
             self._partial = checkpoint.begin(self.output, state)
             ranks = self.learner.begin_save(self._partial, export=export)
         except OSError as error:
             raise self._failed(str(error)) from error
-        blocked = time.perf_counter() - begun
-        self._writing = self._thread.submit(self._complete, self._partial, ranks, begun, blocked)
+        blocked = time.perf_counter() - start_s
+        self._writing = self._thread.submit(self._complete, self._partial, ranks, start_s, blocked)
 
     def check(self) -> None:
         """Raise CheckpointFailed if the checkpoint under way has failed."""

@@ -223,11 +223,11 @@ def _learn(
 def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantages) -> Targets:
     """What the learner gets. Raises RolloutsFailed where fewer rollouts are left than it takes optimizer steps."""
     live = live_rows(table, advantages.mask, truncated=parts.config.rollout.truncated)
-    left = len({row.trajectory for row in compress(table, live)})
-    steps = parts.config.learner.steps_of(rows=int(live.sum()), rollouts=left)
-    if left < steps:
+    num_left = len({row.trajectory for row in compress(table, live)})
+    steps = parts.config.learner.steps_of(rows=int(live.sum()), rollouts=num_left)
+    if num_left < steps:
         raise RolloutsFailed(
-            f"{left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
+            f"{num_left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
             f"rollout.truncated={parts.config.rollout.truncated}) and {steps} optimizer steps need one each: "
             "raise model.response_tokens if responses are truncated, else lower learner.optimizer_steps"
         )

@@ -179,14 +179,14 @@ def _moved(state: State, act: Act, held: int | None) -> State:
     A taken object stays marked as taken from there until it is put back into the same receptacle. The original keeps
     a negated fact, and its `look` lists that object.
     """
-    inside, lies, taken = set(state.contents[act.place]), (act.thing, state.here), (act.thing, act.place)
+    inside, lies, pair = set(state.contents[act.place]), (act.thing, state.here), (act.thing, act.place)
     inside ^= {act.thing} & inside if held is not None else {act.thing} - inside
     return replace(
         state,
         held=held,
         contents=(*state.contents[: act.place], tuple(sorted(inside)), *state.contents[act.place + 1 :]),
         lies=state.lies - {lies} if held is not None else state.lies | {lies},
-        taken=state.taken | {taken} if held is not None else state.taken - {taken},
+        taken=state.taken | {pair} if held is not None else state.taken - {pair},
     )
 
 

@@ -89,8 +89,8 @@ def verify(data: Path) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     for split in SPLITS:
         tasks = index.split(split)
-        counted = Counter(index.entries[task_id].task_type for task_id in tasks)
-        games = tuple(counted[task_type] for task_type in TASK_TYPES)
+        by_type = Counter(index.entries[task_id].task_type for task_id in tasks)
+        games = tuple(by_type[task_type] for task_type in TASK_TYPES)
         exact = digest(folder, split) == OFFICIAL[split].digest
         verdicts.append(Verdict(split=split, games=games, exact=exact))
     for verdict in verdicts:

@@ -226,15 +226,15 @@ def _names(ids: Iterable[str]) -> dict[str, str]:
 def _goal(text: str) -> Goal:
     """The goal, recognised by the predicates it uses. Raises ValueError if it is none of the six task types."""
     atoms = [(predicate, arguments.split()) for predicate, arguments in _GOAL_ATOM.findall(text)]
-    used = [predicate for predicate, _ in atoms]
+    predicates = [predicate for predicate, _ in atoms]
     kinds = [arguments[1] for predicate, arguments in atoms if predicate == "objecttype"]
-    if used == [*_LAMP_GOAL, "objecttype", "holds"]:
+    if predicates == [*_LAMP_GOAL, "objecttype", "holds"]:
         return Goal(kind=kinds[1], lamp=kinds[0])
     places = {arguments[1] for predicate, arguments in atoms if predicate == "receptacletype"}
-    extra = frozenset(used) - {"objecttype", "receptacletype", "inreceptacle"}
-    if len(set(kinds)) != 1 or len(places) != 1 or extra not in _TREATMENTS or used.count("inreceptacle") > 2:
+    extra = frozenset(predicates) - {"objecttype", "receptacletype", "inreceptacle"}
+    if len(set(kinds)) != 1 or len(places) != 1 or extra not in _TREATMENTS or predicates.count("inreceptacle") > 2:
         raise ValueError(f"goal {text!r}")
-    return Goal(kind=kinds[0], count=used.count("inreceptacle"), treatment=_TREATMENTS[extra], place=places.pop())
+    return Goal(kind=kinds[0], count=predicates.count("inreceptacle"), treatment=_TREATMENTS[extra], place=places.pop())
 
 
 def _table(rows: Iterable[Sequence[str]]) -> dict[str, str]:

@@ -86,9 +86,9 @@ def write_households(spec: Households, folder: Path) -> int:
 
     Returns the number of games. Raises EnvError if the folder already has games, or gets some meanwhile.
     """
-    root, taken = folder / RELEASE, f"{folder / RELEASE} exists already; remove it, or write into another folder"
+    root, message = folder / RELEASE, f"{folder / RELEASE} exists already; remove it, or write into another folder"
     if root.exists():
-        raise EnvError(taken)
+        raise EnvError(message)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=f"{RELEASE}.") as fresh:
         whole = Path(fresh) / "whole"
@@ -96,7 +96,7 @@ def write_households(spec: Households, folder: Path) -> int:
         try:
             whole.rename(root)
         except OSError as error:
-            raise EnvError(taken) from error
+            raise EnvError(message) from error
     return sum(map(spec.count, SPLITS))
 
 

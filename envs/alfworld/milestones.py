@@ -11,12 +11,12 @@ def milestone(game: Game, state: State, seen: Numbers) -> int:
     the start: held, changed if the goal has a treatment, placed. For a goal with a lamp: held, and the lamp lit.
     """
     goal = game.goal
-    wanted = {thing for thing, kind in enumerate(game.object_kind) if kind == goal.kind}
+    goal_things = {thing for thing, kind in enumerate(game.object_kind) if kind == goal.kind}
     if goal.treatment is not None:
-        wanted &= game.able[ABLE[goal.treatment]]
-    held = state.held in wanted
-    done = _placed(game, state, wanted) - _placed(game, game.start, wanted)
-    found = held or done > 0 or any(not wanted.isdisjoint(state.contents[place]) for place in seen)
+        goal_things &= game.able[ABLE[goal.treatment]]
+    held = state.held in goal_things
+    done = _placed(game, state, goal_things) - _placed(game, game.start, goal_things)
+    found = held or done > 0 or any(not goal_things.isdisjoint(state.contents[place]) for place in seen)
     if goal.lamp is not None:
         lit = state.flags["istoggled"] - game.start.flags["istoggled"]
         return found + held + any(game.object_kind[thing] == goal.lamp for thing in lit)

@@ -84,20 +84,20 @@ def _problems(spec: Spec, split: str) -> dict[str, Problem]:
 def _distinct(spec: Spec, split: str, form: str, depth: int) -> list[Problem]:
     """The first `train` or `validation` problems of a form and depth that the seed gives."""
     rng = random.Random(f"arithmetic {spec.seed} {split} {form} {depth} {spec.largest}")
-    needed = spec.train if split == "train" else spec.validation
+    num_problems = spec.train if split == "train" else spec.validation
     problems: dict[str, Problem] = {}
     barren = 0
-    while len(problems) < needed and barren < _MAX_BARREN:
+    while len(problems) < num_problems and barren < _MAX_BARREN:
         before = len(problems)
         story = _FORMS[form](rng, depth, spec.largest)
         if is_held_out(written(story.computation)) == (split == "validation"):
             answer = str(value(story.computation))
             problems.setdefault(story.text, Problem(text=story.text, answer=answer, depth=depth))
         barren = barren + 1 if len(problems) == before else 0
-    if len(problems) < needed:
+    if len(problems) < num_problems:
         raise EnvError(
             f"arithmetic finds {len(problems)} problems of form {form!r} and depth {depth} with "
-            f"largest={spec.largest}, not {split}={needed}; lower {split}, or raise largest"
+            f"largest={spec.largest}, not {split}={num_problems}; lower {split}, or raise largest"
         )
     return list(problems.values())
 

@@ -90,8 +90,8 @@ def _telling_inputs(steps: Sequence[Step]) -> list[list[int]] | None:
     shorter = [[*steps[:place], *steps[place + 1 :]] for place in range(len(steps))]
     for _ in range(_MAX_DRAWS):
         inputs = [[rng.randint(*_NUMBERS) for _ in range(rng.randint(*_SIZES))] for _ in range(_TESTS)]
-        wanted = [result(steps, values) for values in inputs]
-        if all([result(others, values) for values in inputs] != wanted for others in shorter):
+        outputs = [result(steps, values) for values in inputs]
+        if all([result(others, values) for values in inputs] != outputs for others in shorter):
             return inputs
     return None
 

@@ -51,20 +51,25 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     """Run the program of standard input."""
-    asked: dict[str, Any] = json.load(sys.stdin)
+    request: dict[str, Any] = json.load(sys.stdin)
     reply = os.dup(1)
     for descriptor in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
-    sources = (asked["program"], asked["setup"], *asked["tests"])
+    sources = (request["program"], request["setup"], *request["tests"])
     _import_named(sources)
     die_with_parent()
-    signal.alarm(asked["seconds"])
+    signal.alarm(request["seconds"])
     inside = shut_in()
-    limit(memory_bytes=asked["memory_bytes"], cpu_seconds=asked["cpu_seconds"])
+    limit(memory_bytes=request["memory_bytes"], cpu_seconds=request["cpu_seconds"])
     _write(reply, {"namespaces": inside})
     sys.addaudithook(refuse)
-    token = asked.pop("token")
-    judge(asked["program"], asked["setup"], asked["tests"], lambda passed, text: _write(reply, [token, passed, text]))
+    token = request.pop("token")
+    judge(
+        request["program"],
+        request["setup"],
+        request["tests"],
+        lambda passed, text: _write(reply, [token, passed, text]),
+    )
     os._exit(0)  # threads and exit handlers of the program have no say
 
 
@@ -135,15 +140,15 @@ def _told(error: BaseException) -> str:
 
 def _import_named(sources: tuple[str, ...]) -> None:
     """Import the modules of the standard library that the sources name: nobody may not be able to read them."""
-    named: set[str] = set()
+    modules: set[str] = set()
     for source in sources:
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Import):
-                    named |= {alias.name for alias in node.names}
+                    modules |= {alias.name for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module:
-                    named.add(node.module)
-    for name in sorted(named):
+                    modules.add(node.module)
+    for name in sorted(modules):
         if name.partition(".")[0] in sys.stdlib_module_names:
             with suppress(ImportError):
                 importlib.import_module(name)
@@ -185,8 +190,10 @@ def _make_read_only() -> int:
     class Attributes(ctypes.Structure):
         _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
 
-    wanted = Attributes(MOUNT_ATTR_RDONLY)
-    return libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, ctypes.byref(wanted), ctypes.sizeof(wanted))
+    attributes = Attributes(MOUNT_ATTR_RDONLY)
+    return libc.syscall(
+        MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, ctypes.byref(attributes), ctypes.sizeof(attributes)
+    )
 
 
 def limit(*, memory_bytes: int, cpu_seconds: int) -> None:

@@ -79,7 +79,7 @@ def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tu
 def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tuple[Verdict, ...]:
     """As `run`, in a process. Raises _Ended, which is not remembered."""
     token = secrets.token_hex(8)
-    asked = {
+    request = {
         "program": program,
         "setup": setup,
         "tests": list(tests),
@@ -98,7 +98,7 @@ def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tu
     assert child.stdout is not None
     try:
         output = _exchange(
-            child.stdin, child.stdout, json.dumps(asked).encode(), time.monotonic() + _START_SECONDS + limits.seconds
+            child.stdin, child.stdout, json.dumps(request).encode(), time.monotonic() + _START_SECONDS + limits.seconds
         )
     finally:
         with suppress(subprocess.TimeoutExpired):  # its pipe closes a moment before it has ended

@@ -76,17 +76,17 @@ class React:
         """The text between the first action tags that count; the class docstring says when it is valid."""
         if self.loose:
             return self._parse_as_the_papers(response)
-        acted = _INNER_ACTION.search(after_thoughts(response))
-        if acted is None:
+        match = _INNER_ACTION.search(after_thoughts(response))
+        if match is None:
             return Reply(action="" if truncated else self._line(response[-_TAIL:]), valid=False)
-        action = self._line(acted[1])
+        action = self._line(match[1])
         formed = (has_thought(response) or not self.thinks) and not _CHINESE.search(response)
         return Reply(action=action, valid=formed and self.dialect.accepts(action, now))
 
     def _parse_as_the_papers(self, response: str) -> Reply:
-        acted = _ACTION.search(response)
-        formed = acted is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
-        return Reply(action=self._line(acted[1] if acted else response[-_TAIL:]), valid=formed)
+        match = _ACTION.search(response)
+        formed = match is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=self._line(match[1] if match else response[-_TAIL:]), valid=formed)
 
     def _line(self, text: str) -> str:
         line = text.strip()

@@ -20,8 +20,8 @@ def switches(response: str) -> bool:
     >>> switches("<switch>SWITCH</switch>"), switches("<switch> keep </switch>"), switches("go")
     (True, False, False)
     """
-    found = _SWITCH.search(after_thoughts(response))
-    return found is not None and found[1].upper() == "SWITCH"
+    match = _SWITCH.search(after_thoughts(response))
+    return match is not None and match[1].upper() == "SWITCH"
 
 
 def subgoal(turns: Sequence[Turn]) -> str | None:
@@ -31,7 +31,7 @@ def subgoal(turns: Sequence[Turn]) -> str | None:
     """
     chosen = None
     for turn in turns:
-        written = _SUBGOAL.search(after_thoughts(turn.response))
-        if written is not None and (chosen is None or switches(turn.response)):
-            chosen = " ".join(written[1].split())
+        match = _SUBGOAL.search(after_thoughts(turn.response))
+        if match is not None and (chosen is None or switches(turn.response)):
+            chosen = " ".join(match[1].split())
     return chosen

@@ -116,21 +116,21 @@ def _questions(spec: Spec, process: int) -> Questions:
 def _of_dataset(helper: Helper, name: str, spec: Spec) -> dict[str, dict[str, Question]]:
     """The first questions of a dataset, by split and task id; each text once."""
     most = {"train": spec.train, "validation": spec.validation}
-    found: dict[str, dict[str, Question]] = {"train": {}, "validation": {}}
+    by_split: dict[str, dict[str, Question]] = {"train": {}, "validation": {}}
     texts = set[str]()
     number = barren = 0
-    while barren < _MAX_BARREN and any(len(found[split]) < most[split] for split in SPLITS):
+    while barren < _MAX_BARREN and any(len(by_split[split]) < most[split] for split in SPLITS):
         text, answer = _item(helper, name, number)
         split = "validation" if is_held_out(text) else "train"
-        is_new = text not in texts and len(found[split]) < most[split]
+        is_new = text not in texts and len(by_split[split]) < most[split]
         if is_new:
-            found[split][f"{name}-{number}"] = Question(dataset=name, number=number, text=text, answer=answer)
+            by_split[split][f"{name}-{number}"] = Question(dataset=name, number=number, text=text, answer=answer)
         texts.add(text)
         barren = 0 if is_new else barren + 1
         number += 1
-    if not all(found.values()):
+    if not all(by_split.values()):
         raise EnvError(f"the dataset {name!r} has {len(texts)} questions, too few for both splits; change its settings")
-    return found
+    return by_split
 
 
 def _item(helper: Helper, name: str, number: int) -> tuple[str, str | None]:

@@ -60,13 +60,13 @@ class RecipeBook:
 
     def tree(self, goal: str) -> tuple[Recipe, ...]:
         """Every recipe that can help with a goal: its own recipes, those of their ingredients, and so on."""
-        reached = {goal: None}
+        names = {goal: None}
         queue = [goal]
         for name in queue:
             fresh = [part.name for recipe in self.makers(name) for part in recipe.ingredients]
-            queue += [part for part in dict.fromkeys(fresh) if part not in reached]
-            reached.update(dict.fromkeys(fresh))
-        return tuple(recipe for name in reached for recipe in self.makers(name))
+            queue += [part for part in dict.fromkeys(fresh) if part not in names]
+            names.update(dict.fromkeys(fresh))
+        return tuple(recipe for name in names for recipe in self.makers(name))
 
 
 @cache

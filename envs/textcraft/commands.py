@@ -86,12 +86,12 @@ def is_command(action: str) -> bool:
 def _parse_craft(output: str, used: str) -> Craft | Misread:
     inputs: list[tuple[int, str]] = []
     for entry in used.split(","):
-        counted = _COUNTED.match(entry.strip())
-        if counted is None:
+        match = _COUNTED.match(entry.strip())
+        if match is None:
             return Misread(f"Wrong item format: {entry.strip()}")
-        inputs.append((int(counted[1]), counted[2]))
-    counted = _COUNTED.match(output)
-    count, words = (int(counted[1]), counted[2]) if counted else (1, output)
+        inputs.append((int(match[1]), match[2]))
+    match = _COUNTED.match(output)
+    count, words = (int(match[1]), match[2]) if match else (1, output)
     return Craft(count, words, tuple(inputs))
 
 
@@ -113,21 +113,21 @@ def state_text(inventory: Inventory) -> str:
 
     Entries of amount 0, which `get 0 stick` leaves, are omitted: they do not change what can be done.
     """
-    held = sorted((spoken(item), amount) for item, amount in inventory.items() if amount)
-    return " ".join(f"[{name}] ({amount})" for name, amount in held) or "nothing"
+    entries = sorted((spoken(item), amount) for item, amount in inventory.items() if amount)
+    return " ".join(f"[{name}] ({amount})" for name, amount in entries) or "nothing"
 
 
 def _inventory_text(inventory: Inventory) -> str:
-    listed = "".join(f"[{spoken(item)}] ({amount}) " for item, amount in inventory.items())
-    return "Inventory: " + (listed or "You are not carrying anything.")
+    entries = "".join(f"[{spoken(item)}] ({amount}) " for item, amount in inventory.items())
+    return "Inventory: " + (entries or "You are not carrying anything.")
 
 
 def _get(book: RecipeBook, inventory: Inventory, get: Get) -> Outcome:
     item = item_id(get.words)
     if not book.can_fetch(item):
         return Outcome(observation=f"Could not find {get.words}", inventory=inventory)
-    held = {**inventory, item: inventory.get(item, 0) + get.amount}
-    return Outcome(observation=f"Got {get.amount} {get.words}", inventory=held)
+    stock = {**inventory, item: inventory.get(item, 0) + get.amount}
+    return Outcome(observation=f"Got {get.amount} {get.words}", inventory=stock)
 
 
 def _craft(book: RecipeBook, inventory: Inventory, craft: Craft) -> Outcome:
@@ -141,11 +141,11 @@ def _craft(book: RecipeBook, inventory: Inventory, craft: Craft) -> Outcome:
     if recipe is None:
         target = f"ItemTagWithCount(item_tag=ItemTag(tag={tag!r}, item_id={output!r}), count={craft.count})"
         return Outcome(observation=f"Could not find a valid recipe for {target}", inventory=inventory)
-    held = _spend(inventory, inputs)
-    if held is None:
+    stock = _spend(inventory, inputs)
+    if stock is None:
         return scarce
-    held[recipe.output] = held.get(recipe.output, 0) + recipe.count
-    return Outcome(observation=f"Crafted {recipe.count} {recipe.output}", inventory=held, crafted=recipe.output)
+    stock[recipe.output] = stock.get(recipe.output, 0) + recipe.count
+    return Outcome(observation=f"Crafted {recipe.count} {recipe.output}", inventory=stock, crafted=recipe.output)
 
 
 def _fits(book: RecipeBook, recipe: Recipe, inputs: list[tuple[str, int]]) -> bool:
@@ -168,9 +168,9 @@ def _spend(inventory: Inventory, inputs: list[tuple[str, int]]) -> dict[str, int
 
     We differ: the original checks each input alone, so it crashes there or continues with a negative amount.
     """
-    held = dict(inventory)
+    stock = dict(inventory)
     for item, amount in inputs:
-        held[item] -= amount
-    if any(held[item] < 0 for item, _ in inputs):
+        stock[item] -= amount
+    if any(stock[item] < 0 for item, _ in inputs):
         return None
-    return {item: amount for item, amount in held.items() if amount or inventory[item] == 0}
+    return {item: amount for item, amount in stock.items() if amount or inventory[item] == 0}

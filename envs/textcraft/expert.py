@@ -57,10 +57,10 @@ def crafted(book: RecipeBook, goal: str) -> frozenset[str]:
 
 def _obtain(book: RecipeBook, so_far: Plan, item: str, amount: int, above: frozenset[str]) -> Plan | None:
     """`so_far`, extended so that `amount` of an item is reserved; None if that needs an item of `above` again."""
-    held = so_far.stock.get(item, 0)
-    stock = {**so_far.stock, item: max(held - amount, 0)}
+    num_held = so_far.stock.get(item, 0)
+    stock = {**so_far.stock, item: max(num_held - amount, 0)}
     reserved = replace(so_far, stock=stock)
-    missing = amount - held
+    missing = amount - num_held
     if missing <= 0:
         return reserved
     if book.can_fetch(item):
@@ -88,16 +88,16 @@ def _make(book: RecipeBook, so_far: Plan, recipe: Recipe, amount: int, above: fr
 
 
 def _craft(book: RecipeBook, so_far: Plan, recipe: Recipe, times: int, above: frozenset[str]) -> Plan | None:
-    used: list[str] = []
+    ingredients: list[str] = []
     for part in recipe.ingredients:
         choices = {item: _obtain(book, so_far, item, part.count * times, above) for item in _suitable(book, part)}
         grown = _shortest(choices.values())
         if grown is None:
             return None
         chosen = next(item for item, choice in choices.items() if choice is grown)
-        used.append(f"{part.count} {spoken(chosen)}")
+        ingredients.append(f"{part.count} {spoken(chosen)}")
         so_far = grown
-    line = f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(used)}"
+    line = f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(ingredients)}"
     return replace(so_far, crafts=so_far.crafts + (line,) * times, made=so_far.made + (recipe.output,) * times)
 
 

@@ -135,10 +135,10 @@ def _shapeless(details: Mapping[str, Any]) -> tuple[Ingredient, ...]:
 def _ingredient(entry: object, count: int) -> Ingredient:
     if isinstance(entry, list) and entry:  # alternatives: the original takes the first
         entry = cast("list[object]", entry)[0]
-    named = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+    values = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
     for kind in ("item", "tag"):
-        if kind in named:
-            return Ingredient(name=_checked_id(named[kind]), count=count, is_tag=kind == "tag")
+        if kind in values:
+            return Ingredient(name=_checked_id(values[kind]), count=count, is_tag=kind == "tag")
     raise _BrokenError(f"an ingredient must name an 'item' or a 'tag', not {entry!r}")
 
 

@@ -78,5 +78,5 @@ def _of_depth(book: RecipeBook, splits: dict[str, tuple[str, ...]], depth: int) 
     def only(goals: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(goal for goal in goals if book.depth[goal] == depth)
 
-    named = {f"{name}_depth{depth}": only(splits[name]) for name in ("train", "test")}
-    return {f"depth{depth}": only(book.goals)} | named
+    by_name = {f"{name}_depth{depth}": only(splits[name]) for name in ("train", "test")}
+    return {f"depth{depth}": only(book.goals)} | by_name

@@ -85,8 +85,8 @@ def _most(bare: Verdict) -> float:
 def _queries(goal: Goal, product: Product) -> Iterator[str]:
     """What a customer would type, most specific first. Only an expert knows the last two."""
     options = " ".join(option if isinstance(option, str) else option[1] for option in goal.options)
-    named = f"{' '.join(goal.attributes)} {goal.query}"
-    for text in (f"{named} {options}", named, goal.text, product.title, product.indexed_text):
+    description = f"{' '.join(goal.attributes)} {goal.query}"
+    for text in (f"{description} {options}", description, goal.text, product.title, product.indexed_text):
         # Brackets would be read as the end of the action.
         yield " ".join(re.sub(r"[\[\]]", " ", text).lower().split())
 

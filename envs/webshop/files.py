@@ -48,8 +48,8 @@ def find_files(
     shortest name wins. Without `nouns`, a title_nouns*.json beside the products is used.
     Raises EnvError for a missing file.
     """
-    named = {"products": products, "attributes": attributes, "human": human, "nouns": nouns}
-    paths = {name: Path(path).resolve() for name, path in named.items() if path is not None}
+    files = {"products": products, "attributes": attributes, "human": human, "nouns": nouns}
+    paths = {name: Path(path).resolve() for name, path in files.items() if path is not None}
     if data is not None:
         paths = _in_folder(Path(data).resolve()) | paths
     if not paths:

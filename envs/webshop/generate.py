@@ -98,9 +98,9 @@ def shop_files(folder: Path) -> ShopFiles:
 def write_folder(folder: Path, *, size: int, seed: int) -> None:
     """Write a shop to a new folder, renamed into place when complete. Raises EnvError for one that is not empty."""
     _check(size)
-    taken = f"{folder} is not empty; remove it, or write into another folder"
+    message = f"{folder} is not empty; remove it, or write into another folder"
     if folder.exists() and any(folder.iterdir()):
-        raise EnvError(taken)
+        raise EnvError(message)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as fresh:
         whole = Path(fresh) / "whole"
@@ -109,7 +109,7 @@ def write_folder(folder: Path, *, size: int, seed: int) -> None:
         try:
             whole.rename(folder)
         except OSError as error:
-            raise EnvError(taken) from error
+            raise EnvError(message) from error
 
 
 def _check(size: int) -> None:
@@ -129,11 +129,11 @@ def write_shop(folder: Path, *, size: int, seed: int) -> None:
         item, features = _product(rng, asin)
         items.append(item)
         if rng.random() < _ASKED_SHARE:
-            named = rng.sample(features, rng.randint(1, len(features)))
+            picks = rng.sample(features, rng.randint(1, len(features)))
             attributes[asin] = {
                 "attributes": features,
-                "instruction": f"Find me {', '.join(named)} {item['query']}",
-                "instruction_attributes": named,
+                "instruction": f"Find me {', '.join(picks)} {item['query']}",
+                "instruction_attributes": picks,
             }
         else:
             attributes[asin] = {"attributes": features}

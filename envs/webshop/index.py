@@ -83,9 +83,9 @@ def _save_weights(folder: Path, columns: Any, numbers: NDArray[np.int64], length
     for place, number in enumerate(numbers):
         old = slice(columns.indptr[number], columns.indptr[number + 1])
         new = slice(starts[place], starts[place + 1])
-        held, counts = columns.indices[old], columns.data[old]
-        documents[new] = held
-        weights[new] = idf[place] * counts / (counts + floors[held])
+        postings, counts = columns.indices[old], columns.data[old]
+        documents[new] = postings
+        weights[new] = idf[place] * counts / (counts + floors[postings])
     np.save(folder / "starts.npy", starts)
 
 
@@ -167,10 +167,10 @@ class Index:
         """float32 [candidates]. Single-precision terms, summed in double precision and rounded once, as in Lucene."""
         total = np.zeros(len(near))
         for where, count in query_terms:
-            held = self.documents[where]
-            place = np.minimum(np.searchsorted(held, near), len(held) - 1)
+            documents = self.documents[where]
+            place = np.minimum(np.searchsorted(documents, near), len(documents) - 1)
             weight = self.weights[where][place] * np.float32(count)
-            total += np.where(held[place] == near, weight, np.float32(0))
+            total += np.where(documents[place] == near, weight, np.float32(0))
         return total.astype(np.float32)
 
 
@@ -187,8 +187,8 @@ def _near(scores: NDArray[np.float32], most: int) -> NDArray[np.intp]:
     least = np.partition(blocks, -most)[-most] if len(blocks) > most else np.float32(0)
     near = np.flatnonzero(scores >= least * _SLACK) if least > 0 else np.flatnonzero(scores)
     if len(near) > most:
-        reached = np.partition(scores[near], -most)[-most]
-        near = near[scores[near] >= reached * _SLACK]
+        threshold = np.partition(scores[near], -most)[-most]
+        near = near[scores[near] >= threshold * _SLACK]
     return near
 
 

@@ -23,8 +23,8 @@ def with_nouns(products: Iterable[Product], file: Path | None) -> Iterator[Produ
 
     Raises EnvError for a broken file, and if spaCy is needed and missing.
     """
-    listed = None if file is None else read_object(file, _REMEDY)
-    in_file: Mapping[str, Any] = {} if listed is None else listed.members()
+    entries = None if file is None else read_object(file, _REMEDY)
+    in_file: Mapping[str, Any] = {} if entries is None else entries.members()
     tagger: Any = None
     waiting = iter(products)
     while batch := list(islice(waiting, _BATCH)):
@@ -33,8 +33,8 @@ def with_nouns(products: Iterable[Product], file: Path | None) -> Iterator[Produ
             tagger = _load_tagger(unknown[0], file)
         tagged: Iterator[Any] = iter(tagger.pipe(unknown)) if unknown else iter(())
         for product in batch:
-            if listed is not None and product.asin in in_file:
-                nouns = listed.at(product.asin).texts()
+            if entries is not None and product.asin in in_file:
+                nouns = entries.at(product.asin).texts()
             else:
                 nouns = tuple(str(word.text).lower() for word in next(tagged) if word.pos_ in _NOUNS)
             yield replace(product, nouns=nouns)

@@ -37,8 +37,10 @@ class Shop:
         self._records = map_bytes(folder / "products.bin")
         self._ends: NDArray[np.int64] = np.load(folder / "product_ends.npy", mmap_mode="r")
         self._index = open_index(folder)
-        drawn = built_once(folder / f"goals-{kind}-{price_seed}", lambda fresh: self._draw(fresh, kind, price_seed))
-        self.goals: GoalTable = open_goals(drawn, kind)
+        goals_folder = built_once(
+            folder / f"goals-{kind}-{price_seed}", lambda fresh: self._draw(fresh, kind, price_seed)
+        )
+        self.goals: GoalTable = open_goals(goals_folder, kind)
         self.product = lru_cache(maxsize=_PARSED)(self._product)
         self.goal = lru_cache(maxsize=_PARSED)(self._goal)
 

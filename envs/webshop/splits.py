@@ -74,10 +74,10 @@ def known_rule(rule: str) -> SplitRule:
 def _by_product(goals: GoalTable, held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(validation, train). Products are held out in the order of the goals, until they have enough goals."""
     product_of = goals.products_of_all()  # [goals]
-    named, first, counts = np.unique(product_of, return_index=True, return_counts=True)
+    products, first, counts = np.unique(product_of, return_index=True, return_counts=True)
     order = np.argsort(first)
-    needed = int(np.searchsorted(np.cumsum(counts[order]), held_out)) + 1
-    kept = np.isin(product_of, named[order[:needed]])  # [goals]
+    num_products = int(np.searchsorted(np.cumsum(counts[order]), held_out)) + 1
+    kept = np.isin(product_of, products[order[:num_products]])  # [goals]
     return np.flatnonzero(kept)[:held_out], np.flatnonzero(~kept)
 
 
@@ -89,8 +89,8 @@ def _leaking(shop: Shop, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     index_of = np.argsort(shop.goals.order)  # number before any shuffle -> our index
     train = np.unique(np.concatenate([_shuffled(size, seed)[_HELD_OUT:] for seed in _TRAIN_SEEDS]))
     places = np.random.RandomState(_VALIDATION_SEEDS[0]).choice(_HELD_OUT, len(_VALIDATION_SEEDS), replace=False)
-    drawn = [_shuffled(size, seed)[place] for seed, place in zip(_VALIDATION_SEEDS, places, strict=True)]
-    return np.unique(index_of[drawn]), np.sort(index_of[train])
+    numbers = [_shuffled(size, seed)[place] for seed, place in zip(_VALIDATION_SEEDS, places, strict=True)]
+    return np.unique(index_of[numbers]), np.sort(index_of[train])
 
 
 def _shuffled(size: int, seed: int) -> NDArray[np.int64]:

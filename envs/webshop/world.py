@@ -156,14 +156,14 @@ class WebShop(Episode[Snapshot]):
     def _result(self, session: Session, verdict: Verdict | None, reached: int, *, limit: bool) -> EnvStep:
         score = 0.0 if verdict is None else verdict.score
         won = verdict is not None and score == 1.0
-        ended = Ending.FAILURE if verdict is not None else Ending.LIMIT if limit else None
+        ending = Ending.FAILURE if verdict is not None else Ending.LIMIT if limit else None
         observation = self._render(session, self._shop.goal(session.goal), self._shop, score)
         clicks = tuple(f"click[{name}]" for name in clickables(session, self._shop))
         return EnvStep(
             observation=observation,
             state_key=observation if self._anchor == "observation" else state_key(session, self._shop),
             reward=score,
-            ending=Ending.SUCCESS if won else ended,
+            ending=Ending.SUCCESS if won else ending,
             admissible=(SEARCH_HINT, *clicks) if session.page is Page.SEARCH else clicks,
             won=won,
             score=score,

@@ -56,8 +56,8 @@ def make_batch(rows, seed=0, vectors=None):
 
 def scored(batch, estimator):
     """The batch, with step rewards for an estimator that needs them: with them others would earn less of the world."""
-    wanted = "step_reward" in needs(estimator).columns
-    return replace(batch, step_reward=batch.state / 200.0) if wanted else batch
+    takes_rewards = "step_reward" in needs(estimator).columns
+    return replace(batch, step_reward=batch.state / 200.0) if takes_rewards else batch
 
 
 def milestones(rng, lengths):
@@ -211,9 +211,9 @@ def main():
     """Measure and print."""
     command = parser(__doc__)
     command.add_argument("rows", type=int, nargs="*", help=f"sizes of batches; default {SIZES}")
-    asked = command.parse_args()
-    gigpo = {rows: compare(rows) for rows in asked.rows or (QUICK_SIZES if asked.quick else SIZES)}
-    vectors = QUICK_VECTORS if asked.quick else VECTORS
+    args = command.parse_args()
+    gigpo = {rows: compare(rows) for rows in args.rows or (QUICK_SIZES if args.quick else SIZES)}
+    vectors = QUICK_VECTORS if args.quick else VECTORS
     bipace_s, speedup = measure_bipace(vectors)
     numbers = {f"gigpo_speedup_{rows}": round(times, 1) for rows, times in gigpo.items()}
     report(numbers | {f"bipace_{vectors}_s": round(bipace_s, 4), f"bipace_speedup_{vectors}": round(speedup, 1)})

@@ -65,11 +65,11 @@ def ratios(base: Callable[[], object], other: Callable[[], object], pairs: int, 
 
 def seconds(way: Callable[[], object], device: str) -> float:
     """Seconds of one call."""
-    begun = perf_counter()
+    start_s = perf_counter()
     way()
     if device == "cuda":
         torch.cuda.synchronize()
-    return perf_counter() - begun
+    return perf_counter() - start_s
 
 
 @torch.no_grad()
@@ -77,12 +77,12 @@ def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
     add_device(command)
-    asked = command.parse_args()
+    args = command.parse_args()
     torch.manual_seed(0)
-    size = (QUICK_ROWS, QUICK_LENGTH) if asked.quick else (ROWS, LENGTH)
-    measured = ways(policy(asked.device), *size, asked.device)
-    kept = ratios(measured["without"], measured["with"], QUICK_PAIRS if asked.quick else PAIRS, asked.device)
-    separate = ratios(measured["without"], measured["separate"], 1 if asked.quick else SEPARATE_PAIRS, asked.device)
+    size = (QUICK_ROWS, QUICK_LENGTH) if args.quick else (ROWS, LENGTH)
+    measured = ways(policy(args.device), *size, args.device)
+    kept = ratios(measured["without"], measured["with"], QUICK_PAIRS if args.quick else PAIRS, args.device)
+    separate = ratios(measured["without"], measured["separate"], 1 if args.quick else SEPARATE_PAIRS, args.device)
     bounds = quantile_test(kept, q=1, p=0.5).confidence_interval(0.95)
     numbers = {
         "share": np.median(kept),

@@ -76,11 +76,11 @@ def seconds(way: Way, values: Inputs, times: int) -> float:
     """Seconds of the fastest of `times` calls."""
     fastest = float("inf")
     for _ in range(times):
-        begun = perf_counter()
+        start_s = perf_counter()
         way(*values)
         if values[0].is_cuda:
             torch.cuda.synchronize()
-        fastest = min(fastest, perf_counter() - begun)
+        fastest = min(fastest, perf_counter() - start_s)
     return fastest
 
 
@@ -106,13 +106,13 @@ def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
     add_device(command)
-    asked = command.parse_args()
-    values = inputs(QUICK_TOKENS if asked.quick else TOKENS, asked.device)
+    args = command.parse_args()
+    values = inputs(QUICK_TOKENS if args.quick else TOKENS, args.device)
     ways: dict[str, Way] = {"full": full, "selective": selective, "chunked": chunked}
     spent, memory = {}, {}
     for name, way in ways.items():
         memory[name] = extra_mb(way, values)
-        spent[name] = seconds(way, values, 1 if asked.quick else 3)
+        spent[name] = seconds(way, values, 1 if args.quick else 3)
         print(f"{name:10} {spent[name]:8.3f} s {memory[name]:10.1f} MB")
     tokens = len(values[0])
     report(

@@ -181,13 +181,13 @@ class Loops:
         return self.node[j] if j is not None else "won" if self.outcome[i] >= 10.0 else "lost"
 
     def crbc(self):
-        value, ahead, moved = dict.fromkeys(self.node, 0.0), [], 1.0
-        while moved > 1e-12:
+        value, ahead, change = dict.fromkeys(self.node, 0.0), [], 1.0
+        while change > 1e-12:
             ahead = [
                 0.98 * (self.outcome[i] / 10 if (j := self.next[i]) is None else value[self.node[j]]) for i in self.n
             ]
             new = dict(zip(self.node, self._mean(ahead, self.node), strict=True))
-            moved, value = max(abs(new[key] - value[key]) for key in new), new
+            change, value = max(abs(new[key] - value[key]) for key in new), new
         gain = [q - value[node] for q, node in zip(self._mean(ahead, self.act), self.node, strict=True)]
         sigma = self._mean([g * g for g in gain], self.node)
         return self.grpo() + [5.0 * g / max(s**0.5, 0.1) for g, s in zip(gain, sigma, strict=True)]
@@ -210,13 +210,13 @@ class Loops:
         return self.grpo()
 
     def graphhca(self):
-        chance, ahead, moved = dict.fromkeys(self.node, 0.0), [], 1.0
-        while moved > 1e-12:
+        chance, ahead, change = dict.fromkeys(self.node, 0.0), [], 1.0
+        while change > 1e-12:
             ahead = [
                 float(self.outcome[i] >= 10.0) if (j := self.next[i]) is None else chance[self.node[j]] for i in self.n
             ]
             new = dict(zip(self.node, self._mean([0.95 * a for a in ahead], self.node), strict=True))
-            moved, chance = max(abs(new[key] - chance[key]) for key in new), new
+            change, chance = max(abs(new[key] - chance[key]) for key in new), new
         return self.grpo() + self._standard([math.log(max(a, 0.01)) for a in ahead], self.node)
 
     def toll(self):
@@ -261,15 +261,15 @@ class Loops:
         for (_, child), paid in kin.items():
             gain[child] -= 0.5 * sum(paid) / len(paid)
             weight[child] += 0.5
-        value, moved = dict.fromkeys(gain, 0.0), 1.0
-        while moved > 1e-12:
+        value, change = dict.fromkeys(gain, 0.0), 1.0
+        while change > 1e-12:
             new = dict(gain)
             for (parent, child), paid in ways.items():
                 new[parent] += len(paid) * discount[parent[0]] * value[child]
             for parent, child in kin:
                 new[child] += 0.5 * value[parent]
             new = {node: total / weight[node] for node, total in new.items()}
-            moved, value = max(abs(new[node] - value[node]) for node in new), new
+            change, value = max(abs(new[node] - value[node]) for node in new), new
         return value
 
     def _factors(self, arrival):

@@ -100,9 +100,9 @@ def measured(
         before = gpu.used_gib()
         for number in range(publishes):
             engines.sleep()
-            begun = time.perf_counter()
+            start_s = time.perf_counter()
             engines.publish(learner, version + number, LIMIT_S)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start_s)
     return {"s": min(seconds), "gpu_mb": max(0.0, peak.gib - before) * 2**30 / MB} | {
         f"{name}_mb": round(value, 1) for name, value in most.items()
     }
@@ -112,9 +112,9 @@ def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
     add_device(command)
-    asked = command.parse_args()
-    device: Device = asked.device
-    shape = SHAPES["quick" if asked.quick else device]
+    args = command.parse_args()
+    device: Device = args.device
+    shape = SHAPES["quick" if args.quick else device]
     dtype = "bfloat16" if device == "cuda" else "float32"
     learning = LearnerConfig(device=device, dtype=dtype, learning_rate=1e-5, threads=2)
     numbers: dict[str, float | None] = {}
@@ -138,11 +138,11 @@ def main() -> None:
                 size = shape.parameters * BYTES[dtype] / 2**30
                 for turn, way in enumerate(WAYS[device]):
                     learner.route = Route(way=way, folder=folder / "weights")
-                    times = 1 if asked.quick else PUBLISHES
-                    found = measured(engines, learner, host, gpu, publishes=times, version=turn * PUBLISHES)
-                    print(f"{way:5}", *(f"{key} {value:10.3f}" for key, value in found.items()))
-                    numbers |= {f"{way}_{key}": value for key, value in found.items()}
-                    numbers[f"{way}_gib_per_s"] = size / found["s"]
+                    times = 1 if args.quick else PUBLISHES
+                    figures = measured(engines, learner, host, gpu, publishes=times, version=turn * PUBLISHES)
+                    print(f"{way:5}", *(f"{key} {value:10.3f}" for key, value in figures.items()))
+                    numbers |= {f"{way}_{key}": value for key, value in figures.items()}
+                    numbers[f"{way}_gib_per_s"] = size / figures["s"]
                 numbers["weights_gib"] = size
     finally:
         ray_actors.stop()

@@ -70,8 +70,8 @@ class Plan:
 
     def tokens(self, key: Key) -> int:
         """Of the response to this request."""
-        drawn = self.length * math.exp(self.spread * _normal(self.seed, "length", *key))
-        return max(1, min(self.longest, round(drawn)))
+        length = self.length * math.exp(self.spread * _normal(self.seed, "length", *key))
+        return max(1, min(self.longest, round(length)))
 
     def world_seconds(self, key: Key) -> float:
         """Of the world's answer to it."""

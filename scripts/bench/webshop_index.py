@@ -23,28 +23,28 @@ def main() -> None:
     command = parser(__doc__)
     command.add_argument("--documents", type=int, default=None, help=f"default {DOCUMENTS}")
     command.add_argument("--queries", type=int, default=200)
-    asked = command.parse_args()
-    documents = asked.documents or (QUICK_DOCUMENTS if asked.quick else DOCUMENTS)
+    args = command.parse_args()
+    documents = args.documents or (QUICK_DOCUMENTS if args.quick else DOCUMENTS)
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, WORDS + 1) ** ZIPF
     reach = np.cumsum(share / share.sum())
     with tempfile.TemporaryDirectory() as name:
-        begun = time.perf_counter()
+        start_s = time.perf_counter()
         builder = IndexBuilder()
         for start in range(0, documents, CHUNK):
-            drawn = np.searchsorted(reach, rng.random((min(CHUNK, documents - start), LENGTH)))
-            for words in drawn.tolist():
+            numbers = np.searchsorted(reach, rng.random((min(CHUNK, documents - start), LENGTH)))
+            for words in numbers.tolist():
                 builder.add(" ".join([f"w{word}" for word in words]))
         builder.write(Path(name))
-        build_s = time.perf_counter() - begun
+        build_s = time.perf_counter() - start_s
         index = open_index(Path(name))
         times = []
-        for _ in range(asked.queries):
+        for _ in range(args.queries):
             words = np.searchsorted(reach, rng.random(20))
             query = " ".join(f"w{word}" for word in words)
-            begun = time.process_time()
+            start_s = time.process_time()
             index.search(query, most=50, name=str)
-            times.append((time.process_time() - begun) * 1e3)
+            times.append((time.process_time() - start_s) * 1e3)
         disk_gb = sum(path.stat().st_size for path in Path(name).iterdir()) / 2**30
     result = {
         "documents": documents,

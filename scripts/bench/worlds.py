@@ -34,13 +34,13 @@ def measure_world(name: str, options: Mapping[str, Any], episodes: int) -> dict[
     _play(env, tasks[:5])
     resets, spent, steps = [], 0.0, 0
     for task in tasks:
-        begun = time.process_time()
+        start_s = time.process_time()
         env.reset(task)
-        resets.append((time.process_time() - begun) * 1e3)
+        resets.append((time.process_time() - start_s) * 1e3)
         for action in env.expert():
-            begun = time.process_time()
+            start_s = time.process_time()
             env.step(action)
-            spent += time.process_time() - begun
+            spent += time.process_time() - start_s
             steps += 1
     resets.sort()
     return {"reset_ms": resets[len(resets) // 2], "steps_per_s": steps / spent, "steps": steps}
@@ -63,21 +63,21 @@ def measure_pool(name: str, options: Mapping[str, Any], *, episodes: int, worker
     tasks = env.tasks("train")
     tasks = [tasks[number % len(tasks)] for number in range(episodes)]
     actions = [_first_action(env, task) for task in tasks]
-    started, begun = 0.0, time.perf_counter()
+    ready_s, start_s = 0.0, time.perf_counter()
     actors = [ray_actors.spawn(WORKER, name, dict(options), spec=SPEC) for _ in range(workers)]
     owners = [actors[number % workers] for number in range(episodes)]
     trips: list[float] = []
     for _ in range(TRIPS):
         ray_actors.gather([actor.submit("reset", n, tasks[n], 0) for n, actor in enumerate(owners)])
-        started = started or time.perf_counter() - begun
-        begun = time.perf_counter()
+        ready_s = ready_s or time.perf_counter() - start_s
+        start_s = time.perf_counter()
         ray_actors.gather([actor.submit("step", n, actions[n]) for n, actor in enumerate(owners)])
-        trips.append(time.perf_counter() - begun)
+        trips.append(time.perf_counter() - start_s)
         ray_actors.gather([actor.submit("release", n) for n, actor in enumerate(owners)])
     memory = sum(map(_rss, psutil.Process().children(recursive=True))) / 2**30
     for actor in actors:
         actor.kill()
-    return {"start_s": started, "trip_ms": sorted(trips)[TRIPS // 2] * 1e3, "rss_gb": memory}
+    return {"start_s": ready_s, "trip_ms": sorted(trips)[TRIPS // 2] * 1e3, "rss_gb": memory}
 
 
 def _first_action(env: Env, task: str) -> str:
@@ -100,20 +100,20 @@ def main() -> None:
     for folder in ("--alfworld", "--webshop"):
         command.add_argument(folder, metavar="FOLDER", default=None, help="official data; default: generated")
     command.add_argument("--pool-sizes", type=int, nargs="+", default=None, help=f"episodes; default {POOL_SIZES}")
-    asked = command.parse_args()
+    args = command.parse_args()
     options: dict[str, dict[str, Any]] = {
-        name: {"data": folder} if (folder := vars(asked).get(name)) is not None else {} for name in MEASURED
+        name: {"data": folder} if (folder := vars(args).get(name)) is not None else {} for name in MEASURED
     }
-    episodes = QUICK_EPISODES if asked.quick else EPISODES
+    episodes = QUICK_EPISODES if args.quick else EPISODES
     worlds = {name: measure_world(name, options[name], episodes) for name in MEASURED}
-    for name, found in worlds.items():
-        print(f"{name:12} reset {found['reset_ms']:8.3f} ms   {found['steps_per_s']:9.0f} steps/s")
+    for name, figures in worlds.items():
+        print(f"{name:12} reset {figures['reset_ms']:8.3f} ms   {figures['steps_per_s']:9.0f} steps/s")
     oracle = None
-    if asked.alfworld is not None and importlib.util.find_spec("textworld") is not None:
+    if args.alfworld is not None and importlib.util.find_spec("textworld") is not None:
         oracle = measure_world("alfworld", options["alfworld"] | {"engine": "textworld"}, 5)
         print(f"{'textworld':12} reset {oracle['reset_ms']:8.3f} ms   {oracle['steps_per_s']:9.0f} steps/s")
-    sizes = QUICK_POOL_SIZES if asked.quick else POOL_SIZES
-    pool = None if asked.no_pool else _pools(options, asked.pool_sizes or sizes, quick=asked.quick)
+    sizes = QUICK_POOL_SIZES if args.quick else POOL_SIZES
+    pool = None if args.no_pool else _pools(options, args.pool_sizes or sizes, quick=args.quick)
     report(_summary(worlds, oracle, pool))
 
 
@@ -125,13 +125,13 @@ def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick
     for name in MEASURED:
         for episodes in sizes:
             for workers in (cores,) if quick else (cores, episodes):
-                found = measure_pool(name, options[name], episodes=episodes, workers=workers)
+                figures = measure_pool(name, options[name], episodes=episodes, workers=workers)
                 print(
-                    f"{name:12} {episodes:4} episodes, {workers:4} actors   start {found['start_s']:7.2f} s   "
-                    f"round trip {found['trip_ms']:8.1f} ms   memory {found['rss_gb']:6.2f} GB"
+                    f"{name:12} {episodes:4} episodes, {workers:4} actors   start {figures['start_s']:7.2f} s   "
+                    f"round trip {figures['trip_ms']:8.1f} ms   memory {figures['rss_gb']:6.2f} GB"
                 )
                 if (workers, episodes) == (cores, SUMMED_UP):
-                    worst = {key: max(worst.get(key, 0.0), figure) for key, figure in found.items()}
+                    worst = {key: max(worst.get(key, 0.0), figure) for key, figure in figures.items()}
     ray_actors.stop()
     return worst
 

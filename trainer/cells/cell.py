@@ -134,11 +134,11 @@ def outcome_of(cell: Cell) -> Outcome:
         return Outcome(cell=cell, state=State.WAITING)
     try:
         values = json.loads(record.read_text())
-        ended = Outcome(cell=cell, state=State(values["state"]), line=values["line"], seconds=values["seconds"])
+        outcome = Outcome(cell=cell, state=State(values["state"]), line=values["line"], seconds=values["seconds"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{record} is no record of a cell ({error}): remove it to run the cell again") from error
-    gone = ended.state in (State.FINISHED, State.PRUNED) and cell.writes == "folder" and not cell.folder.is_dir()
-    return Outcome(cell=cell, state=State.WAITING, seconds=ended.seconds) if gone else ended
+    gone = outcome.state in (State.FINISHED, State.PRUNED) and cell.writes == "folder" and not cell.folder.is_dir()
+    return Outcome(cell=cell, state=State.WAITING, seconds=outcome.seconds) if gone else outcome
 
 
 def write_outcome(outcome: Outcome) -> None:

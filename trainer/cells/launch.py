@@ -208,11 +208,11 @@ class _Launching:
                 self._outcomes[str(cell.folder)] = earlier
                 self._watcher.changed(earlier)
                 bar.advance()
-            elif (started := self._site.start(cell)) is None:
+            elif (job := self._site.start(cell)) is None:
                 return cell
             else:
                 self._display.line(f"[dim]·[/dim] {escape(cell.title)} [dim]{cell.digest}[/dim]")
-                self._running[str(cell.folder)] = started
+                self._running[str(cell.folder)] = job
                 self._outcomes[str(cell.folder)] = Outcome(cell=cell, state=State.RUNNING, seconds=earlier.seconds)
                 self._watcher.changed(self._outcomes[str(cell.folder)])
             waiting = None
@@ -235,8 +235,8 @@ class _Launching:
         self._watcher.changed(outcome)
         color = MARKS.get(outcome.state, "red")
         why = f": {escape(outcome.line)}" if outcome.line else ""
-        told = f"[{color}]{outcome.state}[/{color}] {escape(outcome.cell.title)} after {span(outcome.seconds)}"
-        self._display.line(f"{told}{why}")
+        line = f"[{color}]{outcome.state}[/{color}] {escape(outcome.cell.title)} after {span(outcome.seconds)}"
+        self._display.line(f"{line}{why}")
 
     def _end_all(self) -> None:
         """End what runs, as far as the interruption's patience goes."""

@@ -108,9 +108,9 @@ def rank(folder: Path, *, metric: str, maximize: bool, bounds: tuple[float, floa
             reason = f"without {metric}" if state == State.FINISHED else str(state)
             left_out[reason] = left_out.get(reason, 0) + 1
     if not results:
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it has none"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it has none"
         raise ConfigError(
-            f"no cell of {folder} has {metric} in its {METRICS} ({told}): name another number by metric=..."
+            f"no cell of {folder} has {metric} in its {METRICS} ({reasons}): name another number by metric=..."
         )
     rows = sorted(_rows(results, bounds), key=lambda row: -row.mean if maximize else row.mean)
     return Ranking(metric=metric, rows=tuple(rows), effects=_effects(results), left_out=left_out)

@@ -37,9 +37,9 @@ class SlurmRunning:
     def outcome(self) -> Outcome | None:
         if not self._job.done():
             return None
-        ended = self._ended()
-        if self._ordered is None or ended.state is State.FINISHED:
-            return ended
+        outcome = self._ended()
+        if self._ordered is None or outcome.state is State.FINISHED:
+            return outcome
         write_outcome(self._ordered)
         return self._ordered
 
@@ -94,8 +94,8 @@ class SlurmSite:
         """An executor of the cell's cores and GPUs. What `job` says goes before."""
         folder: Path = cell.folder.parent.with_name(JOBS) / cell.digest
         executor = submitit.AutoExecutor(folder=folder, cluster=self._executor)
-        asked: dict[str, Any] = {"name": f"stepcredit-{cell.digest}", "gpus_per_node": cell.gpus}
+        parameters: dict[str, Any] = {"name": f"stepcredit-{cell.digest}", "gpus_per_node": cell.gpus}
         if cell.cpus:
-            asked["cpus_per_task"] = cell.cpus
-        executor.update_parameters(**{**asked, **self._job})
+            parameters["cpus_per_task"] = cell.cpus
+        executor.update_parameters(**{**parameters, **self._job})
         return executor

@@ -92,8 +92,8 @@ class Workers:
 
     def run(self, words: Sequence[str], log: Path, env: Mapping[str, str]) -> Errand:
         """Start a command. Idle workers of another environment end before: they hold what this one may need."""
-        held, self._held, ready = self._held, [], list[tuple[Worker, Errand]]()
-        for worker, errand in held:
+        pairs, self._held, ready = self._held, [], list[tuple[Worker, Errand]]()
+        for worker, errand in pairs:
             if errand.poll() is None:
                 self._held.append((worker, errand))
             elif worker.env == env and worker.process.poll() is None:
@@ -108,6 +108,6 @@ class Workers:
 
     def close(self) -> None:
         """End all workers."""
-        held, self._held = self._held, []
-        for worker, _ in held:
+        pairs, self._held = self._held, []
+        for worker, _ in pairs:
             worker.end()

@@ -54,8 +54,8 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
     policy = collector.policy
     usage = (lambda: policy.used) if isinstance(policy, EndpointPolicy) else None
     folder = HeldOutFolder(config, plan.panel, plan.finished, usage)
-    stated = conditions(config, world, plan.panel, config.sampling.temperature)
-    for line in conditions_lines(stated):
+    record = conditions(config, world, plan.panel, config.sampling.temperature)
+    for line in conditions_lines(record):
         display.console.print(line, markup=False)
     if plan.finished:
         display.stage(f"{folder.num_rollouts} rollouts are there, the others are played")
@@ -79,7 +79,7 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
             f"{error}; {folder.num_rollouts} finished rollouts are kept: go on with resume=auto output={config.output}"
         ) from error
     result = evaluation(collected, world.kind)
-    _write(folder.path, collected, result, stated | {"usage": _usage(folder.usage, config, result)})
+    _write(folder.path, collected, result, record | {"usage": _usage(folder.usage, config, result)})
     if folder.usage is not None:
         display.line(folder.usage.words(config.endpoint_prices))
     folder.close()

@@ -30,10 +30,10 @@ class Examination:
 
 def plan_doctor(config: DoctorConfig) -> Examination:
     """Look at the machine. Raises ConfigError for a proof without a GPU."""
-    found = gpus()
-    if config.gpu and not found:
+    cards = gpus()
+    if config.gpu and not cards:
         raise ConfigError("gpu=True, but nvidia-smi shows no GPU on this machine: run it where there is one")
-    return Examination(config=config, findings=(*findings(found), *_fitting(found)))
+    return Examination(config=config, findings=(*findings(cards), *_fitting(cards)))
 
 
 def _fitting(found: tuple[Gpu, ...]) -> list[Finding]:

@@ -46,10 +46,10 @@ def plan_panel(config: PanelConfig) -> PanelPlan:
     if config.compare is None:
         splits = splits or (config.env.train_split, config.env.validation_split)
         return PanelPlan(config=config, world=world, before=(), splits=splits)
-    known = [one.split for one in before]
+    names = [one.split for one in before]
     for split in splits or ():
-        if split not in known:
-            raise ConfigError(f"split={split!r} is not in compare={config.compare}: it has {', '.join(known)}")
+        if split not in names:
+            raise ConfigError(f"split={split!r} is not in compare={config.compare}: it has {', '.join(names)}")
     before = tuple(one for one in before if splits is None or one.split in splits)
     return PanelPlan(config=config, world=world, before=before, splits=tuple(one.split for one in before))
 

@@ -92,8 +92,8 @@ def _run(plan: TablePlan, display: Display, site: Site) -> tuple[Outcome, ...]:
     for row, _, cell in plan.cells():
         if not row.missing:
             site.check(cell)
-    started = run_cells(plan.starts, launcher=launcher, display=display, site=site)
-    lacking = {one.cell.digest: one for one in started if one.state is not State.FINISHED}
+    start_outcomes = run_cells(plan.starts, launcher=launcher, display=display, site=site)
+    lacking = {one.cell.digest: one for one in start_outcomes if one.state is not State.FINISHED}
     able = list[Cell]()
     for row, seed, cell in plan.cells():
         if row.missing:

@@ -90,8 +90,8 @@ def _table(config: PlanConfig, numbers: dict[str, Any]) -> Table:
         table.add_row(f"{name.replace('_', ', ')}, of each GPU", f"{size:.1f}")
     table.add_row("most at one time, of each GPU", f"{numbers['peak_gib']:.1f}", end_section=True)
     table.add_row("KV cache of an engine", f"{numbers['kv_cache_bytes'] / GIB:.1f}")
-    named = {"host": "host memory", "shm": "shared memory", "checkpoint": "checkpoint", "export": "exported model"}
-    for name, what in named.items():
+    labels = {"host": "host memory", "shm": "shared memory", "checkpoint": "checkpoint", "export": "exported model"}
+    for name, what in labels.items():
         table.add_row(what, f"{numbers[f'{name}_gib']:.1f}")
     return table
 

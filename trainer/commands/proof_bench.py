@@ -89,10 +89,10 @@ class Bench:
 
     def held(self, predicted: int, before: float = 0.0) -> Shown:
         """Whether the GPU holds what the planner predicts. predicted: bytes; before: GiB that were used already."""
-        used = self.memory.used_gib()
+        after = self.memory.used_gib()
         return Shown(
-            numbers={"used_gib": used - before, "predicted_gib": predicted / GIB},
-            holds=used - before <= 1.1 * predicted / GIB,
+            numbers={"used_gib": after - before, "predicted_gib": predicted / GIB},
+            holds=after - before <= 1.1 * predicted / GIB,
             must="at most 10 % above the plan",
         )
 

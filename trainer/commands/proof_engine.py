@@ -76,10 +76,10 @@ class EngineProof:
     def sleep(self) -> Shown:
         before, began = self.bench.memory.used_gib(), time.perf_counter()
         self.bench.engines.sleep()
-        seconds, left = time.perf_counter() - began, self.bench.memory.used_gib()
+        seconds, asleep_gib = time.perf_counter() - began, self.bench.memory.used_gib()
         return Shown(
-            numbers={"before_gib": before, "asleep_gib": left, "sleep_s": seconds},
-            holds=left <= gpu_memory.ASLEEP_BYTES / GIB,
+            numbers={"before_gib": before, "asleep_gib": asleep_gib, "sleep_s": seconds},
+            holds=asleep_gib <= gpu_memory.ASLEEP_BYTES / GIB,
             must=f"at most {gpu_memory.ASLEEP_BYTES / GIB:.1f} GiB stay",
         )
 

@@ -194,13 +194,13 @@ def _curves(updates: Updates, result: RunResult, size: tuple[float, float]) -> c
 
 def _drawn(panels: Sequence[Panel], updates: Updates) -> list[tuple[Panel, str]]:
     """The panels that the run logged numbers for, each with its SVG."""
-    drawn: list[tuple[Panel, str]] = []
+    figures: list[tuple[Panel, str]] = []
     for panel in panels:
         series = {label: [row[key] for row in updates] for label, key in panel.keys.items() if key in updates[0]}
         if series:
             figure = charts.panel(_numbers(updates), series, stacked=panel.stacked)
-            drawn.append((panel, charts.inline_svg(figure, panel.title)))
-    return drawn
+            figures.append((panel, charts.inline_svg(figure, panel.title)))
+    return figures
 
 
 def _numbers(updates: Updates) -> list[int]:

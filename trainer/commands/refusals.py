@@ -74,9 +74,9 @@ def check_options(command: Command, words: Sequence[str]) -> None:
             raise
         _, _, wrong = printed.getvalue().strip().rpartition("error: ")
         _, unknown, options = wrong.partition("unrecognized arguments: ")
-        known = [option for action in parser._actions for option in action.option_strings]
+        flags = [option for action in parser._actions for option in action.option_strings]
         raise ConfigError(
-            _no_such_option(options.split(" ")[0], command, known)
+            _no_such_option(options.split(" ")[0], command, flags)
             if unknown
             else f"{wrong.removeprefix('argument ')}: see stepcredit {name_of(command)} --help"
         ) from None

@@ -53,8 +53,8 @@ class OptunaSweeper(Sweeper):
         folder = self._folder.absolute()
 
         def cell(values: Mapping[str, str]) -> Cell:
-            (made,) = self._launcher.cells([[*fixed, *_words(values)]], folder, varied=set(space))
-            return made
+            (cell,) = self._launcher.cells([[*fixed, *_words(values)]], folder, varied=set(space))
+            return cell
 
         def watcher(index: Index) -> Search:
             return Search(self.search, space, cell, folder, index)

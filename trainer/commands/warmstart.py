@@ -41,13 +41,13 @@ def write_demos(plan: DemosPlan, display: Display) -> Path:
     """
     config, world = plan.config, plan.world
     path = Path(config.output).absolute()
-    played = _passes(config, world, display, first=config.seed)
-    demonstrations.write(played, path)
-    revised = sum(demo.attempts is not None for demo in played)
-    lost = config.passes * len(world.train[: config.tasks]) - (len(played) - revised)
-    steps = sum(len(demo.steps) for demo in played)
-    told = f", {revised} of them revisions" if config.revisions else ""
-    display.line(f"{len(played)} demonstrations{told} ({lost} more were lost), {steps} steps, in {path}")
+    demos = _passes(config, world, display, first=config.seed)
+    demonstrations.write(demos, path)
+    revised = sum(demo.attempts is not None for demo in demos)
+    lost = config.passes * len(world.train[: config.tasks]) - (len(demos) - revised)
+    steps = sum(len(demo.steps) for demo in demos)
+    note = f", {revised} of them revisions" if config.revisions else ""
+    display.line(f"{len(demos)} demonstrations{note} ({lost} more were lost), {steps} steps, in {path}")
     return path
 
 
@@ -67,19 +67,19 @@ def play(
 
     Raises ConfigError where the expert, without an injected mistake, loses more than `LOST_SHARE` of its tasks.
     """
-    played: list[Demo] = []
+    demos: list[Demo] = []
     task_ids = world.train[:tasks]
     for demo in demonstrations.demonstrate(world.env, task_ids, seed=seed, mistakes=mistakes):
-        played.append(demo)
+        demos.append(demo)
         on_played()
-    lost = [demo for demo in played if not demo.won and all(step.by_expert for step in demo.steps)]
-    if len(lost) > LOST_SHARE * len(played):
+    lost = [demo for demo in demos if not demo.won and all(step.by_expert for step in demo.steps)]
+    if len(lost) > LOST_SHARE * len(demos):
         raise ConfigError(
-            f"the expert lost {len(lost)} of {len(played)} tasks, {lost[0].task_id!r} (seed {lost[0].seed}) the first: "
+            f"the expert lost {len(lost)} of {len(demos)} tasks, {lost[0].task_id!r} (seed {lost[0].seed}) the first: "
             "raise the step limit, or choose other data"
         )
     revised = revising(world.env, task_ids, seed=seed, share=revisions)
-    return [*(demo for demo in played if demo.won), *revised]
+    return [*(demo for demo in demos if demo.won), *revised]
 
 
 def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
@@ -103,9 +103,9 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
         with reserved(alone, model, timeout_s=limit) as learner, display.counting("epochs", config.epochs) as bar:
             with display.doing("starting the learner"):
                 learner.join(timeout_s=limit)
-            for epoch, played in enumerate(chain([first], epochs), start=1):
+            for epoch, demos in enumerate(chain([first], epochs), start=1):
                 batch = supervised(
-                    played, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
+                    demos, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
                 )
                 steps = -(-batch.num_rows // config.rows_per_step)
                 losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
@@ -127,10 +127,10 @@ def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator
 
 def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Display, *, first: int) -> list[Demo]:
     """The demonstrations of `config.passes` passes over the tasks; `first` is the seed of the first pass."""
-    played: list[Demo] = []
+    demos: list[Demo] = []
     with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
         for seed in range(first, first + config.passes):
-            played += play(
+            demos += play(
                 world,
                 config.tasks,
                 seed=seed,
@@ -138,4 +138,4 @@ def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Displa
                 revisions=config.revisions,
                 on_played=bar.advance,
             )
-    return played
+    return demos

@@ -32,12 +32,12 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     of the wrong type, out of its range or derived, and for settings that do not go together.
     """
     values = {key: value for key, value in values.items() if not _is_not_set(value)}
-    known = _fields(cls)
+    own_fields = _fields(cls)
     for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"unknown setting {path}{key}={value!r}: {_closest(str(key), known)}")
+        if key not in own_fields:
+            raise ConfigError(f"unknown setting {path}{key}={value!r}: {_closest(str(key), own_fields)}")
     values = _derive(cls, values)
-    for name, field in known.items():
+    for name, field in own_fields.items():
         if name not in values and _default(field) is MISSING:
             raise ConfigError(f"{path}{name} is not set: add {path}{name}=...")
     hints = _hints(cls)
@@ -75,14 +75,14 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
         return f"{value} is one value, not a group: write {value}=..."
     group, dot, name = key.rpartition(".")
     names = list(dict.fromkeys([*_setting_names(cls), *(f"{group}{dot}{sibling}" for sibling in siblings)]))
-    here = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
+    here = {candidate.rpartition(".")[2]: candidate for candidate in names if candidate.rpartition(".")[0] == group}
     similar = [here[match] for match in difflib.get_close_matches(name, here)]
     is_slip = bool(similar) and _likeness(key, similar[0]) > LIKE_A_SLIP
     if not is_slip and not _is_open(cls, group) and (several := _with_word(name, group, names)):
         return f"did you mean {' or '.join(map(repr, several))}?"
     near = (
         similar
-        or [known for known in names if known.rpartition(".")[2] == name]
+        or [candidate for candidate in names if candidate.rpartition(".")[2] == name]
         or ([] if group in names else difflib.get_close_matches(key, names))
     )
     if near:
@@ -91,7 +91,7 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
         return f"to add an option of your own, write +{key}=..."
     while group and group not in names:
         group, dot, _ = group.rpartition(".")
-    return f"known: {', '.join(known for known in names if known.rpartition('.')[0] == group)}"
+    return f"known: {', '.join(candidate for candidate in names if candidate.rpartition('.')[0] == group)}"
 
 
 def has_setting(cls: type, key: str) -> bool:
@@ -149,10 +149,10 @@ def _derive(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     rules: Mapping[str, Rule] = getattr(cls, "derived", {})
     filled = deepcopy(dict(values)) if rules else dict(values)
     for path, rule in rules.items():
-        given = _at(filled, path)
-        if given is not MISSING and not (isinstance(rule, Follows) and rule.free):
-            raise ConfigError(f"{path}={given!r} cannot be set by hand: {_instead(rule)}")
-        if given is MISSING or given is None:
+        value = _at(filled, path)
+        if value is not MISSING and not (isinstance(rule, Follows) and rule.free):
+            raise ConfigError(f"{path}={value!r} cannot be set by hand: {_instead(rule)}")
+        if value is MISSING or value is None:
             _put(filled, path, _derived(cls, filled, path, rule))
     return filled
 
@@ -218,22 +218,22 @@ def _hint_of(cls: type, path: str) -> Any:
 
 def _setting_names(cls: type, start: str = "") -> Iterator[str]:
     """The dotted names of all groups and settings that a user may set."""
-    derived: Mapping[str, Rule] = getattr(cls, "derived", {})
+    rules: Mapping[str, Rule] = getattr(cls, "derived", {})
     for name, hint in _hints(cls).items():
         if name not in _fields(cls):
             continue
         inner = [f"{start}{name}"]
         if is_dataclass(hint) and isinstance(hint, type):
             inner += _setting_names(hint, f"{start}{name}.")
-        yield from (path for path in inner if not _is_fixed(derived.get(path)))
+        yield from (path for path in inner if not _is_fixed(rules.get(path)))
 
 
 def _rule_for(cls: type, key: str) -> Rule | None:
     """The rule of a setting that cannot be set by hand, or of the group that it stands in."""
-    derived: Mapping[str, Rule] = getattr(cls, "derived", {})
-    while key and not _is_fixed(derived.get(key)):
+    rules: Mapping[str, Rule] = getattr(cls, "derived", {})
+    while key and not _is_fixed(rules.get(key)):
         key = key.rpartition(".")[0]
-    return derived.get(key)
+    return rules.get(key)
 
 
 def _is_fixed(rule: Rule | None) -> bool:
@@ -253,8 +253,8 @@ def _is_open(cls: type, group: str) -> bool:
 
 def _with_word(name: str, group: str, names: Sequence[str]) -> list[str]:
     """The settings with the word `name` in their last part, of the group if it has any; none if they are many."""
-    having = [known for known in names if name in known.rpartition(".")[2].split("_")]
-    chosen = [known for known in having if known.rpartition(".")[0] == group] or having
+    having = [candidate for candidate in names if name in candidate.rpartition(".")[2].split("_")]
+    chosen = [candidate for candidate in having if candidate.rpartition(".")[0] == group] or having
     return chosen if len(chosen) <= MOST_TO_CHOOSE_FROM else []
 
 

@@ -466,16 +466,16 @@ def _check_gpus(cluster: ClusterConfig, *, engines: EngineConfig | None = None, 
         )
     if engines is None:
         return
-    wanted = f"cluster.engines={engines.count} x engine.tensor_parallel={engines.tensor_parallel}"
+    product = f"cluster.engines={engines.count} x engine.tensor_parallel={engines.tensor_parallel}"
     served = engines.count * engines.tensor_parallel
     if cluster.placement == "split" and served + ranks > cluster.gpus:
         raise ConfigError(
-            f"cluster.placement='split' with {wanted} and cluster.ranks={ranks} takes {served + ranks} GPUs, and "
+            f"cluster.placement='split' with {product} and cluster.ranks={ranks} takes {served + ranks} GPUs, and "
             f"cluster.gpus={cluster.gpus}: lower cluster.engines and cluster.ranks until they fit"
         )
     if cluster.placement == "colocated" and served > (shared := ranks or cluster.gpus):
         owner = f"cluster.ranks={ranks}, whose GPUs they share" if ranks else f"cluster.gpus={shared}"
         raise ConfigError(
-            f"{wanted} takes {served} GPUs, with {owner}: lower cluster.engines or engine.tensor_parallel"
+            f"{product} takes {served} GPUs, with {owner}: lower cluster.engines or engine.tensor_parallel"
             + (", or take cluster.placement=split" if ranks else "")
         )

@@ -34,8 +34,8 @@ class Difference:
 @cache
 def mark_of(config: type, path: str) -> Mark:
     """The mark of a setting: its own, else that of its nearest group; a setting that follows has its source's."""
-    derived: Mapping[str, Rule] = getattr(config, "derived", {})
-    rule = derived.get(path)
+    rules: Mapping[str, Rule] = getattr(config, "derived", {})
+    rule = rules.get(path)
     if isinstance(rule, Follows) and not rule.free:
         return mark_of(config, rule.source)
     mark: Mark = "binding"
@@ -75,13 +75,13 @@ def differences(
     unknown = LEFT_OUT - before.keys() if defaults is not None else frozenset[str]()
     named, flat_now = flat(_with_options(before)), flat(_with_options(now))
     flat_before = flat(defaults or {}) | named
-    derived: Mapping[str, Rule] = getattr(config, "derived", {})
+    rules: Mapping[str, Rule] = getattr(config, "derived", {})
     different: dict[str, Difference] = {}
     for path in sorted(named.keys() | flat_now.keys()):
         old, new = flat_before.get(path), flat_now.get(path)
         if old == new or path.partition(".")[0] in unknown:
             continue
-        rule = derived.get(path)
+        rule = rules.get(path)
         name = rule.source if isinstance(rule, Follows) and not rule.free else path
         different.setdefault(name, Difference(name=name, before=old, now=new, mark=mark_of(config, path)))
     return tuple(different[name] for name in sorted(different))

@@ -61,8 +61,8 @@ class BadBatch:
 
 def _columns(group: str, record: TokenBatch | Targets) -> dict[str, Any]:
     """The columns of a record that it has, by "group.name"."""
-    named = {f"{group}.{field.name}": getattr(record, field.name) for field in fields(record)}
-    return {name: column for name, column in named.items() if column is not None}
+    columns = {f"{group}.{field.name}": getattr(record, field.name) for field in fields(record)}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _group(columns: Any, group: str) -> dict[str, Any]:

@@ -94,8 +94,8 @@ class ChatCodec:
         if not rest.lstrip().startswith(self.marks.end.lstrip()):
             return self._ids(rest)
         # The end is encoded with what follows it, because some of these tokens swallow the white space behind them.
-        ended = self._ids(rest)
-        return ended[ended.tolist().index(self.marks.end_id) + 1 :]
+        ids = self._ids(rest)
+        return ids[ids.tolist().index(self.marks.end_id) + 1 :]
 
     def _after_answer(self, text: str, prompt: str, answer: str) -> str | None:
         """What is rendered behind prompt and answer; None without them. Templates may change outer spaces."""
@@ -124,5 +124,5 @@ def _control_names(tokenizer: PreTrainedTokenizerBase, end_id: int) -> set[str]:
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """The names of the added tokens that the tokenizer marks as special, by id: `decode` leaves them out."""
-    added = cast(Any, tokenizer).added_tokens_decoder
-    return {number: token.content for number, token in added.items() if token.special}
+    tokens = cast(Any, tokenizer).added_tokens_decoder
+    return {number: token.content for number, token in tokens.items() if token.special}

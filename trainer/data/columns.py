@@ -113,14 +113,14 @@ def _response_tokens(table: RowTable) -> NDArray[np.int64]:
 
 def _milestones(table: RowTable) -> NDArray[np.int64] | None:
     """The milestones that each row's rollout has reached after it; None if a row does not tell. [N]"""
-    reached = [step.milestone for step in table.steps]
-    return None if None in reached else np.array(reached, np.int64)
+    milestones = [step.milestone for step in table.steps]
+    return None if None in milestones else np.array(milestones, np.int64)
 
 
 def _step_rewards(table: RowTable) -> NDArray[np.float64] | None:
     """What a scorer added to each row's reward; None where none did. [N]"""
-    added = [step.step_reward for step in table.steps]
-    return None if None in added else np.array(added, np.float64)
+    rewards = [step.step_reward for step in table.steps]
+    return None if None in rewards else np.array(rewards, np.float64)
 
 
 def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:

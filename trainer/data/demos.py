@@ -118,8 +118,8 @@ def rendered_turns(
     for now, step in zip(shown, demo.steps, strict=True):
         response = as_sampled(prompter.respond(step.action))
         yield prompter.render(first=shown[0], turns=turns, now=now, history=history), response
-        listed = prompter.listed(now)
-        turns.append(Turn(observation=now.observation, response=response, action=step.action, listed=listed))
+        actions = prompter.listed(now)
+        turns.append(Turn(observation=now.observation, response=response, action=step.action, listed=actions))
 
 
 def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: int) -> list[str]:
@@ -183,9 +183,11 @@ def read(path: Path) -> list[Demo]:
                 )
                 for step in record["steps"]
             )
-            shown = record.get("attempts")  # older files do not have the key
-            attempts = shown and Attempts(
-                failed=tuple(shown["failed"]), sibling=tuple(shown["sibling"]), sibling_won=shown["sibling_won"]
+            raw_attempts = record.get("attempts")  # older files do not have the key
+            attempts = raw_attempts and Attempts(
+                failed=tuple(raw_attempts["failed"]),
+                sibling=tuple(raw_attempts["sibling"]),
+                sibling_won=raw_attempts["sibling_won"],
             )
             demos.append(
                 Demo(task_id=record["task_id"], seed=record["seed"], won=record["won"], steps=steps, attempts=attempts)

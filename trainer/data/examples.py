@@ -33,8 +33,8 @@ def worked_examples(env: Env, tasks: Sequence[str], style: Prompter, *, count: i
 def _by_turns(env: Env, tasks: Sequence[str]) -> Iterator[str]:
     """Tasks in an order of their own, of each kind one before any kind has its second."""
     kinds = dict[str, list[str]]()
-    drawn = random.Random(derive_seed(0, "examples")).sample(sorted(tasks), min(len(tasks), LOOKED_AT))
-    for task_id in drawn:
+    task_ids = random.Random(derive_seed(0, "examples")).sample(sorted(tasks), min(len(tasks), LOOKED_AT))
+    for task_id in task_ids:
         kinds.setdefault(env.kind(task_id), []).append(task_id)
     for column in zip_longest(*kinds.values()):
         yield from (task_id for task_id in column if task_id is not None)

@@ -10,11 +10,11 @@ from rollout.types import Task
 def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:
     """The `groups` tasks of update number `update`, from 0. Every epoch is one permutation of all tasks."""
     first = update * groups
-    drawn: list[str] = []
+    picks: list[str] = []
     for place in range(first, first + groups):
         epoch, index = divmod(place, len(task_ids))
-        drawn.append(_permutation(task_ids, derive_seed(seed, "epoch", epoch))[index])
-    return numbered(drawn, seed=seed, update=update)
+        picks.append(_permutation(task_ids, derive_seed(seed, "epoch", epoch))[index])
+    return numbered(picks, seed=seed, update=update)
 
 
 def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int, count: int) -> list[Task]:
@@ -22,8 +22,8 @@ def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int,
     taken = {task.task_id for task in training_tasks(task_ids, seed=seed, update=update, groups=groups)}
     others = [task_id for task_id in task_ids if task_id not in taken] or task_ids
     order = _permutation(others, derive_seed(seed, "spares", update))
-    drawn = [order[place % len(order)] for place in range(count)]
-    return numbered(drawn, seed=seed, update=update, first=groups)
+    picks = [order[place % len(order)] for place in range(count)]
+    return numbered(picks, seed=seed, update=update, first=groups)
 
 
 def numbered(task_ids: Sequence[str], *, seed: int, update: int, first: int = 0) -> list[Task]:

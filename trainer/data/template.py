@@ -45,16 +45,16 @@ def added_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def turn_marks(model: str, tokenizer: PreTrainedTokenizerBase) -> TurnMarks:
     """Raises ModelError for a template that does not end the policy's turn with a token of its own."""
-    asked = Message(role="user", content=QUESTION)
+    question = Message(role="user", content=QUESTION)
     try:
-        answered = render(tokenizer, (asked, Message(role="assistant", content=ANSWER)), prompt=False)
-        _, _, opening = render(tokenizer, (asked,), prompt=True).rpartition(QUESTION)
+        text = render(tokenizer, (question, Message(role="assistant", content=ANSWER)), prompt=False)
+        _, _, opening = render(tokenizer, (question,), prompt=True).rpartition(QUESTION)
     except TemplateError as error:
         raise ModelError(f"the chat template of {model} renders no question and answer ({error}): mend it") from error
-    _, _, after = answered.rpartition(ANSWER)
-    added = added_tokens(tokenizer)
-    names = "|".join(re.escape(name) for name in sorted(added, key=len, reverse=True) if name.strip())
-    end = re.match(rf"\s*({names})", after) if names and ANSWER in answered else None
+    _, _, after = text.rpartition(ANSWER)
+    token_ids = added_tokens(tokenizer)
+    names = "|".join(re.escape(name) for name in sorted(token_ids, key=len, reverse=True) if name.strip())
+    end = re.match(rf"\s*({names})", after) if names and ANSWER in text else None
     if end is None:
         raise ModelError(
             f"the chat template of {model} ends an answer with {after[:20]!r}, not with a token, so that no end can be "
@@ -62,7 +62,7 @@ def turn_marks(model: str, tokenizer: PreTrainedTokenizerBase) -> TurnMarks:
         )
     _, think, thought = opening.rpartition(THINK)
     return TurnMarks(
-        end=end[0], end_id=added[end[1]], thought=think + thought if think and END_OF_THINK not in thought else ""
+        end=end[0], end_id=token_ids[end[1]], thought=think + thought if think and END_OF_THINK not in thought else ""
     )
 
 

@@ -64,10 +64,10 @@ class InspectConfig:
                 f"run={self.run}, world={self.world}: give one of them, stepcredit inspect RUN_DIR, or world=delay for "
                 "a world of known truth"
             )
-        given = [f.name for f in fields(self) if f.name in GENERATED and getattr(self, f.name) != f.default]
-        if self.world is None and given:
+        names = [f.name for f in fields(self) if f.name in GENERATED and getattr(self, f.name) != f.default]
+        if self.world is None and names:
             raise ConfigError(
-                f"{given[0]}={getattr(self, given[0])} is of a world of known truth: leave it out with run={self.run}, "
+                f"{names[0]}={getattr(self, names[0])} is of a world of known truth: leave it out with run={self.run}, "
                 "which was recorded"
             )
         if self.world is not None and self.world not in WORLDS:

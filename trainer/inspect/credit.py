@@ -67,10 +67,10 @@ def row_credit(
 
 def credit_of(estimator: Estimator, batch: StepBatch) -> RowCredit:
     """The credit of a batch and its parts."""
-    states, said = compared(estimator, batch) or batch.anchors, estimator(batch)
+    states, advantages = compared(estimator, batch) or batch.anchors, estimator(batch)
     of_tokens = batch.token_values if needs(estimator).critic == "token" else None
     return RowCredit(
-        advantages=said,
+        advantages=advantages,
         episode=estimator.episode(batch)[0] if isinstance(estimator, Grpo) and is_split(estimator) else None,
         critic=_critic(estimator, batch),
         token_critic=of_tokens,

@@ -148,17 +148,17 @@ def _by_row(tokens: NDArray[np.floating], rows: NDArray[np.int64], edges: NDArra
 
 
 def _credit_record(credit: RowCredit, rows: NDArray[np.int64], edges: NDArray[np.int64]) -> CreditRecord:
-    said, states, actions = credit.advantages, credit.states, credit.actions
+    advantages, states, actions = credit.advantages, credit.states, credit.actions
 
     def tokens(column: NDArray[np.float64] | None) -> list[list[float]] | None:
         return None if column is None else list(map(shorter, _by_row(column, rows, edges)))
 
     return CreditRecord(
-        value=shorter(said.value[rows]),
+        value=shorter(advantages.value[rows]),
         episode=None if credit.episode is None else shorter(credit.episode[rows]),
-        live=None if said.mask is None else said.mask[rows].tolist(),
+        live=None if advantages.mask is None else advantages.mask[rows].tolist(),
         critic=None if credit.critic is None else shorter(credit.critic[rows]),
-        token_value=tokens(said.token_value),
+        token_value=tokens(advantages.token_value),
         token_critic=tokens(credit.token_critic),
         returns=shorter(credit.returns[rows]),
         state=_codes(states.label[rows]),

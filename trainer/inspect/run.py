@@ -96,10 +96,10 @@ def missing(plan: InspectPlan) -> Iterator[str]:
 def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Shown]:
     """One update at a time; an estimator that calibrates itself does so on the first, and stays so."""
     if plan.config.world is not None:
-        drawn = drawn_rollouts(plan.config)
-        ready, credit = row_credit(estimators, lambda _: drawn.batch)
+        rollouts = drawn_rollouts(plan.config)
+        ready, credit = row_credit(estimators, lambda _: rollouts.batch)
         estimators |= ready
-        yield Shown(update=1, rows=drawn.rows, batch=drawn.batch, credit=credit, truth=drawn.truth)
+        yield Shown(update=1, rows=rollouts.rows, batch=rollouts.batch, credit=credit, truth=rollouts.truth)
     own = own_estimator(plan.settings)
     of_tokens = own is not None and needs(own).critic == "token"
     for recording in plan.recordings:

@@ -45,8 +45,8 @@ def write_truth(recording: Recording, truth: Continued, *, count: int) -> None:
 
 
 def _words(truth: Continued) -> str:
-    told = np.abs(truth.advantage) > Z * truth.error
+    certain = np.abs(truth.advantage) > Z * truth.error
     return (
         f"{len(truth.advantage)} turns, advantage {np.sqrt(np.square(truth.advantage).mean()):.3g} in the mean square, "
-        f"standard error {truth.error.mean():.3g}; {told.mean():.0%} differ from 0 (95 %)"
+        f"standard error {truth.error.mean():.3g}; {certain.mean():.0%} differ from 0 (95 %)"
     )

@@ -47,8 +47,8 @@ def estimators_of(
         try:
             options = options_of(build(name, **(preset | own)))
             of_run = {key: value for key, value in _of_run(name, run).items() if key in options}
-            given = {key: value for key, value in swept.items() if key in options and value is not None}
-            estimators[label] = build(name, **(of_run | preset | given | own))
+            sweep = {key: value for key, value in swept.items() if key in options and value is not None}
+            estimators[label] = build(name, **(of_run | preset | sweep | own))
         except ValueError as error:
             raise ConfigError(str(error)) from error
     missing = {label: needs(estimator).columns - columns for label, estimator in estimators.items()}

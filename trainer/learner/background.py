@@ -27,8 +27,8 @@ class BackgroundWriter:
 
     def add(self, state: Any, path: str | Path) -> None:
         """Copy `state`, which `torch.save` can write, for the file `path`."""
-        held = on_host(state)
-        self._tasks.append(lambda: _save(held, Path(path)))
+        host_state = on_host(state)
+        self._tasks.append(lambda: _save(host_state, Path(path)))
 
     def add_folder(self, path: Path, write: Callable[[Path], None]) -> None:
         """Have `write` fill the folder `path` from copies of its own."""
@@ -74,9 +74,9 @@ def on_host(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
             copies[key] = _tensor_on_host(value)
         return copies[key]
     if isinstance(value, dict):
-        held = copy(value)
-        held.update({key: on_host(each, copies) for key, each in value.items()})
-        return held
+        result = copy(value)
+        result.update({key: on_host(each, copies) for key, each in value.items()})
+        return result
     if isinstance(value, list):
         return [on_host(each, copies) for each in value]
     if isinstance(value, tuple):
@@ -86,8 +86,8 @@ def on_host(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
 
 
 def _tensor_on_host(tensor: Tensor) -> Tensor:
-    held = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda, requires_grad=False)
-    return held.copy_(tensor.detach(), non_blocking=True)
+    host_tensor = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda, requires_grad=False)
+    return host_tensor.copy_(tensor.detach(), non_blocking=True)
 
 
 def _save(state: Any, path: Path) -> Path:

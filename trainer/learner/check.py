@@ -42,8 +42,8 @@ def check_forward(policy: PolicyModule, *, temperature: float, layer: int | None
     """
     policy.eval()
     count = len(policy.blocks)
-    asked = () if layer is None else (policy.index_of(layer),)
-    inner = [index for index in dict.fromkeys((0, count // 2, *asked)) if index != count]
+    layers = () if layer is None else (policy.index_of(layer),)
+    inner = [index for index in dict.fromkeys((0, count // 2, *layers)) if index != count]
     with torch.no_grad():
         probe = _probe(policy.model)
         if len(probe.hidden) != count + 1:

@@ -160,8 +160,8 @@ class LearnerRank:
             output = self._forward(module, micro, self.config.temperature)
             loss = self._surrogate(columns, micro, output).loss
             gradients = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
-            named = zip(reversed(self.trained), reversed(gradients), strict=True)
-            parameter = next((name for name, one in named if one is not None and not one.isfinite().all()), None)
+            pairs = zip(reversed(self.trained), reversed(gradients), strict=True)
+            parameter = next((name for name, one in pairs if one is not None and not one.isfinite().all()), None)
             if parameter is not None or not loss.isfinite():
                 drift = np.abs(_numpy(output.logprobs) - columns.old_logprobs[micro.token_index])
                 largest = float(drift[columns.weight[micro.token_index] > 0].max(initial=0.0))

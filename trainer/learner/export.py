@@ -18,7 +18,7 @@ def write_stop_ids(folder: Path) -> None:
         return
     file = folder / GENERATION
     settings = json.loads(file.read_text()) if file.is_file() else {}
-    named, ids = settings.get("eos_token_id"), list(ChatCodec(folder).stop_ids)
-    if ids != (named if isinstance(named, list) else [named]):
+    eos, ids = settings.get("eos_token_id"), list(ChatCodec(folder).stop_ids)
+    if ids != (eos if isinstance(eos, list) else [eos]):
         settings.pop(FROM_MODEL, None)
         file.write_text(json.dumps({**settings, "eos_token_id": ids}, indent=2))

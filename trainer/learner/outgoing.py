@@ -56,16 +56,16 @@ class Outgoing:
     def pack(self, number: int, weights: Weights) -> Bucket | None:
         """Bucket `number`, from 1. Raises PublishError where the weights find no room."""
         groups = self.groups if self.route.way == "file" else [self.groups[number - 1]]
-        named = ((name, tensor) for group in groups for name, tensor in weights([spec.name for spec in group]))
+        tensors = ((name, tensor) for group in groups for name, tensor in weights([spec.name for spec in group]))
         if not self.sends:
-            deque(named, maxlen=0)
+            deque(tensors, maxlen=0)
             return None
         is_file = self.route.way == "file"  # which has a checksum of its own
         sums = _Sums(with_digests=not is_file)
         if is_file:
-            handle = self._written({name: sums.added(name, tensor).to("cpu", copy=True) for name, tensor in named})
+            handle = self._written({name: sums.added(name, tensor).to("cpu", copy=True) for name, tensor in tensors})
         else:
-            pack((sums.added(name, tensor) for name, tensor in named), self._buffer)
+            pack((sums.added(name, tensor) for name, tensor in tensors), self._buffer)
             self._used = sum(spec.space for spec in groups[0])
             handle = self._handle or Broadcast(num_bytes=self._used)
         digests, contents = sums.words()

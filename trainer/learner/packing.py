@@ -120,8 +120,8 @@ def split_by_trajectory(batch: TokenBatch, chains: Sequence[Chain], *, parts: in
     for trajectory in order.tolist():
         tokens, part = lightest[0]
         minibatches[part].extend(by_trajectory[trajectory])
-        added = sum(int(lens[chain[-1]]) for chain in by_trajectory[trajectory])
-        heapreplace(lightest, (tokens + added, part))
+        length = sum(int(lens[chain[-1]]) for chain in by_trajectory[trajectory])
+        heapreplace(lightest, (tokens + length, part))
     return minibatches
 
 

@@ -92,7 +92,7 @@ def busy_ns(spans: Sequence[Span], start_ns: int, end_ns: int) -> int:
     """Nanoseconds between start and end in which at least one span was under way."""
     busy, until = 0, start_ns
     for span in sorted(spans, key=lambda one: one.start_ns):
-        begun, ended = max(span.start_ns, until), min(span.end_ns, end_ns)
-        if ended > begun:
-            busy, until = busy + ended - begun, ended
+        start, end = max(span.start_ns, until), min(span.end_ns, end_ns)
+        if end > start:
+            busy, until = busy + end - start, end
     return busy

@@ -23,14 +23,14 @@ class UpdateLines:
         self._successes.append(numbers["rollout/success"])
         mean, whole = sum(self._successes) / len(self._successes), sum(seconds.values())
         slowest = max(seconds, key=lambda lap: seconds[lap])
-        left = self._updates - number
+        num_left = self._updates - number
         parts = [
             f"update {number}/{self._updates}".ljust(len(f"update {self._updates}/{self._updates}")),
             f"success {100 * numbers['rollout/success']:5.1f} %, mean {100 * mean:3.0f}",
             f"{_short(whole)} ({slowest} {100 * seconds[slowest] / whole:.0f} %)",
         ]
-        if left:
-            parts.append(f"{span((self._clock() - self._begun) / (number - self._start) * left)} left")
+        if num_left:
+            parts.append(f"{span((self._clock() - self._begun) / (number - self._start) * num_left)} left")
         return ["  ".join(parts), *self._anew(number, numbers)]
 
     def _anew(self, number: int, numbers: Mapping[str, float]) -> list[str]:

@@ -35,8 +35,8 @@ SCORERS: Mapping[str, str] = {
 
 def name_of(options: Mapping[str, Any]) -> str | None:
     """What the scorer is called: its name, or the last part of its target; None where there is none."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return with_name(given).get("name")
+    settings = {name: value for name, value in options.items() if value is not None}
+    return with_name(settings).get("name")
 
 
 def build(options: Mapping[str, Any]) -> Scorer | None:

@@ -77,8 +77,8 @@ class ImplicitReward:
             credit = self.beta * preference_credit(summed(trajectory, reward, count), better, worse)
             norms.append(twin.ascend(credit[trajectory]))
             reward = rewards()
-        told = {"pairs": float(len(margin)), "pair_accuracy": right, "grad_norm": float(np.mean(norms))}
-        return StepRewards(value=self.weight * reward, diagnostics=told)
+        diagnostics = {"pairs": float(len(margin)), "pair_accuracy": right, "grad_norm": float(np.mean(norms))}
+        return StepRewards(value=self.weight * reward, diagnostics=diagnostics)
 
 
 def preferences(rollouts: Rollouts) -> tuple[Ints, Ints]:

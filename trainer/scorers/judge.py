@@ -139,7 +139,7 @@ class Judge:
                 api_key=self._key(), patience_s=self.patience_s, told=self._settings,
             ), database)  # fmt: skip
             numbers = asyncio.run(sitting.held(played))
-        lost, used = sitting.unscored, sitting.policy.used
+        lost, usage = sitting.unscored, sitting.policy.used
         if lost.total() > self.max_unscored * len(played):
             raise RolloutsFailed(
                 f"the judge scored {len(played) - lost.total()} of {len(played)} rollouts ({dict(lost)}), and "
@@ -148,9 +148,9 @@ class Judge:
         return StepRewards(
             value=self.weight * np.concatenate(numbers),
             diagnostics={
-                "requests": used.requests,
-                "input_tokens": used.input_tokens,
-                "output_tokens": used.output_tokens,
+                "requests": usage.requests,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
                 "cached_share": sitting.cached / len(played),
                 "unscored": lost.total(),
                 **{f"unscored {reason}": count for reason, count in lost.items()},
@@ -175,13 +175,13 @@ class _Sitting:
 
     async def all_of(self, played: list[Trajectory]) -> list[np.ndarray]:
         """The numbers of each rollout, one a step."""
-        asked = [self._question(rollout) for rollout in played]
-        alike = Counter((question, len(rollout.steps)) for question, rollout in zip(asked, played, strict=True))
+        questions = [self._question(rollout) for rollout in played]
+        alike = Counter((question, len(rollout.steps)) for question, rollout in zip(questions, played, strict=True))
         answers = await asyncio.gather(
             *(self._of(number, *one, times=times) for number, (one, times) in enumerate(alike.items()))
         )
         by_question = {question: numbers for (question, _), numbers in zip(alike, answers, strict=True)}
-        return [by_question[question] for question in asked]
+        return [by_question[question] for question in questions]
 
     def _question(self, rollout: Trajectory) -> str:
         outcome = "succeeded" if rollout.success else "failed"
@@ -190,8 +190,8 @@ class _Sitting:
     async def _of(self, number: int, question: str, count: int, *, times: int) -> np.ndarray:
         """The `count` numbers that answer a question. times: how many rollouts it is about."""
         judge = self.judge
-        asked = json.dumps([judge.url, judge.model, judge.temperature, judge.max_tokens, question])
-        key = hashlib.sha256(asked.encode()).hexdigest()
+        request = json.dumps([judge.url, judge.model, judge.temperature, judge.max_tokens, question])
+        key = hashlib.sha256(request.encode()).hexdigest()
         if (row := self._database.execute("SELECT numbers FROM answers WHERE key = ?", (key,)).fetchone()) is not None:
             self.cached += times
             return np.array(json.loads(row[0]))

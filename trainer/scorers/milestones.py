@@ -45,5 +45,5 @@ class Milestones:
             before = before if row.time else 0
             gained.append(row.step.milestone - before)
             before = row.step.milestone
-        reached = sum(gained) / len({row.trajectory for row in rollouts.table})
-        return StepRewards(value=self.weight * np.array(gained, np.float64), diagnostics={"milestones": reached})
+        per_rollout = sum(gained) / len({row.trajectory for row in rollouts.table})
+        return StepRewards(value=self.weight * np.array(gained, np.float64), diagnostics={"milestones": per_rollout})

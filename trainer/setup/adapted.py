@@ -43,7 +43,7 @@ def linear_layers(model: ModelConfig) -> list[str] | None:
     """The paths of the linear layers in the model's blocks; None where they are not known here."""
     if model.source in MADE_HERE:
         return [f"layers.0.{name}" for name in LLAMA_LAYERS]
-    if (known := described(model)) is None or known.get("model_type") not in PACKED_FAMILIES:
+    if (settings := described(model)) is None or settings.get("model_type") not in PACKED_FAMILIES:
         return None
     files = [file for name in _names_of_files(model) if (file := file_of(model, name)) is not None]
     tensors = [(name, tensor) for file in files for name, tensor in _header(file).items() if name != "__metadata__"]

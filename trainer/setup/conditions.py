@@ -62,5 +62,5 @@ def panel_line(stated: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide what is played and answered, if they are installed."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES if installed(name)}
-    return {"python": platform.python_version(), **found}
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES if installed(name)}
+    return {"python": platform.python_version(), **packages}

@@ -44,8 +44,10 @@ def weights_route(
         )
     weights = weights_bytes(Path(model), cluster.dtype)
     # The old file goes after the new one is written. A bucket is never larger than all weights.
-    needed, what = (2 * weights, "two copies of the weights") if cluster.way == "file" else (weights, "the weights")
-    place = _folder_for(needed, what, display, shared) if nodes_share is None else _between_nodes(nodes_share, display)
+    num_bytes, what = (2 * weights, "two copies of the weights") if cluster.way == "file" else (weights, "the weights")
+    place = (
+        _folder_for(num_bytes, what, display, shared) if nodes_share is None else _between_nodes(nodes_share, display)
+    )
     with place as folder:
         yield Route(way=cluster.way, folder=folder, bucket_bytes=cluster.bucket_bytes)
 

@@ -92,9 +92,9 @@ def _used_in(output: Path) -> EndpointUsage:
         return EndpointUsage(**json.loads((output / USAGE).read_text()))
     if not (output / RESULT).is_file():
         return EndpointUsage()
-    stated = json.loads((output / RESULT).read_text()).get("usage") or {}
+    usage = json.loads((output / RESULT).read_text()).get("usage") or {}
     names = {field.name for field in fields(EndpointUsage)}
-    return EndpointUsage(**{name: count for name, count in stated.items() if name in names})
+    return EndpointUsage(**{name: count for name, count in usage.items() if name in names})
 
 
 def num_rollouts(groups: Sequence[RolloutGroup]) -> int:

@@ -26,11 +26,11 @@ def check_learnable(config: LearnerConfig, model: ModelConfig, cluster: ClusterC
 def _check_compiler(config: LearnerConfig) -> None:
     """Raise ConfigError where torch finds no compiler, or no Python.h, which its kernels include."""
     variable, names = COMPILERS[config.device]
-    asked = (os.environ[variable],) if os.environ.get(variable) else names
-    if not any(map(shutil.which, asked)):
+    compilers = (os.environ[variable],) if os.environ.get(variable) else names
+    if not any(map(shutil.which, compilers)):
         raise ConfigError(
-            f"learner.compile='layers', but this machine has no compiler ({' or '.join(asked)}): install one, name it "
-            f"with {variable}=..., or take learner.compile=none"
+            f"learner.compile='layers', but this machine has no compiler ({' or '.join(compilers)}): install one, "
+            f"name it with {variable}=..., or take learner.compile=none"
         )
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.is_file():

@@ -32,16 +32,16 @@ def with_packing(config: LearnerConfig, folder: str) -> LearnerConfig:
 
 def check_packing(config: LearnerConfig, model: ModelConfig) -> None:
     """Raise ConfigError as `with_packing` does, for a model that is on this machine already."""
-    if (known := described(model)) is not None:
-        decided(config, known)
+    if (settings := described(model)) is not None:
+        decided(config, settings)
 
 
 def packing_line(config: LearnerConfig, model: ModelConfig) -> str:
     """What a plan says of the learner's sequences."""
-    if (known := described(model)) is None:
+    if (settings := described(model)) is None:
         return f"learner.packing={config.packing or 'null, packed'} if the model's config.json allows it"
-    reason = why_padded(config, known)
-    return f"learner.packing={decided(config, known).packing}" + (f": {reason}" if reason else "")
+    reason = why_padded(config, settings)
+    return f"learner.packing={decided(config, settings).packing}" + (f": {reason}" if reason else "")
 
 
 def decided(config: LearnerConfig, model: Mapping[str, Any]) -> LearnerConfig:

@@ -197,9 +197,9 @@ def _estimator_now(config: TrainConfig, state: RunState) -> dict[str, Any]:
 def commit_here() -> str | None:
     """The commit that is checked out here; None where there is no git checkout."""
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return result.stdout.strip()

@@ -115,8 +115,8 @@ def card_bytes(cluster: ClusterConfig, here: Sequence[Gpu] | None = None) -> int
     """
     if cluster.gpu_memory_gib is not None:
         return int(cluster.gpu_memory_gib * GIB)
-    found = gpus() if here is None else here
-    return min((gpu.memory_bytes for gpu in found), default=int(CARD_GIB * GIB))
+    cards = gpus() if here is None else here
+    return min((gpu.memory_bytes for gpu in cards), default=int(CARD_GIB * GIB))
 
 
 def _training(learner: LearnerConfig, *, ranks: int, reference: bool, twin: bool = False) -> Training:

@@ -97,10 +97,10 @@ def _partial(folder: str) -> Path:
 
 def versions() -> dict[str, str]:
     """What must be the same on all nodes, by name."""
-    known = {name: importlib.metadata.version(name) for name in COMPARED}
+    packages = {name: importlib.metadata.version(name) for name in COMPARED}
     build = next((name for name in (CUDA_BUILD, CPU_BUILD) if installed(name)), None)
     vllm = f"{build} {importlib.metadata.version(build)}" if build else "none"
-    return {"python": platform.python_version(), **known, "vllm": vllm, "source": _source()}
+    return {"python": platform.python_version(), **packages, "vllm": vllm, "source": _source()}
 
 
 def _source() -> str:
@@ -115,8 +115,8 @@ def folder_digest(folder: Path) -> str | None:
     """A checksum of the names and sizes of a folder's files; None where there is no such folder."""
     if not folder.is_dir():
         return None
-    listed = sorted(f"{file.name} {file.stat().st_size}" for file in folder.iterdir() if file.is_file())
-    return xxhash.xxh3_64_hexdigest("\n".join(listed).encode())
+    files = sorted(f"{file.name} {file.stat().st_size}" for file in folder.iterdir() if file.is_file())
+    return xxhash.xxh3_64_hexdigest("\n".join(files).encode())
 
 
 def _tasks(env: EnvConfig) -> str:

@@ -28,7 +28,7 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
     runs += [run for one in places if one.suffix == ".json" for run in recorded_runs(one)]
     settings = [(run, _settings(TrainConfig, run.config)) for run in runs if "updates" in run.config]
     settings += [(run, _settings(EvaluateConfig, run.config)) for run in runs if "updates" not in run.config]
-    found = dict[str, dict[int, Run]]()
+    by_row = dict[str, dict[int, Run]]()
     for row in rows:
         if row.config is None:
             continue
@@ -36,9 +36,9 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
             wanted = json.loads(json.dumps(asdict(replace(row.config, seed=seed)), default=str))
             for run, have in settings:
                 if _same(type(row.config), have, wanted, any_model=bool(row.starts)):
-                    found.setdefault(row.row.name, {})[seed] = run
+                    by_row.setdefault(row.row.name, {})[seed] = run
                     break
-    return found
+    return by_row
 
 
 def _same(kind: type, have: Mapping[str, Any], wanted: Mapping[str, Any], *, any_model: bool) -> bool:

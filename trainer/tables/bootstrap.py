@@ -102,8 +102,8 @@ def _resampled(effects: np.ndarray | None, stream: int, draws: int) -> np.ndarra
     """Means of the effects, drawn with replacement. stream: one for seeds and one for tasks."""
     if effects is None:
         return None
-    drawn = _rng(stream).integers(len(effects), size=(draws, len(effects)), dtype=np.int32)
-    return effects[drawn].mean(1)
+    index = _rng(stream).integers(len(effects), size=(draws, len(effects)), dtype=np.int32)
+    return effects[index].mean(1)
 
 
 def _rng(stream: int) -> np.random.Generator:

@@ -40,8 +40,8 @@ class Reach:
     @property
     def median(self) -> float | None:
         """Median of the seeds that reach it; None without any."""
-        reached = [update for update in self.updates if update is not None]
-        return statistics.median(reached) if reached else None
+        updates = [update for update in self.updates if update is not None]
+        return statistics.median(updates) if updates else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,21 +253,21 @@ class _Footnotes:
 
 def _sentences(row: Row, runs: Sequence[Run], tell: Mapping[str, bool]) -> list[str]:
     """Footnotes of one row. tell: whether panels, and packages, differ anywhere in the table."""
-    found = [f"{row.note[0].upper()}{row.note[1:]}."] if row.note else []
-    found += [sentence for run in runs for sentence in run.conditions.get("deviations", ())]
+    sentences = [f"{row.note[0].upper()}{row.note[1:]}."] if row.note else []
+    sentences += [sentence for run in runs for sentence in run.conditions.get("deviations", ())]
     for name, words in (("panel", _panel_words), ("packages", _package_words)):
         if tell[name]:
-            found += [f"Of other {name} than another row or seed: {words(run)}." for run in runs]
+            sentences += [f"Of other {name} than another row or seed: {words(run)}." for run in runs]
         else:
-            found += [f"{name.capitalize()}: {words(run)}." for run in runs[:1]]
+            sentences += [f"{name.capitalize()}: {words(run)}." for run in runs[:1]]
     if any(run.outcomes is None for run in runs):
-        found.append(
+        sentences.append(
             "Outcomes by task were not kept: the interval takes all chance of a share for the tasks' own (binomial), "
             "and differences have intervals over seeds alone."
         )
     if len(runs) == 1:
-        found.append("One seed: no standard deviation, and intervals over tasks alone.")
-    return found
+        sentences.append("One seed: no standard deviation, and intervals over tasks alone.")
+    return sentences
 
 
 def _panel_words(run: Run) -> str:

@@ -76,11 +76,14 @@ def _planned(
     base = config.table.train if row.command == "train" else config.table.evaluate
     words = merged(base, row.overrides, config.own_words)
     output = Path(config.output)
-    asked = _asked(config) if row.endpoint else ()
-    composed, missing = compose(row.command, merged(words, asked, (f"seed={config.chosen_seeds[0]}",)))
+    endpoint_words = _asked(config) if row.endpoint else ()
+    composed, missing = compose(row.command, merged(words, endpoint_words, (f"seed={config.chosen_seeds[0]}",)))
     if row.endpoint and config.endpoint is None:
         missing = (*missing, NO_ENDPOINT)
-    cells = {seed: _cell(row, words, seed, starts.get(seed), output, composed, asked) for seed in config.chosen_seeds}
+    cells = {
+        seed: _cell(row, words, seed, starts.get(seed), output, composed, endpoint_words)
+        for seed in config.chosen_seeds
+    }
     if composed is None:
         return PlannedRow(
             row=row,
@@ -122,8 +125,8 @@ def _starts(config: TableConfig, start: Start, compose: Composer) -> dict[int, C
     cells = dict[int, Cell]()
     for seed in config.chosen_seeds:
         words, title = merged(start.overrides, (f"seed={seed}",)), f"start {start.name}, seed {seed}"
-        named = cell_of("warmstart", words, Path(config.output), title=title, resumes=False, **needs)
-        cells[seed] = replace(named, words=merged(words, cluster))
+        cell = cell_of("warmstart", words, Path(config.output), title=title, resumes=False, **needs)
+        cells[seed] = replace(cell, words=merged(words, cluster))
     return cells
 
 
@@ -144,13 +147,13 @@ def _cell(
     needs = room_of(getattr(config, "cluster", None))
     title = f"{row.name}, seed {seed}"
     if asked:
-        named = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)
-        return replace(named, words=merged(own, asked))
+        cell = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)
+        return replace(cell, words=merged(own, asked))
     if start is None:
         return cell_of(row.command, own, output, title=title, **needs)
-    named = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)
+    cell = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)
     folder = str((start.folder / "model").absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return replace(named, words=merged(own, (f"model.source='{folder}'",)))
+    return replace(cell, words=merged(own, (f"model.source='{folder}'",)))
 
 
 class _Worlds:
@@ -167,10 +170,10 @@ class _Worlds:
                 self._opened[key] = open_world(config)
             except REFUSALS as error:
                 self._opened[key] = error
-        opened = self._opened[key]
-        if isinstance(opened, Exception):
-            raise opened
-        return opened
+        result = self._opened[key]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class _Findings:

@@ -113,8 +113,8 @@ class School:
             action = draw(policy[owner[alive], before, text], rng)
             outcome = draw(chance[before, action], rng)
             state[alive] = world.successor[before, action, outcome]
-            paid, told = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
-            turns.append((alive, np.full(len(alive), t), before, text, action, paid, *told))
+            paid, progress = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
+            turns.append((alive, np.full(len(alive), t), before, text, action, paid, *progress))
             alive = alive[state[alive] < states]
         columns = (np.concatenate(column) for column in zip(*turns, strict=True))
         rollout, turn, visited, text, action, reward, milestone, begins = columns

@@ -85,11 +85,11 @@ def against_estimate(credit: Floats, truth: EstimatedTruth, groups: Sets) -> Aga
 
 def mean_interval(updates: Sequence[ConfidenceInterval]) -> ConfidenceInterval:
     """The mean over updates, whose rollouts are independent; those without a value are left out."""
-    known = [update for update in updates if not np.isnan(update.value)]
-    if not known:
+    intervals = [update for update in updates if not np.isnan(update.value)]
+    if not intervals:
         return ConfidenceInterval(value=np.nan, half=np.nan)
-    half = np.sqrt(sum(update.half**2 for update in known)) / len(known)
-    return ConfidenceInterval(value=float(np.mean([update.value for update in known])), half=float(half))
+    half = np.sqrt(sum(update.half**2 for update in intervals)) / len(intervals)
+    return ConfidenceInterval(value=float(np.mean([update.value for update in intervals])), half=float(half))
 
 
 def _without_each(of_group: Floats) -> Floats:

@@ -39,14 +39,14 @@ class Identification:
         rank is NaN where a block has no spread of e or of A; sign without rows of A != 0; leakage without rows of
         A = 0, and without credit.
         """
-        counted = (~self._neutral).astype(np.float64)
+        weight = (~self._neutral).astype(np.float64)
         right = (np.sign(credit) == np.sign(self._truth)) & (np.abs(credit) > NO_CREDIT)
         size = np.abs(credit)
         blocks = np.array([self._rank(credit, block) for block in range(BLOCKS)])
         leakage = self._share(size * self._neutral, size) if self._neutral.any() else np.full(1 + BLOCKS, np.nan)
         return {
             "rank": jackknife(KEPT @ blocks / KEPT.sum(1)),
-            "sign": jackknife(self._share(right * counted, counted)),
+            "sign": jackknife(self._share(right * weight, weight)),
             "leakage": jackknife(leakage),
         }
 

@@ -44,8 +44,8 @@ def interval(values: Sequence[float]) -> ConfidenceInterval:
 
     NaN without a value; the half is NaN with one.
     """
-    known = np.array([value for value in values if not np.isnan(value)])
-    if len(known) < 2:
-        return ConfidenceInterval(value=float(known[0]) if len(known) else np.nan, half=np.nan)
-    half = student.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return ConfidenceInterval(value=float(known.mean()), half=float(half))
+    numbers = np.array([value for value in values if not np.isnan(value)])
+    if len(numbers) < 2:
+        return ConfidenceInterval(value=float(numbers[0]) if len(numbers) else np.nan, half=np.nan)
+    half = student.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers))
+    return ConfidenceInterval(value=float(numbers.mean()), half=float(half))

@@ -26,8 +26,8 @@ def rewarded(world: Tabular, batch: StepBatch, scorer: Scorer) -> StepBatch:
     """
     match scorer:
         case Milestones():
-            reached = batch.needed("milestone", "milestones")
-            value = scorer.weight * (reached - at_previous(batch, reached, 0))
+            milestone = batch.needed("milestone", "milestones")
+            value = scorer.weight * (milestone - at_previous(batch, milestone, 0))
         case PlanMatch():
             value = _matched(world, batch, scorer)
         case Progress():

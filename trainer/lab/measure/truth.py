@@ -157,9 +157,9 @@ def compare_with_truth(
     cells, gradients, identification = Cells(world, rows), Gradients(world, rows), Identification(world, rows)
     batches = {"": [block.batch for block in blocks]}
     batches |= {f" + {label}": [rewarded(world, block.batch, by) for block in blocks] for label, by in scorers.items()}
-    for (name, estimator), (by, given) in product(estimators.items(), batches.items()):
-        ready = calibrated(estimator, given[0])
-        credit = np.concatenate([ready(batch).value for batch in given])
+    for (name, estimator), (by, block_batches) in product(estimators.items(), batches.items()):
+        ready = calibrated(estimator, block_batches[0])
+        credit = np.concatenate([ready(batch).value for batch in block_batches])
         yield TruthComparison(
             world=world.name,
             estimator=f"{name}{by}",

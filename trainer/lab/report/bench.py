@@ -90,14 +90,14 @@ def _bench(comparisons: Sequence[TruthComparison]) -> Grid:
 def _column(part: Part, entries: Sequence[TruthComparison]) -> dict[str, tuple[float, str]]:
     """(value, cell) of each estimator in one world."""
     values = {entry.estimator: part.of(entry) for entry in entries}
-    known = {name: value for name, value in values.items() if not math.isnan(value)}
-    if not known:
+    numbers = {name: value for name, value in values.items() if not math.isnan(value)}
+    if not numbers:
         return {name: (value, MISSING) for name, value in values.items()}
     of_layouts = {entry.estimator: [part.of(layout) for layout in entry.layouts] for entry in entries}
-    best = of_layouts[(min if part.low else max)(known, key=known.__getitem__)]
+    best = of_layouts[(min if part.low else max)(numbers, key=numbers.__getitem__)]
     return {
         name: (value, f"{100 * value:.0f}{BEST if _as_good(of_layouts[name], best) else ''}")
-        if name in known
+        if name in numbers
         else (value, MISSING)
         for name, value in values.items()
     }

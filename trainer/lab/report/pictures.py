@@ -107,11 +107,11 @@ def _dots(axes: Axes, line: Line, entries: Sequence[TruthComparison], places: Ma
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=LIGHT["rule"], linewidth=0.7)
     numbers = {entry.estimator: getattr(entry, line.field) for entry in entries}
-    known = {name: number.value for name, number in numbers.items() if np.isfinite(number.value)}
-    best = (min if line.low else max)(known, key=known.__getitem__, default=None)
+    points = {name: number.value for name, number in numbers.items() if np.isfinite(number.value)}
+    best = (min if line.low else max)(points, key=points.__getitem__, default=None)
     if line.field == "error":
         axes.axvline(1.0, color=LIGHT["muted"], linewidth=0.9)
-    for name, value in known.items():
+    for name, value in points.items():
         color = LIGHT["c3"] if name == best else LIGHT["c1"]
         half = numbers[name].half if np.isfinite(numbers[name].half) else 0.0
         axes.plot([value - half, value + half], [places[name]] * 2, color=color, linewidth=1.4, alpha=0.45)

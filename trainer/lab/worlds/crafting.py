@@ -103,7 +103,7 @@ def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfi
     snapshots: list[Snapshot] = [world.snapshot()]
     index = {snapshots[0].last.state_key: 0}
     actions: list[tuple[str, ...]] = []
-    reached: list[tuple[int | None, ...]] = []
+    successors: list[tuple[int | None, ...]] = []
     milestones: list[tuple[int, ...]] = []
     number = {item: code for code, item in enumerate(sorted(crafted(book, goal)), start=1)}
     for snapshot in snapshots:  # grows inside the loop
@@ -119,27 +119,27 @@ def explore(world: TextCraft, book: RecipeBook, goal: str, config: CraftingConfi
                 snapshots.append(world.snapshot())
             leads.append(None if step.ending is not None else index[step.state_key])
         actions.append(choices)
-        reached.append(tuple(leads))
-        made = (execute(book, snapshot.inventory, action).crafted for action in choices)
-        milestones.append(tuple(number.get(item or "", 0) for item in made))
+        successors.append(tuple(leads))
+        products = (execute(book, snapshot.inventory, action).crafted for action in choices)
+        milestones.append(tuple(number.get(item or "", 0) for item in products))
         if len(snapshots) > config.max_states:
             return None
-    return _Graph(actions=tuple(actions), reached=tuple(reached), names=tuple(index), milestones=tuple(milestones))
+    return _Graph(actions=tuple(actions), reached=tuple(successors), names=tuple(index), milestones=tuple(milestones))
 
 
 def sensible(book: RecipeBook, tree: Sequence[Recipe], held: Inventory) -> Iterator[str]:
     """Actions of a policy that understands the rules: fetch what is missing, craft what is lacking, look."""
     for recipe in tree:
-        used: list[str] = []
+        ingredients: list[str] = []
         for part in recipe.ingredients:
             choices = book.members[part.name] if part.is_tag else (part.name,)
             item = next((item for item in choices if held.get(item, 0) >= part.count), None)
             if item is not None:
-                used.append(f"{part.count} {spoken(item)}")
+                ingredients.append(f"{part.count} {spoken(item)}")
             elif book.can_fetch(part.name) and not held.get(part.name, 0):
                 yield f"get {part.count} {spoken(part.name)}"
-        if len(used) == len(recipe.ingredients) and held.get(recipe.output, 0) < recipe.count:
-            yield f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(used)}"
+        if len(ingredients) == len(recipe.ingredients) and held.get(recipe.output, 0) < recipe.count:
+            yield f"craft {recipe.count} {spoken(recipe.output)} using {', '.join(ingredients)}"
     yield "inventory"
 
 

@@ -68,16 +68,16 @@ def maze(config: MazeConfig) -> Tabular:
     places = rng.permutation(cells)
     goal, pits = int(places[0]), set(places[1 : 1 + config.pits].tolist())
     starts = places[1 + config.pits : 1 + config.pits + config.tasks]
-    reached = np.array([[_move(cell, move, config.width) for move in MOVES] for cell in range(cells)])  # [S, A]
-    distance = _distances(reached, goal, pits)
+    neighbours = np.array([[_move(cell, move, config.width) for move in MOVES] for cell in range(cells)])  # [S, A]
+    distance = _distances(neighbours, goal, pits)
     if not np.isfinite(distance[starts]).all():
         raise ConfigError(f"{config.name}: seed={config.seed} puts pits around the goal or a start: choose another")
     outcome = np.arange(cells)
     outcome[goal], outcome[list(pits)] = cells, cells + 1
     # Outcome 0 is the direction that the policy chose; the others are those that the floor may choose instead.
-    successor = outcome[np.concatenate([reached[:, :, None], np.repeat(reached[:, None, :], len(MOVES), 1)], 2)]
+    successor = outcome[np.concatenate([neighbours[:, :, None], np.repeat(neighbours[:, None, :], len(MOVES), 1)], 2)]
     chance = np.array([1.0 - config.slip, *[config.slip / len(MOVES)] * len(MOVES)])
-    shortest = distance[reached] == distance[reached].min(1, keepdims=True)
+    shortest = distance[neighbours] == distance[neighbours].min(1, keepdims=True)
     policy = config.skill * shortest / shortest.sum(1, keepdims=True) + (1.0 - config.skill) / len(MOVES)
     return Tabular(
         name=config.name,

@@ -138,16 +138,16 @@ def best_actions(world: Tabular) -> Ints:
 def occupancy(world: Tabular) -> Floats:
     """Probability [T, H, S] that a rollout of each task takes its turn t in state s."""
     states = len(world.policy)
-    reached = np.zeros((len(world.starts), world.horizon, states))
+    visits = np.zeros((len(world.starts), world.horizon, states))
     flow = (world.policy[..., None] * world.chance).reshape(-1)  # [S * A * K]
     target = world.successor.reshape(-1)
     source = np.repeat(np.arange(states), flow.size // states)
     for task, start in enumerate(world.starts):
-        reached[task, 0, start] = 1.0
+        visits[task, 0, start] = 1.0
         for t in range(1, world.horizon):
-            arrived = np.bincount(target, reached[task, t - 1, source] * flow, states + 2)
-            reached[task, t] = arrived[:states]
-    return reached
+            arrived = np.bincount(target, visits[task, t - 1, source] * flow, states + 2)
+            visits[task, t] = arrived[:states]
+    return visits
 
 
 def true_gradient(world: Tabular) -> Floats:
@@ -198,8 +198,8 @@ def sample(world: Tabular, *, groups: int, size: int, rng: np.random.Generator) 
         before = state[alive]
         outcome = draw(chance[before, action], rng)
         state[alive] = world.successor[before, action, outcome]
-        paid, told = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
-        turns.append((alive, np.full(len(alive), t), before, action, paid, *told))
+        paid, progress = world.paid[before, action, outcome], goals.after(alive, before, action, state[alive])
+        turns.append((alive, np.full(len(alive), t), before, action, paid, *progress))
         alive = alive[state[alive] < states]
     columns = (np.concatenate(column) for column in zip(*turns, strict=True))
     rollout, turn, visited, action, reward, milestone, begins = columns
