@@ -30,6 +30,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rollout.actor_spec import ActorSpec, Limit, Node
 from rollout.held import Held, own_log
+from rollout.muted import stderr_muted
 from rollout.placement import NoPlace, Place
 
 _DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
@@ -427,7 +428,8 @@ def _send_token_if_asked(address: str) -> None:
     """
     _set_auth_mode("disabled")
     try:
-        _raylet.GcsClient(address=services.canonicalize_bootstrap_address(address))
+        with stderr_muted():  # Ray's core warns there of the token that is missing
+            _raylet.GcsClient(address=services.canonicalize_bootstrap_address(address))
     except AuthenticationError:
         _set_auth_mode("token")
 

@@ -121,6 +121,7 @@ def test_a_token_is_sent_to_the_clusters_that_ask_for_one_and_to_no_other(asking
     with other_cluster(auth="disabled") as other:
         joined = run(START_AND_JOIN, asking, other)
     assert (joined.returncode, joined.stdout) == (0, "6\n6\n"), joined.stderr
+    assert "InvalidAuthToken" not in joined.stderr
 
 
 def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(asking: str, tmp_path: Path) -> None:
