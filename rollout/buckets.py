@@ -15,7 +15,10 @@ _WORD = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def spec_of(name: str, tensor: Tensor, shape: Sequence[int] | None = None) -> TensorSpec:
-    """shape: of the whole tensor, where this process holds a part of it."""
+    """What a receiver must know of a tensor before it comes.
+
+    shape: of the whole tensor, where this process holds a part of it.
+    """
     shape = tuple(tensor.shape if shape is None else shape)
     dtype = str(tensor.dtype).removeprefix("torch.")
     return TensorSpec(name=name, dtype=dtype, shape=shape, num_bytes=torch.Size(shape).numel() * tensor.itemsize)

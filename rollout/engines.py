@@ -130,7 +130,10 @@ class EngineConfig:
         return options | dict(self.extra)
 
     def spec(self, number: int, place: Place | None = None) -> ActorSpec:
-        """place: the GPUs that the engine shares; without one, Ray reserves GPUs for it where there are some."""
+        """How engine `number` is started.
+
+        place: the GPUs that the engine shares; without one, Ray reserves GPUs for it where there are some.
+        """
         env = COMMON_ENV | {"OMP_NUM_THREADS": str(self.threads)} | (CPU_ENV if self.device == "cpu" else {})
         return ActorSpec(
             name=f"engine {number}",

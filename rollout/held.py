@@ -45,7 +45,10 @@ class Held:
             self._failure = _start_failed(spec, error)
 
     def method(self, name: str) -> Any:
-        """Raises StartFailed if there is no object."""
+        """The object's method of this name.
+
+        Raises StartFailed if there is no object.
+        """
         if self._failure is not None:
             raise self._failure
         return spans.CALLS.get(name) or getattr(self._object, name)

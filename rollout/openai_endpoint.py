@@ -96,7 +96,9 @@ class EndpointPolicy(Independent):
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        """Raises EpisodeFailed for a request that fails for good, RolloutsFailed where every request would.
+        """Ask the endpoint for one response.
+
+        Raises EpisodeFailed for a request that fails for good, RolloutsFailed where every request would.
 
         PromptTooLong if the endpoint says that the prompt is longer than its context.
         """

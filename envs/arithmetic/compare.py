@@ -11,7 +11,10 @@ _HELP = "math-verify could not be started (see its error above); install it with
 
 
 class Judge:
-    """cpu_seconds: processor time for one comparison. The first takes a second or two more."""
+    """Compares answers by math-verify, in a process of its own.
+
+    cpu_seconds: processor time for one comparison. The first takes a second or two more.
+    """
 
     def __init__(self, *, cpu_seconds: float = 5.0) -> None:
         self._helper = Helper(_JUDGE, str(cpu_seconds), missing=_HELP)

@@ -71,7 +71,10 @@ class Errand:
             self._worker.process.send_signal(number)
 
     def _look(self, wait_s: float | None) -> int | None:
-        """wait_s: for the worker to write something; None waits for ever."""
+        """Read whether the worker has ended its cell, and with which code; None while it works.
+
+        wait_s: for the worker to write something; None waits for ever.
+        """
         answers = cast(IO[bytes], self._worker.process.stdout)
         while self._code is None and select.select([answers], [], [], wait_s)[0]:
             read = os.read(answers.fileno(), 4096)

@@ -83,7 +83,10 @@ class ComparePlan:
 
 
 def plan_compare(config: CompareConfig) -> ComparePlan:
-    """Raises ConfigError for a folder without a finished evaluation, and for evaluations of different tasks."""
+    """Read the evaluations that are to be compared.
+
+    Raises ConfigError for a folder without a finished evaluation, and for evaluations of different tasks.
+    """
     folders = [Path(folder).absolute() for folder in config.folders]
     if twice := [folder for number, folder in enumerate(folders) if folder in folders[:number]]:
         raise ConfigError(f"{twice[0]} is named twice: name each evaluation once")

@@ -69,7 +69,7 @@ class DataPlan(Generic[C]):
 
 
 def plan_data(config: C) -> DataPlan[C]:
-    """Raises ConfigError for a folder that cannot be written."""
+    """Choose the folder of the data. Raises ConfigError where it cannot be written."""
     parent = Path(config.folder).absolute()
     while not parent.exists():
         parent = parent.parent

@@ -36,7 +36,10 @@ class PanelPlan:
 
 
 def plan_panel(config: PanelConfig) -> PanelPlan:
-    """Raises ConfigError or EnvError for a file that holds no panels, or lacks a split that was asked for."""
+    """Open the world, and read the panels that its own are compared with.
+
+    Raises ConfigError or EnvError for a file that holds no panels, or lacks a split that was asked for.
+    """
     before = () if config.compare is None else read_panels(Path(config.compare))
     world = open_world(replace(config.env, overlap=True))  # nothing is trained on
     name = find(world_reference(config.env)).name

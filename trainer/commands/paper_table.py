@@ -52,7 +52,10 @@ class TablePlan:
 
 
 def plan_table(config: TableConfig) -> TablePlan:
-    """Raises ConfigError for a folder with other cells, and for tasks that changed since it was begun."""
+    """Plan every cell of a table, and find what is missing here.
+
+    Raises ConfigError for a folder with other cells, and for tasks that changed since it was begun.
+    """
     if config.runs is not None and not Path(config.runs).is_dir():
         raise ConfigError(f"runs={config.runs} is no folder: name one with finished runs in it")
     rows = planned_rows(config, composed_config)

@@ -31,7 +31,10 @@ class ShapedRun:
 
 
 def plan_plan(config: PlanConfig) -> ShapedRun:
-    """Raises ConfigError for a run without GPUs or in float32, and for a model whose shape is not known here."""
+    """Find the shape of the model that the plan of a GPU's memory is for.
+
+    Raises ConfigError for a run without GPUs or in float32, and for a model whose shape is not known here.
+    """
     if config.cluster.gpus == 0:
         raise ConfigError("cluster.gpus=0: there is nothing to plan without GPUs; take cluster=gpu cluster.gpus=N")
     if config.cluster.dtype != "bfloat16":

@@ -86,7 +86,10 @@ class LearnerProof:
         )
 
     def _speed(self, passes: int, seconds: float) -> dict[str, float]:
-        """passes: forward passes that the work is worth."""
+        """Seconds, tokens a second and, on a GPU, the share of its peak.
+
+        passes: forward passes that the work is worth.
+        """
         tokens, shape = (
             self.bench.spec.rows * (self.bench.spec.prompt + self.bench.spec.response),
             self.bench.spec.shape,

@@ -147,7 +147,10 @@ def _differences(ours: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dic
 
 
 def _speeds(spec: PassSpec, lengths: np.ndarray, spent: Mapping[str, float]) -> dict[str, float]:
-    """lengths: tokens of each sequence. A causal cell sees half of its sequence on average."""
+    """Tokens a second of each way and, on a GPU, the share of its peak.
+
+    lengths: tokens of each sequence. A causal cell sees half of its sequence on average.
+    """
     shape, tokens = spec.shape, float(lengths.sum())
     body = shape.parameters - shape.hidden * shape.vocabulary * (1 if shape.tied else 2)
     attention = 2 * shape.layers * shape.heads * shape.head_size * float((lengths**2).sum())

@@ -45,7 +45,10 @@ class SweepReportPlan:
 
 
 def plan_sweep_report(config: SweepReportConfig) -> SweepReportPlan:
-    """Raises ConfigError for a folder without a sweep, and for a number that no cell has."""
+    """Rank the cells of a sweep.
+
+    Raises ConfigError for a folder without a sweep, and for a number that no cell has.
+    """
     folder = Path(config.sweep).absolute()
     maximize, bounds = config.direction == "maximize", bounds_of(config.metric)
     return SweepReportPlan(config=config, ranking=rank(folder, metric=config.metric, maximize=maximize, bounds=bounds))

@@ -99,7 +99,10 @@ def trajectories(groups: Sequence[RolloutGroup]) -> list[Trajectory]:
 
 
 def _rows(played: Sequence[tuple[int, Trajectory]]) -> Iterator[Row]:
-    """played: each rollout with the number of its group."""
+    """Every step as a row, rollout by rollout.
+
+    played: each rollout with the number of its group.
+    """
     for trajectory, (number, rollout) in enumerate(played):
         for time, step in enumerate(rollout.steps):
             yield Row(group=number, trajectory=trajectory, time=time, step=step)

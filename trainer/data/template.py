@@ -44,7 +44,10 @@ def added_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def turn_marks(model: str, tokenizer: PreTrainedTokenizerBase) -> TurnMarks:
-    """Raises ModelError for a template that does not end the policy's turn with a token of its own."""
+    """What the model's chat template writes around the policy's turn.
+
+    Raises ModelError for a template that does not end the policy's turn with a token of its own.
+    """
     question = Message(role="user", content=QUESTION)
     try:
         text = render(tokenizer, (question, Message(role="assistant", content=ANSWER)), prompt=False)

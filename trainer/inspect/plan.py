@@ -39,7 +39,10 @@ class InspectPlan:
 
 
 def plan_inspect(config: InspectConfig) -> InspectPlan:
-    """Raises ConfigError for a run without records, an update that is not recorded and an estimator that cannot run."""
+    """Find the recorded updates, and the estimators whose credit is shown.
+
+    Raises ConfigError for a run without records, an update that is not recorded and an estimator that cannot run.
+    """
     if config.run is None:
         return _plan_generated(config)
     run = Path(config.run).absolute()

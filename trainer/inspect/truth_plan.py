@@ -57,7 +57,10 @@ class MonteCarloPlan:
 
 
 def plan_truth(config: MonteCarloConfig) -> MonteCarloPlan:
-    """Raises ConfigError or EnvError for whatever is known to fail before an engine starts."""
+    """Choose the policy that goes on with a run's recorded rollouts.
+
+    Raises ConfigError or EnvError for whatever is known to fail before an engine starts.
+    """
     folder = Path(config.run).absolute()
     kept, run = recordings(folder, config.updates), config_of(folder)
     weights = config.weights or checkpoint.newest_export(folder)

@@ -65,7 +65,10 @@ class LabPlan:
 
 
 def plan_lab(config: LabConfig) -> LabPlan:
-    """Raises ConfigError or EnvError for whatever is known to fail before anything is computed."""
+    """Build the estimators, and open the recordings that they are measured on.
+
+    Raises ConfigError or EnvError for whatever is known to fail before anything is computed.
+    """
     _check_swept(config)
     run = None if config.run is None else Path(config.run).absolute()
     kept = () if run is None else recordings(run, config.updates)

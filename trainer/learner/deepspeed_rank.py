@@ -382,7 +382,10 @@ class LearnerRank:
         layer: int | None = None,
         scored: bool = True,
     ) -> PolicyOutput:
-        """scored: whether log-probs of the response tokens are asked for."""
+        """One forward pass over a micro-batch.
+
+        scored: whether log-probs of the response tokens are asked for.
+        """
         with span("forward"):
             return module(
                 self._tensor(micro.input_ids),

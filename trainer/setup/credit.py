@@ -31,7 +31,10 @@ def recorded_columns(settings: Mapping[str, Any]) -> frozenset[str]:
 
 
 def estimator_of(config: TrainConfig) -> Estimator:
-    """Raises ConfigError for an unknown estimator or option."""
+    """Build the estimator that the settings name.
+
+    Raises ConfigError for an unknown estimator or option.
+    """
     options = dict(config.estimator)
     try:
         return build_estimator(options.pop("name"), **options)
@@ -40,7 +43,10 @@ def estimator_of(config: TrainConfig) -> Estimator:
 
 
 def scorer_of(config: TrainConfig) -> Scorer | None:
-    """Raises ConfigError for an unknown scorer or option."""
+    """Build the scorer that the settings name; None where they name none.
+
+    Raises ConfigError for an unknown scorer or option.
+    """
     try:
         return build_scorer(config.scorer)
     except ValueError as error:

@@ -66,7 +66,10 @@ class ReplayPlan:
 
 
 def plan_replay(config: ReplayConfig) -> ReplayPlan:
-    """Raises ConfigError or EnvError for whatever of a replay is already known to fail."""
+    """Find the batch, the run that it ended and the checkpoint before it.
+
+    Raises ConfigError or EnvError for whatever of a replay is already known to fail.
+    """
     path = Path(config.batch).absolute()
     batch, run = BadBatch.read(path), config_of(path.parent)
     start = _start_of(path.parent, batch)

@@ -133,7 +133,10 @@ class DemosPlan:
 
 
 def plan_training(config: TrainConfig) -> TrainingPlan:
-    """Raises ConfigError or EnvError for whatever of a run is already known to fail."""
+    """Check all settings of a run, open its world and find its checkpoint.
+
+    Raises ConfigError or EnvError for whatever of a run is already known to fail.
+    """
     estimator = checked_estimator(config)
     check_machine(config.cluster, serves=True, trains=True)
     model_folder(config.model)
@@ -168,7 +171,10 @@ def going_on(plan: TrainingPlan) -> TrainingPlan:
 
 
 def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
-    """Raises ConfigError or EnvError as `plan_training` does, and for a folder that already holds a quickstart."""
+    """Plan the warm start and the training run of a quickstart.
+
+    Raises ConfigError or EnvError as `plan_training` does, and for a folder that already holds a quickstart.
+    """
     output = Path(config.output).absolute()
     if (output / "train").exists() or (output / "warmstart").exists():
         raise ConfigError(f"{output} already holds a quickstart: remove it, or choose another with output=...")
@@ -181,7 +187,10 @@ def plan_quickstart(config: QuickstartConfig) -> QuickstartPlan:
 
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
-    """Raises ConfigError or EnvError for whatever of an evaluation is already known to fail."""
+    """Check all settings of an evaluation, open its world and find what it has played.
+
+    Raises ConfigError or EnvError for whatever of an evaluation is already known to fail.
+    """
     check_machine(config.cluster, serves=config.endpoint is None, trains=False)
     if config.endpoint is None:
         model_folder(config.model, trained=False)
@@ -201,7 +210,10 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
 
 
 def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
-    """Raises ConfigError or EnvError for whatever of a warm start is already known to fail."""
+    """Check all settings of a warm start, and open its world.
+
+    Raises ConfigError or EnvError for whatever of a warm start is already known to fail.
+    """
     output = Path(config.output).absolute()
     if (output / "model").exists():
         raise ConfigError(f"{output} already holds a model: choose another output folder")
@@ -214,7 +226,10 @@ def plan_warmstart(config: WarmstartConfig) -> WarmstartPlan:
 
 
 def plan_demos(config: DemosConfig) -> DemosPlan:
-    """Raises ConfigError or EnvError for a world that cannot be opened."""
+    """Open the world whose expert plays.
+
+    Raises ConfigError or EnvError for a world that cannot be opened.
+    """
     return DemosPlan(config=config, world=open_world(config.env))
 
 

@@ -118,7 +118,10 @@ class TableNumbers:
 def table_numbers(
     name: str, spec: TableSpec, rows: Sequence[Row], runs: Mapping[str, Mapping[int, Run]], *, planned: int
 ) -> TableNumbers:
-    """runs: row -> seed -> its finished run. planned: seeds of each row."""
+    """The numbers of a table: its columns, differences and costs.
+
+    runs: row -> seed -> its finished run. planned: seeds of each row.
+    """
     measures, notes = dict(spec.columns), _Footnotes(rows, runs)
     built, above = list[RowNumbers](), None
     titles = {row.name: row.title for row in spec.rows}

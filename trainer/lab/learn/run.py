@@ -37,7 +37,10 @@ class LearnPlan:
 
 
 def plan_learn(config: LearnConfig) -> LearnPlan:
-    """Raises ConfigError for an estimator that cannot run in generated worlds."""
+    """Build the estimators that are to learn.
+
+    Raises ConfigError for an estimator that cannot run in generated worlds.
+    """
     estimators = estimators_of(
         config.estimators,
         presets=config.presets,

@@ -9,7 +9,10 @@ from trainer.lab.worlds.tabular import Tabular
 def recovery(
     name: str = "recov", *, chance: float = 1.0, skill: float = 0.5, repairs: float = 0.5, seed: int = 0
 ) -> Tabular:
-    """chance: of a repair that succeeds. skill, repairs: how often the policy takes the good action of each turn."""
+    """A world whose second turn may repair a mistake of the first.
+
+    chance: of a repair that succeeds. skill, repairs: how often the policy takes the good action of each turn.
+    """
     states = {
         "start": {"good": leads(pays=1.0, weight=skill), "bad": leads("mistake", weight=1.0 - skill)},
         "mistake": {

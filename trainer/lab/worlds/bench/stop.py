@@ -15,7 +15,10 @@ PAYS = (0.0, 2.0, 1.0, 3.0, 0.0)
 
 
 def variable_horizon(name: str = "stop", *, pays: Sequence[float] = PAYS, stops: float = 0.5, seed: int = 0) -> Tabular:
-    """pays: by turn; the largest counts as SUCCESS_REWARD. stops: how often the policy stops. The last turn must."""
+    """A world in which the policy chooses the turn at which it stops.
+
+    pays: by turn; the largest counts as SUCCESS_REWARD. stops: how often the policy stops. The last turn must.
+    """
     states = {
         f"turn {turn}": {
             "stop": leads(pays=pay / max(pays), weight=stops),
