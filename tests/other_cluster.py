@@ -28,5 +28,7 @@ def other_cluster(*, auth: str) -> Generator[str]:
         env={**os.environ, "RAY_AUTH_MODE": auth},
     )
     assert started.stdout is not None
-    yield started.stdout.readline().strip()
-    started.communicate(timeout=60)
+    try:
+        yield started.stdout.readline().strip()
+    finally:
+        started.communicate(timeout=60)

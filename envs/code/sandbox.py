@@ -56,7 +56,7 @@ class Verdict:
     """The test and what went wrong; empty if it passed."""
 
 
-class _Ended(Exception):
+class _EndedEarly(Exception):
     """The process was ended before its last test, perhaps because the machine was busy."""
 
     def __init__(self, verdicts: tuple[Verdict, ...]) -> None:
@@ -71,13 +71,13 @@ def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tu
     """
     try:
         return _run(program, setup, tuple(tests), limits)
-    except _Ended as error:
+    except _EndedEarly as error:
         return error.verdicts
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tuple[Verdict, ...]:
-    """As `run`, in a process. Raises _Ended, which is not remembered."""
+    """As `run`, in a process. Raises _EndedEarly, which is not remembered."""
     token = secrets.token_hex(8)
     request = {
         "program": program,
@@ -110,7 +110,7 @@ def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tu
         child.stdout.close()
     verdicts = _verdicts(output, token, tests, _ended(code, limits))
     if code != 0:
-        raise _Ended(verdicts)
+        raise _EndedEarly(verdicts)
     return verdicts
 
 
