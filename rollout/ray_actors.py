@@ -29,6 +29,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rollout.actor_spec import ActorSpec, Limit, Node
+from rollout.apart import Apart
 from rollout.held import Held, own_log
 from rollout.muted import stderr_muted
 from rollout.placement import NoPlace, Place
@@ -155,13 +156,20 @@ class _Host:
         return _own_place()
 
 
-class _AsyncHost(_Host):
-    """The actor of a class with async methods, whose calls interleave."""
+class _AsyncHost:
+    """The actor of a class with async methods, whose calls interleave. The object has a process of its own."""
+
+    def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
+        self._apart = Apart(spec, target, *args, **kwargs)
 
     async def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        with self._held.calling(method):
-            answer = self._held.method(method)(*args, **kwargs)
-            return await answer if asyncio.iscoroutine(answer) else answer
+        return await self._apart.call(method, args, kwargs)
+
+    async def log(self) -> str:
+        return own_log()
+
+    async def place(self) -> Place:
+        return _own_place()
 
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:

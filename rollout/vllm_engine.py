@@ -8,6 +8,7 @@ through `worker_extension_cls`, which makes the weight transfer below known to t
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import os
 import pickle
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -263,8 +264,11 @@ class Engine:
             worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
             **options,
         )
+        config = arguments.create_engine_config()
+        # For CPUs vLLM has just asked for a fresh process, which would import everything again: 13 s of processor time.
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         try:
-            self._llm = AsyncLLM.from_engine_args(arguments)
+            self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=arguments.disable_log_stats)
         except RuntimeError as error:
             if HIDDEN_CAUSE not in str(error):
                 raise
