@@ -33,7 +33,7 @@ class ActorSpec:
     folder: str | None = None
     """Working folder of the process, if its node has it; None leaves Ray's."""
     concurrency: int = 1
-    """Calls that may be under way at once; above 1 the methods must be async."""
+    """Calls that may be under way at once; above 1 methods are async, and the object has a process of its own."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables, set in the process before it imports anything."""
     limit: Limit | None = None

@@ -35,18 +35,20 @@ class Apart:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             subprocess.Popen(command, pass_fds=[number], env=environment)
         self._socket.sendall(_message(spec, target, args, kwargs))
-        self._streams: tuple[asyncio.Task[None], asyncio.StreamWriter] | None = None
+        self._opening = asyncio.Lock()
+        self._streams: tuple[asyncio.StreamWriter, asyncio.Task[None]] | None = None
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method of the object. Raises StartFailed, or what the method raised."""
-        if self._streams is None:
-            reader, writer = await asyncio.open_connection(sock=self._socket)
-            self._streams = asyncio.create_task(self._take_answers(reader)), writer
+        async with self._opening:
+            if self._streams is None:
+                reader, writer = await asyncio.open_connection(sock=self._socket)
+                self._streams = writer, asyncio.create_task(self._take_answers(reader))
         number, future = next(self._numbers), asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._streams[1].write(_message(number, method, args, kwargs))
+        self._streams[0].write(_message(number, method, args, kwargs))
         return await future
 
     async def _take_answers(self, reader: asyncio.StreamReader) -> None:

@@ -293,7 +293,7 @@ class Engines:
         engine = self.remotes[number]
         while True:
             self._count_restart(error)
-            with suppress(ActorDied, ActorTimeout):  # a kill alone would leave vLLM's own processes behind
+            with suppress(ActorDied, ActorTimeout):  # a kill alone frees the GPU's memory some time later
                 gather([engine.submit("shutdown")], SHUTDOWN_S)
             engine.kill()
             engine = spawn(ENGINE, self._model, self._options, spec=self._specs[number])
@@ -373,7 +373,7 @@ class Engines:
             engine.kill()
 
     async def _shut_down(self) -> None:
-        """An orderly shutdown ends vLLM's own worker processes too; killing the actor would leave them behind."""
+        """vLLM's own processes have ended, and their memory is free, when this returns. A kill alone would not wait."""
         await asyncio.gather(
             *(engine.acall("shutdown", timeout_s=SHUTDOWN_S) for engine in self.remotes), return_exceptions=True
         )

@@ -136,7 +136,19 @@ class Remote:
             return _logs()
 
 
-class _Host:
+class _Process:
+    """What every actor answers of its process."""
+
+    def log(self) -> str:
+        return own_log()
+
+    def place(self) -> Place:
+        """The node and the GPUs that Ray has reserved."""
+        context = ray.get_runtime_context()
+        return Place(node=context.get_node_id(), devices=tuple(context.get_accelerator_ids()["GPU"]))
+
+
+class _Host(_Process):
     """The actor."""
 
     def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
@@ -149,14 +161,8 @@ class _Host:
     def renew(self, *args: Any, **kwargs: Any) -> None:
         self._held = self._held.renewed(*args, **kwargs)
 
-    def log(self) -> str:
-        return own_log()
 
-    def place(self) -> Place:
-        return _own_place()
-
-
-class _AsyncHost:
+class _AsyncHost(_Process):
     """The actor of a class with async methods, whose calls interleave. The object has a process of its own."""
 
     def __init__(self, spec: ActorSpec, target: str, *args: Any, **kwargs: Any) -> None:
@@ -164,12 +170,6 @@ class _AsyncHost:
 
     async def invoke(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return await self._apart.call(method, args, kwargs)
-
-    async def log(self) -> str:
-        return own_log()
-
-    async def place(self) -> Place:
-        return _own_place()
 
 
 def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Remote:
@@ -195,12 +195,6 @@ def spawn(target: str | type, *args: Any, spec: ActorSpec, **kwargs: Any) -> Rem
     host = _AsyncHost if spec.concurrency > 1 else _Host
     actor = cast(Any, ray.remote(host).options(**options)).remote(spec, target, *args, **kwargs)
     return Remote(actor, spec, actor.log.remote())
-
-
-def _own_place() -> Place:
-    """The node of this process and the GPUs that Ray has reserved for it."""
-    context = ray.get_runtime_context()
-    return Place(node=context.get_node_id(), devices=tuple(context.get_accelerator_ids()["GPU"]))
 
 
 def _logs() -> str:

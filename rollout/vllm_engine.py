@@ -1,7 +1,7 @@
 """The one file that knows vLLM: an engine that samples tokens and takes new weights in place.
 
-Two kinds of process import it: the Ray actor that holds the engine, and vLLM's own worker processes. Those import it
-through `worker_extension_cls`, which makes the weight transfer below known to them.
+It is imported in the process that holds the engine, beside an actor's (`rollout.apart`). vLLM forks its core there;
+workers of several GPUs know the weight transfer below through `worker_extension_cls`.
 """
 
 # Signatures of vLLM and safetensors are partly untyped.
@@ -250,7 +250,7 @@ class WorkerExtension:
 
 
 class Engine:
-    """vLLM's async engine in an actor: token ids in, sampled ids and their log-probs out."""
+    """vLLM's async engine: token ids in, sampled ids and their log-probs out."""
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
         """options: more AsyncEngineArgs; those that this framework depends on are set here and cannot be overridden.

@@ -54,7 +54,7 @@ def part_of(process: psutil.Process) -> Part | None:
     title = " ".join(process.cmdline())
     if title.startswith("VLLM::EngineCore"):
         return "vLLM's process"
-    if title.startswith("ray::_AsyncHost"):
+    if title.startswith("ray::_AsyncHost") or "rollout.apart" in title:  # the actor, or its object's process
         return "engine"
     if title.startswith("ray::_Host"):
         return "learner rank" if "LOCAL_WORLD_SIZE" in process.environ() else "env worker"

@@ -1,6 +1,7 @@
 """Ray starts here whatever lies about on the machine, a dead part is named with its log, and nothing stays behind."""
 
 import asyncio
+import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rollout import ray_actors
@@ -173,6 +175,19 @@ class AsyncPart(Part):
     async def die(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().die()
 
+    async def fork(self) -> tuple[int, int]:
+        """Start a process as vLLM does. Returns this process and that one."""
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+        child.start()
+        assert child.pid is not None
+        return os.getpid(), child.pid
+
+    async def fail_locally(self) -> None:
+        class Local(ValueError):
+            """A class that no other process can import."""
+
+        raise Local("a lock")
+
 
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
@@ -237,11 +252,34 @@ def test_a_part_that_is_stuck_is_named_with_the_call_its_log_and_the_setting(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_an_error_after_the_start_stays_what_it_is() -> None:
-    part = ray_actors.spawn(Part, "none", spec=spec(0))
+@pytest.mark.parametrize(("kind", "concurrency"), [(Part, 1), (AsyncPart, 10)])
+def test_an_error_after_the_start_stays_what_it_is(kind: type[Part], concurrency: int) -> None:
+    part = ray_actors.spawn(kind, "none", spec=spec(0, concurrency=concurrency))
+    assert len(set(ray_actors.gather([part.submit("pid") for _ in range(20)]))) == 1
     with pytest.raises(KeyError, match="7"):
         part.call("fail")
+    if kind is AsyncPart:
+        with pytest.raises(RuntimeError, match=r"^Local: a lock$"):
+            part.call("fail_locally")
+    assert part.call("ready")
     part.kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("killed", ["actor", "object"])
+def test_nothing_is_left_of_an_actor_even_where_its_object_hangs(killed: str) -> None:
+    part = ray_actors.spawn(AsyncPart, "none", spec=spec(0, concurrency=10))
+    held, forked = part.call("fork")
+    family = [psutil.Process(pid) for pid in (part.pid, held, forked)]
+    if killed == "actor":
+        family[1].suspend()
+        part.kill()
+    else:
+        family[1].kill()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    with pytest.raises(ActorDied):
+        part.call("ready")
 
 
 def test_of_calls_that_fail_together_one_is_raised_and_nothing_is_printed_nor_of_a_death() -> None:

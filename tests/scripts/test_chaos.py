@@ -33,6 +33,7 @@ def parts() -> list[tuple[Part, int]]:
         ("ray::_Host.step", {}, "env worker"),
         ("ray::_Host", RANK, "learner rank"),
         ("ray::_AsyncHost.invoke", {}, "engine"),
+        ("python -m rollout.apart 7", {}, "engine"),
         ("VLLM::EngineCore", RANK, "vLLM's process"),
     ],
 )
