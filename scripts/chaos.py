@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.kills import started
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 
 Part = Literal["env worker", "engine", "vLLM's process", "learner rank"]
 PARTS: tuple[Part, ...] = ("env worker", "engine", "vLLM's process", "learner rank")

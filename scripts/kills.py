@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from trainer.metrics import CLOCKED
-from trainer.report.metric_log import read_metrics
+from trainer.report.meanings import CLOCKED
+from trainer.report.metric_rows import read_metrics
 
 COMMAND = (sys.executable, "-c", "from trainer.commands.main import main; main()", "train")
 FIXED = ("deterministic=true", "record=rollouts", "log.wandb=disabled", "log.tensorboard=false")

@@ -19,7 +19,7 @@ from estimators.own import loaded
 from trainer.commands import table
 from trainer.config.derived import Follows, Rule
 from trainer.config.ranges import range_words
-from trainer.metrics import METRICS
+from trainer.report.meanings import MEANINGS
 from trainer.scorers import SCORERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,9 +73,9 @@ def settings_page() -> str:
 def metrics_page() -> str:
     """The page of all logged numbers, a section for each first part of a name."""
     parts = [METRICS_TOP]
-    for section, names in groupby(METRICS, key=lambda name: name.partition("/")[0]):
+    for section, names in groupby(MEANINGS, key=lambda name: name.partition("/")[0]):
         rows = [
-            f"| `{name}` | {METRICS[name].unit} | {METRICS[name].range} | {_cell(METRICS[name].meaning)} |"
+            f"| `{name}` | {MEANINGS[name].unit} | {MEANINGS[name].range} | {_cell(MEANINGS[name].meaning)} |"
             for name in names
         ]
         parts += [f"## {section}\n", "| number | unit | range | meaning |", "|---|---|---|---|", *rows, ""]

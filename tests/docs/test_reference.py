@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Ge, Interval
 
 from scripts import reference
-from trainer.metrics import METRICS
+from trainer.report.meanings import MEANINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,6 @@ def test_a_row_holds_the_type_the_default_the_range_and_the_docstring_under_the_
 
 def test_every_logged_number_is_on_the_page_with_its_meaning() -> None:
     page = reference.metrics_page()
-    for name, metric in METRICS.items():
+    for name, metric in MEANINGS.items():
         meaning = metric.meaning.replace("|", "\\|")
         assert f"| `{name}` | {metric.unit} | {metric.range} | {meaning} |" in page

@@ -20,7 +20,7 @@ from tests.trainer.test_run import lasting
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 from trainer.report.progress import Display
 
 

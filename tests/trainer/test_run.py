@@ -28,8 +28,8 @@ from trainer.config.protocol import ProtocolConfig
 from trainer.config.settings import CheckpointConfig, ValidationConfig
 from trainer.data.tasks import training_tasks
 from trainer.learner.driver import OutOfMemory
-from trainer.metrics import CLOCKED
-from trainer.report.metric_log import read_metrics
+from trainer.report.meanings import CLOCKED
+from trainer.report.metric_rows import read_metrics
 from trainer.report.progress import Display
 from trainer.saver import CheckpointFailed
 from trainer.setup.panels import read_panels

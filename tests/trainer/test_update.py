@@ -25,8 +25,9 @@ from trainer.evaluation import evaluation
 from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import EngineMismatch, RatioNotOne, check_learned
 from trainer.learner.reports import LearnReport
-from trainer.metrics import METRICS, evaluation_numbers, update_numbers
-from trainer.report.metric_log import read_metrics
+from trainer.metrics import evaluation_numbers, update_numbers
+from trainer.report.meanings import MEANINGS
+from trainer.report.metric_rows import read_metrics
 from trainer.scorers import SCORERS
 from trainer.setup.mfu import Arithmetic
 
@@ -345,10 +346,10 @@ def scorer_names(tmp_path: Path) -> set[str]:
 
 
 def family(name: str) -> str:
-    """The key of `METRICS` that a logged name belongs to; a word in capitals in a key stands for any text."""
-    patterns = {key: re.sub("[A-Z]{3,}", ".+", key) for key in METRICS}
+    """The key of `MEANINGS` that a logged name belongs to; a word in capitals in a key stands for any text."""
+    patterns = {key: re.sub("[A-Z]{3,}", ".+", key) for key in MEANINGS}
     return next((key for key, pattern in patterns.items() if re.fullmatch(pattern, name)), f"{name} has no entry")
 
 
 def test_every_logged_name_has_a_meaning_and_every_meaning_is_logged(tmp_path: Path) -> None:
-    assert {family(name) for name in logged_names(tmp_path)} == METRICS.keys()
+    assert {family(name) for name in logged_names(tmp_path)} == MEANINGS.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.commands.proof_bench import Shown
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 
 
 def updates(model: Path) -> Iterator[tuple[str, list[str]]]:

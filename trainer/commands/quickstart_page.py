@@ -11,7 +11,7 @@ from rollout.types import Trajectory
 from trainer.config.commands import TrainConfig
 from trainer.evaluation import Evaluation, lost_words
 from trainer.report import charts
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 from trainer.report.pages import templates
 from trainer.report.rate import Rate
 from trainer.run import RunResult

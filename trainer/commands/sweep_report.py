@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from trainer.cells.ranking import Ranking, Row, rank
-from trainer.metrics import bounds_of
 from trainer.report import charts
+from trainer.report.meanings import bounds_of
 from trainer.report.pages import templates
 from trainer.report.progress import Display
 

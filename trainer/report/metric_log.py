@@ -10,9 +10,9 @@ import wandb
 from torch.utils.tensorboard import SummaryWriter
 
 from trainer.config.settings import LogConfig
+from trainer.report.metric_rows import METRICS, drop_rows
 from trainer.report.shown import COLUMNS, Shown, markdown
 
-METRICS = "metrics.jsonl"
 TRAJECTORIES = "validation/trajectories"
 """Under which the dashboards show rollouts of a validation."""
 
@@ -39,7 +39,7 @@ class MetricLog:
     ) -> None:
         self._path = output / METRICS
         first = 0 if resumed_at is None else resumed_at + 1
-        _drop_rows(self._path, first)
+        drop_rows(self._path, first)
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first) if config.tensorboard else None
         new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
         self._tracking, self._goes_on_after = tracking or new_id, None if tracking is None else resumed_at
@@ -92,19 +92,6 @@ class MetricLog:
             self._board.close()
         if self._wandb:
             self._wandb.finish()
-
-
-def read_metrics(output: Path) -> list[dict[str, float]]:
-    """All rows of a run, oldest first."""
-    return [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
-
-
-def _drop_rows(path: Path, first: int) -> None:
-    """Delete the rows from update `first` on, and a last line that a kill cut short. The file is replaced whole."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] < first))
-    partial.rename(path)
 
 
 def _start_wandb(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config.build import ConfigError
-from trainer.report.metric_log import METRICS, read_metrics
+from trainer.report.metric_rows import METRICS, read_metrics
 from trainer.report.validations import read_validations
 
 CONFIG, CONDITIONS, PANEL = "config.json", "conditions.json", "panel.json"

@@ -9,7 +9,7 @@ import pytest
 from tests.trainer.commands.conftest import Stepcredit, refused, sweep_folder
 from trainer.cells.ranking import Row, rank
 from trainer.commands.sweep_report import SweepReportConfig, plan_sweep_report, show_sweep_report
-from trainer.metrics import bounds_of
+from trainer.report.meanings import bounds_of
 from trainer.report.progress import Display
 
 

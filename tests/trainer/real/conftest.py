@@ -24,8 +24,8 @@ from trainer.commands.compose import CONFIGS
 from trainer.commands.defaults import register
 from trainer.commands.table import COMMANDS, named
 from trainer.config.build import build
-from trainer.metrics import CLOCKED
-from trainer.report.metric_log import read_metrics
+from trainer.report.meanings import CLOCKED
+from trainer.report.metric_rows import read_metrics
 from trainer.report.progress import Display
 from trainer.setup import parts
 from trainer.setup.kept import keeping

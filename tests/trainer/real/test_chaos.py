@@ -12,7 +12,7 @@ import pytest
 from scripts.chaos import LOOK_S, Part, parts_of
 from tests.trainer.real.conftest import RUN, Stack, unclocked
 from tests.trainer.real.own_process import GOING_ON, Run
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

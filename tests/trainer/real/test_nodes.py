@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.two_nodes import two_nodes
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

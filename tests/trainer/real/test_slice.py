@@ -20,7 +20,7 @@ from trainer.commands.compose import CONFIGS
 from trainer.commands.defaults import register
 from trainer.commands.paper_table import TablePlan, plan_table, run_table
 from trainer.config.build import build
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 from trainer.tables.config import TableConfig
 
 pytestmark = pytest.mark.slow

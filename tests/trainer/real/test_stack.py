@@ -24,7 +24,7 @@ from trainer.config.learner import LearnerConfig, LoraConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.tokens import TokenBatch
 from trainer.learner.driver import Learner
-from trainer.report.metric_log import read_metrics
+from trainer.report.metric_rows import read_metrics
 
 pytestmark = pytest.mark.slow
 

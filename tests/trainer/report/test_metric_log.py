@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from trainer.config.settings import LogConfig
-from trainer.report.metric_log import METRICS, MetricLog, read_metrics
+from trainer.report.metric_log import MetricLog
+from trainer.report.metric_rows import METRICS, read_metrics
 from trainer.report.shown import COLUMNS, Shown
 
 FRESH = None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.tables.conftest import conditions, finished_run
 from trainer.config.build import ConfigError
-from trainer.report.metric_log import METRICS
+from trainer.report.metric_rows import METRICS
 from trainer.report.validations import FILE, read_validations, write_validation
 from trainer.tables.config import Row, TableSpec
 from trainer.tables.numbers import TableNumbers, table_numbers
