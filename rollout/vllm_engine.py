@@ -265,8 +265,9 @@ class Engine:
             **options,
         )
         config = arguments.create_engine_config()
-        # For CPUs vLLM has just asked for a fresh process, which would import everything again: 13 s of processor time.
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        if current_platform.is_cpu():
+            # vLLM has just asked for a fresh process, which would import everything again: 13 s of processor time.
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         try:
             self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=arguments.disable_log_stats)
         except RuntimeError as error:
