@@ -80,21 +80,21 @@ def _explain(words: list[str]) -> None:
 def _overrides(command: Command, words: list[str]) -> list[str]:
     """The words for Hydra: a first word that is a folder, or cannot be an override, becomes the positional setting.
 
-    Of a command with a list of them, all such words at its beginning do.
+    Options may stand before it. Of a command with a list of them, all such words at its beginning do.
 
     Hydra's parser takes the overrides in one piece only, so they are gathered behind the options.
     """
-    options, overrides = list[str](), list[str]()
-    if command.positional is not None and _is_positional(words):
-        overrides.append(f"{command.positional}={_quoted(words[0])}")
-        words = words[1:]
-    if command.positionals is not None and _is_positional(words):
-        count = next((place for place in range(len(words)) if not _is_positional(words[place:])), len(words))
-        overrides.append(f"{command.positionals}=[{','.join(map(_quoted, words[:count]))}]")
-        words = words[count:]
+    options, rest, overrides = list[str](), list[str](), list[str]()
     for before, word in pairwise(["", *words]):
-        (options if word.startswith("-") or before in TAKE_A_VALUE else overrides).append(word)
-    return [*options, *overrides]
+        (options if word.startswith("-") or before in TAKE_A_VALUE else rest).append(word)
+    if command.positional is not None and _is_positional(rest):
+        overrides.append(f"{command.positional}={_quoted(rest[0])}")
+        rest = rest[1:]
+    if command.positionals is not None and _is_positional(rest):
+        count = next((place for place in range(len(rest)) if not _is_positional(rest[place:])), len(rest))
+        overrides.append(f"{command.positionals}=[{','.join(map(_quoted, rest[:count]))}]")
+        rest = rest[count:]
+    return [*options, *overrides, *rest]
 
 
 def _quoted(word: str) -> str:
@@ -104,5 +104,5 @@ def _quoted(word: str) -> str:
 
 
 def _is_positional(words: list[str]) -> bool:
-    """Whether the first word is no option and no override; a folder may have "=" in its name."""
-    return bool(words) and not words[0].startswith("-") and ("=" not in words[0] or Path(words[0]).exists())
+    """Whether the first word is no override; a folder may have "=" in its name."""
+    return bool(words) and ("=" not in words[0] or Path(words[0]).exists())

@@ -166,6 +166,13 @@ def test_options_may_stand_between_the_settings(stepcredit: Stepcredit, tmp_path
     assert [(config.updates, config.seed) for _, config in stepcredit.runs] == [(3, 1), (3, 2)]
 
 
+@pytest.mark.parametrize("words", [("--config-dir", "mine", "laptop"), ("--config-dir=mine", "laptop"), ("laptop",)])
+def test_a_tables_name_may_stand_behind_options(stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "mine").mkdir()
+    assert stepcredit("table", *words, "rows=[grpo]", "seeds=[0]", "--dry-run").code == 0
+    assert stepcredit.plans.pop().config.name == "laptop"
+
+
 def test_completion_is_installed_for_the_command(stepcredit: Stepcredit) -> None:
     ended = stepcredit("train", "--shell-completion", "install=bash")
     assert ended.code == 0
