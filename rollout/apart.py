@@ -21,6 +21,7 @@ from rollout.held import Held
 
 _LENGTH = 8  # bytes that say how long a message is
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_GONE = (asyncio.IncompleteReadError, ConnectionError)  # the other end's process has ended
 
 
 class Apart:
@@ -56,7 +57,7 @@ class Apart:
         while True:
             try:
                 number, value, error = await _received(reader)
-            except (asyncio.IncompleteReadError, ConnectionError):
+            except _GONE:
                 os._exit(1)  # Ray tells the driver of a death
             future = self._waiting.pop(number)
             if future.cancelled():
@@ -85,7 +86,7 @@ async def _serve(ours: socket.socket) -> None:
     while True:
         try:
             call = await _received(reader)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except _GONE:
             os._exit(0)
         answers.add(task := asyncio.create_task(_answer(held, writer, *call)))
         task.add_done_callback(answers.discard)
