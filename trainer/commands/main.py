@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from trainer.cells.child import follow_parent
 from trainer.commands.interrupt import PATIENCE_S, Interruption
@@ -104,5 +103,8 @@ def _quoted(word: str) -> str:
 
 
 def _is_positional(words: list[str]) -> bool:
-    """Whether the first word is no override; a folder may have "=" in its name."""
-    return bool(words) and ("=" not in words[0] or Path(words[0]).exists())
+    """Whether the first word is no override; a folder may have "=" in its name.
+
+    `os.path.exists` is False for a word that is too long to be a name; `Path.exists` raises.
+    """
+    return bool(words) and ("=" not in words[0] or os.path.exists(words[0]))  # noqa: PTH110
