@@ -24,13 +24,14 @@ from rollout.types import Device, Precision
 
 ENGINE = "rollout.vllm_engine:Engine"  # by name: the driver needs no vLLM
 # Without these, OpenMP threads spin and slow the other processes of a small machine, vLLM starts three processes
-# instead of two and keeps one core to itself, and oneDNN keeps kernels for 1,024 shapes, a gigabyte after 10,000
-# rollouts.
+# instead of two and keeps one core to itself, oneDNN keeps kernels for 1,024 shapes, a gigabyte after 10,000 rollouts,
+# and the first requests wait until a comparison of log-probs is compiled, in seconds, for which a machine needs g++.
 CPU_ENV = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "GOMP_SPINCOUNT": "1000",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
+    "TORCH_COMPILE_DISABLE": "1",
 }
 CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192

@@ -1,5 +1,6 @@
 """One of two ranks that share vLLM's own sharded layers over gloo."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -74,6 +75,7 @@ def loaded(whole: Mapping[str, torch.Tensor]) -> dict[str, nn.Module]:
 def worker(rank: int, port: int) -> tuple[Sums, list[str]]:
     """The sums of what a worker holds, each layer its own, and the shares of a parameter that vLLM loads otherwise."""
     torch.set_num_threads(1)
+    os.environ["VLLM_DIST_IDENT"] = str(port)  # vLLM's worker sets it; read where the processor has AVX-512
     with set_current_vllm_config(VllmConfig()):
         address = f"tcp://127.0.0.1:{port}"
         init_distributed_environment(WORKERS, rank, address, rank, backend="gloo")
