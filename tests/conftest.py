@@ -33,7 +33,9 @@ FIRST = tuple(start for starts in REAL.values() for start in starts)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record-golden", action="store_true", help="write tests/golden/ anew; review the diff")
+    parser.addoption(
+        "--record-golden", action="store_true", help="write tests/golden/ for this kind of machine; review the diff"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -107,4 +107,4 @@ def _is_positional(words: list[str]) -> bool:
 
     `os.path.exists` is False for a word that is too long to be a name; `Path.exists` raises.
     """
-    return bool(words) and ("=" not in words[0] or os.path.exists(words[0]))  # noqa: PTH110
+    return bool(words) and ("=" not in words[0] or os.path.exists(words[0]))

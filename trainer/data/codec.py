@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from envs.prompts import Message
 from rollout.policy import Exchange
@@ -14,6 +14,7 @@ from rollout.types import Ids
 from trainer.config.build import ModelError
 from trainer.data.spelling import Speller
 from trainer.data.template import END_OF_THINK, TAGS, THINK, added_tokens, render, stop_ids, turn_marks
+from trainer.data.tokenizer import load_tokenizer
 
 
 class ChatCodec:
@@ -25,7 +26,7 @@ class ChatCodec:
     """
 
     def __init__(self, model: Path | str) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model))
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(model))
         if not self.tokenizer.chat_template:
             raise ModelError(
                 f"{model} has no chat template: take an instruct model, or add chat_template to its tokenizer"

@@ -12,7 +12,6 @@ from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus
 from trainer.setup.folder import model_folder
-from trainer.setup.models import build_tiny, convert_smollm2
 from trainer.setup.world import World
 
 CORPUS_TASKS = 600  # most tasks in a tokenizer's corpus; more take longer and change nothing
@@ -22,17 +21,24 @@ NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.mo
 
 def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     """The model's Hugging Face folder, made, converted or fetched if necessary. Raises ConfigError if that fails."""
-    cache = Path(config.cache).absolute() if config.cache else cache_folder("models")
     try:
-        if config.source == "tiny":
-            stride = -(-len(world.train) // CORPUS_TASKS)  # spread out, because worlds list their tasks by difficulty
-            texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
-            return str(build_tiny(texts, config.tiny, cache))
-        if config.source == "smollm2_135m":
-            return str(convert_smollm2(cache))
+        if config.source in ("tiny", "smollm2_135m"):
+            return str(_made(config, world, env))
     except ModelError as error:
         raise ConfigError(str(error)) from error
     return str(model_folder(config, trained=False) or _fetched(config.source))
+
+
+def _made(config: ModelConfig, world: World, env: EnvConfig) -> Path:
+    """The folder of a model that is made or converted here."""
+    from trainer.setup.models import build_tiny, convert_smollm2  # noqa: PLC0415  imports torch
+
+    cache = Path(config.cache).absolute() if config.cache else cache_folder("models")
+    if config.source == "smollm2_135m":
+        return convert_smollm2(cache)
+    stride = -(-len(world.train) // CORPUS_TASKS)  # spread out, because worlds list their tasks by difficulty
+    texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
+    return build_tiny(texts, config.tiny, cache)
 
 
 def check_prompts(

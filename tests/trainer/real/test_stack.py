@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,21 +47,29 @@ def machine() -> dict[str, str]:
     }
 
 
+def with_recording(recordings: list[dict[str, Any]], rows: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """The recordings with that of this machine anew. If its numbers are others, those of other machines are stale."""
+    here = machine()
+    own = next((recording for recording in recordings if recording["machine"] == here), None)
+    changed = own is not None and own["rows"] != rows
+    return [*(one for one in recordings if one is not own and not changed), {"machine": here, "rows": rows}]
+
+
 @pytest.mark.parametrize("estimator", ["gigpo", "bipace", "ibpo"])
 def test_three_updates_give_the_recorded_numbers(
     run_of: Callable[[str], Path], estimator: str, pytestconfig: pytest.Config
 ) -> None:
-    """To the last digit on the kind of machine that they were recorded on, to four digits on another."""
+    """To the last digit. Another kind of machine adds floats otherwise, and sooner or later samples another token."""
     rows, file = unclocked(read_metrics(run_of(estimator))), GOLDEN / f"{estimator}.json"
+    recordings = json.loads(file.read_text())
     if pytestconfig.getoption("--record-golden"):
-        file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    golden = json.loads(file.read_text())
-    if golden["machine"] == machine():
-        assert rows == golden["rows"]
-    else:
-        assert [row.keys() for row in rows] == [row.keys() for row in golden["rows"]]
-        for row, recorded in zip(rows, golden["rows"], strict=True):
-            assert row == pytest.approx(recorded, rel=1e-4, abs=1e-6)
+        recordings = with_recording(recordings, rows)
+        file.write_text(json.dumps(recordings, indent=1) + "\n")
+    here = machine()
+    recorded = next((recording["rows"] for recording in recordings if recording["machine"] == here), None)
+    if recorded is None:
+        pytest.skip(f"nothing is recorded for this kind of machine, which --record-golden would do: {here}")
+    assert rows == recorded
 
 
 def test_a_policy_revises_its_failures(run_of: Callable[[str], Path]) -> None:

@@ -22,7 +22,6 @@ from trainer.lab.measure.credit import (
     state_statistics,
 )
 from trainer.lab.measure.estimated import AgainstEstimate, against_estimate, read_truth
-from trainer.lab.measure.hidden import hidden_states
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
 
@@ -142,6 +141,8 @@ def _embedding(
         return None
     try:
         if model is not None and layer is not None:
+            from trainer.lab.measure.hidden import hidden_states  # noqa: PLC0415  imports torch
+
             return hidden_states(model, token_batch(rows), layer)
         return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
     except (ValueError, KeyError) as error:
