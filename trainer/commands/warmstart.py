@@ -108,7 +108,9 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                     demos, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
                 )
                 steps = -(-batch.num_rows // config.rows_per_step)
-                losses.append(learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch).loss)
+                with display.counting("optimizer steps", steps) as taken:
+                    report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch, on_steps=taken.advance)
+                losses.append(report.loss)
                 display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
                 bar.advance()
             with display.doing("export"):

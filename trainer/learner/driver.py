@@ -1,7 +1,7 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
 import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from trainer.learner.token_weights import token_weights
 RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs no DeepSpeed
 TWIN_RANK = "trainer.learner.twin_rank:TwinRank"
 CLOSING_S = 60.0  # for ranks to give back what a publish took
+STEPS_A_CALL = 32  # optimizer steps between two signs of life
 
 
 class GradientNotFinite(FloatingPointError):
@@ -237,12 +238,23 @@ class Learner:
             minibatches = [_with_credit(chains, credited) for chains in minibatches]
         return columns, minibatches
 
-    def sft(self, batch: TokenBatch, *, optimizer_steps: int = 1, seed: int = 0) -> LearnReport:
-        """Supervised fine-tuning: minimise the mean negative log-likelihood per response token, at temperature 1."""
+    def sft(
+        self,
+        batch: TokenBatch,
+        *,
+        optimizer_steps: int = 1,
+        seed: int = 0,
+        on_steps: Callable[[int], None] = lambda steps: None,
+    ) -> LearnReport:
+        """Supervised fine-tuning: minimise the mean negative log-likelihood per response token, at temperature 1.
+
+        on_steps: called with the number of optimizer steps that were taken since it was called before. Raises
+        GradientNotFinite as `learn` does.
+        """
         live = np.ones(batch.num_response_tokens, dtype=np.bool_)
         chains = find_chains(batch, _rows_in_loss(batch, live))
         minibatches = split_by_trajectory(batch, chains, parts=optimizer_steps, seed=seed)
-        return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches)
+        return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches, on_steps)
 
     def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
         """The weights on their way to the engines, bucket by bucket, along `self.route`: see `Sender`.
@@ -329,19 +341,27 @@ class Learner:
         )
 
     def _optimize(
-        self, method: str, batch: TokenBatch, columns: TokenColumns | Float32, minibatches: Sequence[Sequence[Chain]]
+        self,
+        method: str,
+        batch: TokenBatch,
+        columns: TokenColumns | Float32,
+        minibatches: Sequence[Sequence[Chain]],
+        on_steps: Callable[[int], None] = lambda steps: None,
     ) -> LearnReport:
         """Run `learn` or `sft` on all ranks, one optimizer step per minibatch, and merge what they report."""
         packings = [self._pack(batch, chains) for chains in minibatches]
         shared, shared_columns = share(batch), share(columns)
-        parts: list[list[StepStats]] = self._call_each(
-            method,
-            [
-                (shared, shared_columns, [packing.ranks[rank] for packing in packings])
-                for rank in range(self.config.world_size)
-            ],
-        )
-        self._count_skipped(parts[0])
+        parts = [list[StepStats]() for _ in self.ranks]
+        for first in range(0, len(packings), STEPS_A_CALL):
+            some = packings[first : first + STEPS_A_CALL]
+            ranks = range(self.config.world_size)
+            steps = self._call_each(
+                method, [(shared, shared_columns, [packing.ranks[rank] for packing in some]) for rank in ranks]
+            )
+            self._count_skipped(steps[0])
+            for part, more in zip(parts, steps, strict=True):
+                part += more
+            on_steps(len(some))
         return merged(parts, packings, has_critic=self.critic is not None)
 
     def _count_skipped(self, steps: Sequence[StepStats]) -> None:

@@ -129,10 +129,10 @@ class Counter:
     def __init__(self, progress: Progress, bar: int, work: Work) -> None:
         self._progress, self._bar, self._work = progress, bar, work
 
-    def advance(self) -> None:
-        """One more unit of work is finished."""
-        self._work.done += 1
-        self._progress.advance(self._bar)  # pyright: ignore[reportArgumentType]
+    def advance(self, units: int = 1) -> None:
+        """So many more units of work are finished."""
+        self._work.done += units
+        self._progress.advance(self._bar, units)  # pyright: ignore[reportArgumentType]
 
 
 def span(seconds: float) -> str:

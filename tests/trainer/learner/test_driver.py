@@ -37,6 +37,7 @@ from tests.trainer.learner.reference import (
 from trainer.config.build import ModelError
 from trainer.config.learner import LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
+from trainer.learner import driver
 from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
 from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
 
@@ -293,6 +294,17 @@ def test_sft_memorises_the_responses(start: Starter, batch: TokenBatch) -> None:
     assert learner.score(batch).logprobs.mean() > before.logprobs.mean()
 
 
+def test_sft_tells_its_steps_as_they_are_taken_and_their_calls_change_no_number(
+    start: Starter, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, loss=LossConfig(kl_coef=0.0))
+    whole = start(config).sft(batch, optimizer_steps=3)
+    monkeypatch.setattr(driver, "STEPS_A_CALL", 2)
+    told = list[int]()
+    assert start(config).sft(batch, optimizer_steps=3, on_steps=told.append) == whole
+    assert told == [2, 1]
+
+
 def gradient_of(learner: Learner) -> Tensor:
     """The gradient of the last optimizer step, flat, in a fixed order of the parameters. float32 [P]"""
     gradient: dict[str, Tensor] = learner._call("gradient")[0]
@@ -393,6 +405,17 @@ def test_weights_that_overflow_stop_the_run(start: Starter, batch: TokenBatch, t
     with pytest.raises(FloatingPointError, match=r"in a row .*: lower learner.learning_rate$"):  # noqa: PT012 at one of the steps
         for _ in range(4):
             learner.sft(batch)
+
+
+def test_steps_without_a_finite_gradient_end_a_warm_start_before_its_last_step(
+    start: Starter, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = start(replace(CONFIG, learning_rate=1e30, max_skipped_steps=1, loss=LossConfig(kl_coef=0.0)))
+    monkeypatch.setattr(driver, "STEPS_A_CALL", 1)
+    told = list[int]()
+    with pytest.raises(FloatingPointError, match="in 1 optimizer steps in a row"):
+        learner.sft(batch, optimizer_steps=3, on_steps=told.append)
+    assert told == [1]
 
 
 def test_weights_that_find_no_room_are_a_failed_publish_in_one_line(start: Starter, tmp_path: Path) -> None:
