@@ -260,14 +260,15 @@ class Engines:
     async def restarted(self, number: int, engine: Remote, error: Exception) -> None:
         """Return once another engine with the same weights is in the place of this one. Raises EnginesLost."""
         self._losses.requests[reason_of(error)] += 1
-        await asyncio.to_thread(self._restart_once, number, engine, error)
+        # Read here: the thread may come to it only after `none_replaced` has ended with another request's error.
+        await asyncio.to_thread(self._restart_once, number, engine, error, self._replaces)
 
-    def _restart_once(self, number: int, engine: Remote, error: Exception) -> None:
+    def _restart_once(self, number: int, engine: Remote, error: Exception, replaces: bool) -> None:
         """The requests that an engine lost all report it; the first one starts the next engine."""
         with self._restarting:
             if self.remotes[number] is not engine:
                 return
-            if not self._replaces:
+            if not replaces:
                 raise EnginesLost(f"no engine is started anew while the learner works: {error}") from error
             following = self._next(number, error)
             if self._published is not None:

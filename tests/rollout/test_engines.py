@@ -251,6 +251,25 @@ def test_while_the_learner_works_an_engine_that_is_lost_is_replaced_at_the_next_
     assert started.remotes[1] is spawned[2]
 
 
+def test_a_request_that_is_lost_while_the_learner_works_starts_no_engine_when_its_error_comes_later(
+    started: Engines,
+) -> None:
+    _, second = recorders(started)
+    started.publish(Buckets([]), 3)
+    second.fails = ("complete", "prompt", ActorDied("engine 1 died"))
+
+    async def lose() -> None:
+        with started._restarting, started.none_replaced():  # as while another request's loss is looked at
+            lost = asyncio.create_task(started.seats[1].acall("complete", "prompt"))
+            while not started._losses.requests:
+                await asyncio.sleep(0)
+        await lost
+
+    with pytest.raises(EnginesLost, match=r"^no engine is started anew while the learner works: engine 1 died$"):
+        asyncio.run(lose())
+    assert len(spawned) == 2
+
+
 def test_an_error_that_is_the_requests_own_starts_no_engine(started: Engines) -> None:
     first, _ = recorders(started)
     first.fails = ("complete", "prompt", ValueError("too long"))

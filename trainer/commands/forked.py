@@ -14,7 +14,7 @@ from trainer.config.earlier import ForkConfig
 from trainer.setup.past_run import settings_to_fork
 
 GROUPS = ("env", "estimator", "protocol")
-"""Groups whose presets may be chosen: such a choice takes the place of the run's settings."""
+"""Groups whose presets may be chosen, or taken out with "~": the run's settings of the group go."""
 
 
 def register_run(words: Sequence[str]) -> None:
@@ -27,7 +27,8 @@ def register_run(words: Sequence[str]) -> None:
     if isinstance(run := chosen.get("run"), str):
         defaults |= settings_to_fork(Path(run).absolute())
         fresh: dict[str, Any] = defaults_of(TrainConfig)
-        defaults |= {group: fresh[group] for group in GROUPS if group in chosen}
+        left = {word.removeprefix("~") for word in words if word.startswith("~")}
+        defaults |= {group: fresh[group] for group in GROUPS if group in chosen or group in left}
         if "experiment" in chosen:
             defaults["log"] = {**defaults["log"], "experiment": None}
     elif "run" in chosen:

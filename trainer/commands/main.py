@@ -8,6 +8,7 @@ from itertools import pairwise
 from trainer.cells.child import follow_parent
 from trainer.commands.interrupt import PATIENCE_S, Interruption
 from trainer.commands.table import COMMANDS, Command, named
+from trainer.config.quoting import quoted
 
 TAKE_A_VALUE = frozenset(  # options of Hydra's parser whose value is the next word
     ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -87,24 +88,18 @@ def _overrides(command: Command, words: list[str]) -> list[str]:
     for before, word in pairwise(["", *words]):
         (options if word.startswith("-") or before in TAKE_A_VALUE else rest).append(word)
     if command.positional is not None and _is_positional(rest):
-        overrides.append(f"{command.positional}={_quoted(rest[0])}")
+        overrides.append(f"{command.positional}={quoted(rest[0])}")
         rest = rest[1:]
     if command.positionals is not None and _is_positional(rest):
         count = next((place for place in range(len(rest)) if not _is_positional(rest[place:])), len(rest))
-        overrides.append(f"{command.positionals}=[{','.join(map(_quoted, rest[:count]))}]")
+        overrides.append(f"{command.positionals}=[{','.join(map(quoted, rest[:count]))}]")
         rest = rest[count:]
     return [*options, *overrides, *rest]
 
 
-def _quoted(word: str) -> str:
-    """A word as Hydra's grammar writes a text."""
-    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _is_positional(words: list[str]) -> bool:
-    """Whether the first word is no override; a folder may have "=" in its name.
+    """Whether the first word is no override; a folder may have "=" in its name, or begin with "~".
 
     `os.path.exists` is False for a word that is too long to be a name; `Path.exists` raises.
     """
-    return bool(words) and ("=" not in words[0] or os.path.exists(words[0]))
+    return bool(words) and (not ("=" in words[0] or words[0].startswith("~")) or os.path.exists(words[0]))

@@ -91,8 +91,9 @@ class EnvConfig:
     """Options of the world itself, such as its step limit or its data folder."""
 
     style: str = "react"
-    """Style of the prompts: "react" asks for a thought before the action, "act" for the action alone, "bare" has plain
-    lines for tiny policies."""
+    """Style of the prompts: "react" asks for a thought before the action, "react_loose" reads the answers as the
+    papers' code does, "act" asks for the action alone, "subgoals" for sub-goals too; "bare" and "bare_listed" are for
+    tiny policies."""
 
     history: Annotated[int, Ge(0), doc("0 (no past turn) or more")] = 2
     """Number of past turns that a prompt shows."""

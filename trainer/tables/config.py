@@ -1,7 +1,6 @@
 """Settings of `stepcredit table`: what a table of the papers is made of."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,8 +12,8 @@ from trainer.cells.launcher import Launcher
 from trainer.config.build import ConfigError
 from trainer.config.commands import is_url
 from trainer.config.continuing import flat
+from trainer.config.quoting import quoted, word
 
-PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # text that needs no quotes in an override
 MEASURES = ("success", "score", "success KIND")
 GIVEN = ("seed", "output", "resume", "model.source", "endpoint")
 """Settings that a table gives to each of its cells."""
@@ -224,7 +223,7 @@ def _word(value: Any) -> str:
     ('null', 'true', '"a b"', '[1,"x"]')
     """
     if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) else json.dumps(value)
+        return word(value)
     if isinstance(value, list | tuple):
-        return f"[{','.join(json.dumps(one) if isinstance(one, str) else _word(one) for one in value)}]"
+        return f"[{','.join(quoted(one) if isinstance(one, str) else _word(one) for one in value)}]"
     return json.dumps(value)

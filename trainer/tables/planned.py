@@ -13,6 +13,7 @@ from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell, canonical, cell_of, key_of, room_of
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.commands import EvaluateConfig, TrainConfig
+from trainer.config.quoting import quoted
 from trainer.config.settings import EnvConfig
 from trainer.setup.credit import checked_estimator
 from trainer.setup.folder import model_folder
@@ -133,7 +134,7 @@ def _starts(config: TableConfig, start: Start, compose: Composer) -> dict[int, C
 def _asked(config: TableConfig) -> tuple[str, str]:
     """The words that name an endpoint and its model; of one that is not given, words that plan as if it were."""
     url, model = config.endpoint or "http://localhost/v1", config.endpoint_model or "unknown"
-    return f"endpoint={json.dumps(url)}", f"model.source={json.dumps(model)}"
+    return f"endpoint={quoted(url)}", f"model.source={quoted(model)}"
 
 
 def _cell(

@@ -49,6 +49,16 @@ def test_a_sound_command_line_reaches_its_function_with_its_config(
     assert getattr(config, setting) == value
 
 
+def test_a_fork_may_have_an_estimator_of_its_own_and_the_word_that_takes_out_its_runs_may_come_first(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    past_run(stepcredit, tmp_path / "run")
+    words = ("~estimator", "+estimator._target_=estimators.gigpo.Gigpo", "run=run", "update=25", "seed=7")
+    assert stepcredit("fork", *words).err == ""
+    config = stepcredit.runs[0][1]
+    assert (config.seed, config.estimator) == (7, {"_target_": "estimators.gigpo.Gigpo"})
+
+
 @pytest.mark.parametrize("world", ["alfworld", "arithmetic", "code", "textcraft", "webshop"])
 def test_every_world_gives_demonstrations(stepcredit: Stepcredit, world: str) -> None:
     assert stepcredit("demos", f"env={world}").code == 0
