@@ -56,7 +56,7 @@ def test_a_fork_may_have_an_estimator_of_its_own_and_the_word_that_takes_out_its
     words = ("~estimator", "+estimator._target_=estimators.gigpo.Gigpo", "run=run", "update=25", "seed=7")
     assert stepcredit("fork", *words).err == ""
     config = stepcredit.runs[0][1]
-    assert (config.seed, config.estimator) == (7, {"_target_": "estimators.gigpo.Gigpo"})
+    assert (config.seed, dict(config.estimator)) == (7, {"name": "Gigpo", "_target_": "estimators.gigpo.Gigpo"})
 
 
 @pytest.mark.parametrize("world", ["alfworld", "arithmetic", "code", "textcraft", "webshop"])
