@@ -62,7 +62,7 @@ def _differences(table: TableNumbers) -> Grid:
     return Grid(
         title=f"Differences, {table.lead}",
         note="points at the last validation, paired by seed and task [95 % interval]",
-        heads=("", "less the row above", "which is", "less the baseline", "which is"),
+        heads=("", "minus the row above", "which is", "minus the baseline", "which is"),
         rows=tuple(rows),
     )
 
