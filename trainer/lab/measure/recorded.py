@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
@@ -141,9 +142,8 @@ def _embedding(
         return None
     try:
         if model is not None and layer is not None:
-            from trainer.lab.measure.hidden import hidden_states  # noqa: PLC0415  imports torch
-
-            return hidden_states(model, token_batch(rows), layer)
+            hidden = import_module("trainer.lab.measure.hidden")  # imports torch
+            return hidden.hidden_states(model, token_batch(rows), layer)
         return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error

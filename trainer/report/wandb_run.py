@@ -1,0 +1,42 @@
+"""A run on wandb. No other file imports it; runs that log nothing there do not import this file, which takes 1 s."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from trainer.config.settings import LogConfig
+
+
+def start(output: Path, config: LogConfig, settings: Mapping[str, Any], tracking: str | None, new_id: str) -> Any:
+    """A wandb run whose charts are drawn over the updates, and whose config names the first of its runs.
+
+    An online run is gone on with. An offline run cannot be: its files would replace each other when they are synced, so
+    a new run of the same group and name has what comes after the resume.
+    """
+    mode = config.wandb
+    if mode == "auto":
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    was_offline = tracking is not None and any((output / "wandb").glob(f"offline-run-*-{tracking}"))
+    goes_on = tracking is not None and mode == "online" and not was_offline
+    run = wandb.init(
+        project=config.project,
+        dir=str(output),
+        name=output.name,
+        config={**settings, "first_run": tracking or new_id},
+        mode=mode,
+        id=tracking if goes_on else new_id,
+        group=config.group,
+        tags=config.tags,
+        resume="allow" if goes_on else None,
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    run.define_metric("update")
+    run.define_metric("*", step_metric="update")
+    return run
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """A table that a run can log."""
+    return wandb.Table(columns=list(columns), data=[list(row) for row in rows])
