@@ -61,21 +61,26 @@ def _problem(record: Any) -> Problem:
     for name in ("solution", "setup", *problem.tests):
         source = getattr(problem, name) if name in ("solution", "setup") else name
         try:
-            ast.parse(source)
+            parsed = ast.parse(source)
         except SyntaxError as error:
             raise ValueError(f"{source.strip()[:60]!r} is no Python ({error.msg})") from error
+        if name in problem.tests and not parsed.body:
+            raise ValueError(f"has the test {source[:60]!r}, which is blank, so every program would pass it")
     return problem
 
 
 def _mbpp(fields: dict[str, Any]) -> Problem:
-    tests = fields["test_list"]
-    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in cast(list[Any], tests)):
+    tests = _texts(fields, "test_list")
+    if not tests:
         raise ValueError("has no list of tests as its 'test_list'")
-    imports = cast(list[str], fields.get("test_imports") or [])
+    imports = _texts(fields, "test_imports") if fields.get("test_imports") else ()
+    setup_code = fields.get("test_setup_code") or ""
+    if not isinstance(setup_code, str):
+        raise ValueError(f"has no text as its 'test_setup_code' but {setup_code!r:.60}")
     return Problem(
         text=_text(fields, "prompt" if "prompt" in fields else "text"),
-        tests=tuple(cast(list[str], tests)),
-        setup="\n".join([*imports, fields.get("test_setup_code") or ""]),
+        tests=tests,
+        setup="\n".join([*imports, setup_code]),
         solution=_text(fields, "code"),
         depth=None,
     )
@@ -90,6 +95,17 @@ def _human_eval(fields: dict[str, Any]) -> Problem:
         solution=prompt + _text(fields, "canonical_solution"),
         depth=None,
     )
+
+
+def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
+    """A field as texts. Raises ValueError if it is no list of them."""
+    values = fields[name]
+    if not isinstance(values, list):
+        raise ValueError(f"has no list as its {name!r} but {values!r:.60}")
+    for value in cast(list[Any], values):
+        if not isinstance(value, str):
+            raise ValueError(f"has {value!r:.60}, which is no text, in its {name!r}")
+    return tuple(cast(list[str], values))
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -1,9 +1,12 @@
 """Programs that misbehave end in a failed test and nothing else; results are told as they are."""
 
+import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from envs import EnvError
-from envs.code import runner
+from envs.code import runner, sandbox
 from envs.code.sandbox import Limits, Verdict, run
 
 TESTS = ("assert f(1) == 2", "assert f(5) == 6")
@@ -114,7 +117,7 @@ import os, socket, sys
 sys.path.insert(0, {str(RUNNER.parent)!r})  # without the rooms, whose threads would forbid namespaces
 import runner
 inside = runner.shut_in()
-runner.limit(memory_bytes=2**30, cpu_seconds=5)
+runner.limit(runner.NOTHING_MORE)
 for attempt in (
     lambda: os.remove({str(mine)!r}),
     lambda: open({str(other)!r}, "w"),
@@ -138,6 +141,99 @@ print(inside)
     assert attempts[3] in ("OSError", "ConnectionRefusedError")  # no network at all, or a loopback that nobody is on
     assert attempts[4] == "ProcessLookupError"
     assert mine.read_text() == "kept"
+
+
+@pytest.mark.parametrize("refused", ["setgroups", "uid_map", "gid_map"])
+def test_namespaces_that_may_not_be_used_leave_limits_and_the_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """As where AppArmor lets a process ask for namespaces and then refuses to map its user."""
+    script = tmp_path / "runner.py"
+    script.write_text(f"""
+import os, sys
+sys.path.insert(0, {str(RUNNER.parent)!r})
+import runner
+def denied(path, *options):
+    if path == "/proc/self/{refused}":
+        raise PermissionError(1, "Operation not permitted")
+    return open(path, *options)
+runner.open = denied
+before = os.readlink("/proc/self/ns/user"), os.readlink("/proc/self/ns/net")
+os.environ["NAMESPACES"] = " ".join(before)
+runner.main()
+""")
+    monkeypatch.setattr(sandbox, "_RUNNER", script)
+    sandbox._say_weaker.cache_clear()
+    program = f"""
+import os
+def f(x):
+    if x == 0:
+        os.remove({str(script)!r})
+    if x == 1:
+        while True: os.fork()
+    return x
+namespaces = " ".join(os.readlink(f"/proc/self/ns/{{name}}") for name in ("user", "net"))
+"""
+    tests = (
+        "assert f(0) == 0",
+        "assert f(1) == 1",
+        "assert f(2) == 2",
+        "assert namespaces == os.environ['NAMESPACES']",
+    )
+    with pytest.warns(RuntimeWarning, match="grants no user namespaces"):
+        verdicts = judged(program + f"# {refused}", tests)
+    assert [verdict.passed for verdict in verdicts] == [False, False, True, True]
+    assert "not allowed here: os.remove" in verdicts[0].text
+    assert "not allowed here: os.fork" in verdicts[1].text
+
+
+@pytest.mark.parametrize("module", ["antigravity", "this", "idlelib.idle", "turtledemo", "__hello__", "lib2to3.tests"])
+def test_modules_that_do_something_are_not_imported_before_the_doors_are_shut(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(runner.importlib, "import_module", asked.append)
+    runner.import_named((f"import {module}\nfrom {module} import x\nimport math", "from collections import abc"))
+    assert asked == ["collections", "collections.abc", "math"]
+
+
+def test_an_import_that_raises_does_not_end_the_runner() -> None:
+    program = "try:\n    import unittest.__main__\nexcept BaseException: pass\ndef f(x):\n    return x + 1"
+    assert [verdict.passed for verdict in judged(program)] == [True, True]
+
+
+def test_modules_are_imported_under_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    for name in ("limit", "die_with_parent", "import_named", "shut_in", "_write", "judge", "_remember_equality"):
+        monkeypatch.setattr(runner, name, lambda *given, name=name: calls.append((name, *given)))
+    for module, name in ((runner.os, "dup"), (runner.os, "dup2"), (runner.os, "_exit"), (runner.sys, "addaudithook")):
+        monkeypatch.setattr(module, name, lambda *given: None)
+    monkeypatch.setattr(runner.signal, "alarm", lambda seconds: calls.append(("alarm", seconds)))
+    monkeypatch.setattr(runner.os, "open", lambda *given: 0)
+    monkeypatch.setattr(runner.sys, "modules", dict(sys.modules))
+    request = {
+        "program": "p",
+        "setup": "s",
+        "tests": [],
+        "memory_bytes": 7,
+        "cpu_seconds": 3,
+        "seconds": 9,
+        "token": "",
+    }
+    monkeypatch.setattr(runner.sys, "stdin", StringIO(json.dumps(request)))
+    runner.main()
+    limits = {resource.RLIMIT_AS: 7, resource.RLIMIT_CPU: 3}
+    assert calls[1:5] == [("alarm", 9), ("limit", limits), ("import_named", ("p", "s")), ("shut_in",)]
+
+
+def test_a_module_of_a_package_and_one_behind_another_can_be_used() -> None:
+    program = """
+from datetime import datetime
+from xml.etree import ElementTree
+def f(x):
+    return datetime.strptime(str(x + 1), "%d").day
+"""
+    assert judged(program) == (Verdict(passed=True, text=""),) * 2
 
 
 def test_a_printed_gigabyte_goes_nowhere() -> None:
