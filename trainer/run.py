@@ -45,6 +45,8 @@ from trainer.step import Beside, UpdateReport, publish, update
 
 CONDITIONS = "conditions.json"
 """What the run's numbers must be read with: panel, temperature, packages, deviations from the protocol."""
+RECORDED = "rollouts"
+"""Folder of the recorded rollouts."""
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
 """Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
 this."""
@@ -130,6 +132,7 @@ def _from_checkpoint(
         write_whole(output / CONFIG, json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
+        _drop_recordings(output, plan.start)
         if log.continuation is not None:
             display.stage(log.continuation)
         try:
@@ -172,6 +175,16 @@ def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
     return MetricLog(
         output, labelled(plan.config), settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking
     )
+
+
+def _drop_recordings(output: Path, last: int) -> None:
+    """Remove what is recorded of the updates after `last`: they are played anew, and nothing of theirs is paired with
+    files of the old ones.
+    """
+    for path in (output / RECORDED).glob("update-*.*"):
+        number = path.name.removeprefix("update-").partition(".")[0]
+        if number.isdecimal() and int(number) > last:
+            path.unlink()
 
 
 class TrainingRun:
@@ -276,8 +289,9 @@ class TrainingRun:
     def _record(self, report: UpdateReport) -> None:
         if self.config.record == "none":
             return
-        start, scores = self.output / "rollouts" / f"update-{report.number:06d}", report.scores
+        start, scores = self.output / RECORDED / f"update-{report.number:06d}", report.scores
         start.parent.mkdir(exist_ok=True)
+        _drop_recordings(self.output, report.number - 1)
         rows = RowTable(report.collected.groups)  # those of retries come after them, and are not kept
         tokens = sum(len(step.completion.token_ids) for step in rows.steps)
         if self.config.record == "embeddings" and scores.embedding is not None:

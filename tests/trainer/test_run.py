@@ -191,6 +191,22 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, estimat
     assert [read_state(folder) for folder in states if folder] == [read_state(states[0] or tmp_path)] * 2
 
 
+@pytest.mark.parametrize("dies_at", [2, 4])  # before the first checkpoint, and after it
+def test_files_of_rollouts_that_are_played_anew_do_not_stay(tmp_path: Path, dies_at: int) -> None:
+    killed, folder = Stack(), tmp_path / "rollouts"
+    killed.learner.dies_at = dies_at
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(configured(tmp_path, updates=6, record="rollouts"))
+    for update in range(1, dies_at):
+        (folder / f"update-{update:06d}.truth.npz").write_text("of the rollouts of then")
+    (folder / "notes.txt").write_text("mine")
+    Stack().train(configured(tmp_path, updates=6, record="rollouts", resume="auto"))
+    start = dies_at - 2
+    assert sorted(folder.glob("*.truth.npz")) == [folder / f"update-{n:06d}.truth.npz" for n in range(1, start + 1)]
+    assert len(list(folder.glob("*.jsonl.zst"))) == 6
+    assert (folder / "notes.txt").exists()
+
+
 def test_a_killed_run_that_chooses_tasks_by_difficulty_goes_on_with_what_it_had_seen(tmp_path: Path) -> None:
     def solves_two_and_four(key: Key) -> str:
         return "go" if key[0] % 2 else "stop"

@@ -3,6 +3,7 @@
 Groups are looked for in three places: the package's configs, `configs/` in the working folder, and `--config-dir DIR`.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -51,6 +52,7 @@ FAILED = (
     *(RolloutsFailed, RayFailed, ActorDied, ActorTimeout, EnginesLost, PublishError),
     *(OutOfMemory, RatioNotOne, FloatingPointError, CheckpointFailed),
 )
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 GO_ON = "trainer.setup.go_on:how_to_go_on"
 
 
@@ -86,7 +88,7 @@ def execute(command: Command, interruption: Interruption) -> None:
                     plan = named(command.plan)(config)
                 interruption.remedy = partial(named(GO_ON), config)
                 named(command.run)(plan, display)  # imported only now: a refusal does not wait for torch
-        except (*REFUSED, *FAILED, StartFailed) as error:
+        except (*REFUSED, *FAILED, StartFailed, OSError) as error:
             if interruption.number is None:
                 _leave_for(error, interruption.remedy)
             raise Interrupted from error
@@ -189,9 +191,16 @@ def leave(code: int, text: str) -> NoReturn:
 
 
 def _leave_for(error: Exception, remedy: Callable[[], str]) -> NoReturn:
-    """Leave with the line and the code of an error. remedy: how to go on, after what failed on the way."""
+    """Leave with the line and the code of an error. remedy: how to go on, after what failed on the way.
+
+    Raises again an OSError that is not about a file: nobody but a programmer can tell what it means.
+    """
     if isinstance(error, FAILED):
         leave(1, f"{error}; {remedy()}")
+    if isinstance(error, OSError) and not isinstance(error, (*REFUSED, StartFailed)):
+        if error.filename is None and error.errno not in NO_ROOM:
+            raise error
+        leave(1, f"{error.filename or 'a file of the run'}: {error.strerror}; {remedy()}")
     if isinstance(error, StartFailed):
         refused = {f"{kind.__module__}.{kind.__qualname__}" for kind in REFUSED}
         leave(2, error.reason) if refused & set(error.kinds) else leave(1, str(error))

@@ -15,6 +15,7 @@ from rollout.policy import Policy
 from rollout.record import write_groups
 from trainer.config.commands import EvaluateConfig
 from trainer.data.codec import ChatCodec
+from trainer.durable import write_whole
 from trainer.evaluation import Evaluation, evaluation, play_held_out
 from trainer.report.progress import Display
 from trainer.report.rate import Rate
@@ -79,7 +80,9 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
             f"{error}; {folder.num_rollouts} finished rollouts are kept: go on with resume=auto output={config.output}"
         ) from error
     result = evaluation(collected, world.kind)
-    _write(folder.path, collected, result, record | {"usage": _usage(folder.usage, config, result)})
+    stated = folder.counts(collected.counts) | record | {"usage": _usage(folder.usage, config, result)}
+    folder.state()
+    _write(folder.path, collected, result, stated)
     if folder.usage is not None:
         display.line(folder.usage.words(config.endpoint_prices))
     folder.close()
@@ -128,12 +131,9 @@ def _write(output: Path, collected: Collected, result: Evaluation, stated: dict[
         "score": result.mean_score,
         "steps": result.mean_steps,
         "invalid": result.invalid_share,
-        "failures": dict(collected.counts.failures),
-        "cut_prompts": collected.counts.cut_prompts,
-        "cut_actions": collected.counts.cut_actions,
         **stated,
     }
-    (output / RESULT).write_text(json.dumps(numbers, indent=1))
+    write_whole(output / RESULT, json.dumps(numbers, indent=1))
 
 
 def _counts(rate: Rate) -> dict[str, int]:

@@ -71,8 +71,12 @@ class DataPlan(Generic[C]):
 def plan_data(config: C) -> DataPlan[C]:
     """Choose the folder of the data. Raises ConfigError where it cannot be written."""
     parent = Path(config.folder).absolute()
-    while not parent.exists():
-        parent = parent.parent
+    try:
+        while not parent.exists():
+            parent = parent.parent
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        reason = f"folder={config.folder} cannot be written ({error.strerror})"
+        raise ConfigError(f"{reason}: choose another folder") from error
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ConfigError(f"folder={config.folder}: {parent} is no folder that can be written; choose another folder")
     return DataPlan(config=config, folder=Path(config.folder))

@@ -1,12 +1,14 @@
 """Every run of a command writes to a place of its own: claimed before anything is planned, given back if left empty.
 
-A claim is a marker in the folder, made by the one call that only one process can win. It is removed at the end; the
-marker of a process that was killed names the process, and the next one takes it over.
+A claim is a marker in the folder, whole at birth, made by the one call that only one process can win. It is removed at
+the end; the marker of a process that was killed names the process, and the next one takes it over.
 """
 
+import errno
 import json
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,8 @@ from trainer.config.build import ConfigError
 from trainer.setup.go_on import training_of_quickstart
 
 MARKER = ".stepcredit"
+TAKING = ".stepcredit.taking"  # held, for the blink of an eye, by the one process that replaces a stale marker
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without hard links, such as some of FUSE
 LONGEST_NAME = 120  # characters; a file system takes 255 bytes
 SWEEP_CONFIG = "multirun.yaml"  # Hydra writes it into a sweep's folder before it checks the sweep
 _UNSAFE = re.compile(r"[^\w.+-]+", re.ASCII)
@@ -99,15 +103,18 @@ def claimed(place: Path, output: Output, *, chosen: bool, resumes: bool) -> Iter
         try:
             return _claim_folder(path, output, resumes=resumes) if output.leaves else _claim_file(path)
         except OSError as error:
-            raise ConfigError(f"output={path} cannot be written ({error.strerror}): choose another place") from error
+            raise _unwritable(path, error) from error
 
-    was_there, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
+    try:
+        was_there, missing = place.exists(), [parent for parent in place.parents if not parent.exists()]
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        raise _unwritable(place, error) from error
     path = claim(place) if chosen or not output.numbered else _first_free(place, claim)
     try:
         yield path
     finally:
         if output.leaves:
-            (path / MARKER).unlink(missing_ok=True)
+            _give_back(path / MARKER)
         elif path.is_file() and not path.stat().st_size:
             path.unlink()
         own = [] if path == place and was_there else [path]
@@ -137,19 +144,17 @@ def _claim_folder(folder: Path, output: Output, *, resumes: bool) -> Path:
     """Make the folder, if it is not there, and its marker. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     marker, elsewhere = folder / MARKER, "choose another output folder"
+    taken = Taken(f"output={folder} was taken by another process just now: {elsewhere}")
     if (holder := _holder(marker)) is not None:
         user = f"process {holder.pid} on {holder.host}"
         if holder.is_alive:
             raise Taken(f"output={folder} is in use by {user}: {elsewhere}, or wait until it has ended")
         if holder.host != socket.gethostname() and not resumes:
             raise Taken(f"output={folder} is in use by {user}: {elsewhere}, or remove {marker} if it has ended")
-        marker.unlink(missing_ok=True)
-    mine = Holder(host=socket.gethostname(), pid=os.getpid(), started=_start_of(os.getpid()) or "")
-    try:
-        with marker.open("x") as file:
-            file.write(json.dumps(asdict(mine)))
-    except FileExistsError:
-        raise Taken(f"output={folder} was taken by another process just now: {elsewhere}") from None
+        if not _take_over(marker, holder):
+            raise taken
+    elif not _make_whole(marker):
+        raise taken
     if not resumes and any((folder / name).exists() for name in output.leaves):
         marker.unlink()
         word = output.go_on or ("resume=auto" if output.resumable else None)
@@ -167,6 +172,54 @@ def _claim_file(path: Path) -> Path:
     except FileExistsError:
         raise Taken(f"output={path} is there already: remove it, or choose another file") from None
     return path
+
+
+def _take_over(marker: Path, stale: Holder) -> bool:
+    """Replace a stale marker with our own; False where another process has replaced it before.
+
+    Whoever replaces a marker holds TAKING, so the marker that is looked at once more is the one that is replaced.
+    """
+    taking = marker.with_name(TAKING)
+    if not _make_whole(taking):
+        raise Taken(f"{marker.parent} is being taken by another process: wait, or remove {taking} if that has ended")
+    if _holder(marker) == stale:
+        taking.replace(marker)
+        return True
+    taking.unlink()
+    return False
+
+
+def _make_whole(marker: Path) -> bool:
+    """Make a marker of this process, which nobody sees half-written; False where there is one."""
+    draft = marker.with_name(f"{MARKER}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(json.dumps(asdict(_me())))
+        try:
+            os.link(draft, marker)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            with marker.open("x") as file:
+                file.write(draft.read_text())
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _give_back(marker: Path) -> None:
+    """Remove our own marker: a run that goes on elsewhere may have taken it over."""
+    if _holder(marker) == _me():
+        marker.unlink(missing_ok=True)
+
+
+def _me() -> Holder:
+    return Holder(host=socket.gethostname(), pid=os.getpid(), started=_start_of(os.getpid()) or "")
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"output={path} cannot be written ({error.strerror}): choose another place")
 
 
 def _holder(marker: Path) -> Holder | None:

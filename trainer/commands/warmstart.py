@@ -1,5 +1,6 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
@@ -11,7 +12,9 @@ from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.data.revisions import revising
-from trainer.data.supervised import supervised
+from trainer.data.supervised import learnable, supervised
+from trainer.durable import sync, sync_all
+from trainer.learner.driver import Learner
 from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
@@ -114,21 +117,40 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                 display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
                 bar.advance()
             with display.doing("export"):
-                learner.export(output / "model")
+                _export(learner, output / "model")
     return WarmstartResult(model=output / "model", losses=tuple(losses))
 
 
+def _export(learner: Learner, folder: Path) -> None:
+    """Write the model. It appears under its name only when complete: a kill leaves no half of one to train from."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a warm start that was killed
+    learner.export(partial)
+    sync_all(partial)
+    partial.rename(folder)
+    sync(folder.parent)
+
+
 def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator[list[Demo]]:
-    """The demonstrations of each epoch: the same file every time, or the expert's episodes with new seeds."""
+    """The demonstrations of each epoch: the same file every time, or the expert's episodes with new seeds.
+
+    Raises ConfigError where they hold nothing to learn from.
+    """
     if config.demos is not None:
-        yield from repeat(demonstrations.read(Path(config.demos)), config.epochs)
+        demos = demonstrations.read(Path(config.demos))
+        if not learnable(demos):
+            raise ConfigError(f"demos={config.demos} holds no step of the expert: write the file with fewer mistakes")
+        yield from repeat(demos, config.epochs)
         return
     for epoch in range(config.epochs):
         yield _passes(config, world, display, first=config.seed + epoch * config.passes)
 
 
 def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Display, *, first: int) -> list[Demo]:
-    """The demonstrations of `config.passes` passes over the tasks; `first` is the seed of the first pass."""
+    """The demonstrations of `config.passes` passes over the tasks; `first` is the seed of the first pass.
+
+    Raises ConfigError where none of them is won, or none has a step of the expert.
+    """
     demos: list[Demo] = []
     with display.counting("episodes of the expert", config.passes * len(world.train[: config.tasks])) as bar:
         for seed in range(first, first + config.passes):
@@ -140,4 +162,9 @@ def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Displa
                 revisions=config.revisions,
                 on_played=bar.advance,
             )
+    if not learnable(demos):
+        raise ConfigError(
+            f"mistakes={config.mistakes} leaves nothing to learn from: no episode of passes={config.passes} from seed "
+            f"{first} was won by a step of the expert; lower mistakes, or raise passes, tasks or the step limit"
+        )
     return demos

@@ -171,7 +171,7 @@ def read(path: Path) -> list[Demo]:
     if not path.is_file():
         raise ConfigError(f"no demonstrations at {path}: write them with stepcredit demos output={path}")
     demos: list[Demo] = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         try:
             record = json.loads(line)
             steps = tuple(
@@ -197,3 +197,14 @@ def read(path: Path) -> list[Demo]:
     if not demos:
         raise ConfigError(f"{path} holds no demonstration: write the file anew with stepcredit demos output={path}")
     return demos
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of JSON, in which only a line feed ends a line. Raises ConfigError for a file of no text."""
+    try:
+        lines = path.read_bytes().decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is no text ({error.reason} at byte {error.start}): name a file that stepcredit demos wrote"
+        ) from error
+    return lines if lines[-1] else lines[:-1]

@@ -35,6 +35,11 @@ def supervised(
     return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
 
 
+def learnable(demos: Sequence[Demo]) -> bool:
+    """Whether the demonstrations have a step of the expert, which alone becomes a row."""
+    return any(step.by_expert for demo in demos for step in demo.steps)
+
+
 def _completion(prompt: Ids, response: Ids, text: str) -> Completion:
     """A demonstrated response, as if a policy had been certain of it."""
     return Completion(

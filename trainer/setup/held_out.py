@@ -1,12 +1,16 @@
 """What an evaluation leaves in its folder while it plays, and how another one goes on with it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from envs.panel import Panel
+from rollout.collection import PlayCounts
 from rollout.endpoint_usage import EndpointUsage
 from rollout.record import GroupLog, read_groups, read_log
 from rollout.types import RolloutGroup, Trajectory
@@ -33,6 +37,8 @@ FREE_SETTINGS = frozenset(
 """Settings and groups that may differ between an evaluation and its continuation: none changes what is measured."""
 USAGE = "usage.json"
 """What an endpoint's replies used so far."""
+NO_COUNTS: Mapping[str, Any] = MappingProxyType({"failures": MappingProxyType({}), "cut_prompts": 0, "cut_actions": 0})
+"""What an evaluation counts of what goes wrong, before anything has."""
 MACHINE_SETTINGS = {"cluster": ("dtype",), "engine": ("extra",)}
 """Groups that say where the policy is served, and which of their settings change what it answers: only those bind."""
 
@@ -58,18 +64,34 @@ class HeldOutFolder:
         self.num_rollouts = num_rollouts(finished)
         """Rollouts that are kept."""
         self._usage, self._used_before = usage, _used_in(self.path)
+        self._counts_before = _counts_in(self.path)
 
     @property
     def usage(self) -> EndpointUsage | None:
         """What the endpoint's replies used, those of earlier starts included; None without an endpoint."""
         return None if self._usage is None else self._used_before + self._usage()
 
+    def counts(self, of_this_start: PlayCounts) -> dict[str, Any]:
+        """What went wrong on the way, in this start and in the earlier ones that came to their end.
+
+        A start that was cut short has left no account.
+        """
+        now = {
+            "failures": dict(of_this_start.failures),
+            "cut_prompts": of_this_start.cut_prompts,
+            "cut_actions": of_this_start.cut_actions,
+        }
+        return _sum_of_counts(self._counts_before, now)
+
+    def state(self) -> None:
+        """Write the settings, those of this start: it may ask for more samples than the one before."""
+        write_whole(self.path / SETTINGS, json.dumps(asdict(self._config), indent=1, default=str))
+
     def keep(self, rollout: Trajectory) -> None:
         """Write one finished rollout. It is on disk when this returns."""
         if not (self.path / SETTINGS).exists():
-            plain = asdict(self._config)
             write_panel(self.path, self._panel)
-            (self.path / SETTINGS).write_text(json.dumps(plain, indent=1, default=str))
+            self.state()
         group = RolloutGroup(task_id=rollout.task_id, seed=rollout.seed, trajectories=(rollout,))
         self._log.add(group)
         self.keep_usage()
@@ -97,6 +119,17 @@ def _used_in(output: Path) -> EndpointUsage:
     return EndpointUsage(**{name: count for name, count in usage.items() if name in names})
 
 
+def _counts_in(output: Path) -> dict[str, Any]:
+    """What went wrong in the earlier starts that came to their end."""
+    result = json.loads((output / RESULT).read_text()) if (output / RESULT).is_file() else {}
+    return {name: result.get(name, nothing) for name, nothing in NO_COUNTS.items()}
+
+
+def _sum_of_counts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    failures = Counter(before["failures"]) + Counter(now["failures"])
+    return {"failures": dict(failures)} | {name: before[name] + now[name] for name in ("cut_prompts", "cut_actions")}
+
+
 def num_rollouts(groups: Sequence[RolloutGroup]) -> int:
     """How many rollouts the groups have together."""
     return sum(len(group.trajectories) for group in groups)
@@ -108,6 +141,8 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     Raises ConfigError for rollouts that were played with other settings.
     """
     output = Path(config.output).absolute()
+    if config.resume == "auto":
+        _drop_broken_result(output / RESULT)
     if config.resume == "never" or not (output / SETTINGS).is_file():
         return ()
     try:
@@ -116,7 +151,7 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
         raise ConfigError(f"{output / SETTINGS} is broken ({error}): choose another output folder") from error
     now = json.loads(json.dumps(asdict(config), default=str))
     served_here = before["endpoint"] is None and now["endpoint"] is None  # else the endpoint's own precision counts
-    fixed_before, fixed_now = (_fixed(settings, served_here=served_here) for settings in (before, now))
+    fixed_before, fixed_now = (fixed_settings(settings, served_here=served_here) for settings in (before, now))
     different = differences(EvaluateConfig, fixed_before, fixed_now)
     check_same_settings(different, f"the evaluation in {output}", "start anew in another output folder")
     if (output / FINISHED).is_file():
@@ -132,10 +167,26 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     return finished
 
 
-def _fixed(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
-    """The settings in which an evaluation and its continuation must agree."""
-    machine = {group: {name: settings[group][name] for name in names} for group, names in MACHINE_SETTINGS.items()}
-    return _without_free({**settings, **(machine if served_here else {group: {} for group in machine})})
+def _drop_broken_result(result: Path) -> None:
+    """Remove a result that was cut short, as on a full disk: it tells nothing, and the rollouts beside it tell all."""
+    with suppress(FileNotFoundError):
+        try:
+            json.loads(result.read_bytes())
+        except ValueError:
+            result.unlink()
+
+
+def fixed_settings(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
+    """The settings in which an evaluation and its continuation must agree.
+
+    served_here: our engines answer in both, so the precision and the options that they serve with count too.
+    """
+    groups = {group: settings[group] for group in MACHINE_SETTINGS if group in settings}  # earlier versions lack some
+    machine = {
+        group: {name: values[name] for name in MACHINE_SETTINGS[group] if served_here and name in values}
+        for group, values in groups.items()
+    }
+    return _without_free({**settings, **machine})
 
 
 def _without_free(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:

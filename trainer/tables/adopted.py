@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainer.config.commands import EvaluateConfig, TrainConfig
+from trainer.config.commands import TrainConfig
 from trainer.config.continuing import binding, differences
 from trainer.config.defaults import defaults_of
+from trainer.setup.held_out import fixed_settings
 from trainer.tables.planned import PlannedRow
 from trainer.tables.recorded import recorded_runs
 from trainer.tables.runs import CONFIG, Run, is_finished, is_measured, read_run
@@ -26,31 +28,43 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
     places = sorted(folder.iterdir())
     runs = [read_run(one) for one in places if (one / CONFIG).is_file() and is_finished(one) and is_measured(one)]
     runs += [run for one in places if one.suffix == ".json" for run in recorded_runs(one)]
-    settings = [(run, _settings(TrainConfig, run.config)) for run in runs if "updates" in run.config]
-    settings += [(run, _settings(EvaluateConfig, run.config)) for run in runs if "updates" not in run.config]
     by_row = dict[str, dict[int, Run]]()
     for row in rows:
         if row.config is None:
             continue
         for seed in row.cells:
             wanted = json.loads(json.dumps(asdict(replace(row.config, seed=seed)), default=str))
-            for run, have in settings:
-                if _same(type(row.config), have, wanted, any_model=bool(row.starts)):
+            for run in runs:
+                if _same(type(row.config), run.config, wanted, any_model=bool(row.starts)):
                     by_row.setdefault(row.row.name, {})[seed] = run
                     break
     return by_row
 
 
 def _same(kind: type, have: Mapping[str, Any], wanted: Mapping[str, Any], *, any_model: bool) -> bool:
-    different = differences(kind, have, _settings(kind, wanted), defaults=_settings(kind, defaults_of(kind)))
+    if ("updates" in have) != (kind is TrainConfig):
+        return False  # a run is no evaluation
+    settings = partial(_evaluations, served_here=_served_here(have) and _served_here(wanted))
+    settings = _trainings if kind is TrainConfig else settings
+    different = differences(kind, settings(have), settings(wanted), defaults=settings(defaults_of(kind)))
     return {one.name for one in different} <= ({"model.source"} if any_model else set())
 
 
-def _settings(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+def _served_here(plain: Mapping[str, Any]) -> bool:
+    """Whether our own engines answer, and no endpoint."""
+    return plain.get("endpoint") is None
+
+
+def _trainings(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is."""
-    kept = binding(kind, plain)
-    validation = plain.get("validation", {})
-    if "updates" in plain:
-        kept["updates"] = plain["updates"]
-        kept["validation"] = {name: validation[name] for name in ("every", "tasks", "temperature")}
-    return kept
+    kept, validation = binding(TrainConfig, plain), plain.get("validation", {})
+    measured = {name: validation[name] for name in ("every", "tasks", "temperature") if name in validation}
+    return kept | {"updates": plain["updates"], "validation": measured}
+
+
+def _evaluations(plain: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
+    """The settings that make an evaluation what it is: those that its own continuation keeps, and how often it plays.
+
+    An earlier version that did not name its samples played one of each task.
+    """
+    return fixed_settings(plain, served_here=served_here) | {"samples": plain.get("samples", 1)}

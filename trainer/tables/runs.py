@@ -127,7 +127,17 @@ def _sampled(row: Mapping[str, float], config: Mapping[str, Any]) -> float:
 
 
 def _evaluation(folder: Path) -> Run:
-    result = _json(folder / EVALUATION)
+    path = folder / EVALUATION
+    result = _json(path)
+    try:
+        return _of_result(folder, result)
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"{path} is no evaluation of this version ({error!r}): evaluate again, or move {folder} away"
+        ) from error
+
+
+def _of_result(folder: Path, result: Mapping[str, Any]) -> Run:
     rates = {"success": result["overall"]} | {f"success {kind}": rate for kind, rate in result["by_kind"].items()}
     values = {name: rate["wins"] / rate["total"] for name, rate in rates.items()} | {"score": result["score"]}
     tasks = result.get("tasks", [])

@@ -251,9 +251,51 @@ def test_more_samples_play_what_is_missing_and_give_what_a_whole_evaluation_give
     assert "3 rollouts are there, the others are played" in printed
     assert {body["seed"] for body in server.bodies} == asked - first
     assert plain(result) == plain(whole)
-    text = [(tmp_path / name / "evaluation.json").read_text() for name in ("whole", "parts")]
-    assert text[0] == text[1]
-    assert list(json.loads(text[0])["pass_at"]) == ["1", "2", "3"]
+    numbers = [json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("whole", "parts")]
+    assert [one.pop("failures") for one in numbers] == [{}, {"refused": 1}]  # of all its starts
+    assert numbers[0] == numbers[1]
+    assert list(numbers[0]["pass_at"]) == ["1", "2", "3"]
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["samples"] == 3
+
+
+def test_what_went_wrong_is_counted_over_all_starts(tmp_path: Path, server: ChatServer) -> None:
+    server.reply = refusing(3)
+    evaluated(tmp_path, server)
+    before = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (before["failures"], before["cut_prompts"], before["cut_actions"]) == ({"refused": 1}, 0, 0)
+    (tmp_path / "evaluation.json").write_text(json.dumps(before | {"cut_prompts": 5, "cut_actions": 2}))
+    evaluated(tmp_path, server, resume="auto")
+    after = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (after["failures"], after["cut_prompts"], after["cut_actions"]) == ({"refused": 2}, 5, 2)
+
+
+def test_a_result_that_was_cut_short_is_made_anew_from_the_rollouts_that_are_kept(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = evaluated(tmp_path, server)
+    (tmp_path / "evaluation.json").write_text('{"overall": {"wi')
+    server.bodies.clear()
+    result, _ = evaluated(tmp_path, server, resume="auto")
+    assert server.bodies == []
+    assert plain(result) == plain(whole)
+
+
+def test_a_result_that_finds_no_room_is_not_there_at_all(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(path: Path, data: str | bytes, *_: object, **__: object) -> None:
+        result = "evaluation.json" in path.name
+        with path.open("wb") as file:
+            file.write((data.encode() if isinstance(data, str) else data)[: 20 if result else None])
+        if result:
+            raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", cut_short)
+        full.setattr(Path, "write_text", cut_short)
+        with pytest.raises(OSError, match="No space"):
+            evaluated(tmp_path, server)
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 def test_an_evaluation_does_not_go_on_with_fewer_samples(tmp_path: Path, server: ChatServer) -> None:

@@ -63,6 +63,36 @@ def test_what_breaks_on_the_way_is_one_line_with_how_to_go_on(
 
 
 @pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "run/metrics.jsonl"), "run/metrics.jsonl: Permission denied"),
+        (OSError(28, "No space left on device"), "a file of the run: No space left on device"),
+    ],
+)
+def test_a_file_of_the_run_that_cannot_be_written_is_one_line_with_how_to_go_on(
+    stepcredit: Stepcredit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["evaluate"][0] else named(path))
+    ended = stepcredit("evaluate", f"output={tmp_path}/out", "endpoint=http://localhost:1/v1")
+    going_on = f"go on with the same command and resume=auto output={tmp_path}/out"
+    assert (ended.code, ended.line) == (1, f"stepcredit: {line}; {going_on}")
+
+
+def test_an_error_of_the_machine_that_is_about_no_file_keeps_its_traceback(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(compose, "named", lambda path: fail if path == SOUND["train"][0] else named(path))
+    with pytest.raises(ConnectionResetError):
+        stepcredit("train")
+
+
+@pytest.mark.parametrize(
     ("kinds", "code", "line"),
     [
         (("trainer.config.build.ModelError", "builtins.ValueError"), 2, "stepcredit: the head has a bias"),

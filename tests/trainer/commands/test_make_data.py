@@ -76,3 +76,8 @@ def test_a_folder_may_be_new_at_any_depth_but_not_below_a_file(tmp_path: Path) -
     (tmp_path / "a").write_text("")
     with pytest.raises(ConfigError, match="a is no folder that can be written"):
         plan_data(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
+
+
+def test_a_folder_whose_name_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"folder=.* cannot be written \(File name too long\): choose another folder"):
+        plan_data(ReleaseConfig(folder=str(tmp_path / ("x" * 300))))

@@ -1,5 +1,6 @@
 """Every run has a place of its own, nothing is written over, and a refused run leaves nothing."""
 
+import errno
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_refused_run_leaves_a_folder_that_was_there(writing: Stepcredit) -> No
     assert list((Path.cwd() / "mine").iterdir()) == []
 
 
-@pytest.mark.parametrize("output", ["/proc/mine", "/dev/null", "/dev/null/mine"])
+@pytest.mark.parametrize("output", ["/proc/mine", "/dev/null", "/dev/null/mine", f"/tmp/{'x' * 300}"])
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(writing: Stepcredit, output: str) -> None:
     line = writing("train", f"output={output}").line
     assert f"output={output} cannot be written" in line
@@ -215,6 +216,77 @@ def test_processes_that_want_one_name_at_once_get_one_each(tmp_path: Path) -> No
         assert (first, second) == (place, tmp_path / "run-2")
         with claimed(place, RUN, chosen=False, resumes=False) as third:
             assert third == tmp_path / "run-3"
+
+
+def test_a_place_below_a_folder_that_may_not_be_searched_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)  # root, as whom a container tests, may search every folder
+    with (
+        pytest.raises(ConfigError, match=r"output=.*run cannot be written \(Permission denied\): choose another place"),
+        claimed(tmp_path / "run", RUN, chosen=True, resumes=False),
+    ):
+        pass
+
+
+def test_of_two_that_claim_a_folder_at_once_one_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, as_json = ExitStack(), json.dumps
+
+    def overtaken(values: Any) -> str:
+        """The other claims the folder while this one writes what its marker is to say."""
+        monkeypatch.setattr(outputs.json, "dumps", as_json)
+        first.enter_context(claimed(tmp_path, RUN, chosen=True, resumes=False))
+        return as_json(values)
+
+    monkeypatch.setattr(outputs.json, "dumps", overtaken)
+    with (
+        first,
+        pytest.raises(ConfigError, match="was taken by another process just now"),
+        claimed(tmp_path, RUN, chosen=True, resumes=False),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_see_one_stale_marker_the_second_leaves_the_first_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, read = tmp_path / "run", outputs._holder
+    with held(place) as (_, process):
+        stale = iter([outputs.Holder(host=socket.gethostname(), pid=0, started="")])
+        monkeypatch.setattr(outputs, "_holder", lambda marker: next(stale, None) or read(marker))
+        with (
+            pytest.raises(ConfigError, match="was taken by another process just now"),
+            claimed(place, RUN, chosen=True, resumes=True),
+        ):
+            pass
+        assert json.loads((place / MARKER).read_text())["pid"] == process.pid
+        assert [path.name for path in place.iterdir()] == [MARKER]
+
+
+def test_a_folder_that_another_took_over_keeps_its_marker_when_the_first_ends(tmp_path: Path) -> None:
+    other = json.dumps({"host": "elsewhere", "pid": 1, "started": "1"})
+    with claimed(tmp_path, RUN, chosen=True, resumes=False):
+        (tmp_path / MARKER).write_text(other)
+    assert (tmp_path / MARKER).read_text() == other
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_folder_can_be_held_where_the_file_system_has_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(outputs.os, "link", no_links)
+    if stale:
+        (tmp_path / MARKER).write_text("")
+    with claimed(tmp_path, RUN, chosen=True, resumes=False):
+        assert json.loads((tmp_path / MARKER).read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_marker_of_another_machine_is_believed_unless_the_run_is_to_go_on(tmp_path: Path) -> None:

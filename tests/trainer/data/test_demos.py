@@ -188,3 +188,18 @@ def test_a_file_of_no_demonstrations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demos.jsonl").touch()  # as a killed `stepcredit demos` leaves it
     with pytest.raises(ConfigError, match=r"demos.jsonl holds no demonstration: write the file anew"):
         read(tmp_path / "demos.jsonl")
+
+
+def test_a_compressed_file_is_refused_in_one_short_line(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd" * 1000)
+    with pytest.raises(ConfigError, match=r"zst is no text \(invalid start byte at byte 1\): name a file that .{,40}$"):
+        read(tmp_path / "rollouts.jsonl.zst")
+
+
+def test_only_a_line_feed_ends_a_line_of_a_file(tmp_path: Path, demos: list[Demo]) -> None:
+    path = tmp_path / "demos.jsonl"
+    write(demos, path)
+    text = path.read_text().replace("corridor", "corridor\u2028\x85", 1)
+    path.write_text(text)
+    assert [demo.task_id for demo in read(path)] == [demo.task_id for demo in demos]
+    assert "\u2028" in read(path)[0].steps[0].observation

@@ -170,3 +170,11 @@ def test_a_table_that_contradicts_itself_is_refused(change: dict[str, object], p
     whole = {name: getattr(SPEC, name) for name in ("title", "columns", "rows", "seeds", "baseline")}
     with pytest.raises(ConfigError, match=re.escape(part)):
         TableSpec(**(whole | change))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("text", ['{"success": 0.5}', "[]", '{"overall": {"wins": 0, "total": 0}, "by_kind": {}}'])
+def test_an_evaluation_of_another_version_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation.json").write_text(text)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"evaluation\.json is no evaluation of this version .*: evaluate again, or"):
+        read_run(tmp_path)
