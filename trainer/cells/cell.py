@@ -141,6 +141,19 @@ def outcome_of(cell: Cell) -> Outcome:
     return Outcome(cell=cell, state=State.WAITING, seconds=outcome.seconds) if gone else outcome
 
 
+def recorded_cell(record: Path, **needs: Any) -> Cell:
+    """The cell of a record beside its folder. needs: the fields of Cell that a record does not keep.
+
+    Raises ConfigError for a file that is none.
+    """
+    try:
+        values = json.loads(record.read_text())
+        command, words, title = values["command"], tuple(values["words"]), values["title"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{record} is no record of a cell ({error}): remove it to run the cell again") from error
+    return Cell(command=command, words=words, folder=record.with_suffix(""), title=title, **needs)
+
+
 def write_outcome(outcome: Outcome) -> None:
     """Keep how a cell ended beside its folder."""
     cell = outcome.cell

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
-from trainer.cells.cell import Cell, Outcome, outcome_of
+from trainer.cells.cell import FOLDER, Cell, Outcome, outcome_of, recorded_cell
 from trainer.cells.launch import Watcher
 from trainer.durable import write_whole
 from trainer.report.progress import span
@@ -52,6 +54,27 @@ class Index(Watcher):
         write_whole(self._folder / MARKDOWN, _markdown(self.outcomes))
 
 
+def earlier_cells(folder: Path, **needs: Any) -> list[Cell]:
+    """The cells that lie in `folder` already: those of its index in their order, then those that have a record alone.
+
+    An index that is gone or broken is left to the records: it is written anew from them. needs: the fields of Cell that
+    neither keeps.
+    """
+    try:
+        rows = json.loads((folder / JSON).read_text())
+        cells = [_indexed_cell(folder, row, **needs) for row in rows]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        cells = []
+    there = {cell.digest for cell in cells}
+    records = sorted((folder / FOLDER).glob("*.json"), key=lambda record: record.stat().st_mtime_ns)
+    return [*cells, *(recorded_cell(record, **needs) for record in records if record.stem not in there)]
+
+
+def _indexed_cell(folder: Path, row: dict[str, Any], **needs: Any) -> Cell:
+    place, words = folder / FOLDER / row["digest"], tuple(row["words"])
+    return Cell(command=row["command"], words=words, folder=place, title=row["title"], **needs)
+
+
 def _markdown(outcomes: Sequence[Outcome]) -> str:
     lines = ["| cell | digest | settings | state | time | |", "|---:|---|---|---|---:|---|"]
     for number, outcome in enumerate(outcomes):
@@ -62,12 +85,15 @@ def _markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def terminal(outcomes: Sequence[Outcome]) -> Table:
-    """The cells as a table for the terminal, each with the line that it ended with."""
+    """The cells as a table for the terminal, each with the line that it ended with.
+
+    Settings and lines are plain text: `[plan,judge]` in them is no markup.
+    """
     table = Table("cell", "digest", "settings", "state", box=None, pad_edge=False, header_style="dim")
     for number, outcome in enumerate(outcomes):
         settings = outcome.cell.title
         if outcome.line:
             line = outcome.line if len(outcome.line) <= LONGEST_LINE else f"{outcome.line[: LONGEST_LINE - 4]} ..."
             settings = f"{settings}\n  {line}"
-        table.add_row(str(number), outcome.cell.digest, settings, str(outcome.state))
+        table.add_row(str(number), outcome.cell.digest, Text(settings), str(outcome.state))
     return table

@@ -16,6 +16,7 @@ from trainer.cells.child import PROGRAM, Child
 from trainer.cells.launcher import Launcher
 from trainer.cells.ray_site import RaySite
 from trainer.cells.slurm_site import SlurmSite
+from trainer.cells.whole import settled
 from trainer.cells.workers import Workers
 from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
@@ -136,7 +137,9 @@ def run_cells(
     """
     with nullcontext(site) if site is not None else opened(launcher) as place:
         if isinstance(cells, Sequence):
-            _check_all(cells, place)
+            check_distinct(cells)
+            for cell in cells:
+                place.check(cell)
         launching = _Launching(place, display, watcher or Watcher())
         with display.counting("cells", count or (len(cells) if isinstance(cells, Sized) else 0)) as bar:
             return launching.run(iter(cells), bar)
@@ -167,12 +170,12 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return 0 if states <= set(DONE) else 2 if states == {State.REFUSED} else 1
 
 
-def _check_all(cells: Sequence[Cell], site: Site) -> None:
+def check_distinct(cells: Iterable[Cell]) -> None:
+    """Raises ConfigError for two cells of one folder."""
     folders = dict[str, Cell]()
     for cell in cells:
         if (other := folders.setdefault(str(cell.folder), cell)) is not cell:
             raise ConfigError(f"two cells are the same: {other.title} and {cell.title}; leave one of them out")
-        site.check(cell)
 
 
 class _Launching:
@@ -203,7 +206,7 @@ class _Launching:
             cell = waiting or next(cells, None)
             if cell is None:
                 return None
-            earlier = outcome_of(cell)
+            earlier = outcome_of(cell) if waiting is not None else settled(cell)
             if earlier.state in DONE:
                 self._outcomes[str(cell.folder)] = earlier
                 self._watcher.changed(earlier)

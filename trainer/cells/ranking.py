@@ -121,6 +121,8 @@ def _read(folder: Path) -> list[dict]:
         return json.loads((folder / JSON).read_text())
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no sweep (it has no {JSON}): name the folder that the sweep named") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{folder} is a file: name the folder of the sweep, such as {folder.parent}") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{folder / JSON} is broken ({error}): go on with the sweep, which writes it anew") from error
 

@@ -9,7 +9,7 @@ from rollout import ray_actors
 from rollout.actor_spec import ActorSpec
 from rollout.held import StartFailed
 from rollout.ray_actors import ActorDied, Call, answered, gather, spawn
-from trainer.cells.cell import Cell, Outcome, State, write_outcome
+from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
 from trainer.cells.child import PROGRAM, Child
 from trainer.config.build import ConfigError
 
@@ -33,6 +33,7 @@ class RayRunning:
     def __init__(self, cell: Cell, call: Call) -> None:
         self.cell = cell
         self._call = call
+        self._spent = outcome_of(cell).seconds  # of its earlier starts; how long this one ran, only its actor knows
         self._ordered: Outcome | None = None
 
     def outcome(self) -> Outcome | None:
@@ -43,7 +44,7 @@ class RayRunning:
         try:
             (outcome,) = gather([self._call])
         except (ActorDied, StartFailed) as error:
-            outcome = Outcome(cell=self.cell, state=State.FAILED, line=str(error))
+            outcome = Outcome(cell=self.cell, state=State.FAILED, line=str(error), seconds=self._spent)
             write_outcome(outcome)
             return outcome
         finally:
@@ -58,7 +59,7 @@ class RayRunning:
         if answered(self._call):
             return  # it has ended by itself
         self._call.actor.kill()
-        self._ordered = Outcome(cell=self.cell, state=state, line=line)
+        self._ordered = Outcome(cell=self.cell, state=state, line=line, seconds=self._spent)
         write_outcome(self._ordered)
 
 

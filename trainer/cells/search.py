@@ -1,9 +1,11 @@
 """A search over settings: optuna's TPE proposes cells from the results of earlier ones, and its median pruner ends the
 bad ones early by their validations (TPE: Bergstra et al., 2011)."""
 
+import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +18,14 @@ from rollout.seeds import derive_seed
 from trainer.cells.cell import Cell, Outcome, State
 from trainer.cells.index import Index
 from trainer.cells.launch import Watcher
+from trainer.config.build import ConfigError
+from trainer.report.meanings import MEANINGS
 
 JOURNAL = "optuna.journal"
 METRICS = "metrics.jsonl"
 CUT = "cut"  # marks a trial that does not count
+UNMEASURED = "unmeasured"  # marks one whose cell finished without the metric
+OWN_NUMBERS = ("credit/", "scorer/")  # estimators and scorers of users log names that nobody else knows
 ASKED_AGAIN = 20  # times, where the search proposes a cell that is running
 
 
@@ -44,6 +50,14 @@ class SearchConfig:
 
     prune: bool = True
     """Whether a cell ends whose value at an update is below the median of the earlier cells at that update."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a metric that no run can log: the search would go on blindly to its end."""
+        if not _is_logged(self.metric):
+            plain = [re.sub(r"[A-Z]{2,}$", "", entry).strip() for entry in MEANINGS]
+            near = difflib.get_close_matches(self.metric, plain, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else "choose a number of a metrics.jsonl"
+            raise ConfigError(f"hydra.sweeper.metric={self.metric!r} is nothing that a run logs: {remedy}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +117,42 @@ class Search(Watcher):
             Trial(self._study, cut._trial_id).set_user_attr(CUT, True)
             self._study.tell(cut.number, state=TrialState.FAIL)
             self._study.enqueue_trial(cut.params)
-        while self._spent() < self._config.n_trials:
+        while self._spent() < self._config.n_trials and not self._is_blind:
             cell = self._proposed()
             if cell is None:
                 return
             yield cell
 
+    @property
+    def learned(self) -> bool:
+        """Whether a cell had the metric."""
+        states = {trial.state for trial in self._study.get_trials(deepcopy=False)}
+        return not states.isdisjoint((TrialState.COMPLETE, TrialState.PRUNED))
+
+    @property
+    def complaint(self) -> str | None:
+        """What to say of cells that finished without the metric; None where there are none."""
+        metric, without = self._config.metric, self._unmeasured()
+        if not without:
+            return None
+        which = f"{without} finished cells have" if self.learned else f"none of {without} finished cells has"
+        number = f"no {metric}" if self.learned else metric
+        return (
+            f"{which} {number} in metrics.jsonl, and the search learns nothing from such cells: start another one with "
+            "a metric that its cells log, by hydra.sweeper.metric=NAME; validation/... needs validation.every=N"
+        )
+
     def changed(self, outcome: Outcome) -> None:
-        self._index.changed(outcome)
         trial = self._trials.get(outcome.cell.digest)
         if trial is None or outcome.state in (State.RUNNING, State.WAITING):
+            self._index.changed(outcome)
             return
         del self._trials[outcome.cell.digest]
         values = validations(outcome.cell.folder / METRICS, self._config.metric)
+        if outcome.state == State.FINISHED and not values:
+            trial.set_user_attr(UNMEASURED, True)
+            outcome = replace(outcome, line=f"it has no {self._config.metric}, by which the search goes")
+        self._index.changed(outcome)
         if outcome.state == State.FINISHED and values:
             self._study.tell(trial, values[max(values)])
         elif outcome.state == State.PRUNED:
@@ -134,8 +171,23 @@ class Search(Watcher):
         return None
 
     def _spent(self) -> int:
-        """Trials that count: not those that were cut off and proposed again."""
-        return sum(CUT not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+        """Trials that count: not those that were cut off and proposed again, nor those that are still to be."""
+        return sum(
+            CUT not in trial.user_attrs and trial.state != TrialState.WAITING
+            for trial in self._study.get_trials(deepcopy=False)
+        )
+
+    def _unmeasured(self) -> int:
+        """Cells that finished without the metric."""
+        return sum(
+            UNMEASURED in trial.user_attrs and CUT not in trial.user_attrs
+            for trial in self._study.get_trials(deepcopy=False)
+        )
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether all that finished lack the metric, and are as many as the search needs to begin with."""
+        return self._unmeasured() >= self._config.startup and not self.learned
 
     def _proposed(self) -> Cell | None:
         """The next cell; None where the search proposes nothing but cells that run."""
@@ -148,6 +200,16 @@ class Search(Watcher):
             trial.set_user_attr(CUT, True)
             self._study.tell(trial, state=TrialState.FAIL)
         return None
+
+
+def _is_logged(metric: str) -> bool:
+    """Whether a run may log the number. Where a known name ends with a word in capitals, any text may stand there.
+
+    >>> _is_logged("validation/success depth 2"), _is_logged("credit/my_own"), _is_logged("validation/succes")
+    (True, True, False)
+    """
+    opened = tuple(fixed for entry in MEANINGS if (fixed := re.sub(r"[A-Z]{2,}$", "", entry)) != entry)
+    return metric in MEANINGS or metric.startswith((*OWN_NUMBERS, *opened))
 
 
 def _suggested(trial: Trial, name: str, axis: Choice | Interval) -> str:

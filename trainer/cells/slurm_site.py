@@ -1,19 +1,22 @@
 """Cells as jobs of SLURM, by submitit. All nodes must share the cells' folder, and the one this was started in."""
 
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedSubmissionError, UncompletedJobError
+from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 from submitit.helpers import DelayedSubmission
 
-from trainer.cells.cell import Cell, Outcome, State, write_outcome
+from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
 from trainer.cells.child import PROGRAM, Child
 from trainer.config.build import ConfigError
 
 JOBS = "jobs"  # submitit's own files, beside the cells
+AGAIN_S = 30.0  # between two submissions, where SLURM took no job
+NOT_TAKEN = (FailedSubmissionError, FailedJobError)  # of an answer without a number, and of an sbatch that failed
 
 
 class Run:
@@ -32,6 +35,7 @@ class SlurmRunning:
     def __init__(self, cell: Cell, job: "submitit.Job[Outcome]") -> None:
         self.cell = cell
         self._job = job
+        self._spent = outcome_of(cell).seconds  # of its earlier starts; how long this one ran, only its job knows
         self._ordered: Outcome | None = None
 
     def outcome(self) -> Outcome | None:
@@ -50,13 +54,34 @@ class SlurmRunning:
         except UncompletedJobError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             why = f"job {self._job.job_id} ended without an answer: {lines[-1] if lines else self._job.state}"
-            failed = Outcome(cell=self.cell, state=State.FAILED, line=f"{why}; its log is {self._job.paths.stderr}")
+            line = f"{why}; its log is {self._job.paths.stderr}"
+            failed = Outcome(cell=self.cell, state=State.FAILED, line=line, seconds=self._spent)
             write_outcome(failed)
             return failed
 
+    @property
+    def is_done(self) -> bool:
+        """Whether its job has left the queue."""
+        return self._job.done()
+
     def end(self, state: State, line: str = "") -> None:
-        self._ordered = Outcome(cell=self.cell, state=state, line=line)
+        self._ordered = Outcome(cell=self.cell, state=state, line=line, seconds=self._spent)
         self._job.cancel(check=False)
+
+
+class Unsubmitted:
+    """A cell that SLURM did not take. It has failed, and is tried again when the sweep goes on."""
+
+    def __init__(self, cell: Cell, line: str) -> None:
+        self.cell = cell
+        self._failed = Outcome(cell=cell, state=State.FAILED, line=line, seconds=outcome_of(cell).seconds)
+
+    def outcome(self) -> Outcome:
+        write_outcome(self._failed)
+        return self._failed
+
+    def end(self, state: State, line: str = "") -> None:
+        """Nothing: it never ran."""
 
 
 class SlurmSite:
@@ -73,6 +98,8 @@ class SlurmSite:
             )
         self.parallel = parallel
         self._executor, self._job, self._program = executor, dict(job), program
+        self._submitted: list[SlurmRunning] | None = None  # those that are not done yet; None before the first
+        self._next_s = 0.0  # the earliest time of the next submission
 
     def check(self, cell: Cell) -> None:
         """Raises ConfigError for a parameter that submitit does not know."""
@@ -81,11 +108,28 @@ class SlurmSite:
         except (NameError, TypeError, ValueError, AssertionError) as error:
             raise ConfigError(f"launcher.job={self._job}: {' '.join(str(error).split())}") from error
 
-    def start(self, cell: Cell) -> SlurmRunning:
+    def start(self, cell: Cell) -> SlurmRunning | Unsubmitted | None:
+        """Submit it. Where SLURM takes no job while others run, it waits; where none runs, this one cell has failed.
+
+        Raises ConfigError where SLURM takes not even the first job: then it is the parameters that are wrong.
+        """
+        if time.monotonic() < self._next_s and self._any_runs():
+            return None
         try:
-            return SlurmRunning(cell, self._of(cell).submit(Run(), cell, self._program))
-        except FailedSubmissionError as error:
-            raise ConfigError(f"SLURM takes no job: {' '.join(str(error).split())}") from error
+            running = SlurmRunning(cell, self._of(cell).submit(Run(), cell, self._program))
+        except NOT_TAKEN as error:
+            line = f"SLURM takes no job: {' '.join(str(error).split())}"
+            if self._submitted is None:
+                raise ConfigError(line) from error
+            self._next_s = time.monotonic() + AGAIN_S
+            return None if self._any_runs() else Unsubmitted(cell, line)
+        self._submitted = [*(self._submitted or ()), running]
+        return running
+
+    def _any_runs(self) -> bool:
+        """Whether a job of this site is in the queue or runs."""
+        self._submitted = [running for running in self._submitted or () if not running.is_done]
+        return bool(self._submitted)
 
     def close(self) -> None:
         """Nothing: jobs that run have been ended."""

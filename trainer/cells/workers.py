@@ -22,6 +22,8 @@ class Worker:
 
     def __init__(self, env: Mapping[str, str], program: Sequence[str] = PROGRAM) -> None:
         self.env = env
+        self.is_ending = False
+        """Whether it was told to end, so that it takes no further order."""
         self.process = subprocess.Popen(
             program,
             stdin=subprocess.PIPE,
@@ -68,6 +70,7 @@ class Errand:
     def send_signal(self, number: int) -> None:
         """End the command, and the worker with it."""
         if self._code is None:
+            self._worker.is_ending = True
             self._worker.process.send_signal(number)
 
     def _look(self, wait_s: float | None) -> int | None:
@@ -99,7 +102,7 @@ class Workers:
         for worker, errand in pairs:
             if errand.poll() is None:
                 self._held.append((worker, errand))
-            elif worker.env == env and worker.process.poll() is None:
+            elif worker.env == env and not worker.is_ending and worker.process.poll() is None:
                 ready.append((worker, errand))
             else:
                 worker.end()

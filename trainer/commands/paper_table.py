@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.index import Index, terminal
-from trainer.cells.launch import Site, exit_code, opened, run_cells
+from trainer.cells.launch import Site, check_distinct, exit_code, opened, run_cells
 from trainer.commands.composed import composed_config
 from trainer.config.build import ConfigError
 from trainer.report.progress import Display
@@ -54,13 +54,15 @@ class TablePlan:
 def plan_table(config: TableConfig) -> TablePlan:
     """Plan every cell of a table, and find what is missing here.
 
-    Raises ConfigError for a folder with other cells, and for tasks that changed since it was begun.
+    Raises ConfigError for a folder with other cells, for tasks that changed since it was begun, and for rows that `set`
+    makes equal.
     """
     if config.runs is not None and not Path(config.runs).is_dir():
         raise ConfigError(f"runs={config.runs} is no folder: name one with finished runs in it")
     rows = planned_rows(config, composed_config)
     if config.runs is None:
         check_begun(Path(config.output), config.name, rows)
+        check_distinct(cell for row in rows if not row.missing for cell in row.cells.values())
     return TablePlan(config=config, rows=rows)
 
 

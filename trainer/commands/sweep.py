@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher as LauncherPlugin
 from hydra.types import HydraContext, TaskFunction
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of, room_of
-from trainer.cells.index import Index, terminal
+from trainer.cells.index import Index, earlier_cells, terminal
 from trainer.cells.launch import DONE, Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.search import Search
@@ -49,6 +50,8 @@ class Sweep:
         """Where its cells lie; None as long as none was launched."""
         self.outcomes: dict[str, Outcome] = {}
         """By digest, in the order of their start."""
+        self.fault: str | None = None
+        """Why the sweep is worth nothing although its cells finished."""
         self._words: list[str] = []
 
     def take(self, words: Sequence[str]) -> list[str]:
@@ -103,7 +106,9 @@ class Sweep:
         display.line(escape(f"the sweep: {self.folder}"))
         states = [outcome.state for outcome in outcomes]
         if not (bad := [state for state in states if state not in DONE]):
-            return None
+            return self.fault
+        if self.fault is not None:
+            display.line(escape(self.fault))
         counts = ", ".join(f"{bad.count(state)} {state}" for state in State if state in bad)
         return (
             f"of {len(states)} cells {len(states) - len(bad)} finished, {counts} (see {self.folder / 'cells.md'}): "
@@ -113,7 +118,7 @@ class Sweep:
     @property
     def code(self) -> int:
         """The exit code of the sweep."""
-        return exit_code(self.outcomes.values())
+        return exit_code(self.outcomes.values()) or int(self.fault is not None)
 
 
 def read_sweep(folder: Path) -> tuple[str, list[str]]:
@@ -123,6 +128,8 @@ def read_sweep(folder: Path) -> tuple[str, list[str]]:
         return values["command"], list(values["words"])
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no sweep (it has no {FILE}): name the folder that the sweep named") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{folder} is a file: name the folder of the sweep, such as {folder.parent}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / FILE} is broken ({error}): start the sweep anew") from error
 
@@ -157,13 +164,23 @@ class CellLauncher(LauncherPlugin):
         return [_returned(outcome) for outcome in outcomes]
 
     def search(self, search: Callable[[Index], Search], folder: Path, *, count: int) -> None:
-        """Run the cells that a search proposes, `count` at most. search: makes it, from the index of its cells."""
+        """Run the cells that a search proposes, `count` at most. search: makes it, from the index of its cells.
+
+        Raises ConfigError where it goes by a validation, and its cells have none.
+        """
+        self._check_validates()
+        made = list[Search]()
 
         def proposed(index: Index) -> tuple[Iterator[Cell], Search]:
-            watcher = search(index)
+            made.append(watcher := search(index))
             return watcher.cells(), watcher
 
         self._run(folder, (), proposed, count=count)
+        for watcher in made:
+            if watcher.learned and watcher.complaint is not None:
+                Display().line(escape(watcher.complaint))
+            elif watcher.complaint is not None:
+                self.sweep.fault = watcher.complaint
 
     def _run(
         self,
@@ -173,14 +190,15 @@ class CellLauncher(LauncherPlugin):
         *,
         count: int,
     ) -> tuple[Outcome, ...]:
-        """Hold the sweep's folder and run cells in it. known: those that the index begins with, beside earlier ones.
+        """Hold the sweep's folder and run cells in it. known: those that the index begins with, beside those that lie
+        there already.
 
         prepare: gives the cells and who watches them, once the folder is held.
         """
         sweep, display = self.sweep, Display()
         with claimed(folder, SWEEP, chosen=True, resumes=folder in (sweep.resumed, sweep.folder)):
             sweep.start(folder)
-            index = Index(folder, [*(outcome.cell for outcome in sweep.outcomes.values()), *known])
+            index = Index(folder, [*earlier_cells(folder, **self._of_command), *known])
             cells, watcher = prepare(index)
             with display.beating():
                 outcomes = run_cells(cells, launcher=self.launcher, display=display, watcher=watcher, count=count)
@@ -199,19 +217,37 @@ class CellLauncher(LauncherPlugin):
                 f"hydra.sweep.dir=DIR, and go on with {RESUME}=DIR"
             )
         options = _options(sys.argv[1:])
-        output = self.sweep.command.output
         return [
             cell_of(
                 name_of(self.sweep.command),
                 [*options, *words],
                 folder,
                 title=" ".join(word for word in words if key_of(word) in varied) or " ".join(words) or "no settings",
-                writes="nothing" if output is None else "folder" if output.leaves else "file",
-                resumes=output is not None and output.resumable,
+                **self._of_command,
                 **self._needs(words),
             )
             for words in jobs
         ]
+
+    @property
+    def _of_command(self) -> Mapping[str, Any]:
+        """What every cell of the command has."""
+        output = self.sweep.command.output
+        writes = "nothing" if output is None else "folder" if output.leaves else "file"
+        return {"writes": writes, "resumes": output is not None and output.resumable}
+
+    def _check_validates(self) -> None:
+        metric, loader = str(self._config.hydra.sweeper.metric), self._context.config_loader
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+            list(self._config.hydra.overrides.task)
+        )
+        fixed = [override.input_line or "" for override in overrides if not override.is_sweep_override()]
+        validation = loader.load_sweep_config(self._config, fixed).get("validation")
+        if metric.startswith("validation/") and validation is not None and validation.every is None:
+            raise ConfigError(
+                f"validation.every=null, but the search goes by hydra.sweeper.metric={metric}: give validation.every a "
+                "number, or name another metric"
+            )
 
     def _needs(self, words: Sequence[str]) -> Mapping[str, int | None]:
         """The cores and GPUs that the cell with these overrides takes."""

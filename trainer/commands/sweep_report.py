@@ -17,6 +17,7 @@ from trainer.report.progress import Display
 MARKDOWN, PAGE = "ranking.md", "ranking.html"
 WIDTH, SHOWN = 80, 20  # columns of the terminal, and rows that it gets
 MOST_TICKS = 8  # values of a setting that a picture shows one by one
+DIGITS, MOST_DIGITS = 3, 17  # of a number in a picture; the most tell any two numbers apart
 HEADS = ("settings", "mean", "± sd", "95 %", "seeds")
 
 
@@ -55,22 +56,30 @@ def plan_sweep_report(config: SweepReportConfig) -> SweepReportPlan:
 
 
 def show_sweep_report(plan: SweepReportPlan, display: Display) -> None:
-    """Print the ranking and write its files into the sweep's folder."""
+    """Print the ranking, then write its files into the sweep's folder: of somebody else's sweep one may only read."""
     ranking, folder = plan.ranking, Path(plan.config.sweep).absolute()
-    (folder / MARKDOWN).write_text(_markdown(ranking))
-    (folder / PAGE).write_text(_page(ranking, folder))
+    _print(ranking, display)
+    try:
+        (folder / MARKDOWN).write_text(_markdown(ranking))
+        (folder / PAGE).write_text(_page(ranking, folder))
+    except OSError as error:
+        display.line(escape(f"no page: {error.filename or folder} could not be written ({error.strerror})"))
+    else:
+        display.line(escape(f"page: {folder / PAGE}"))
+
+
+def _print(ranking: Ranking, display: Display) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim", width=WIDTH)
     for head in HEADS:
         table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=head != HEADS[0])
     for row in ranking.rows[:SHOWN]:
         table.add_row(*map(escape, _cells(row)))
-    display.line(f"[dim]{ranking.metric}, the last of each run[/dim]")
+    display.line(f"[dim]{escape(ranking.metric)}, the last of each run[/dim]")
     display.console.print(table, soft_wrap=False)
     if len(ranking.rows) > SHOWN:
         display.line(f"[dim]and {len(ranking.rows) - SHOWN} more in {MARKDOWN}[/dim]")
     if ranking.left_out:
-        display.line(f"left out: {_left_out(ranking)}")
-    display.line(escape(f"page: {folder / PAGE}"))
+        display.line(escape(f"left out: {_left_out(ranking)}"))
 
 
 def _cells(row: Row) -> Sequence[str]:
@@ -100,7 +109,7 @@ def _markdown(ranking: Ranking) -> str:
 
 def _page(ranking: Ranking, folder: Path) -> str:
     pictures = [
-        (name, charts.inline_svg(charts.effect(_few(values), label=ranking.metric), f"effect of {name}"))
+        (name, charts.inline_svg(charts.effect(few(values), label=ranking.metric), f"effect of {name}"))
         for name, values in ranking.effects.items()
     ]
     return (
@@ -119,25 +128,41 @@ def _page(ranking: Ranking, folder: Path) -> str:
     )
 
 
-def _few(values: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+def few(values: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
     """The values of a setting for a picture: many numbers are joined to ranges of about equally many cells."""
-    if len(values) <= MOST_TICKS:
-        return {_short(value): numbers for value, numbers in values.items()}
-    names, joined = list(values), dict[str, tuple[float, ...]]()
+    names = list(values)
+    if len(names) <= MOST_TICKS:
+        short = _shortened(names)
+        return {short[value]: numbers for value, numbers in values.items()}
     size = -(-len(names) // (MOST_TICKS // 2))
-    for at in range(0, len(names), size):
-        part = names[at : at + size]
-        joined[f"{_short(part[0])} to {_short(part[-1])}"] = tuple(number for name in part for number in values[name])
-    return joined
+    parts = [names[at : at + size] for at in range(0, len(names), size)]
+    short = _shortened([end for part in parts for end in dict.fromkeys((part[0], part[-1]))])
+    return {
+        f"{short[part[0]]} to {short[part[-1]]}": tuple(number for name in part for number in values[name])
+        for part in parts
+    }
 
 
-def _short(value: str) -> str:
-    """A number with three digits; a word as it is.
+def _shortened(values: Sequence[str]) -> dict[str, str]:
+    """Short words for different values, with as many digits as keep them apart; as they are where none do.
+
+    >>> _shortened(["1000", "1001"]), _shortened(["1", "1.0"])
+    ({'1000': '1000', '1001': '1001'}, {'1': '1', '1.0': '1.0'})
+    """
+    for digits in range(DIGITS, MOST_DIGITS + 1):
+        short = {value: _short(value, digits) for value in values}
+        if len(set(short.values())) == len(short):
+            return short
+    return {value: value for value in values}
+
+
+def _short(value: str, digits: int = DIGITS) -> str:
+    """A number with so many digits; a word as it is.
 
     >>> _short("3.1415926e-05"), _short("gigpo")
     ('3.14e-05', 'gigpo')
     """
     try:
-        return f"{float(value):.3g}"
+        return f"{float(value):.{digits}g}"
     except ValueError:
         return value

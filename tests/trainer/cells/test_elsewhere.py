@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.core.utils import FailedJobError
 
 from rollout.ray_actors import ActorDied
 from tests.other_cluster import other_cluster
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
-from trainer.cells import ray_site
+from trainer.cells import ray_site, slurm_site
 from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
 from trainer.cells.launch import Site, Watcher, run_cells
 from trainer.cells.launcher import Launcher
@@ -165,4 +166,76 @@ def test_a_cell_whose_actor_died_before_it_wrote_a_log_says_so(tmp_path: Path, m
     answer: Any = Answer(cell)
     cell.log.unlink()
     outcome = RayRunning(cell, answer).outcome()
-    assert outcome == outcome_of(cell) == Outcome(cell=cell, state=State.FAILED, line="cell died")
+    assert outcome == outcome_of(cell) == Outcome(cell=cell, state=State.FAILED, line="cell died", seconds=3.0)
+
+
+class Busy:
+    """An executor whose submissions fail as `fails` says, one after another; its jobs end after so many of them."""
+
+    def __init__(self, fails: Iterator[bool], holds: int) -> None:
+        self.fails, self.holds, self.tried = fails, holds, 0
+
+    def submit(self, run: Any, cell: Cell, program: Any) -> "Busy.Job":
+        self.tried += 1
+        if next(self.fails):
+            raise FailedJobError("sbatch: error: Socket timed out on send/recv operation")
+        return self.Job(cell, self)
+
+    class Job:
+        def __init__(self, cell: Cell, busy: "Busy") -> None:
+            self.cell, self.busy = cell, busy
+
+        def done(self) -> bool:
+            return self.busy.tried >= self.busy.holds
+
+        def result(self) -> Outcome:
+            outcome = Outcome(cell=self.cell, state=State.FINISHED)
+            write_outcome(outcome)
+            return outcome
+
+        def cancel(self, *, check: bool) -> None:
+            raise AssertionError("a job was cancelled")
+
+
+def busy_site(monkeypatch: pytest.MonkeyPatch, *fails: bool, parallel: int | None, holds: int = 0) -> SlurmSite:
+    executor, site = Busy(iter(fails), holds), SlurmSite("local", {}, parallel)
+    monkeypatch.setattr(SlurmSite, "_of", lambda *_: executor)
+    monkeypatch.setattr(slurm_site, "AGAIN_S", 0.25)
+    return site
+
+
+def test_a_cell_that_slurm_does_not_take_now_is_submitted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = busy_site(monkeypatch, False, True, True, False, parallel=None, holds=4)
+    outcomes = run_cells(cells(tmp_path, "one", "two"), launcher=Launcher(), display=display(), site=site)
+    assert [outcome.state for outcome in outcomes] == [State.FINISHED, State.FINISHED]
+
+
+def test_a_cell_that_slurm_does_not_take_when_none_runs_has_failed_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = busy_site(monkeypatch, False, True, False, parallel=1)
+    outcomes = run_cells(cells(tmp_path, "one", "two", "three"), launcher=Launcher(), display=display(), site=site)
+    assert [outcome.state for outcome in outcomes] == [State.FINISHED, State.FAILED, State.FINISHED]
+    assert outcomes[1].line == "SLURM takes no job: sbatch: error: Socket timed out on send/recv operation"
+
+
+def test_the_first_job_that_slurm_does_not_take_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = busy_site(monkeypatch, True, parallel=None)
+    with pytest.raises(ConfigError, match=r"SLURM takes no job: sbatch: error: Socket timed out"):
+        run_cells(cells(tmp_path, "one"), launcher=Launcher(), display=display(), site=site)
+
+
+@pytest.mark.parametrize("kind", [RayRunning, SlurmRunning])
+def test_the_time_of_earlier_starts_is_kept_where_a_cell_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    monkeypatch.setattr(ray_site, "answered", lambda _: False)
+    (cell,) = cells(tmp_path, "finish")
+    answer: Any = Answer(cell)
+    write_outcome(Outcome(cell=cell, state=State.WAITING, seconds=60.0))
+    answer.ended = Outcome(cell=cell, state=State.FAILED)
+    running = kind(cell, answer)
+    running.end(State.WAITING)
+    assert running.outcome() == outcome_of(cell) == Outcome(cell=cell, state=State.WAITING, seconds=60.0)

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from tests.signals import take_signals
-from trainer.cells.cell import Cell, State, cell_of, room_of
-from trainer.cells.index import Index
+from trainer.cells.cell import Cell, Outcome, State, cell_of, room_of
+from trainer.cells.index import Index, earlier_cells, terminal
 from trainer.cells.launch import Here, Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.config.build import ConfigError
@@ -201,6 +201,26 @@ def test_the_index_says_which_digest_is_which_cell_and_how_far_it_is(tmp_path: P
     assert (second["number"], second["words"], second["state"]) == (1, ["do=finish"], "finished")
     row = f"| 0 | `{swept[0].digest}` | `do=refuse` | refused |"
     assert row in (tmp_path / "cells.md").read_text()
+
+
+def test_cells_that_lie_there_are_those_of_the_index_and_those_that_have_a_record_alone(
+    tmp_path: Path, here: Here
+) -> None:
+    swept = cells(tmp_path, "refuse", "finish", "finish2")
+    assert earlier_cells(tmp_path) == []
+    Index(tmp_path, swept[1:])
+    run(swept[:1], here)
+    assert earlier_cells(tmp_path) == [*swept[1:], swept[0]]
+    (tmp_path / "cells.json").write_text("{")
+    assert earlier_cells(tmp_path) == swept[:1]
+
+
+def test_a_table_of_cells_shows_brackets_as_they_are() -> None:
+    cell = cell_of("train", ["scorers=[plan,judge]", "seed=1"], Path("sweep"))
+    console = Console(file=io.StringIO(), width=200, record=True)
+    console.print(terminal([Outcome(cell=cell, state=State.FAILED, line="no folder [/tmp/x]")]))
+    assert "scorers=[plan,judge] seed=1" in (shown := console.export_text())
+    assert "no folder [/tmp/x]" in shown
 
 
 SWEEP = """

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.trainer.cells.test_launch import display
 from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
 from trainer.cells.index import Index
 from trainer.cells.launch import run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.search import Choice, Interval, Search, SearchConfig, validations
+from trainer.config.build import ConfigError
 
 SPACE = {"rate": Interval(low=1e-4, high=1.0, log=True), "size": Choice(values=("4", "8"))}
 
@@ -70,13 +73,18 @@ class Place:
 
 
 def search(folder: Path, trials: int, place: Place, *, prune: bool = True) -> Sequence[Outcome]:
+    return searched(folder, SearchConfig(n_trials=trials, prune=prune), place)[1]
+
+
+def searched(folder: Path, config: SearchConfig, place: Place) -> tuple[Search, Sequence[Outcome]]:
     def cell(values: Mapping[str, str]) -> Cell:
         return cell_of("train", [f"{name}={value}" for name, value in values.items()], folder)
 
     index = Index(folder, [])
-    searching = Search(SearchConfig(n_trials=trials, prune=prune), SPACE, cell, folder, index)
-    return run_cells(
-        searching.cells(), launcher=Launcher(), display=display(), watcher=searching, site=place, count=trials
+    searching = Search(config, SPACE, cell, folder, index)
+    proposed = searching.cells()
+    return searching, run_cells(
+        proposed, launcher=Launcher(), display=display(), watcher=searching, site=place, count=config.n_trials
     )
 
 
@@ -108,3 +116,44 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"update": 5, "validation/success": 0.5}\n{"update": 10, "valid')
     assert validations(tmp_path / "metrics.jsonl", "validation/success") == {5: 0.5}
     assert validations(tmp_path / "none", "validation/success") == {}
+
+
+def test_a_search_that_was_killed_in_its_last_cell_runs_it_again(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        search(tmp_path, 3, Place(dies=3))
+    with pytest.raises(Killed):
+        search(tmp_path, 3, Place(dies=1))
+    place = Place()
+    assert [outcome.state for outcome in search(tmp_path, 3, place)] == [State.FINISHED]
+    assert (place.started, len(list((tmp_path / "cells").glob("*.json")))) == (1, 3)
+    assert search(tmp_path, 3, Place()) == ()
+
+
+def test_a_search_by_a_number_that_no_run_logs_is_refused() -> None:
+    for metric in ("validation/score", "validation/success depth 2", "credit/of_my_own", "failure/env_timeout"):
+        assert SearchConfig(metric=metric).metric == metric
+    with pytest.raises(ConfigError, match=r"metric='validation/succes' is nothing .*: did you mean 'validation/succes"):
+        SearchConfig(metric="validation/succes")
+    with pytest.raises(ConfigError, match=r"metric='zzz' is nothing that a run logs: choose a number of a metrics"):
+        SearchConfig(metric="zzz")
+
+
+def test_a_search_whose_cells_all_lack_its_metric_ends_after_its_start(tmp_path: Path) -> None:
+    config = SearchConfig(n_trials=9, startup=3, metric="validation/score")
+    searching, outcomes = searched(tmp_path, config, Place())
+    assert (len(outcomes), searching.learned) == (3, False)
+    assert "none of 3 finished cells has validation/score in metrics.jsonl" in (searching.complaint or "")
+    assert "it has no validation/score, by which the search goes" in (tmp_path / "cells.md").read_text()
+    searching, outcomes = searched(tmp_path, config, Place())
+    assert (outcomes, searching.complaint is None) == ((), False)
+    searching, _ = searched(tmp_path / "sound", SearchConfig(n_trials=2), Place())
+    assert (searching.learned, searching.complaint) == (True, None)
+
+
+def test_some_cells_without_the_metric_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SearchConfig(n_trials=1)
+    searched(tmp_path, config, Place())
+    monkeypatch.setattr("trainer.cells.search.validations", lambda *_: {})
+    searching, _ = searched(tmp_path, SearchConfig(n_trials=2), Place())
+    assert searching.learned
+    assert "1 finished cells have no validation/success in metrics.jsonl" in (searching.complaint or "")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +20,7 @@ from trainer.report.progress import Display
 ROOT = Path(__file__).parents[3]
 # Speaks as `trainer.commands.cell_worker`: does what the word do=... says, and writes its process id into the log.
 PROGRAM = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
 for line in iter(sys.stdin.readline, ""):
     order = json.loads(line)
     words = dict(word.split("=", 1) for word in order["words"] if "=" in word)
@@ -29,6 +30,8 @@ for line in iter(sys.stdin.readline, ""):
             log.write("stepcredit: seed=-1: must be 0 or more\\n")
     if words["do"] == "die":
         os._exit(0)
+    if words["do"] == "linger":
+        signal.signal(signal.SIGTERM, lambda *_: None)
     if words["do"] == "hang":
         time.sleep(600)
     here = pathlib.Path(order["log"]).with_name(f"{os.getpid()}.here")
@@ -126,3 +129,18 @@ def test_the_worker_runs_commands_as_the_command_line_does(tmp_path: Path) -> No
             log.unlink(missing_ok=True)
             assert workers.run(words, log, env).wait() == code
             assert text in log.read_text()
+
+
+def test_a_process_that_was_told_to_end_runs_no_further_cell(tmp_path: Path, workers: Workers) -> None:
+    """It may finish its command just before the signal ends it."""
+    env, codes = dict(os.environ), list[int]()
+    first, second = cells(tmp_path, "linger", "finish")
+    for cell in (first, second):
+        cell.folder.parent.mkdir(parents=True, exist_ok=True)
+        errand = workers.run(cell.call, cell.log, env)
+        while not cell.log.is_file() or not cell.log.stat().st_size:
+            pass
+        errand.send_signal(signal.SIGTERM if cell is first else 0)
+        codes.append(errand.wait())
+    assert codes == [0, 0]
+    assert logged(first)[0] != logged(second)[0]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.commands.conftest import Stepcredit, refused
-from trainer.cells.cell import State
+from tests.trainer.commands.conftest import Noted, NotingSite, Stepcredit, refused
+from trainer.cells.cell import Cell, State
 from trainer.commands.sweep import FILE
 
 SEEDS = ("train", "--multirun", "seed=1,2", "estimator=grpo")
@@ -93,6 +93,8 @@ def test_a_sweep_does_not_go_on_as_another(stepcredit: Stepcredit) -> None:
     line = refused(stepcredit, "evaluate", f"sweep.resume={folder}")
     assert f"sweep.resume={folder} is a sweep of stepcredit train, not of evaluate: name that command" in line
     assert "outputs holds no sweep (it has no sweep.json)" in refused(stepcredit, "train", "sweep.resume=outputs")
+    line = refused(stepcredit, "train", f"sweep.resume={folder}/cells.json")
+    assert f"{folder}/cells.json is a file: name the folder of the sweep, such as {folder}" in line
     (folder / FILE).write_text("{")
     assert f"{FILE} is broken" in refused(stepcredit, "train", f"sweep.resume={folder}")
 
@@ -131,15 +133,37 @@ def test_a_cell_takes_what_its_cluster_settings_say(stepcredit: Stepcredit) -> N
 SEARCH = ("train", "--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "seed=7")
 
 
+class Measured(NotingSite):
+    """Its cells have logged a validation."""
+
+    def start(self, cell: Cell) -> Noted:
+        noted = super().start(cell)
+        (cell.folder / "metrics.jsonl").write_text('{"update": 1, "validation/success": 0.5}\n')
+        return noted
+
+
 def test_settings_are_searched(stepcredit: Stepcredit) -> None:
+    stepcredit.site = Measured()
     rate = "learner.learning_rate=tag(log,interval(1e-6,1e-4))"
     assert stepcredit(*SEARCH, rate, "estimator=grpo,gigpo").code == 0
     configs = [config for _, config in stepcredit.runs]
     assert [config.seed for config in configs] == [7, 7, 7]
     assert {1e-6 <= config.learner.learning_rate <= 1e-4 for config in configs} == {True}
     assert len({config.learner.learning_rate for config in configs}) == 3
+    before = json.loads((folder_of_sweep() / "cells.json").read_text())
     assert stepcredit("train", f"sweep.resume={folder_of_sweep()}", "hydra.sweeper.n_trials=4").code == 0
     assert len(stepcredit.runs) == 4
+    rows = json.loads((folder_of_sweep() / "cells.json").read_text())
+    assert (rows[:3], len(before), len(rows)) == (before, 3, 4)
+    report = stepcredit.call("sweep-report", str(folder_of_sweep()))
+    assert (report.code, len(stepcredit.plans[-1].ranking.rows)) == (0, 4)
+
+
+def test_a_search_whose_cells_lack_its_metric_ends_with_a_line_and_a_code(stepcredit: Stepcredit) -> None:
+    ended = stepcredit.call(*SEARCH, "group_size=4,8,16,32")
+    assert ended.code == 1
+    assert "none of 3 finished cells has validation/success in metrics.jsonl, and the search learns" in ended.line
+    assert "hydra.sweeper.metric=NAME" in ended.line
 
 
 @pytest.mark.parametrize(
@@ -150,6 +174,11 @@ def test_settings_are_searched(stepcredit: Stepcredit) -> None:
         (("learner.learning_rate=interval(1e-4,1e-6)",), ("interval(1e-4,1e-6)", "a lower end below the upper one")),
         (("group_size=4,8", "hydra.sweeper.n_trials=0"), ("hydra.sweeper.n_trials=0", "1 or more")),
         (("group_size=4,8", "output=mine"), ("output=... with --multirun",)),
+        (
+            ("group_size=4,8", "hydra.sweeper.metric=validation/succes"),
+            ("hydra.sweeper.metric='validation/succes'", "did you mean 'validation/success'?"),
+        ),
+        (("group_size=4,8", "validation.every=null"), ("validation.every=null", "hydra.sweeper.metric=validation/suc")),
         (("group_size=4,8", "hydra/launcher=basic"), ("needs cells", "hydra/launcher=local")),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused, sweep_folder
 from trainer.cells.ranking import Row, rank
-from trainer.commands.sweep_report import SweepReportConfig, plan_sweep_report, show_sweep_report
+from trainer.commands.sweep_report import SweepReportConfig, few, plan_sweep_report, show_sweep_report
 from trainer.report.meanings import bounds_of
 from trainer.report.progress import Display
 
@@ -64,7 +64,33 @@ def test_the_report_fits_the_terminal_and_leaves_a_page(tmp_path: Path, capsys: 
 def test_a_report_of_nothing_is_refused(stepcredit: Stepcredit, tmp_path: Path) -> None:
     assert f"{tmp_path} holds no sweep (it has no cells.json)" in refused(stepcredit, "sweep-report", ".")
     sweep_folder(tmp_path)
+    line = refused(stepcredit, "sweep-report", "cells.json")
+    assert f"{tmp_path}/cells.json is a file: name the folder of the sweep, such as {tmp_path}" in line
     line = refused(stepcredit, "sweep-report", ".", "metric=validation/succes")
     assert "no cell of" in line
     assert "has validation/succes in its metrics.jsonl (7 without validation/succes, 1 refused)" in line
     assert "sweep" in refused(stepcredit, "sweep-report")
+
+
+def test_values_of_a_setting_that_round_alike_stay_apart() -> None:
+    assert few({"1000": (0.1,), "1001": (0.2,)}) == {"1000": (0.1,), "1001": (0.2,)}
+    assert few({"0.00123456": (0.1,), "0.5": (0.2,)}) == {"0.00123": (0.1,), "0.5": (0.2,)}
+    assert list(few({"0.12341111": (0.1,), "0.12345555": (0.2,)})) == ["0.1234", "0.1235"]
+    many = {str(1000 + number): (float(number),) for number in range(12)}
+    joined = few(many)
+    assert list(joined) == ["1000 to 1002", "1003 to 1005", "1006 to 1008", "1009 to 1011"]
+    assert sum(joined.values(), ()) == tuple(map(float, range(12)))
+
+
+def test_a_sweep_that_one_may_only_read_is_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    plan = plan_sweep_report(SweepReportConfig(sweep=str(sweep_folder(tmp_path))))
+    monkeypatch.setattr(Path, "write_text", denied)  # root may write anywhere
+    show_sweep_report(plan, Display())
+    out = " ".join(capsys.readouterr().out.split())
+    assert "estimator=gigpo group_size=8" in out
+    assert f"no page: {tmp_path}/ranking.md could not be written (Permission denied)" in out

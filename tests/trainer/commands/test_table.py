@@ -154,6 +154,27 @@ def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Step
     }
 
 
+def test_a_finished_evaluation_is_found_wherever_it_was_served_and_only_with_the_cells_samples(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    plan = plan_of(stepcredit, "webshop_1.5b", "rows=[prompting]", "seeds=[0,1,2]")
+    config = plan.rows[0].config
+    assert isinstance(config, EvaluateConfig)
+    cluster, engine = replace(config.cluster, threads=7, env_workers=3), replace(config.engine, max_num_seqs=5)
+    for seed, changes in enumerate(({}, {"samples": 4}, {"cluster": replace(cluster, dtype="float16")})):
+        folder = tmp_path / f"seed {seed}"
+        folder.mkdir()
+        elsewhere = {"output": str(folder), "resume": "auto", "cluster": cluster, "engine": engine}
+        settings = asdict(replace(config, seed=seed, **(elsewhere | changes)))
+        (folder / "config.json").write_text(json.dumps(settings, default=str))
+        result = {"overall": {"wins": 1, "total": 2}, "by_kind": {}, "score": 0.5}
+        (folder / "evaluation.json").write_text(json.dumps(result))
+    found = adopted(tmp_path, plan.rows)
+    assert {row: {seed: run.folder.name for seed, run in of.items()} for row, of in found.items()} == {
+        "prompting": {0: "seed 0"}
+    }
+
+
 def test_a_finished_run_of_something_else_that_never_validated_is_passed_over(
     stepcredit: Stepcredit, tmp_path: Path
 ) -> None:
@@ -161,3 +182,8 @@ def test_a_finished_run_of_something_else_that_never_validated_is_passed_over(
     folder = finished_run(tmp_path / "other", ["a"])
     (folder / "metrics.jsonl").write_text(json.dumps({"update": 0, "rollout/success": 1.0}) + "\n")
     assert adopted(tmp_path, plan.rows) == {}
+
+
+def test_rows_that_a_setting_makes_equal_are_refused_before_anything_runs(stepcredit: Stepcredit) -> None:
+    line = refused(stepcredit, "table", "laptop", "rows=[grpo,gigpo]", "+set.estimator=grpo")
+    assert "two cells are the same: " in line
