@@ -52,6 +52,8 @@ class Sweep:
         """By digest, in the order of their start."""
         self.fault: str | None = None
         """Why the sweep is worth nothing although its cells finished."""
+        self.searches = False
+        """Whether its cells are a search's, which proposes others in the place of those that failed."""
         self._words: list[str] = []
 
     def take(self, words: Sequence[str]) -> list[str]:
@@ -110,9 +112,10 @@ class Sweep:
         if self.fault is not None:
             display.line(escape(self.fault))
         counts = ", ".join(f"{bad.count(state)} {state}" for state in State if state in bad)
+        again = "what was cut off is" if self.searches else "those are"
         return (
             f"of {len(states)} cells {len(states) - len(bad)} finished, {counts} (see {self.folder / 'cells.md'}): "
-            f"those are tried again by {self.how_to_go_on}"
+            f"{again} tried again by {self.how_to_go_on}"
         )
 
     @property
@@ -169,6 +172,7 @@ class CellLauncher(LauncherPlugin):
         Raises ConfigError where it goes by a validation, and its cells have none.
         """
         self._check_validates()
+        self.sweep.searches = True
         made = list[Search]()
 
         def proposed(index: Index) -> tuple[Iterator[Cell], Search]:

@@ -159,6 +159,14 @@ def test_settings_are_searched(stepcredit: Stepcredit) -> None:
     assert (report.code, len(stepcredit.plans[-1].ranking.rows)) == (0, 4)
 
 
+def test_a_search_with_a_failed_cell_does_not_say_that_it_is_tried_again(stepcredit: Stepcredit) -> None:
+    stepcredit.site = Measured()
+    stepcredit.site.states = {"group_size=8": State.FAILED}
+    ended = stepcredit.call(*SEARCH, "group_size=8,16,32")
+    assert "1 failed (see" in ended.line
+    assert f"what was cut off is tried again by stepcredit train sweep.resume={folder_of_sweep()}" in ended.line
+
+
 def test_a_search_whose_cells_lack_its_metric_ends_with_a_line_and_a_code(stepcredit: Stepcredit) -> None:
     ended = stepcredit.call(*SEARCH, "group_size=4,8,16,32")
     assert ended.code == 1
