@@ -59,9 +59,9 @@ class RolloutConfig:
     env_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = field(default=60.0, metadata=HARMLESS)
     """Seconds that a worker may spend in one reset or step, its start included. After that it counts as hung."""
 
-    def reward(self, after: EnvStep) -> float:
-        """The training reward of the step that led here."""
-        if self.graded and after.ending is not None:
+    def reward(self, after: EnvStep, *, last: bool) -> float:
+        """The training reward of the step that led here. last: the rollout ends with it, by the world or as stuck."""
+        if self.graded and last:
             return self.success_reward * after.score
         return self.success_reward if after.won else 0.0
 
@@ -258,7 +258,7 @@ class _Player:
             exchange = await self._ask(dialogue, job)
             reply = dialogue.parse(exchange)
             after = await episode.step(reply.action)
-            reward = self.collector.config.reward(after)
+            reward = self.collector.config.reward(after, last=dialogue.ends_with(after))
             dialogue.add(exchange, reply, after, reward=reward)
             if dialogue.time == len(job.resumed):
                 dialogue.show(first.observation)

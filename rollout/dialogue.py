@@ -49,6 +49,15 @@ class Dialogue:
         """Whether the world has ended the episode, or too many idle turns have."""
         return self.now.ending is not None or self._idle_turns == self._max_idle_turns
 
+    def ends_with(self, after: EnvStep) -> bool:
+        """Whether the turn that led to `after` is the last one."""
+        return after.ending is not None or self._idle_after(after) == self._max_idle_turns
+
+    def _idle_after(self, after: EnvStep) -> int:
+        """How many idle turns in a row there are then."""
+        idle = self._max_idle_turns is not None and after.state_key == self.now.state_key
+        return self._idle_turns + 1 if idle else 0
+
     @property
     def time(self) -> int:
         """Turns taken."""
@@ -101,8 +110,7 @@ class Dialogue:
         self._turns.append(
             Turn(observation=now.observation, response=step.completion.text, action=step.action, listed=actions)
         )
-        idle = self._max_idle_turns is not None and after.state_key == now.state_key
-        self._idle_turns = self._idle_turns + 1 if idle else 0
+        self._idle_turns = self._idle_after(after)
         self.previous, self.now = None, after
 
     def show(self, task_text: str) -> None:

@@ -92,6 +92,14 @@ def test_a_rollout_that_fails_earns_its_score_only_where_rewards_are_graded(grad
     assert [step.reward for step in result.groups[0].trajectories[0].steps] == earned
 
 
+def test_a_rollout_that_is_stuck_earns_its_score_where_rewards_are_graded() -> None:
+    policy = ScriptedPolicy(lambda key: ("go", "wait", "wait")[key[2]])
+    result = collected("4", group_size=1, policy=policy, graded=True, max_idle_turns=2)
+    (rollout,) = result.groups[0].trajectories
+    assert (rollout.ending, rollout.score) == (Ending.STUCK, 0.25)
+    assert [step.reward for step in rollout.steps] == [0.0, 0.0, 2.5]
+
+
 def test_a_rollout_that_wins_earns_the_same_where_rewards_are_graded() -> None:
     result = collected("2", group_size=1, policy=ScriptedPolicy("go"), graded=True)
     assert [step.reward for step in result.groups[0].trajectories[0].steps] == [0.0, 10.0]
