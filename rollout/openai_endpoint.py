@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import openai
@@ -30,7 +30,7 @@ from rollout.types import Completion, Sampling
 REFUSED = "refused"
 """The endpoint does not take one of its requests."""
 NO_ANSWER = "no_answer"
-"""The endpoint's reply holds no message."""
+"""The endpoint's reply holds no message, or one that is no text."""
 NOT_SERVED = "not_served"
 """The endpoint turned one of its requests away, or lost it, again and again."""
 
@@ -40,6 +40,7 @@ ONE_REQUEST = frozenset({400, 413, 422})  # those that may be the fault of one r
 MANY = 8  # refusals without one answer: the endpoint refuses all requests
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # between two tries; doubled each time
 REASONING = ("reasoning_content", "reasoning")  # fields of a message where servers put the thought
+TOO_LONG = ("context length", "context size", "context window", "prompt is too long")  # how servers word it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +110,15 @@ class EndpointPolicy(Independent):
         message = getattr(choice, "message", None)
         if message is None:
             self._fail(NO_ANSWER, f"{self._named} replies without a message: {_short(str(reply))}")
+        text = _text(message)
+        if text is None:
+            self._fail(NO_ANSWER, f"{self._named} replies with a message that is no text: {_short(str(message))}")
         self._answered_at = time.monotonic()
         return Completion(
             prompt_ids=np.zeros(0, np.int32),
             token_ids=np.zeros(0, np.int32),
             logprobs=np.zeros(0, np.float32),
-            text=_text(message),
+            text=text,
             finish_reason=getattr(choice, "finish_reason", None) or "",
             policy_version=0,
         )
@@ -140,24 +144,27 @@ class EndpointPolicy(Independent):
             except openai.APIError as error:
                 self._check_may_pass(error)
                 failed_at = min(failed_at, time.monotonic())
-                wait_s = self._wait_s(error, attempt, seed)
-                if time.monotonic() + wait_s > failed_at + self._patience_s:
-                    self._give_up(error, failed_at, wait_s)
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(self._wait_s(error, attempt, seed, failed_at))
             else:
                 self._reached = True
                 self.used += usage_of(reply)
                 return reply
         raise AssertionError("count() does not end")
 
-    def _wait_s(self, error: openai.APIError, attempt: int, seed: int) -> float:
-        """Seconds until the next try. What the endpoint asks for holds all requests, a wait of our own this one."""
+    def _wait_s(self, error: openai.APIError, attempt: int, seed: int, failed_at: float) -> float:
+        """Seconds until the next try. What the endpoint asks for holds all requests, a wait of our own this one.
+
+        Gives up when patience has ended, or ends before the endpoint wants to be asked. A wait of our own that is
+        longer than what is left ends with it: else a request would fail before others can show that all is well.
+        """
+        now = time.monotonic()
         asked_s = wait_asked(error.response.headers) if isinstance(error, openai.APIStatusError) else None
         if asked_s is not None:
-            self._held_until = max(self._held_until, time.monotonic() + asked_s)
-            return asked_s
-        spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
-        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
+            self._held_until = max(self._held_until, now + asked_s)
+        left_s = failed_at - now + self._patience_s
+        if left_s <= 0 or (asked_s is not None and asked_s > left_s):
+            self._give_up(error, failed_at, asked_s)
+        return min(left_s, _pause_s(asked_s, attempt, seed))
 
     def _check_may_pass(self, error: openai.APIError) -> None:
         """Return if another try may succeed, else raise what fits."""
@@ -175,7 +182,7 @@ class EndpointPolicy(Independent):
         status, what = error.status_code, _short(error.message)
         if (status in PASSING or status >= 500) and error.code != "insufficient_quota":
             return
-        if error.code == "context_length_exceeded" or "context length" in error.message:
+        if _too_long(error):
             raise PromptTooLong(what) from error
         if status in ONE_REQUEST:
             self._fail(REFUSED, f"{self._named} refuses a request for {self._told.model}={self._model!r}: {what}")
@@ -191,13 +198,13 @@ class EndpointPolicy(Independent):
             raise RolloutsFailed(f"{what}; so ended each of the first {MANY} requests: see {self._told.request}")
         raise EpisodeFailed(reason, what, final=reason == REFUSED)
 
-    def _give_up(self, error: openai.APIError, failed_at: float, wait_s: float) -> NoReturn:
+    def _give_up(self, error: openai.APIError, failed_at: float, asked_s: float | None) -> NoReturn:
         """Fail one rollout; or all of them, where no request was answered while this one waited."""
         patience = f"{self._told.patience}={self._patience_s:g}"
         what = _short(error.message)
-        if wait_s > self._patience_s > 0:
+        if asked_s is not None and asked_s > self._patience_s > 0:
             raise RolloutsFailed(
-                f"{self._named} asks to wait for {wait_s:.0f} s ({what}), longer than {patience}: raise it, or go on "
+                f"{self._named} asks to wait for {asked_s:.0f} s ({what}), longer than {patience}: raise it, or go on "
                 "later"
             ) from error
         if self._answered_at < failed_at:
@@ -211,14 +218,66 @@ class EndpointPolicy(Independent):
         return f"{self._told.url}={self._client.base_url}"
 
 
-def _text(message: Any) -> str:
-    """The message as a model writes it: a thought that the server returns apart stands in its tags before the rest."""
-    content = message.content or ""
+def _pause_s(asked_s: float | None, attempt: int, seed: int) -> float:
+    """What is asked for, but not so little that requests follow one another in a rush; else longer with each try."""
+    if asked_s is not None:
+        return max(asked_s, FIRST_WAIT_S)
+    spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
+
+
+def _too_long(error: openai.APIStatusError) -> bool:
+    """Whether the prompt is what the endpoint refuses, because its context has no room for it."""
+    if error.code == "context_length_exceeded" or "context length" in error.message:
+        return True
+    if error.status_code not in (400, 413):  # other refusals may speak of a context too
+        return False
+    message = error.message.lower()
+    return error.type == "exceed_context_size_error" or any(words in message for words in TOO_LONG)
+
+
+def _text(message: Any) -> str | None:
+    """The message as a model writes it: a thought that the server returns apart stands in its tags before the rest.
+
+    None if it is no text.
+    """
+    content = _content(getattr(message, "content", message))
     thoughts = [getattr(message, name, None) for name in REASONING]
     thought = next((text for text in thoughts if isinstance(text, str) and text.strip()), None)
-    if thought is None or content.lstrip().startswith("<think>"):
+    if content is None or thought is None or content.lstrip().startswith("<think>"):
         return content
     return f"<think>{thought}</think>{content}"
+
+
+def _content(content: Any) -> str | None:
+    """The text of a message's content, which some servers send in parts of text and of thought; None if it is none."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        return None
+    parts = [_part(part) for part in cast(list[Any], content)]
+    if None in parts:
+        return None
+    told = [part for part in parts if part is not None]
+    thought = "".join(text for kind, text in told if kind == "thinking")
+    said = "".join(text for kind, text in told if kind == "text")
+    return f"<think>{thought}</think>{said}" if thought.strip() else said
+
+
+def _part(part: Any) -> tuple[str, str] | None:
+    """The kind and the text of one part, be it thinking or text; None for any other.
+
+    >>> _part({"type": "text", "text": "go"}), _part({"type": "thinking", "thinking": [{"type": "text", "text": "on"}]})
+    (('text', 'go'), ('thinking', 'on'))
+    """
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return "text", text
+        case {"type": "thinking", "thinking": thought}:
+            text = _content(thought)  # Mistral's servers send a thought in parts too
+            return None if text is None else ("thinking", text)
+        case _:
+            return None
 
 
 def _short(text: str) -> str:

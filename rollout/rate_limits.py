@@ -12,8 +12,9 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
 def wait_asked(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait; None if the headers do not say.
+    """Seconds to wait, above 0; None if the headers do not say, or say that the time has come.
 
+    Servers that stay overloaded ask for 0 s again and again: the caller then waits as where nothing is asked.
     Retry-After (and retry-after-ms) has the word; without it, the reset of each limit of which nothing remains.
 
     >>> wait_asked({"retry-after": "3"}), wait_asked({"retry-after-ms": "250", "retry-after": "1"}), wait_asked({})
@@ -21,7 +22,14 @@ def wait_asked(headers: Mapping[str, str]) -> float | None:
     >>> wait_asked({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30.5s",
     ...             "x-ratelimit-remaining-tokens": "7", "x-ratelimit-reset-tokens": "1h"})
     90.5
+    >>> wait_asked({"retry-after": "0"}), wait_asked({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    (None, None)
     """
+    return _wait_said(headers) or None
+
+
+def _wait_said(headers: Mapping[str, str]) -> float | None:
+    """As `wait_asked`, where 0 is 0."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     if (header := headers.get("retry-after")) is not None:

@@ -49,6 +49,13 @@ def answers(policy: EndpointPolicy, requests: int = 1) -> list[Completion]:
     return asyncio.run(all_at_once())
 
 
+def parted(content: object) -> Answer:
+    """A whole reply whose message's content is no plain text."""
+    answer = said(None)
+    answer.body["choices"][0]["message"]["content"] = content
+    return answer
+
+
 def test_a_server_is_asked_for_the_dialogue_and_the_sampling(server: ChatServer) -> None:
     answers(EndpointPolicy(url=server.url, model="some", api_key="secret"))
     assert server.bodies == [
@@ -175,19 +182,24 @@ def test_an_endpoint_that_answers_nothing_for_as_long_as_the_patience_lasts_ends
     assert len(server.bodies) > 1
 
 
-def test_a_request_that_alone_is_turned_away_again_and_again_costs_its_rollout_and_no_other(server: ChatServer) -> None:
-    policy = EndpointPolicy(url=server.url, model="some", patience_s=0.1)
+def failure_beside_answers(server: ChatServer, policy: EndpointPolicy) -> Completion | BaseException:
+    """How a request ends that is turned away each time, while others are answered."""
 
-    async def both() -> list[Completion | BaseException]:
+    async def both() -> Completion | BaseException:
         sampling = Sampling(temperature=0.5, max_tokens=7)
         asked = policy.complete(DIALOGUE, None, sampling=sampling, seed=13, key=(0,))
         unlucky = asyncio.create_task(asked)
         while not unlucky.done():
             await policy.complete(DIALOGUE, None, sampling=sampling, seed=1, key=(1,))
-        return await asyncio.gather(unlucky, return_exceptions=True)
+        (failure,) = await asyncio.gather(unlucky, return_exceptions=True)
+        return failure
 
     server.reply = lambda body, _: refused(500, "boom") if body["seed"] == 13 else said("go")
-    (failure,) = asyncio.run(both())
+    return asyncio.run(both())
+
+
+def test_a_request_that_alone_is_turned_away_again_and_again_costs_its_rollout_and_no_other(server: ChatServer) -> None:
+    failure = failure_beside_answers(server, EndpointPolicy(url=server.url, model="some", patience_s=0.1))
     assert isinstance(failure, EpisodeFailed)
     assert (failure.reason, failure.final) == ("not_served", True)
     assert "boom" in str(failure)
@@ -198,6 +210,46 @@ def test_a_wait_that_is_longer_than_the_patience_is_not_begun(server: ChatServer
     with pytest.raises(RolloutsFailed, match=r"asks to wait for 3600 s .*daily limit.*endpoint_patience_s=300: raise"):
         answers(EndpointPolicy(url=server.url, model="some"))
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refused(429, Retry_After="0"),
+        refused(429, Retry_After="Thu, 01 Jan 2026 00:00:00 GMT"),  # has passed
+        refused(429, retry_after_ms="0"),
+        refused(429, x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="0s"),
+        refused(429, retry_after_ms="1"),
+    ],
+    ids=str,
+)
+def test_an_endpoint_that_asks_for_no_wait_is_not_asked_in_a_rush(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, failure: Answer
+) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 0.1)
+    server.replies(failure)
+    with pytest.raises(RolloutsFailed, match=r"has answered nothing for endpoint_patience_s=0.3"):
+        answers(EndpointPolicy(url=server.url, model="some", patience_s=0.3))
+    assert 2 <= len(server.bodies) <= 5
+
+
+def test_a_wait_of_our_own_is_not_told_as_one_that_was_asked_for(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 60.0)
+    server.replies(refused(500, "boom"))
+    with pytest.raises(RolloutsFailed, match=r"has answered nothing for endpoint_patience_s=0.1 .*boom"):
+        answers(EndpointPolicy(url=server.url, model="some", patience_s=0.1))
+    assert len(server.bodies) >= 2  # patience is used up to its end
+
+
+def test_a_wait_of_our_own_that_is_longer_than_the_patience_costs_one_rollout_while_others_are_answered(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 60.0)
+    failure = failure_beside_answers(server, EndpointPolicy(url=server.url, model="some", patience_s=0.5))
+    assert isinstance(failure, EpisodeFailed)
+    assert failure.reason == "not_served"
 
 
 # --- what does not pass -------------------------------------------------------------------------------------------
@@ -225,6 +277,11 @@ def test_a_quota_that_is_used_up_is_not_waited_for(server: ChatServer) -> None:
         (Answer(body={"id": "1", "choices": None, "error": {"message": "bad character"}}), "no_answer", False),
         (Answer(body={"id": "1", "choices": [], "note": "bad character"}), "no_answer", False),
         (Answer(body={"id": "1", "choices": [{"index": 0, "note": "bad character"}]}), "no_answer", False),
+        (parted([{"type": "image", "text": "bad character"}]), "no_answer", False),
+        (parted([{"type": "text", "text": None}]), "no_answer", False),
+        (parted([["bad character"]]), "no_answer", False),
+        (parted({"text": "bad character"}), "no_answer", False),
+        (Answer(body={"id": "1", "choices": [{"index": 0, "message": 3}]}), "no_answer", False),
         (Answer(body="bad character"), "no_answer", False),
         (Answer(body="<p>bad character</p>", headers={"Content-Type": "text/html"}), "no_answer", False),
     ],
@@ -263,6 +320,11 @@ def test_an_endpoint_that_takes_none_of_the_first_requests_ends_the_evaluation(
     [
         refused(400, "too many tokens", code="context_length_exceeded"),
         refused(400, "This model's maximum context length is 4096 tokens. However, you requested 5000."),
+        refused(413, "Maximum Context Length exceeded: 5000 tokens"),
+        refused(400, "the request exceeds the available context size (4096 tokens)"),
+        refused(400, "Your input exceeds the context window of this model: 5000 tokens"),
+        refused(413, "Prompt is too long: 5000 tokens"),
+        Answer(status=400, body={"error": {"message": "5000 tokens", "type": "exceed_context_size_error"}}),
     ],
     ids=str,
 )
@@ -271,6 +333,12 @@ def test_a_prompt_that_the_endpoint_finds_too_long_is_one_that_can_be_shortened(
 ) -> None:
     server.replies(reply)
     with pytest.raises(PromptTooLong, match="tokens"):
+        answers(EndpointPolicy(url=server.url, model="some"))
+
+
+def test_a_refusal_of_another_kind_is_no_long_prompt_whatever_it_speaks_of(server: ChatServer) -> None:
+    server.replies(refused(403, "no access to the model with this context window"))
+    with pytest.raises(RolloutsFailed, match="refuses"):
         answers(EndpointPolicy(url=server.url, model="some"))
 
 
@@ -299,6 +367,28 @@ def test_a_thought_that_the_server_returns_apart_stands_before_the_answer(
     server: ChatServer, fields: dict[str, str | None], text: str
 ) -> None:
     server.replies(said("<action>go</action>", **fields))
+    (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
+    assert answer.text == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "go"}, {"type": "text", "text": " on"}], "go on"),
+        ([{"type": "thinking", "thinking": "Left."}, {"type": "text", "text": "go"}], "<think>Left.</think>go"),
+        ([{"type": "text", "text": "go"}, {"type": "thinking", "thinking": "Left."}], "<think>Left.</think>go"),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "Left."}]}, {"type": "text", "text": "go"}],
+            "<think>Left.</think>go",
+        ),
+        ([{"type": "thinking", "thinking": ""}, {"type": "text", "text": "go"}], "go"),
+        ([], ""),
+    ],
+)
+def test_an_answer_in_parts_is_joined_its_thought_first(
+    server: ChatServer, content: list[dict[str, object]], text: str
+) -> None:
+    server.replies(parted(content))
     (answer,) = answers(EndpointPolicy(url=server.url, model="some"))
     assert answer.text == text
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from rollout.collect import Collected, Collector, RolloutsFailed
 from rollout.endpoint_usage import EndpointUsage
 from rollout.openai_endpoint import EndpointPolicy
@@ -45,7 +47,7 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
         for k in result.overall.ks:
             display.line(f"  pass@{k:<11} {result.overall.pass_at(k)}")
     for kind in result.by_kind:
-        display.line(f"  {kind:<16} {result.kind_words(kind)}")
+        display.line(escape(f"  {kind:<16} {result.kind_words(kind)}"))  # a world may name its kinds "[easy]"
     return result
 
 
@@ -108,7 +110,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     codec = ChatCodec(model)
     check_prompts(config.model, config.env, world, codec)
     check_nodes(config.cluster, config.model, model, display, env=replace(config.env, overlap=True))
-    display.stage(f"starting the engine for {config.model.source}")
+    display.stage(f"starting the engine for {escape(config.model.source)}")
     with started(config.engine, config.model, model) as engines:
         engines.wait_ready(config.cluster.start_timeout_s)
         yield engine_policy(engines, codec, config.model)

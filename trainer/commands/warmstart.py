@@ -19,6 +19,7 @@ from trainer.report.progress import Display
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
 from trainer.setup.parts import ray_running, reserved
+from trainer.setup.positions import check_positions
 from trainer.setup.preflight import DemosPlan, WarmstartPlan
 from trainer.setup.resolve import resolve_model
 from trainer.setup.world import World
@@ -97,6 +98,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
         model = resolve_model(config.model, world, config.env)
+        check_positions(config.model, model)
         check_nodes(config.cluster, config.model, model, display, output=output)
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")

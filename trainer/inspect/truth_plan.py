@@ -9,6 +9,7 @@ from annotated_types import Ge
 from trainer import checkpoint
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
+from trainer.lab.measure.reading import read_rows
 from trainer.lab.measure.recording import Recording, check_updates, recordings
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
@@ -69,4 +70,6 @@ def plan_truth(config: MonteCarloConfig) -> MonteCarloPlan:
     run = replace(run, model=replace(run.model, source=str(weights)))
     check_machine(run.cluster, serves=True, trains=False)
     model_folder(run.model, trained=False)
+    for recording in kept:  # one that was cut short is told now, and not after the engine has started
+        read_rows(recording, {})
     return MonteCarloPlan(config=config, run=run, recordings=kept, world=open_world(replace(run.env, overlap=True)))

@@ -178,7 +178,8 @@ class Learner:
         columns, minibatches = self._prepared(batch, targets, seed)
         report = self._optimize("learn", batch, columns, minibatches)
         if self.config.old_logprobs == "engine":
-            return replace(report, engine_mismatch=report.first_ratio_error)
+            # where every step was skipped, nothing was measured
+            return replace(report, engine_mismatch=report.first_ratio_error if report.optimizer_steps else None)
         if targets.rollout_logprobs is None:
             return report
         live = targets.live_tokens(batch)

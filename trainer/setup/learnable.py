@@ -10,14 +10,16 @@ from trainer.config.learner import LearnerConfig
 from trainer.config.settings import ClusterConfig, ModelConfig
 from trainer.setup.adapted import check_targets
 from trainer.setup.packing import check_packing
+from trainer.setup.positions import check_positions
 
 COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang"))}
 """By the learner's device: the variable that names the compiler, and those that are taken without it."""
 
 
 def check_learnable(config: LearnerConfig, model: ModelConfig, cluster: ClusterConfig) -> None:
-    """Raise ConfigError for packing, adapters and compilation that cannot be had."""
+    """Raise ConfigError for packing, adapters, lengths and compilation that cannot be had."""
     check_packing(config, model)
+    check_positions(model)
     check_targets(config, model)
     if config.compile == "layers" and cluster.address is None:  # the ranks of a cluster compile on their own nodes
         _check_compiler(config)

@@ -64,6 +64,8 @@ def why_padded(config: LearnerConfig, model: Mapping[str, Any]) -> str | None:
         return f"model_type={kind!r} is none of the families whose packed attention is tested"
     if model.get("use_bidirectional_attention"):
         return f"model_type={kind!r} attends in both directions"
+    if kind == "qwen2_moe" and model.get("use_sliding_window"):
+        return "its sliding window is known to the mask alone, which packed attention has none of"
     if cap := model.get("attn_logit_softcapping"):
         return f"its attention has a soft cap of {cap}"
     size = model.get("head_dim") or model["hidden_size"] // model["num_attention_heads"]

@@ -31,6 +31,7 @@ from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
 from trainer.setup.nodes import check_nodes
 from trainer.setup.packing import with_packing
+from trainer.setup.positions import check_positions
 from trainer.setup.resolve import check_prompts, resolve_model
 from trainer.setup.world import World, world_reference
 
@@ -93,6 +94,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
     with ray_running(config.cluster):
         display.stage(f"model {config.model.source}")
         model = resolve_model(config.model, world, config.env)
+        check_positions(config.model, model)
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
         output = Path(config.output).absolute()

@@ -65,23 +65,23 @@ def defaults() -> EvaluateConfig:
     return build(EvaluateConfig, OmegaConf.to_container(values, resolve=True))  # pyright: ignore[reportArgumentType]
 
 
+def corridor(output: Path, **changes: Any) -> EvaluateConfig:
+    """Four tasks, corridors of the lengths 1 to 4."""
+    env = EnvConfig(
+        world="corridor",
+        _target_="tests.fakes:CORRIDOR",
+        style="bare",
+        history=6,
+        train_split="test",
+        validation_split="train",
+    )
+    settings = {"output": str(output), "env": env, "rollout": RolloutConfig(history=6)}
+    return replace(defaults(), **(settings | changes))
+
+
 def evaluated(output: Path, server: ChatServer, **changes: Any) -> tuple[Evaluation, str]:
-    """Four tasks, corridors of the lengths 1 to 4. The result and what was printed."""
-    settings = {
-        "output": str(output),
-        "endpoint": server.url,
-        "endpoint_concurrency": 1,
-        "env": EnvConfig(
-            world="corridor",
-            _target_="tests.fakes:CORRIDOR",
-            style="bare",
-            history=6,
-            train_split="test",
-            validation_split="train",
-        ),
-        "rollout": RolloutConfig(history=6),
-    }
-    config = replace(defaults(), **(settings | changes))
+    """The result of the corridors and what was printed."""
+    config = corridor(output, **({"endpoint": server.url, "endpoint_concurrency": 1} | changes))
     printed = StringIO()
     result = command.evaluate(plan_evaluation(config), Display(Console(file=printed, width=200)))
     return result, printed.getvalue()
@@ -116,6 +116,30 @@ def test_a_bad_request_costs_its_task_and_no_other_and_is_told_beside_the_rate(
     assert written["tasks"][-1] == third
     kept = [group.trajectories[0] for group in read_groups(tmp_path / "out" / "rollouts.jsonl.zst")]
     assert plain(kept) == plain(result.trajectories)
+
+
+@pytest.mark.parametrize("kind", ["[easy]", "[/easy]"])
+def test_a_kind_that_a_world_names_in_brackets_is_printed_as_it_is(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(Corridor, "kind", lambda self, task_id: kind)
+    _, printed = evaluated(tmp_path, server)
+    assert f"\n  {kind:<16} 100.0 % [51.0, 100.0] (4/4)\n" in printed
+
+
+def test_the_model_of_an_engine_is_named_with_its_brackets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_engine(*_: object) -> None:
+        raise ConfigError("no engine here")
+
+    for name in ("resolve_model", "ChatCodec", "check_prompts", "check_nodes"):
+        monkeypatch.setattr(command, name, lambda *_, **__: None)
+    monkeypatch.setattr(command, "started", no_engine)
+    plan, printed = plan_evaluation(corridor(tmp_path)), StringIO()
+    model = replace(plan.config.model, source="runs/seed=[b]/[/model]")
+    plan = replace(plan, config=replace(plan.config, endpoint=None, model=model))
+    with pytest.raises(ConfigError, match="no engine here"):
+        command.evaluate(plan, Display(Console(file=printed, width=200)))
+    assert "starting the engine for runs/seed=[b]/[/model]\n" in printed.getvalue()
 
 
 def test_an_evaluation_that_stopped_goes_on_where_it_stopped(tmp_path: Path, server: ChatServer) -> None:

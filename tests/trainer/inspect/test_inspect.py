@@ -257,6 +257,14 @@ def test_an_array_that_does_not_fit_its_rollouts_is_refused(run: Path) -> None:
         page_of(run, "gigpo")
 
 
+def test_the_path_of_the_page_is_printed_with_its_brackets(run: Path) -> None:
+    page, printed = run.parent / "estimators=[gigpo,bipace]" / "page.html", io.StringIO()
+    config = InspectConfig(run=str(run), output=str(page), estimators=("gigpo",))
+    inspect(plan_inspect(config), Display(Console(file=printed, soft_wrap=True)))
+    assert printed.getvalue() == f"page: {page}\n"
+    assert page.is_file()
+
+
 def test_a_run_that_learned_from_retries_says_that_its_credit_here_is_of_rollouts_alone(run: Path) -> None:
     (run / "config.json").write_text(json.dumps({"revise": {"mode": "retry"}}))
     assert any("(revise.mode=retry)" in line for line in page_of(run, "gigpo")["page"]["missing"])

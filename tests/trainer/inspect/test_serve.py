@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
@@ -20,7 +21,7 @@ from tests.trainer.inspect.test_browser import BROWSER, HEADLESS
 from trainer.config.build import ConfigError
 from trainer.inspect.config import InspectConfig
 from trainer.inspect.plan import InspectPlan, plan_inspect
-from trainer.inspect.run import pages_of
+from trainer.inspect.run import inspect, pages_of
 from trainer.inspect.serve import Pages, PageServer
 from trainer.report.progress import Display
 
@@ -127,6 +128,14 @@ def test_the_command_serves_until_ctrl_c_and_ends_in_one_line(run: Path) -> None
         _, err = process.communicate()
     assert (process.returncode, err) == (130, "stepcredit: ended by Ctrl-C; start it again\n")
     assert shown(page.read_text()) == ["3"]
+
+
+def test_the_run_that_is_served_is_named_with_its_brackets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, printed = recorded(tmp_path / "seed=[1,b]" / "[/run]", 3), io.StringIO()
+    monkeypatch.setattr(PageServer, "serve_forever", lambda _: None)
+    plan = plan_of(run)
+    inspect(replace(plan, config=replace(plan.config, port=0)), Display(Console(file=printed, soft_wrap=True)))
+    assert printed.getvalue().startswith(f"update 3 of {run}: http://127.0.0.1:")
 
 
 class Growing(Pages):

@@ -232,6 +232,14 @@ def test_hidden_states_of_another_recording_are_refused(tmp_path: Path) -> None:
         list(credit_of(plan_lab(config(tmp_path, run=str(run)))))
 
 
+def test_hidden_states_that_were_cut_short_are_refused(tmp_path: Path) -> None:
+    run = recorded(tmp_path, 1)
+    for kept in (b"", b"half"):
+        (run / "rollouts" / "update-000001.embeddings.npy").write_bytes(kept)
+        with pytest.raises(ConfigError, match=r"^\S*update-000001\.embeddings\.npy is no whole array .*layer=-2"):
+            list(credit_of(plan_lab(config(tmp_path, run=str(run)))))
+
+
 def test_hidden_states_read_again_equal_the_models(
     tmp_path: Path, model_folder: Path, tied_qwen: PreTrainedModel
 ) -> None:

@@ -70,6 +70,19 @@ def test_group_sizes_join_and_different_worlds_stay_apart(tmp_path: Path) -> Non
     assert names(grid) == ["grpo truth.mazes#0", "grpo truth.mazes#1"]
 
 
+def test_rows_with_a_scorer_stand_after_their_estimator_with_its_swept_setting(tmp_path: Path) -> None:
+    jobs: list[dict[str, Any]] = [
+        {"scorers": ("milestones",), "gamma": 0.9},
+        {"scorers": ("milestones", {"name": "plan", "weight": 2.0}), "gamma": 0.5},
+        {"scorers": ({"name": "plan", "weight": 2.0},), "gamma": 0.9},
+    ]
+    labs = [numbers_of(tmp_path / f"{job}", "grpo", "gigpo", truth=ONE_SIZE, **own) for job, own in enumerate(jobs)]
+    (grid,) = joined(labs)
+    by = [" + milestones", " + plan weight=2.0"]
+    labels = ("grpo", "gigpo gamma=0.9", "gigpo gamma=0.5")
+    assert names(grid) == [f"{label}{scorer}" for label in labels for scorer in ("", *by)]
+
+
 def test_every_run_and_every_choice_of_updates_has_its_own_tables(tmp_path: Path) -> None:
     runs = [str(recorded(tmp_path / name, 1, 2)) for name in ("a", "b")]
     labs = [numbers_of(tmp_path / f"lab {run[-1]}", "grpo", run=run) for run in runs]

@@ -39,7 +39,7 @@ from trainer.config.learner import LossConfig, PackingMode
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner import driver
 from trainer.learner.driver import GradientNotFinite, Learner, OutOfMemory
-from trainer.learner.first_ratio import RatioNotOne, check_first_ratio
+from trainer.learner.first_ratio import RatioNotOne, check_first_ratio, check_learned
 
 pytestmark = pytest.mark.slow
 
@@ -461,6 +461,13 @@ def test_a_step_whose_gradient_is_not_finite_is_skipped_as_if_it_had_never_been(
     assert after == expected
     assert (after.optimizer_steps, after.skipped_steps) == (1, 0)
     assert struck.score(batch).logprobs.tolist() == steady.score(batch).logprobs.tolist()
+
+
+def test_an_update_whose_steps_were_all_skipped_says_nothing_of_the_engine(start: Starter, batch: TokenBatch) -> None:
+    learner = start(replace(CONFIG, old_logprobs="engine", loss=replace(CONFIG.loss, importance_cap=2.0)))
+    report = learner.learn(batch, unbounded(batch), seed=0)
+    assert (report.optimizer_steps, report.engine_mismatch) == (0, None)
+    check_learned(report, learner.config)
 
 
 def test_as_many_skipped_steps_in_a_row_as_may_be_end_the_run_and_others_do_not(

@@ -51,6 +51,11 @@ def test_gpus_pack_what_their_kernel_computes_and_cpus_pad(
         (LearnerConfig(), QWEN | {"model_type": "bloom"}, "model_type='bloom' is none of the families"),
         (LearnerConfig(), QWEN | {"attn_logit_softcapping": 50.0}, "its attention has a soft cap of 50.0"),
         (LearnerConfig(), QWEN | {"use_bidirectional_attention": True}, "attends in both directions"),
+        (
+            LearnerConfig(),
+            QWEN | {"model_type": "qwen2_moe", "use_sliding_window": True},
+            "its sliding window is",
+        ),
         (ON_GPU, QWEN | {"head_dim": 512}, "its heads of 512 are wider than 256"),
         (replace(ON_GPU, dtype="float32"), QWEN, "cluster.dtype='float32'"),
     ],

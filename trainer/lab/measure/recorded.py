@@ -140,13 +140,21 @@ def _embedding(
     """The rows' hidden states [N, D], recorded or read again; None where no estimator needs them or none were kept."""
     if not any("embedding" in needs(estimator).columns for estimator in estimators.values()):
         return None
+    if model is None or layer is None:
+        return None if recording.embeddings is None else _recorded(recording.embeddings)
     try:
-        if model is not None and layer is not None:
-            hidden = import_module("trainer.lab.measure.hidden")  # imports torch
-            return hidden.hidden_states(model, token_batch(rows), layer)
-        return None if recording.embeddings is None else np.load(recording.embeddings).astype(np.float32)
+        hidden = import_module("trainer.lab.measure.hidden")  # imports torch
+        return hidden.hidden_states(model, token_batch(rows), layer)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{recording.groups}: {error}") from error
+
+
+def _recorded(path: Path) -> Vectors:
+    """The hidden states that a run kept. Raises ConfigError where a kill cut the file short."""
+    try:
+        return np.load(path).astype(np.float32)
+    except (ValueError, EOFError) as error:
+        raise ConfigError(f"{path} is no whole array ({error}): read hidden states anew with layer=-2") from error
 
 
 def _timed(estimator: Estimator, batch: StepBatch) -> tuple[float, Advantages]:

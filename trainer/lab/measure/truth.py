@@ -19,6 +19,9 @@ from trainer.lab.measure.squares import Cells
 from trainer.lab.worlds.tabular import Tabular, sample
 from trainer.scorers.base import Scorer
 
+WITH_SCORER = " + "
+"""Stands in a row's name between the estimator's label and the scorer's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruthComparison:
@@ -39,7 +42,7 @@ class TruthComparison:
     """The world's name."""
 
     estimator: str
-    """The estimator's label."""
+    """The estimator's label; with a scorer's step rewards, the scorer's follows ("grpo + milestones")."""
 
     size: int
     """Rollouts in a group."""
@@ -156,7 +159,9 @@ def compare_with_truth(
     rows = SampledRows.of(blocks, groups)
     cells, gradients, identification = Cells(world, rows), Gradients(world, rows), Identification(world, rows)
     batches = {"": [block.batch for block in blocks]}
-    batches |= {f" + {label}": [rewarded(world, block.batch, by) for block in blocks] for label, by in scorers.items()}
+    batches |= {
+        f"{WITH_SCORER}{label}": [rewarded(world, block.batch, by) for block in blocks] for label, by in scorers.items()
+    }
     for (name, estimator), (by, block_batches) in product(estimators.items(), batches.items()):
         ready = calibrated(estimator, block_batches[0])
         credit = np.concatenate([ready(batch).value for batch in block_batches])

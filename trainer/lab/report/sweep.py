@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 
 from trainer.lab.measure.recorded import UpdateCredit
-from trainer.lab.measure.truth import TruthComparison
+from trainer.lab.measure.truth import WITH_SCORER, TruthComparison
 from trainer.lab.report.numbers import FILE, Numbers, read_numbers
 from trainer.lab.report.tables import recorded_grids, truth_grids
 from trainer.report.grid import Grid, markdown
@@ -37,14 +37,18 @@ def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:
 
 
 def _truth(labs: Sequence[Numbers]) -> Iterator[Grid]:
-    comparisons: dict[tuple[str, str, int], TruthComparison] = {}
+    """A scorer's row follows its estimator's. Its label has all of its options, so nothing is added to it."""
+    comparisons: dict[tuple[int, int, str, str], TruthComparison] = {}
     labels = _labels(labs, "generated")
     order = _order(labels)
     for lab, names in zip(labs, labels, strict=True):
         for comparison in lab.truth:
-            named = replace(comparison, estimator=names[comparison.estimator])
-            comparisons.setdefault((named.world, named.estimator, named.size), named)
-    return truth_grids(sorted(comparisons.values(), key=lambda entry: (entry.size, order.index(entry.estimator))))
+            label, plus, scorer = comparison.estimator.partition(WITH_SCORER)
+            named = replace(comparison, estimator=f"{names[label]}{plus}{scorer}")
+            place = (named.size, order.index(names[label]))
+            comparisons.setdefault((*place, named.world, named.estimator), named)
+    in_order = sorted(comparisons.items(), key=lambda item: item[0][:2])  # of one place: as they were measured
+    return truth_grids([comparison for _, comparison in in_order])
 
 
 def _recorded(labs: Sequence[Numbers]) -> Iterator[Grid]:
