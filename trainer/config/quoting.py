@@ -13,7 +13,7 @@ def quoted(text: str) -> str:
     "a \\"b\\"" "é" "C:\\\\"
     """
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+    return '"' + re.sub(r"(\\+)\Z", r"\1\1", escaped) + '"'
 
 
 def word(text: str) -> str:
