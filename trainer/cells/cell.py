@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.config.build import ConfigError
+from trainer.config.quoting import SINGLE, quoted
 from trainer.durable import write_whole
 
 FOLDER = "cells"  # of a table or a sweep
@@ -66,8 +67,7 @@ class Cell:
     def call(self) -> tuple[str, ...]:
         """The words after `stepcredit`."""
         place = self.folder if self.writes == "folder" else self.folder.with_name(f"{self.digest}.jsonl")
-        quoted = str(place.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-        output = () if self.writes == "nothing" else (f"output='{quoted}'",)
+        output = () if self.writes == "nothing" else (f"output={quoted(str(place.absolute()), SINGLE)}",)
         return (*self.command.split(), *self.words, *output, *(("resume=auto",) if self.resumes else ()))
 
 

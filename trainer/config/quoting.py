@@ -2,18 +2,20 @@
 
 import re
 
+SINGLE = "'"
+"""The quotes of the words that name a cell's folders."""
 _PLAIN = re.compile(r"[\w./-]+", re.ASCII)  # text that needs no quotes in an override
 _OTHERS = frozenset({"true", "false", "null", "inf", "nan"})  # what Hydra takes for values of another type
 
 
-def quoted(text: str) -> str:
-    """The text in quotes. Hydra reads every backslash as it is, but those before a quote.
+def quoted(text: str, mark: str = '"') -> str:
+    """The text in quotes of this kind. Hydra reads every backslash as it is, but those before such a quote.
 
     >>> print(quoted('a "b"'), quoted("é"), quoted("C:\\\\"))
     "a \\"b\\"" "é" "C:\\\\"
     """
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    return '"' + re.sub(r"(\\+)\Z", r"\1\1", escaped) + '"'
+    escaped = re.sub(rf"(\\*){mark}", rf"\1\1\\{mark}", text)
+    return mark + re.sub(r"(\\+)\Z", r"\1\1", escaped) + mark
 
 
 def word(text: str) -> str:

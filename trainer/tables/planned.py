@@ -13,7 +13,7 @@ from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell, canonical, cell_of, key_of, room_of
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.commands import EvaluateConfig, TrainConfig
-from trainer.config.quoting import quoted
+from trainer.config.quoting import SINGLE, quoted
 from trainer.config.settings import EnvConfig
 from trainer.setup.credit import checked_estimator
 from trainer.setup.folder import model_folder
@@ -153,8 +153,8 @@ def _cell(
     if start is None:
         return cell_of(row.command, own, output, title=title, **needs)
     cell = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)
-    folder = str((start.folder / "model").absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return replace(cell, words=merged(own, (f"model.source='{folder}'",)))
+    folder = quoted(str((start.folder / "model").absolute()), SINGLE)
+    return replace(cell, words=merged(own, (f"model.source={folder}",)))
 
 
 class _Worlds:
