@@ -255,13 +255,14 @@ def _content(content: Any) -> str | None:
         return content or ""
     if not isinstance(content, list):
         return None
-    parts = [_part(part) for part in cast(list[Any], content)]
-    if None in parts:
-        return None
-    told = [part for part in parts if part is not None]
-    thought = "".join(text for kind, text in told if kind == "thinking")
-    said = "".join(text for kind, text in told if kind == "text")
-    return f"<think>{thought}</think>{said}" if thought.strip() else said
+    texts = {"thinking": "", "text": ""}
+    for raw in cast(list[Any], content):
+        if (part := _part(raw)) is None:
+            return None
+        kind, text = part
+        texts[kind] += text
+    thought, answer = texts["thinking"], texts["text"]
+    return f"<think>{thought}</think>{answer}" if thought.strip() else answer
 
 
 def _part(part: Any) -> tuple[str, str] | None:

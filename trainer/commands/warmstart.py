@@ -98,7 +98,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
     output.mkdir(parents=True, exist_ok=True)
     with ray_running(config.cluster):
         model = resolve_model(config.model, world, config.env)
-        check_positions(config.model, model)
+        check_positions(replace(config.model, source=model))
         check_nodes(config.cluster, config.model, model, display, output=output)
         codec = ChatCodec(model)
         display.stage(f"warm start: {config.epochs} epochs of {len(first)} demonstrations")

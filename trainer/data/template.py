@@ -1,18 +1,16 @@
 """What a chat template writes around an answer, found by rendering: the end of the turn, and a thought it opens."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.hub import cached_file
 
 from envs.prompts import Message
 from trainer.config.build import ModelError
+from trainer.data.tokenizer import model_json
 
 QUESTION, ANSWER = "a question of stepcredit", "an answer of stepcredit"  # no template changes these
 THINK, END_OF_THINK = "<think>", "</think>"
@@ -73,9 +71,7 @@ def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase, marks: TurnMarks) -
     """What ends a response: the template's end of turn, the tokenizer's eos, and the ends in the model's config."""
     ids: list[Any] = [marks.end_id, tokenizer.eos_token_id]
     for name in ("generation_config.json", "config.json"):
-        path = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
-        if path is not None:
-            ids += _eos_ids(json.loads(Path(path).read_text()))
+        ids += _eos_ids(model_json(model, name))
     return tuple(sorted({number for number in ids if isinstance(number, int)}))
 
 

@@ -17,13 +17,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
     To import AutoTokenizer is to import torch, 3 s of processor time before anything of a run starts.
     """
-    named = _json(model, "tokenizer_config.json")
-    if _json(model, "config.json").get("model_type") == "qwen2" and named.get("tokenizer_class") in QWEN2:
+    named = model_json(model, "tokenizer_config.json")
+    if model_json(model, "config.json").get("model_type") == "qwen2" and named.get("tokenizer_class") in QWEN2:
         return Qwen2Tokenizer.from_pretrained(model)
     return import_module("transformers").AutoTokenizer.from_pretrained(model)
 
 
-def _json(model: str, name: str) -> dict[str, Any]:
-    """One of the model's files; empty if it has none."""
+def model_json(model: str, name: str) -> dict[str, Any]:
+    """What one of the model's files says; empty where there is none. model: a Hugging Face folder or id."""
     file = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
     return {} if file is None else json.loads(Path(file).read_text())

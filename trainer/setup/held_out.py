@@ -76,12 +76,12 @@ class HeldOutFolder:
 
         A start that was cut short has left no account.
         """
-        now = {
-            "failures": dict(of_this_start.failures),
-            "cut_prompts": of_this_start.cut_prompts,
-            "cut_actions": of_this_start.cut_actions,
+        before, now = self._counts_before, of_this_start
+        return {
+            "failures": dict(Counter(before["failures"]) + Counter(now.failures)),
+            "cut_prompts": before["cut_prompts"] + now.cut_prompts,
+            "cut_actions": before["cut_actions"] + now.cut_actions,
         }
-        return _sum_of_counts(self._counts_before, now)
 
     def state(self) -> None:
         """Write the settings, those of this start: it may ask for more samples than the one before."""
@@ -123,11 +123,6 @@ def _counts_in(output: Path) -> dict[str, Any]:
     """What went wrong in the earlier starts that came to their end."""
     result = json.loads((output / RESULT).read_text()) if (output / RESULT).is_file() else {}
     return {name: result.get(name, nothing) for name, nothing in NO_COUNTS.items()}
-
-
-def _sum_of_counts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    failures = Counter(before["failures"]) + Counter(now["failures"])
-    return {"failures": dict(failures)} | {name: before[name] + now[name] for name in ("cut_prompts", "cut_actions")}
 
 
 def num_rollouts(groups: Sequence[RolloutGroup]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -94,7 +94,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
     with ray_running(config.cluster):
         display.stage(f"model {config.model.source}")
         model = resolve_model(config.model, world, config.env)
-        check_positions(config.model, model)
+        check_positions(replace(config.model, source=model))
         codec = ChatCodec(model)
         check_prompts(config.model, config.env, world, codec)
         output = Path(config.output).absolute()

@@ -1,8 +1,6 @@
 """Positions that a model rotates otherwise in longer sequences: its log-probs would depend on what is packed beside."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from trainer.config.build import ConfigError
@@ -14,12 +12,12 @@ BY_LENGTH = frozenset({"longrope", "dynamic"})
 by the longest that it may serve."""
 
 
-def check_positions(model: ModelConfig, folder: str | None = None) -> None:
+def check_positions(model: ModelConfig) -> None:
     """Raise ConfigError where sequences of this run may be longer than such frequencies hold for.
 
-    folder: the model's, if it was fetched; else what this machine knows of it.
+    A model that is not on this machine is not known yet.
     """
-    known = described(model) if folder is None else json.loads((Path(folder) / "config.json").read_text())
+    known = described(model)
     longest = None if known is None else _longest(known)
     if longest is not None and model.context > longest:
         raise ConfigError(

@@ -64,7 +64,7 @@ def learner(monkeypatch: pytest.MonkeyPatch) -> Exporting:
         yield started
 
     monkeypatch.setattr(command, "ray_running", lambda _: nullcontext())
-    monkeypatch.setattr(command, "resolve_model", lambda *_: None)
+    monkeypatch.setattr(command, "resolve_model", lambda *_: "tiny")
     monkeypatch.setattr(command, "check_nodes", lambda *_, **__: None)
     monkeypatch.setattr(command, "ChatCodec", lambda _: CharCodec())
     monkeypatch.setattr(command, "with_packing", lambda learner, _: learner)

@@ -30,7 +30,7 @@ def test_sequences_that_are_longer_than_the_positions_hold_for_are_refused(
     ):
         check_positions(named(here))
     with pytest.raises(ConfigError, match="64 tokens"):
-        check_positions(named("hub/id"), here)
+        check_positions(replace(named("hub/id"), source=here))
     check_positions(replace(named(here), prompt_tokens=56))
 
 
