@@ -31,6 +31,7 @@ from trainer.config.commands import (
 )
 from trainer.config.compare import CompareConfig
 from trainer.config.earlier import ForkConfig, ReplayConfig
+from trainer.config.settings import EnvConfig
 from trainer.config.showing import DoctorConfig, PanelConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.data.tokens import Targets, TokenBatch
@@ -67,6 +68,16 @@ SOUND = {
     "data alfworld-generate": ("trainer.commands.make_data:generate_households", HouseholdsConfig),
     "data webshop-generate": ("trainer.commands.make_data:generate_shop", ShopConfig),
 }
+
+CORRIDOR = EnvConfig(
+    world="corridor",
+    _target_="tests.fakes:CORRIDOR",
+    style="bare",
+    history=6,
+    train_split="test",
+    validation_split="train",
+)
+"""The corridors of `tests.fakes`, four tasks to learn from and to be measured on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,11 @@ from rollout.policy import Policy
 from rollout.record import read_groups
 from tests.chat_server import Answer, Body, ChatServer, counted, refused, said, serving
 from tests.fakes import Corridor, LocalPool, plain, step, trajectory
+from tests.trainer.commands.conftest import CORRIDOR
 from trainer.commands import evaluate as command
 from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import EvaluateConfig
-from trainer.config.settings import EnvConfig
 from trainer.evaluation import Evaluation
 from trainer.report.progress import Display
 from trainer.setup.held_out import HeldOutFolder, finished_rollouts
@@ -67,15 +67,7 @@ def defaults() -> EvaluateConfig:
 
 def corridor(output: Path, **changes: Any) -> EvaluateConfig:
     """Four tasks, corridors of the lengths 1 to 4."""
-    env = EnvConfig(
-        world="corridor",
-        _target_="tests.fakes:CORRIDOR",
-        style="bare",
-        history=6,
-        train_split="test",
-        validation_split="train",
-    )
-    settings = {"output": str(output), "env": env, "rollout": RolloutConfig(history=6)}
+    settings = {"output": str(output), "env": CORRIDOR, "rollout": RolloutConfig(history=6)}
     return replace(defaults(), **(settings | changes))
 
 

@@ -14,25 +14,16 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from tests.fakes import CharCodec
+from tests.trainer.commands.conftest import CORRIDOR
 from trainer.commands import warmstart as command
 from trainer.commands.defaults import register
 from trainer.config.build import ConfigError, build
 from trainer.config.commands import WarmstartConfig
-from trainer.config.settings import EnvConfig
 from trainer.data.demos import Demo, DemoStep, write
 from trainer.learner.reports import LearnReport
 from trainer.report.progress import Display
 from trainer.setup.preflight import WarmstartPlan
 from trainer.setup.world import open_world
-
-WORLD = EnvConfig(
-    world="corridor",
-    _target_="tests.fakes:CORRIDOR",
-    style="bare",
-    history=6,
-    train_split="test",
-    validation_split="train",
-)
 
 
 class Exporting:
@@ -81,7 +72,7 @@ def defaults() -> WarmstartConfig:
 
 
 def trained(output: Path, **changes: Any) -> Path:
-    config = replace(defaults(), output=str(output), env=WORLD, **changes)
+    config = replace(defaults(), output=str(output), env=CORRIDOR, **changes)
     plan = WarmstartPlan(config=config, world=open_world(config.env))
     return command.warmstart(plan, Display(Console(file=StringIO()))).model
 
