@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.text import Text
 
 from estimators import Estimator, needs
 from rollout.ray_actors import ActorDied, ActorTimeout
@@ -111,7 +112,7 @@ def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> Non
     """Print and write what the validations are of, and where the run is not the published protocol."""
     record = conditions(plan.config, plan.world, plan.panel, plan.config.validation.temperature)
     for line in conditions_lines(record):
-        display.console.print(line, markup=False)
+        display.line(line)
     if plan.other_panel is not None:
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
     if plan.panel is not None:
@@ -283,7 +284,7 @@ class TrainingRun:
         self.validations.append((number, result))
         write_validation(self.output, number, {task.task_id: (task.wins > 0, task.score) for task in result.tasks})
         self.log.show(number, shown(result.rollouts_of(config.log.trajectories)))
-        self.display.line(f"[bold]validation after update {number}[/bold]  success {result}")
+        self.display.line(Text.assemble((f"validation after update {number}", "bold"), f"  success {result}"))
         return result
 
     def _record(self, report: UpdateReport) -> None:

@@ -226,10 +226,11 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
     num_left = len({row.trajectory for row in compress(table, live)})
     steps = parts.config.learner.steps_of(rows=int(live.sum()), rollouts=num_left)
     if num_left < steps:
+        other = "lower learner.optimizer_steps" if num_left else "take another estimator, which left every row out"
         raise RolloutsFailed(
             f"{num_left} rollouts are left to learn from (estimator.name={parts.config.estimator['name']}, "
             f"rollout.truncated={parts.config.rollout.truncated}) and {steps} optimizer steps need one each: "
-            "raise model.response_tokens if responses are truncated, else lower learner.optimizer_steps"
+            f"raise model.response_tokens if responses are truncated, else {other}"
         )
     sampled = rollout_logprobs(table)
     if scores.logprobs is not None:  # retries without them are refused

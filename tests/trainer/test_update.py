@@ -1,15 +1,18 @@
 """One update on fakes: its order, its revisions, and the numbers that it logs."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from envs.base import Ending
 from estimators import ESTIMATORS
+from estimators.base import Advantages, Needs, StepBatch
 from estimators.bipace import Bipace
+from rollout.collect import RolloutsFailed
 from rollout.collection import PlayCounts
 from rollout.policy import EnginePolicy, Key, PromptTooLong
 from rollout.seeds import derive_seed
@@ -50,6 +53,29 @@ def test_an_update_learns_from_the_engines_logprobs_where_no_pass_takes_the_lear
     assert targets.rollout_logprobs is not None
     assert targets.old_logprobs.tolist() == targets.rollout_logprobs.tolist()
     assert "learn/entropy" not in update_numbers(report)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRows:
+    """Credit that leaves all rows out but the first `kept`."""
+
+    kept: int
+    needs: ClassVar = Needs()
+
+    def __call__(self, batch: StepBatch, /) -> Advantages:
+        return Advantages(value=np.zeros(len(batch)), mask=np.arange(len(batch)) < self.kept)
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (1, "1 rollouts are left.*and 2 optimizer steps.* else lower learner.optimizer_steps"),
+        (0, "0 rollouts are left.* else take another estimator"),
+    ],
+)
+def test_an_update_that_leaves_fewer_rollouts_than_steps_ends_the_run(tmp_path: Path, kept: int, told: str) -> None:
+    with pytest.raises(RolloutsFailed, match=told):
+        one_update(tmp_path, 1, estimator={"_target_": f"{__name__}:FirstRows", "kept": kept})
 
 
 @pytest.mark.parametrize(("old", "stops"), [("learner", True), ("engine", False)])

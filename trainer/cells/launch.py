@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager, nullcontext
 from typing import Protocol
 
-from rich.markup import escape
+from rich.text import Text
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.child import PROGRAM, Child
@@ -214,7 +214,7 @@ class _Launching:
             elif (job := self._site.start(cell)) is None:
                 return cell
             else:
-                self._display.line(f"[dim]·[/dim] {escape(cell.title)} [dim]{cell.digest}[/dim]")
+                self._display.line(Text.assemble(("· ", "dim"), f"{cell.title} ", (cell.digest, "dim")))
                 self._running[str(cell.folder)] = job
                 self._outcomes[str(cell.folder)] = Outcome(cell=cell, state=State.RUNNING, seconds=earlier.seconds)
                 self._watcher.changed(self._outcomes[str(cell.folder)])
@@ -237,9 +237,9 @@ class _Launching:
         self._outcomes[str(outcome.cell.folder)] = outcome
         self._watcher.changed(outcome)
         color = MARKS.get(outcome.state, "red")
-        why = f": {escape(outcome.line)}" if outcome.line else ""
-        line = f"[{color}]{outcome.state}[/{color}] {escape(outcome.cell.title)} after {span(outcome.seconds)}"
-        self._display.line(f"{line}{why}")
+        why = f": {outcome.line}" if outcome.line else ""
+        words = f" {outcome.cell.title} after {span(outcome.seconds)}{why}"
+        self._display.line(Text.assemble((outcome.state, color), words))
 
     def _end_all(self) -> None:
         """End what runs, as far as the interruption's patience goes."""

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from rollout.collect import Collected, Collector, RolloutsFailed
 from rollout.endpoint_usage import EndpointUsage
 from rollout.openai_endpoint import EndpointPolicy
@@ -47,7 +45,7 @@ def evaluate(plan: EvaluationPlan, display: Display) -> Evaluation:
         for k in result.overall.ks:
             display.line(f"  pass@{k:<11} {result.overall.pass_at(k)}")
     for kind in result.by_kind:
-        display.line(escape(f"  {kind:<16} {result.kind_words(kind)}"))  # a world may name its kinds "[easy]"
+        display.line(f"  {kind:<16} {result.kind_words(kind)}")
     return result
 
 
@@ -59,7 +57,7 @@ def _measured(plan: EvaluationPlan, collector: Collector, display: Display) -> E
     folder = HeldOutFolder(config, plan.panel, plan.finished, usage)
     record = conditions(config, world, plan.panel, config.sampling.temperature)
     for line in conditions_lines(record):
-        display.console.print(line, markup=False)
+        display.line(line)
     if plan.finished:
         display.stage(f"{folder.num_rollouts} rollouts are there, the others are played")
     try:
@@ -110,7 +108,7 @@ def _policy(plan: EvaluationPlan, display: Display) -> Iterator[Policy]:
     codec = ChatCodec(model)
     check_prompts(config.model, config.env, world, codec)
     check_nodes(config.cluster, config.model, model, display, env=replace(config.env, overlap=True))
-    display.stage(f"starting the engine for {escape(config.model.source)}")
+    display.stage(f"starting the engine for {config.model.source}")
     with started(config.engine, config.model, model) as engines:
         engines.wait_ready(config.cluster.start_timeout_s)
         yield engine_policy(engines, codec, config.model)

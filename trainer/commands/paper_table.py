@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.index import Index, terminal
@@ -148,9 +148,9 @@ def _report(plan: TablePlan, runs: Runs, outcomes: Sequence[Outcome]) -> TableNu
 
 
 def _show(numbers: TableNumbers, output: Path, display: Display) -> None:
-    display.console.print(f"[bold]{escape(numbers.title)}[/bold]")
+    display.line(Text(numbers.title, "bold"))
     for grid in grids(numbers):
         display.console.print(TerminalTable(grid))
     for number, text in enumerate(numbers.footnotes, 1):
-        display.console.print(f"{number}. {text}", markup=False)
-    display.line(escape(f"report: {output / 'table.html'}"))
+        display.line(f"{number}. {text}")
+    display.line(f"report: {output / 'table.html'}")

@@ -16,7 +16,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher as LauncherPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from rich.markup import escape
 
 from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of, room_of
 from trainer.cells.index import Index, earlier_cells, terminal
@@ -105,12 +104,12 @@ class Sweep:
             return None
         outcomes = tuple(self.outcomes.values())
         display.console.print(terminal(outcomes), soft_wrap=False)
-        display.line(escape(f"the sweep: {self.folder}"))
+        display.line(f"the sweep: {self.folder}")
         states = [outcome.state for outcome in outcomes]
         if not (bad := [state for state in states if state not in DONE]):
             return self.fault
         if self.fault is not None:
-            display.line(escape(self.fault))
+            display.line(self.fault)
         counts = ", ".join(f"{bad.count(state)} {state}" for state in State if state in bad)
         again = "what was cut off is" if self.searches else "those are"
         return (
@@ -182,7 +181,7 @@ class CellLauncher(LauncherPlugin):
         self._run(folder, (), proposed, count=count)
         for watcher in made:
             if watcher.learned and watcher.complaint is not None:
-                Display().line(escape(watcher.complaint))
+                Display().line(watcher.complaint)
             elif watcher.complaint is not None:
                 self.sweep.fault = watcher.complaint
 

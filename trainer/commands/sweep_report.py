@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from trainer.cells.ranking import Ranking, Row, rank
 from trainer.report import charts
@@ -63,9 +63,9 @@ def show_sweep_report(plan: SweepReportPlan, display: Display) -> None:
         (folder / MARKDOWN).write_text(_markdown(ranking))
         (folder / PAGE).write_text(_page(ranking, folder))
     except OSError as error:
-        display.line(escape(f"no page: {error.filename or folder} could not be written ({error.strerror})"))
+        display.line(f"no page: {error.filename or folder} could not be written ({error.strerror})")
     else:
-        display.line(escape(f"page: {folder / PAGE}"))
+        display.line(f"page: {folder / PAGE}")
 
 
 def _print(ranking: Ranking, display: Display) -> None:
@@ -73,13 +73,13 @@ def _print(ranking: Ranking, display: Display) -> None:
     for head in HEADS:
         table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=head != HEADS[0])
     for row in ranking.rows[:SHOWN]:
-        table.add_row(*map(escape, _cells(row)))
-    display.line(f"[dim]{escape(ranking.metric)}, the last of each run[/dim]")
+        table.add_row(*map(Text, _cells(row)))
+    display.line(Text(f"{ranking.metric}, the last of each run", "dim"))
     display.console.print(table, soft_wrap=False)
     if len(ranking.rows) > SHOWN:
-        display.line(f"[dim]and {len(ranking.rows) - SHOWN} more in {MARKDOWN}[/dim]")
+        display.line(Text(f"and {len(ranking.rows) - SHOWN} more in {MARKDOWN}", "dim"))
     if ranking.left_out:
-        display.line(escape(f"left out: {_left_out(ranking)}"))
+        display.line(f"left out: {_left_out(ranking)}")
 
 
 def _cells(row: Row) -> Sequence[str]:

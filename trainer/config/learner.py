@@ -180,6 +180,7 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         self._check_steps()
+        self._check_dual_clip()
         if self.compile == "layers" and self.zero_stage == 3:
             raise ValueError(
                 "learner.compile='layers' with learner.zero_stage=3, whose hooks gather weights inside a layer: set "
@@ -206,6 +207,22 @@ class LearnerConfig:
             raise ValueError(
                 f"learner.decay_steps={self.decay_steps} with learner.rows_per_step={self.rows_per_step}, whose number "
                 "of optimizer steps nobody knows ahead: set learner.decay_steps=null, or learner.optimizer_steps"
+            )
+
+    def _check_dual_clip(self) -> None:
+        """Refuse a bound that no token can reach."""
+        bound, cap = self.loss.dual_clip, self.loss.importance_cap
+        if bound is None:
+            return
+        if self.loss.negative_weight == 0:
+            raise ValueError(
+                f"learner.loss.dual_clip={bound} with learner.loss.negative_weight=0, which leaves no negative "
+                "advantage to bound: set learner.loss.dual_clip=null, or a weight above 0"
+            )
+        if self.old_logprobs == "engine" and cap is not None and bound >= cap:
+            raise ValueError(
+                f"learner.loss.dual_clip={bound} with learner.loss.importance_cap={cap}, which no ratio passes under "
+                "learner.old_logprobs=engine: set learner.loss.dual_clip=null, or a bound below the cap"
             )
 
     def steps_of(self, *, rows: int, rollouts: int) -> int:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from estimators import Estimator, Needs, needs
 from trainer.config.build import ConfigError
@@ -33,12 +32,11 @@ def inspect(plan: InspectPlan, display: Display) -> Path:
     """
     if not plan.config.serve:
         path = write_page(plan, dict(plan.estimators), display)
-        display.line(escape(f"page: {path}"))  # names of a sweep's folders have brackets, which are markup to rich
+        display.line(f"page: {path}")
         return path
     pages = pages_of(plan, display)
     with PageServer(pages, PORT if plan.config.port is None else plan.config.port) as server:
-        run = escape(str(plan.config.run))
-        display.line(f"update {pages.newest().update} of {run}: {server.address}  Ctrl-C ends it")
+        display.line(f"update {pages.newest().update} of {plan.config.run}: {server.address}  Ctrl-C ends it")
         server.serve_forever()
     return Path(plan.config.output)
 

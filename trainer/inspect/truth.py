@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-from rich.markup import escape
 
 from rollout.collection import PlayOptions
 from rollout.record import read_groups
@@ -24,7 +23,7 @@ def measure_truth(plan: MonteCarloPlan, display: Display) -> None:
     options = PlayOptions(sampling=run.sampling, seed=config.seed, max_idle_turns=run.max_idle_turns)
     with ray_running(run.cluster):
         model = resolve_model(run.model, plan.world, run.env)
-        display.stage(f"starting the engine for {escape(run.model.source)}")
+        display.stage(f"starting the engine for {run.model.source}")
         with started(run.engine, run.model, model) as engines:
             engines.wait_ready(run.cluster.start_timeout_s)
             policy = engine_policy(engines, ChatCodec(model), run.model)

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from rollout.seeds import derive_seed
 from trainer.lab.measure.recorded import UpdateCredit, recorded_credit
@@ -36,7 +35,7 @@ def lab(plan: LabPlan, display: Display) -> Numbers:
     output = Path(plan.config.output).absolute()
     page = write_page(output, numbers)
     write_numbers(output, numbers)
-    display.line(escape(f"page: {page}"))  # names of a sweep's folders have brackets, which are markup to rich
+    display.line(f"page: {page}")
     return numbers
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 EVERY_S = 30.0  # the longest silence
 LOOK_S = 1.0  # between two looks at the clock
@@ -44,7 +45,7 @@ class Display:
         """every_s: the longest time without a line, while `beating`."""
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -61,12 +62,12 @@ class Display:
     def stage(self, text: str) -> None:
         """Print what the command does next."""
         self._stage = Work(text, self._clock())
-        self.line(f"[dim]·[/dim] {text}")
+        self.line(Text.assemble(("· ", "dim"), text))
 
-    def line(self, text: str) -> None:
-        """Print a result; `text` may have rich markup."""
+    def line(self, text: str | Text) -> None:
+        """Print a result. A str is printed as it is: paths and names of tasks may have brackets, rich's markup."""
         self._spoke = self._clock()
-        self.console.print(text)
+        self.console.print(text, markup=False, emoji=False)
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator["Counter"]:
@@ -112,7 +113,7 @@ class Display:
             return
         unfinished = [part for part in work[:-1] if part.done != part.total]
         outer = [f"{part.what} {part.done}/{part.total}" if part.total else part.what for part in unfinished]
-        self.line(f"[dim]· {', '.join([*outer, work[-1].describe(now)])}[/dim]")
+        self.line(Text(f"· {', '.join([*outer, work[-1].describe(now)])}", "dim"))
 
     @contextmanager
     def _under_way(self, work: Work) -> Iterator[Work]:

@@ -193,6 +193,21 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             {"learner.old_logprobs": "engine"},
             ("learner.old_logprobs='engine'", "learner.loss.importance_cap=2", "learner.old_logprobs=learner"),
         ),
+        # Bounds that no token reaches.
+        (
+            "train",
+            {"learner.loss.dual_clip": 3.0, "learner.loss.negative_weight": 0.0},
+            ("learner.loss.dual_clip=3.0", "learner.loss.negative_weight=0", "learner.loss.dual_clip=null"),
+        ),
+        (
+            "train",
+            {
+                "learner.loss.dual_clip": 3.0,
+                "learner.loss.importance_cap": 2.0,
+                "learner.old_logprobs": "engine",
+            },
+            ("learner.loss.dual_clip=3.0", "learner.loss.importance_cap=2.0", "learner.loss.dual_clip=null"),
+        ),
         (
             "train",
             {"learner.compile": "layers", "learner.zero_stage": 3},

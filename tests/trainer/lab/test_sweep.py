@@ -10,10 +10,11 @@ from rich.console import Console
 
 from tests.trainer.lab.test_lab import SMALL, config, recorded, run_lab
 from trainer.lab.config import TruthConfig
+from trainer.lab.report.bench import detail_grids
 from trainer.lab.report.numbers import Numbers, read_numbers
 from trainer.lab.report.sweep import join, joined
 from trainer.lab.worlds.maze import MazeConfig
-from trainer.report.grid import Grid
+from trainer.report.grid import MISSING, Grid
 from trainer.report.progress import Display
 
 ONE_SIZE = replace(SMALL, sizes=(2,))
@@ -68,6 +69,24 @@ def test_group_sizes_join_and_different_worlds_stay_apart(tmp_path: Path) -> Non
     ]
     (grid,) = joined(labs)
     assert names(grid) == ["grpo truth.mazes#0", "grpo truth.mazes#1"]
+
+
+def test_worlds_join_and_an_estimator_that_was_not_measured_in_one_has_no_number_there(tmp_path: Path) -> None:
+    jobs: list[tuple[str, tuple[str, ...]]] = [("delay", ("grpo",)), ("recov", ("grpo", "gigpo"))]
+    labs = [
+        numbers_of(
+            tmp_path / world,
+            *estimators,
+            truth=TruthConfig(sizes=(2,), rollouts=40, layouts=2, worlds=(world,), mazes=()),
+        )
+        for world, estimators in jobs
+    ]
+    grid, *_ = joined(labs)
+    assert (grid.heads, names(grid)) == (("", "delay", "recov", "mean"), ["grpo", "gigpo"])
+    assert {row[1] for row in grid.rows if row[0] == "gigpo"} == {MISSING}
+    assert any(row[1] != MISSING for row in grid.rows if row[0] == "grpo")
+    details = detail_grids([*labs[0].truth, *labs[1].truth])
+    assert {row[1] for detail in details for row in detail.rows if row[0] == "gigpo"} == {MISSING}
 
 
 def test_rows_with_a_scorer_stand_after_their_estimator_with_its_swept_setting(tmp_path: Path) -> None:

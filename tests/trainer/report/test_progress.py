@@ -105,3 +105,11 @@ def wait_for(holds: Callable[[], bool], clock: Clock) -> None:
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_text_is_printed_as_it_is() -> None:
+    shown = Shown()
+    shown.stage("model runs/[seed=1]/model")
+    shown.line("[bold]:smile:")
+    with shown.counting("tasks of [easy]", 2):
+        assert shown.after(30) == ["· model runs/[seed=1]/model", "[bold]:smile:", "· tasks of [easy] 0/2 after 30 s"]

@@ -6,7 +6,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from estimators import Estimator
 from rollout.seeds import derive_seed
@@ -74,7 +73,7 @@ def learn(plan: LearnPlan, display: Display) -> Learned:
     learned.write(output)
     for grid in curve_grids(learned):
         display.console.print(TerminalTable(grid))
-    display.line(escape(f"page: {write_page(output, learned)}"))
+    display.line(f"page: {write_page(output, learned)}")
     return learned
 
 

@@ -62,9 +62,7 @@ def detail_grids(comparisons: Sequence[TruthComparison]) -> Iterator[Grid]:
         worlds, names = _worlds(of_size), _names(of_size)
         by_place = {(entry.world, entry.estimator): entry for entry in of_size}
         for title, field in DETAILS.items():
-            rows = (
-                (name, *(with_interval(getattr(by_place[world, name], field)) for world in worlds)) for name in names
-            )
+            rows = ((name, *(_detail(by_place.get((world, name)), field) for world in worlds)) for name in names)
             note = f"groups of {size}; {PLUS_MINUS} 95 % over {len(of_size[0].layouts)} layouts and policies"
             yield Grid(title=f"{title[0].upper()}{title[1:]}", note=note, heads=("", *worlds), rows=tuple(rows))
 
@@ -74,11 +72,10 @@ def _bench(comparisons: Sequence[TruthComparison]) -> Grid:
     rows: list[tuple[str, ...]] = []
     for part in PARTS:
         columns = [_column(part, [entry for entry in comparisons if entry.world == world]) for world in worlds]
-        means = [_mean([value for column in columns if not math.isnan(value := column[name][0])]) for name in names]
         rows.append((part.title,))
-        rows += [
-            (name, *(column[name][1] for column in columns), mean) for name, mean in zip(names, means, strict=True)
-        ]
+        for name in names:
+            cells = [column.get(name, (math.nan, MISSING)) for column in columns]
+            rows.append((name, *(text for _, text in cells), _mean([value for value, _ in cells])))
     size, layouts = comparisons[0].size, len(comparisons[0].layouts)
     note = (
         f"per cent, mean over {layouts} layouts and policies of each world; error: square root, 100 without credit; "
@@ -109,8 +106,14 @@ def _as_good(values: Sequence[float], best: Sequence[float]) -> bool:
     return not abs(difference.value) > difference.half
 
 
+def _detail(entry: TruthComparison | None, field: str) -> str:
+    return MISSING if entry is None else with_interval(getattr(entry, field))
+
+
 def _mean(values: Sequence[float]) -> str:
-    return f"{100 * sum(values) / len(values):.0f}" if values else MISSING
+    """Of the worlds in which the estimator has the number."""
+    there = [value for value in values if not math.isnan(value)]
+    return f"{100 * sum(there) / len(there):.0f}" if there else MISSING
 
 
 def _worlds(comparisons: Sequence[TruthComparison]) -> list[str]:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import WITH_SCORER, TruthComparison
 from trainer.lab.report.numbers import FILE, Numbers, read_numbers
@@ -27,7 +25,7 @@ def join(folder: Path, display: Display) -> None:
         display.console.print(TerminalTable(grid))
     tables = folder / "sweep.md"
     tables.write_text("\n".join(map(markdown, grids)))
-    display.line(escape(f"the sweep's tables: {tables}"))
+    display.line(f"the sweep's tables: {tables}")
 
 
 def joined(labs: Sequence[Numbers]) -> Iterator[Grid]:
@@ -101,12 +99,13 @@ def _order(labels: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _settings(lab: Numbers, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings that an estimator's numbers depend on, without the run and the group sizes."""
+    """All settings that an estimator's numbers depend on, without the run, the group sizes and the worlds."""
     settings = {key: value for key, value in options.items() if key != "layer"}
     if kind == "recorded":
         return settings | ({key: lab.config[key] for key in ("layer", "weights")} if "layer" in options else {})
     settings |= {"seed": lab.config["seed"]} | _flat("truth", lab.config["truth"])
-    settings.pop("truth.sizes", None)
+    for place in ("truth.sizes", "truth.worlds"):
+        settings.pop(place, None)
     return settings
 
 
