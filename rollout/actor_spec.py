@@ -56,3 +56,5 @@ class Node:
     """GPUs that Ray hands out there."""
     cpus: float
     """CPU cores that Ray hands out there."""
+    memory: int
+    """Bytes of memory that Ray hands out there: the machine's or the container's, without the object store's."""

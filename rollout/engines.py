@@ -62,8 +62,8 @@ class EngineConfig:
     """Requests that one engine serves at once."""
 
     kv_cache_bytes: Annotated[int | None, Ge(1), doc("1 or more, or null")] = None
-    """Memory of the KV cache in bytes, on each GPU of the engine. null takes 2**28 on a CPU, and on GPUs the room of
-    `max_num_seqs` requests of the longest context."""
+    """Memory of the KV cache in bytes, on each GPU of the engine. null takes the room of `max_num_seqs` requests
+    of the longest context; on a CPU at least 2**28, and at most an eighth of the memory."""
 
     gpu_memory: Annotated[float, Interval(gt=0, le=1), doc("a share of the memory in (0, 1]")] = 0.85
     """Share of a GPU's memory that must be free when an engine starts. Read on a GPU only."""

@@ -286,6 +286,7 @@ def nodes() -> list[Node]:
             name=node["NodeName"],
             gpus=int(node["Resources"].get("GPU", 0)),
             cpus=node["Resources"].get("CPU", 0.0),
+            memory=int(node["Resources"].get("memory", 0)),
         )
         for node in sorted(alive, key=lambda node: (node["NodeID"] != own, node["NodeName"]))
     ]

@@ -203,7 +203,8 @@ def started(
     before anything is asked; else they are those of `model`. stays: whether another run can take them over.
     """
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
-    sized = with_kv_cache(config, model, context=limits.context)
+    memory = min(node.memory for node in ray_actors.nodes())
+    sized = with_kv_cache(config, model, context=limits.context, memory=memory)
     options = {"context": limits.context, "prefix_caching": not deterministic, "places": tuple(places)}
     recipe = Recipe(
         name="engines",

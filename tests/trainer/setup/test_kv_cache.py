@@ -1,11 +1,12 @@
-"""The KV cache of an engine on GPUs holds all its requests at once, and is given in bytes."""
+"""The KV cache of an engine holds all its requests at once, as far as a CPU's memory goes, and is given in bytes."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from rollout.engines import EngineConfig
+from rollout.engines import CPU_CACHE_BYTES, EngineConfig
+from rollout.types import Device
 from trainer.config.build import ModelError
 from trainer.setup.kv_cache import with_kv_cache
 
@@ -20,24 +21,35 @@ QWEN_15B = {
 }
 
 
-def sized(folder: Path, config: EngineConfig) -> int | None:
+def sized(folder: Path, config: EngineConfig, memory: int = 2**40) -> int | None:
     (folder / "config.json").write_text(json.dumps(QWEN_15B))
-    return with_kv_cache(config, str(folder), context=2544).kv_cache_bytes
+    return with_kv_cache(config, str(folder), context=2544, memory=memory).kv_cache_bytes
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2])
 def test_an_engines_cache_on_gpus_has_room_for_all_its_requests(tmp_path: Path, tensor_parallel: int) -> None:
-    config = EngineConfig(device="cuda", max_num_seqs=128, tensor_parallel=tensor_parallel)
+    config = EngineConfig(device="cuda", dtype="bfloat16", max_num_seqs=128, tensor_parallel=tensor_parallel)
     # Keys and values of 28 blocks, 2 heads of 128 numbers, 2 bytes each; 2,544 tokens and a block of 16.
     assert sized(tmp_path, config) == 128 * 2560 * (2 * 28 * 2 * 128 * 2) // tensor_parallel
 
 
-def test_a_size_that_was_given_and_a_cpus_stay(tmp_path: Path) -> None:
-    assert sized(tmp_path, EngineConfig(device="cuda", kv_cache_bytes=2**30)) == 2**30
-    assert sized(tmp_path, EngineConfig(device="cpu")) is None
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_size_that_was_given_stays(tmp_path: Path, device: Device) -> None:
+    assert sized(tmp_path, EngineConfig(device=device, kv_cache_bytes=2**30)) == 2**30
 
 
-def test_a_model_without_a_known_shape_asks_for_the_size(tmp_path: Path) -> None:
+def test_the_caches_on_a_cpu_take_an_eighth_of_its_memory_at_most_and_are_never_tiny(
+    tmp_path: Path,
+) -> None:
+    # In float32, with blocks of 32 tokens.
+    assert sized(tmp_path, EngineConfig(max_num_seqs=8)) == 8 * 2576 * (2 * 28 * 2 * 128 * 4)
+    assert sized(tmp_path, EngineConfig(count=2), memory=2**34) == 2**34 // 8 // 2
+    assert sized(tmp_path, EngineConfig(), memory=2**30) == CPU_CACHE_BYTES
+
+
+def test_a_model_without_a_known_shape_asks_for_the_size_on_gpus_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**QWEN_15B, "num_experts": 8}))
+    options = {"context": 512, "memory": 2**40}
     with pytest.raises(ModelError, match=r"set engine\.kv_cache_bytes"):
-        with_kv_cache(EngineConfig(device="cuda"), str(tmp_path), context=512)
+        with_kv_cache(EngineConfig(device="cuda"), str(tmp_path), **options)
+    assert with_kv_cache(EngineConfig(), str(tmp_path), **options).kv_cache_bytes == CPU_CACHE_BYTES

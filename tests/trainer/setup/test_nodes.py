@@ -15,8 +15,8 @@ from trainer.setup.nodes import differences
 from trainer.setup.probe import NONCE, Probe, Report, Wanted
 
 HEAD, WORKER = (
-    Node(number="0", name="10.0.0.1", gpus=8, cpus=96.0),
-    Node(number="1", name="10.0.0.2", gpus=8, cpus=96.0),
+    Node(number="0", name="10.0.0.1", gpus=8, cpus=96.0, memory=2**38),
+    Node(number="1", name="10.0.0.2", gpus=8, cpus=96.0, memory=2**38),
 )
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=int(79.6 * GIB), driver="580.65.06")
 SAME = Report(
