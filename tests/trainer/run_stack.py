@@ -28,6 +28,8 @@ from trainer.config.learner import LearnerConfig
 from trainer.config.settings import CheckpointConfig, ClusterConfig, EnvConfig, LogConfig, ValidationConfig
 from trainer.data.tokens import Targets, TokenBatch
 from trainer.learner.reports import LearnReport, Scores
+from trainer.report.meanings import CLOCKED
+from trainer.report.metric_rows import read_metrics
 from trainer.report.progress import Display
 from trainer.run import RunResult, train
 from trainer.scorers import trains_twin
@@ -216,3 +218,10 @@ def one_update(
 def stops_at_first(key: Key) -> str:
     """The first rollout of a group gives up at once; its revision, whose keys have a part more, walks to the end."""
     return "stop" if key[1] == 0 and len(key) == 3 else "go"
+
+
+def lasting(output: Path) -> list[dict[str, float]]:
+    """Rows without what a clock says."""
+    return [
+        {name: value for name, value in row.items() if not name.startswith(CLOCKED)} for row in read_metrics(output)
+    ]

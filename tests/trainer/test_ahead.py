@@ -15,8 +15,7 @@ from rich.console import Console
 from rollout.policy import Key
 from rollout.seats import EnginesLost
 from tests.fakes import ScriptedPolicy, plain
-from tests.trainer.run_stack import Stack, configured, defaults
-from tests.trainer.test_run import lasting
+from tests.trainer.run_stack import Stack, configured, defaults, lasting
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.settings import CheckpointConfig
