@@ -12,7 +12,7 @@ from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.data.revisions import revising
-from trainer.data.supervised import learnable, supervised
+from trainer.data.supervised import expert_steps, supervised
 from trainer.durable import sync, sync_all
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
@@ -110,9 +110,14 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                 learner.join(timeout_s=limit)
             for epoch, demos in enumerate(chain([first], epochs), start=1):
                 batch = supervised(
-                    demos, world.prompter, codec, history=config.env.history, revise_prompt=config.revise_prompt
+                    demos,
+                    world.prompter,
+                    codec,
+                    history=config.env.history,
+                    observations=config.observations,
+                    revise_prompt=config.revise_prompt,
                 )
-                steps = -(-batch.num_rows // config.rows_per_step)
+                steps = -(-expert_steps(demos) // config.rows_per_step)
                 with display.counting("optimizer steps", steps) as taken:
                     report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch, on_steps=taken.advance)
                 losses.append(report.loss)
@@ -140,7 +145,7 @@ def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator
     """
     if config.demos is not None:
         demos = demonstrations.read(Path(config.demos))
-        if not learnable(demos):
+        if not expert_steps(demos):
             raise ConfigError(f"demos={config.demos} holds no step of the expert: write the file with fewer mistakes")
         yield from repeat(demos, config.epochs)
         return
@@ -164,7 +169,7 @@ def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Displa
                 revisions=config.revisions,
                 on_played=bar.advance,
             )
-    if not learnable(demos):
+    if not expert_steps(demos):
         raise ConfigError(
             f"mistakes={config.mistakes} leaves nothing to learn from: no episode of passes={config.passes} from seed "
             f"{first} was won by a step of the expert; lower mistakes, or raise passes, tasks or the step limit"

@@ -14,30 +14,49 @@ from trainer.data.tokens import TokenBatch
 
 
 def supervised(
-    demos: Sequence[Demo], prompter: Prompter, codec: ChatCodec, *, history: int, revise_prompt: str = PROMPT
+    demos: Sequence[Demo],
+    prompter: Prompter,
+    codec: ChatCodec,
+    *,
+    history: int,
+    observations: bool = False,
+    revise_prompt: str = PROMPT,
 ) -> TokenBatch:
-    """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn."""
+    """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn.
+
+    observations: what the prompt of a turn adds to the turn before is a row too, of which the added tokens are learned;
+    of a first prompt, all tokens but the first. A prompt that shows the past in other words adds no row.
+    """
     prompts, responses = list[Ids](), list[Ids]()
     trajectory, time = list[int](), list[int]()
+
+    def add(prompt: Ids, response: Ids, number: int, at: int) -> None:
+        prompts.append(prompt)
+        responses.append(response)
+        trajectory.append(number)
+        time.append(at)
+
     for number, demo in enumerate(demos):
         turns = rendered_turns(
             demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
         )
         before: Exchange | None = None
+        known: Ids | None = None
         for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
             prompt, response = codec.encode(messages, before), codec.encode_response(text)
             before = Exchange(messages=messages, completion=_completion(prompt, response, text))
+            known = prompt[:1] if known is None else known
+            if observations and len(prompt) > len(known) and np.array_equal(prompt[: len(known)], known):
+                add(known, prompt[len(known) :], number, 2 * at)
             if step.by_expert:
-                prompts.append(prompt)
-                responses.append(response)
-                trajectory.append(number)
-                time.append(at)
+                add(prompt, response, number, 2 * at + 1)
+            known = np.concatenate((prompt, response))
     return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
 
 
-def learnable(demos: Sequence[Demo]) -> bool:
-    """Whether the demonstrations have a step of the expert, which alone becomes a row."""
-    return any(step.by_expert for demo in demos for step in demo.steps)
+def expert_steps(demos: Sequence[Demo]) -> int:
+    """The steps of the expert itself: those whose actions are learned."""
+    return sum(step.by_expert for demo in demos for step in demo.steps)
 
 
 def _completion(prompt: Ids, response: Ids, text: str) -> Completion:

@@ -16,6 +16,7 @@ from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, Script
 from trainer.config.build import ConfigError
 from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, write
 from trainer.data.supervised import supervised
+from trainer.learner.packing import find_chains
 
 
 @pytest.fixture
@@ -79,7 +80,19 @@ def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: li
     first = f"corridor {demos[0].seed} of length 2\n"
     assert [text(batch.prompt(row)) for row in (0, 1)] == [first, first + "go\0at 1\n"]
     assert [text(batch.row(row)[batch.prompt_lens[row] :]) for row in range(5)] == ["go\0"] * 5
-    assert (batch.trajectory.tolist(), batch.time.tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
+    assert (batch.trajectory.tolist(), (batch.time // 2).tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
+
+
+def test_what_the_world_says_is_learned_where_asked_for_in_the_chain_of_the_actions(demos: list[Demo]) -> None:
+    batch = supervised(demos[:1], CORRIDOR_PROMPTS, CharCodec(), history=6, observations=True)  # pyright: ignore[reportArgumentType]
+    learned = ["".join(map(chr, batch.row(row)[batch.prompt_lens[row] :])) for row in range(batch.num_rows)]
+    assert learned == [f"corridor {demos[0].seed} of length 2\n"[1:], "go\0", "at 1\n", "go\0"]
+    assert find_chains(batch) == [(0, 1, 2, 3)]  # one pass over the episode
+
+
+def test_a_prompt_that_shows_the_past_in_other_words_adds_no_observation(demos: list[Demo]) -> None:
+    batch = supervised(demos[1:2], CORRIDOR_PROMPTS, CharCodec(), history=1, observations=True)  # pyright: ignore[reportArgumentType]
+    assert batch.time.tolist() == [0, 1, 2, 3, 5]  # the third prompt leaves out the first turn
 
 
 def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned() -> None:
@@ -90,7 +103,7 @@ def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned()
     mistakes = [step for demo in erring for step in demo.steps if not step.by_expert]
     assert len(mistakes) > 10
     batch = supervised(erring, prompts, CharCodec(), history=40)  # pyright: ignore[reportArgumentType]
-    learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time, strict=True)]
+    learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time // 2, strict=True)]
     expert = [
         (number, time) for number, demo in enumerate(erring) for time, step in enumerate(demo.steps) if step.by_expert
     ]
