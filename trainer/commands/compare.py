@@ -107,17 +107,16 @@ def show_comparison(plan: ComparePlan, display: Display) -> None:
     """Print the comparison in the format of the config."""
     kinds = [ALL, *sorted({task.kind for task in plan.evaluations[0].tasks.values()})] if plan.config.kinds else [ALL]
     lines = [line for kind in kinds for line in _lines(plan.evaluations, kind)]
-    console = display.console
     if plan.config.format == "table":
-        console.print(_panel_words(plan.evaluations[0]), markup=False)
+        display.line(_panel_words(plan.evaluations[0]))
         for kind in kinds:
-            console.print(_table([line for line in lines if line.kind == kind], kind))
+            display.console.print(_table([line for line in lines if line.kind == kind], kind))
         if differing := _differing(plan.evaluations):
-            console.print(f"They differ in {', '.join(differing)}.", markup=False)
+            display.line(f"They differ in {', '.join(differing)}.")
         return
     records = list(map(_record, lines))
     text = {"markdown": _markdown, "csv": _csv, "json": json.dumps}[plan.config.format](records)
-    console.print(text.rstrip("\n"), markup=False, emoji=False)
+    display.line(text.rstrip("\n"))
 
 
 def _read(folder: Path, folders: Sequence[Path]) -> Measured:

@@ -65,7 +65,7 @@ def show_panels(plan: PanelPlan, display: Display) -> None:
     if config.compare is not None:
         _show_differences(plan, panels, display)
     elif config.json:
-        display.console.print(as_json(panels), markup=False, emoji=False)
+        display.line(as_json(panels))
     else:
         for one in panels:
             _show(one, display)
@@ -74,23 +74,23 @@ def show_panels(plan: PanelPlan, display: Display) -> None:
 def _show_differences(plan: PanelPlan, panels: list[Panel], display: Display) -> None:
     differences = {now.split: compare(before, now) for before, now in zip(plan.before, panels, strict=True)}
     if plan.config.json:
-        display.console.print(json.dumps({split: asdict(one) for split, one in differences.items()}), markup=False)
+        display.line(json.dumps({split: asdict(one) for split, one in differences.items()}))
     for split, difference in () if plan.config.json else differences.items():
-        display.console.print(f"{split}: {difference}", markup=False)
+        display.line(f"{split}: {difference}")
         for name in ("added", "lost", "changed", "moved"):
             for task_id in getattr(difference, name)[:SHOWN]:
-                display.console.print(f"  {name:<8}{task_id}", markup=False, emoji=False)
+                display.line(f"  {name:<8}{task_id}")
             if (hidden := len(getattr(difference, name)) - SHOWN) > 0:
-                display.console.print(f"  {name:<8}and {hidden} more: --json lists all")
+                display.line(f"  {name:<8}and {hidden} more: --json lists all")
     if any(differences.values()):
         raise SystemExit(1)
 
 
 def _show(one: Panel, display: Display) -> None:
     """Counts by kind, the facts, and the first tasks in their order."""
-    display.console.print(f"{one.world} {one.split}, digest {one.digest[:SHORT]}", markup=False)
+    display.line(f"{one.world} {one.split}, digest {one.digest[:SHORT]}")
     for name, value in one.facts.items():
-        display.console.print(f"  {name} {value}", markup=False, emoji=False)
+        display.line(f"  {name} {value}")
     head = Table(width=WIDTH)
     head.add_column("kind", ratio=1, no_wrap=True)
     head.add_column("tasks", justify="right")

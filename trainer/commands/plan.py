@@ -53,7 +53,7 @@ def show_plan(plan: ShapedRun, display: Display) -> None:
     chosen = plan_gpus(request)
     numbers = numbers_of(config, request, chosen)
     if config.json:
-        display.console.print(json.dumps(numbers), markup=False)
+        display.line(json.dumps(numbers))
     else:
         display.console.print(_table(config, numbers))
         display.line(chosen.why)

@@ -363,8 +363,7 @@ class WarmstartConfig:
     the expert's actions only."""
 
     observations: bool = False
-    """Whether the policy also learns to say what the world says. Random weights learn to copy and to compare from it
-    sooner than from the expert's few words; a pretrained policy can already."""
+    """Whether the policy also learns to say what the world says. Random weights then need fewer demonstrations."""
 
     revisions: Share = 0.0
     """Share of the tasks on which the expert also revises a failed attempt, so that the policy can when IBPO asks."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.prompts import Prompter
-from rollout.policy import Exchange
+from rollout.policy import Exchange, continues
 from rollout.revise import PROMPT
 from rollout.types import Completion, Ids
 from trainer.data.codec import ChatCodec
@@ -41,16 +41,15 @@ def supervised(
             demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
         )
         before: Exchange | None = None
-        known: Ids | None = None
         for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
             prompt, response = codec.encode(messages, before), codec.encode_response(text)
-            before = Exchange(messages=messages, completion=_completion(prompt, response, text))
-            known = prompt[:1] if known is None else known
-            if observations and len(prompt) > len(known) and np.array_equal(prompt[: len(known)], known):
-                add(known, prompt[len(known) :], number, 2 * at)
+            if observations and (before is None or continues(prompt, before)):
+                known = 1 if before is None else len(before.completion.prompt_ids) + len(before.completion.token_ids)
+                if len(prompt) > known:
+                    add(prompt[:known], prompt[known:], number, 2 * at)
             if step.by_expert:
                 add(prompt, response, number, 2 * at + 1)
-            known = np.concatenate((prompt, response))
+            before = Exchange(messages=messages, completion=_completion(prompt, response, text))
     return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
 
 
