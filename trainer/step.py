@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from estimators import Advantages, Estimator, calibrated, needs
+from estimators import Advantages, Estimator, Needs, calibrated, needs
 from rollout.collect import Collected, RolloutsFailed
 from rollout.engines import EngineLosses
 from rollout.revise import ReviseConfig, Revised
@@ -121,22 +121,12 @@ def update(
     difficulty = gathering.difficulty.after((*collected.groups, *collected.flat))
     following = Gathering(parts=parts, number=number + 1, difficulty=difficulty, revisions=gathering.revisions)
     beside.start(following)
-    table = RowTable(collected.groups, retries=True)
-    tokens = token_batch(table)
-    with watch("score"):
-        parts.engines.sleep()  # until the publish
-        scores = parts.learner.score(tokens, layer=layer_read(wants, parts.scorer))
-    rewarded = None
-    if parts.scorer is not None:
-        with watch("reward"):
-            rewarded = _rewarded(parts, table, tokens, scores)
-            collected = replace(collected, groups=with_step_rewards(collected.groups, rewarded.value))
-            table = RowTable(collected.groups, retries=True)
+    judged = _judged(parts, collected, wants, watch)
     with watch("credit"):
-        estimator, advantages = _credited(estimator, table, scores, config.revise)
+        estimator, advantages = _credited(estimator, judged.table, judged.scores, config.revise)
     with watch("learn"):
-        targets = _targets(parts, table, scores, advantages)
-        learned = _learn(parts, number, tokens, targets, beside.last_checkpoint)
+        targets = _targets(parts, judged.table, judged.scores, advantages)
+        learned = _learn(parts, number, judged.tokens, targets, beside.last_checkpoint)
         check_learned(learned, config.learner, ahead=gathered.ahead)
     if beside.ahead is not None:
         with watch("wait"):
@@ -145,11 +135,11 @@ def update(
         publish(parts, number)
     return UpdateReport(
         number=number,
-        collected=collected,
-        rewarded=rewarded,
+        collected=judged.collected,
+        rewarded=judged.rewarded,
         revised=gathered.revised,
         collect_seconds=gathered.seconds,
-        scores=scores,
+        scores=judged.scores,
         advantages=advantages,
         learned=learned,
         seconds=watch.laps,
@@ -157,6 +147,33 @@ def update(
         losses=parts.engines.take_losses(),
         difficulty=difficulty,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """Rollouts, with what the learner and the scorer say of them."""
+
+    collected: Collected
+    table: RowTable
+    tokens: TokenBatch
+    scores: Scores
+    rewarded: StepRewards | None
+
+
+def _judged(parts: Parts, collected: Collected, wants: Needs, watch: Stopwatch) -> _Judged:
+    """Put the engines to sleep until the publish; let the learner score every row, then the scorer reward it."""
+    table = RowTable(collected.groups, retries=True)
+    tokens = token_batch(table)
+    with watch("score"):
+        parts.engines.sleep()
+        scores = parts.learner.score(tokens, layer=layer_read(wants, parts.scorer))
+    rewarded = None
+    if parts.scorer is not None:
+        with watch("reward"):
+            rewarded = _rewarded(parts, table, tokens, scores)
+            collected = replace(collected, groups=with_step_rewards(collected.groups, rewarded.value))
+            table = RowTable(collected.groups, retries=True)
+    return _Judged(collected=collected, table=table, tokens=tokens, scores=scores, rewarded=rewarded)
 
 
 def _rewarded(parts: Parts, table: RowTable, tokens: TokenBatch, scores: Scores) -> StepRewards:
