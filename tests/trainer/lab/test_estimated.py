@@ -66,6 +66,18 @@ def test_an_estimate_that_is_all_chance_has_no_correlation() -> None:
     assert np.isnan(found.sign.value)
 
 
+def test_the_lead_over_the_first_estimator_is_taken_on_the_same_rows_and_has_a_narrower_interval() -> None:
+    truth = estimate(advantages(), 1.0)
+    noise = np.random.default_rng(3).normal(size=GROUPS * ROWS)
+    first, near = advantages() + 2.0 * noise, advantages() + 1.9 * noise
+    one, other = against_estimate(first, truth, groups()), against_estimate(near, truth, groups(), first)
+    assert one.lead is None
+    assert other.lead is not None
+    assert other.lead.value == pytest.approx(other.correlation.value - one.correlation.value)
+    assert 0.0 < other.lead.half < other.lead.value < one.correlation.half
+    assert against_estimate(first, truth, groups(), first).lead == ConfidenceInterval(value=0.0, half=0.0)
+
+
 def test_updates_are_independent_and_one_without_a_value_is_left_out() -> None:
     values = [ConfidenceInterval(value=value, half=half) for value, half in ((0.2, 0.3), (0.4, 0.4), (np.nan, np.nan))]
     assert mean_interval(values) == ConfidenceInterval(value=pytest.approx(0.3), half=pytest.approx(0.25))
@@ -80,10 +92,12 @@ def test_a_lab_of_a_run_puts_estimates_beside_its_estimators_and_keeps_them(tmp_
     numbers = run_lab(config(tmp_path / "lab", "gigpo", "crbc", run=str(run)))
     assert [update.certain for update in numbers.recorded] == [0.75, None]
     kept = read_numbers(tmp_path / "lab").recorded
-    assert kept[0].credit["gigpo"].truth == numbers.recorded[0].credit["gigpo"].truth
+    for name in ("gigpo", "crbc"):
+        assert kept[0].credit[name].truth == numbers.recorded[0].credit[name].truth
     assert kept[1].credit["gigpo"].truth is None
     table = (tmp_path / "lab" / "lab.md").read_text().partition("Against the estimated true advantage")[2]
     assert "updates 1: 75.0 % of the rows" in table
+    assert "minus first" in table
     assert table.index("gigpo") < table.index("crbc") < table.index("Credit on recorded rollouts")
 
 

@@ -47,6 +47,8 @@ class AgainstEstimate:
     """Share of the rows with A certain to differ from 0 whose credit has the sign of A; NaN without such rows."""
     blame: ConfidenceInterval
     """The same over the rows with A certain to be below 0."""
+    lead: ConfidenceInterval | None = None
+    """The correlation less that of the first estimator on the same rows; None for the first itself."""
 
 
 def read_truth(path: Path | None, length: int) -> EstimatedTruth | None:
@@ -63,23 +65,22 @@ def read_truth(path: Path | None, length: int) -> EstimatedTruth | None:
     return truth
 
 
-def against_estimate(credit: Floats, truth: EstimatedTruth, groups: Sets) -> AgainstEstimate:
-    """Compare the credit [N] of the rows of `groups`."""
-    advantage, certain = truth.advantage, truth.certain
-    right, below = np.sign(credit) == np.sign(advantage), certain & (advantage < 0.0)
-    sums = [
-        groups.sum(column.astype(np.float64))
-        for column in (
-            *(credit * advantage, credit * credit, advantage * advantage - truth.error * truth.error),
-            *(right & certain, certain, right & below, below),
-        )
-    ]
-    product, square, signal, right_signs, signs, right_blame, blame = map(_without_each, sums)
+def against_estimate(
+    credit: Floats, truth: EstimatedTruth, groups: Sets, first: Floats | None = None
+) -> AgainstEstimate:
+    """Compare the credit [N] of the rows of `groups`; `first` [N] is the first estimator's, for the lead over it."""
+    right, below = np.sign(credit) == np.sign(truth.advantage), truth.certain & (truth.advantage < 0.0)
+    right_signs, signs, right_blame, blame = (
+        _without_each(groups, column.astype(np.float64))
+        for column in (right & truth.certain, truth.certain, right & below, below)
+    )
+    correlation = _correlation(credit, truth, groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         return AgainstEstimate(
-            correlation=jackknife(product / np.sqrt(square * signal)),
+            correlation=jackknife(correlation),
             sign=jackknife(right_signs / signs),
             blame=jackknife(right_blame / blame),
+            lead=None if first is None else jackknife(correlation - _correlation(first, truth, groups)),
         )
 
 
@@ -92,6 +93,17 @@ def mean_interval(updates: Sequence[ConfidenceInterval]) -> ConfidenceInterval:
     return ConfidenceInterval(value=float(np.mean([update.value for update in intervals])), half=float(half))
 
 
-def _without_each(of_group: Floats) -> Floats:
-    """The sum over all groups, then over all but each one. [1 + groups]"""
+def _correlation(credit: Floats, truth: EstimatedTruth, groups: Sets) -> Floats:
+    """`AgainstEstimate.correlation` over all groups, then over all but each one. [1 + groups]"""
+    product, square, signal = (
+        _without_each(groups, column)
+        for column in (credit * truth.advantage, credit * credit, truth.advantage**2 - truth.error**2)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return product / np.sqrt(square * signal)
+
+
+def _without_each(groups: Sets, column: Floats) -> Floats:
+    """The column's sum over all groups, then over all but each one. [1 + groups]"""
+    of_group = groups.sum(column)
     return np.concatenate([[of_group.sum()], of_group.sum() - of_group])

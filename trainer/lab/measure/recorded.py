@@ -109,12 +109,13 @@ def recorded_credit(
                 ms, advantages = _timed(estimators[label], batch)
             except ValueError as error:
                 raise ConfigError(f"{recording.groups}: estimator {label!r}: {error}") from error
+            first = next(iter(values.values()), None)
             values[label] = advantages.value
             credit[label] = Credit(
                 statistics=credit_statistics(advantages.value, batch),
                 ms=ms,
                 diagnostics={name: float(value) for name, value in advantages.diagnostics.items()},
-                truth=None if truth is None else against_estimate(advantages.value, truth, batch.groups),
+                truth=None if truth is None else against_estimate(advantages.value, truth, batch.groups, first),
             )
         trajectories = [trajectory for group in rows.groups for trajectory in group.trajectories]
         yield UpdateCredit(

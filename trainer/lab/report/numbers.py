@@ -96,7 +96,7 @@ def _against_from_json(values: Mapping[str, Any] | None) -> AgainstEstimate | No
     """None too in a file from before there were any."""
     if values is None:
         return None
-    return AgainstEstimate(**{key: _number_from_json(value) for key, value in values.items()})
+    return AgainstEstimate(**{key: value and _number_from_json(value) for key, value in values.items()})
 
 
 def _comparison_from_json(values: Mapping[str, Any]) -> TruthComparison:

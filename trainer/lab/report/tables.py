@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from trainer.lab.measure.estimated import mean_interval
+from trainer.lab.measure.estimated import AgainstEstimate, mean_interval
 from trainer.lab.measure.recorded import UpdateCredit
 from trainer.lab.measure.truth import TruthComparison
 from trainer.lab.report.bench import bench_grids
@@ -16,7 +16,7 @@ BRANCHES = ("share_contrast", "share_no_contrast", "share_singleton")
 PARTS = {"error": "error", "bias": "bias", "variance": "variance", "cosine": "alignment"}
 """What a table of the truth shows, by the field of `TruthComparison` that holds it."""
 
-ESTIMATED = {"correlation": "correlation", "right sign": "sign", "right blame": "blame"}
+ESTIMATED = {"correlation": "correlation", "minus first": "lead", "right sign": "sign", "right blame": "blame"}
 """What a table of estimated advantages shows, by the field of `AgainstEstimate` that holds it."""
 
 TRUTH_NOTE = f"error = bias + variance, in units of E A^2; {PLUS_MINUS} 95 %"
@@ -118,16 +118,18 @@ def _estimated(updates: Sequence[UpdateCredit], names: Sequence[str]) -> Iterato
     if not known:
         return
     by_name = {name: [truth for update in known if (truth := update.credit[name].truth)] for name in names}
-    certain, fields = mean([update.certain for update in known]), ESTIMATED.values()
+    certain = mean([update.certain for update in known])
+
+    def cell(truths: Sequence[AgainstEstimate], field: str) -> str:
+        numbers = [number for truth in truths if (number := getattr(truth, field)) is not None]
+        return with_interval(mean_interval(numbers))
+
     yield Grid(
         title="Against the estimated true advantage",
         note=f"updates {_span(known)}: {_percent(certain)} of the rows are certain to differ from 0; right signs, among"
         f" these; {PLUS_MINUS} 95 % over groups",
         heads=("", *ESTIMATED),
-        rows=tuple(
-            (name, *(with_interval(mean_interval([getattr(truth, field) for truth in truths])) for field in fields))
-            for name, truths in by_name.items()
-        ),
+        rows=tuple((name, *(cell(truths, field) for field in ESTIMATED.values())) for name, truths in by_name.items()),
     )
 
 
