@@ -1,6 +1,6 @@
 """One rollout under way: the turns it has taken, and the prompt for the next."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from envs.base import Ending, EnvStep
@@ -19,6 +19,21 @@ class Prompt:
     """Shows fewer past turns or fewer actions than it should."""
     cut_actions: bool
     """Leaves out admissible actions."""
+
+
+def shorter_prompts(
+    prompter: Prompter, *, first: EnvStep, turns: Sequence[Turn], now: EnvStep, history: int
+) -> Iterator[Prompt]:
+    """The prompt after these turns, whole, and then ever shorter: see `Dialogue.prompts`."""
+    least = min(history, prompter.least_history)
+    most = min(history, max(least, len(turns)))
+    num_listed = len(prompter.listed(now))
+    for past, actions in _sizes(most, least, num_listed):
+        yield Prompt(
+            messages=prompter.render(first=first, turns=turns, now=now, history=past, actions=actions),
+            cut=(past, actions) != (most, num_listed),
+            cut_actions=actions < num_listed,
+        )
 
 
 class Dialogue:
@@ -68,17 +83,7 @@ class Dialogue:
 
         history: past turns in the whole prompt.
         """
-        least = min(history, self._prompter.least_history)
-        most = min(history, max(least, len(self._turns)))
-        num_listed = len(self._prompter.listed(self.now))
-        for turns, actions in _sizes(most, least, num_listed):
-            yield Prompt(
-                messages=self._prompter.render(
-                    first=self._first, turns=self._turns, now=self.now, history=turns, actions=actions
-                ),
-                cut=(turns, actions) != (most, num_listed),
-                cut_actions=actions < num_listed,
-            )
+        return shorter_prompts(self._prompter, first=self._first, turns=self._turns, now=self.now, history=history)
 
     def parse(self, exchange: Exchange) -> Reply:
         """The action that the policy's answer names."""

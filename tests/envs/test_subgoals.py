@@ -5,7 +5,7 @@ import pytest
 from envs import WORLDS
 from envs.base import EnvStep
 from envs.prompts import Reply, Turn
-from envs.prompts.subgoals import subgoal, switches
+from envs.prompts.subgoals import says_switch, subgoal, switches
 
 FIRST = EnvStep(observation="Goal: craft stick.", state_key="0")
 STYLE = WORLDS["textcraft"].prompter("subgoals")
@@ -25,7 +25,7 @@ def turn(response: str) -> Turn:
     ],
 )
 def test_an_answer_switches_only_if_it_says_so_outside_its_thought(response: str, says: bool) -> None:
-    assert switches(response) is says
+    assert says_switch(response) is says
 
 
 def test_the_sub_goal_in_force_is_the_last_that_was_chosen() -> None:
@@ -40,6 +40,20 @@ def test_the_sub_goal_in_force_is_the_last_that_was_chosen() -> None:
         "make planks",
         "make planks",
     ]
+
+
+def test_an_answer_switches_where_the_sub_goal_that_prompts_show_changes() -> None:
+    answers = [
+        "<switch>KEEP</switch>",
+        "<switch>KEEP</switch><subgoal>get logs</subgoal>",  # the first that is written is chosen
+        "<switch>SWITCH</switch>",  # names none
+        "<switch>SWITCH</switch><subgoal>get  logs</subgoal>",  # the same again
+        "<switch>KEEP</switch><subgoal>make planks</subgoal>",  # keeps
+        "<switch>SWITCH</switch><subgoal>make planks</subgoal>",
+    ]
+    assert switches(answers) == [False, True, False, False, False, True]
+    shown = [subgoal([turn(answer) for answer in answers[:count]]) for count in range(len(answers) + 1)]
+    assert switches(answers) == [shown[at] != shown[at + 1] for at in range(len(answers))]
 
 
 def test_a_prompt_shows_the_sub_goal_in_force_and_asks_for_the_next() -> None:

@@ -137,6 +137,7 @@ def table_of(report: UpdateReport) -> RowTable:
     [
         ({"mode": "retry"}, {"estimator": {"name": "ibpo"}}, ("revise.mode='retry'", "'ibpo'", "revise.mode=revise")),
         ({"mode": "intervene"}, {"estimator": {"name": "ppo"}}, ("revise.mode='intervene'", "'ppo'", "critic")),
+        ({"mode": "retry"}, {"estimator": {"name": "ppo"}}, ("revise.mode='retry'", "'ppo'", "critic")),
         ({"mode": "retry"}, {"group_size": 1, "estimator": {"name": "ppo"}}, ("group_size=1", "2 or more")),
         ({"mode": "retry", "credit": 0.7}, {}, ("revise.credit=0.7", "leave it out")),
         ({"mode": "retry"}, {"record": "embeddings"}, ("record='embeddings'", "record=rollouts")),
@@ -147,7 +148,7 @@ def table_of(report: UpdateReport) -> RowTable:
             ("learner.old_logprobs='engine'", "learner.old_logprobs=learner"),
         ),
     ],
-    ids=["ibpo", "critic", "alone", "credit", "embeddings", "weight", "engine"],
+    ids=["ibpo", "critic", "critic of kept steps", "alone", "credit", "embeddings", "weight", "engine"],
 )
 def test_retries_that_could_not_be_learned_from_are_refused(
     tmp_path: Path, revise: dict[str, Any], changes: dict[str, Any], told: tuple[str, ...]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 
+import numpy as np
+
 from trainer.config.build import ConfigError
 from trainer.config.commands import DemosConfig, WarmstartConfig
 from trainer.data import demos as demonstrations
@@ -109,19 +111,22 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
             with display.doing("starting the learner"):
                 learner.join(timeout_s=limit)
             for epoch, demos in enumerate(chain([first], epochs), start=1):
-                batch = supervised(
+                taught = supervised(
                     demos,
                     world.prompter,
                     codec,
                     history=config.env.history,
+                    prompt_tokens=config.model.prompt_tokens,
                     observations=config.observations,
                     revise_prompt=config.revise_prompt,
                 )
-                steps = -(-expert_steps(demos) // config.rows_per_step)
+                batch, wanted = taught.batch, -(-expert_steps(demos) // config.rows_per_step)
+                steps = min(wanted, len(np.unique(batch.trajectory)))  # each takes a whole demonstration or more
                 with display.counting("optimizer steps", steps) as taken:
                     report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch, on_steps=taken.advance)
                 losses.append(report.loss)
-                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}")
+                long = f"  {taught.too_long} steps left out, over model.prompt_tokens" if taught.too_long else ""
+                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}{long}")
                 bar.advance()
             with display.doing("export"):
                 _export(learner, output / "model")

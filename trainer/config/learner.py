@@ -186,10 +186,17 @@ class LearnerConfig:
                 "learner.compile='layers' with learner.zero_stage=3, whose hooks gather weights inside a layer: set "
                 "learner.compile=none, or a lower stage"
             )
-        if self.old_logprobs == "engine" and self.loss.importance_cap is None:
+        cap = self.loss.importance_cap
+        if self.old_logprobs == "engine" and cap is None:
             raise ValueError(
                 "learner.old_logprobs='engine' with learner.loss.importance_cap=None, so nothing bounds the engine's "
                 "roundings: set learner.loss.importance_cap=2, or learner.old_logprobs=learner"
+            )
+        if self.old_logprobs == "engine" and cap is not None and cap <= 1 + self.loss.clip_high:
+            raise ValueError(
+                f"learner.loss.importance_cap={cap} with learner.loss.clip_high={self.loss.clip_high}, which no ratio "
+                "reaches under learner.old_logprobs=engine: set a cap above 1 + clip_high, or "
+                "learner.old_logprobs=learner"
             )
         if self.dtype == "bfloat16" and self.zero_stage == 0:
             raise ValueError(

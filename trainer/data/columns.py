@@ -1,6 +1,8 @@
 """The one translator between rooms: rows of rollouts become an estimator's columns and a learner's tokens."""
 
 from collections.abc import Hashable, Iterable
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +60,7 @@ def step_batch(
         repair=table.repair,
         milestone=_milestones(table),
         step_reward=_step_rewards(table),
-        switch=np.array([switches(step.completion.text) for step in table.steps]) if subgoals else None,
+        switch=_switches(table) if subgoals else None,
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 
@@ -105,6 +107,12 @@ def codes(keys: Iterable[Hashable]) -> NDArray[np.int64]:
     """
     code_of: dict[Hashable, int] = {}
     return np.array([code_of.setdefault(key, len(code_of)) for key in keys], np.int64)
+
+
+def _switches(table: RowTable) -> NDArray[np.bool_]:
+    """Whether each row chooses another sub-goal. The rows of a rollout stand together, in the order of its turns."""
+    rollouts = groupby(table, key=attrgetter("trajectory"))
+    return np.array([new for _, rows in rollouts for new in switches([row.step.completion.text for row in rows])])
 
 
 def _response_tokens(table: RowTable) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from envs.base import Env, EnvStep
-from envs.prompts import Message, Prompter, Turn
+from envs.prompts import Prompter, Turn
+from rollout.dialogue import Prompt, shorter_prompts
 from rollout.revise import PROMPT, Said, revision_text
 from rollout.seeds import derive_seed
 from trainer.config.build import ConfigError
@@ -97,8 +98,8 @@ def rendered_turns(
     history: int,
     as_sampled: Callable[[str], str] = str,
     revise_prompt: str = PROMPT,
-) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """The prompt and the response of every step, rendered exactly as in a rollout, or in a revision.
+) -> Iterator[tuple[Iterator[Prompt], str]]:
+    """Of every step its prompt, whole and then ever shorter, and its response, as in a rollout, or in a revision.
 
     as_sampled: a written response as a policy's would be decoded (`codec.ChatCodec.as_sampled`); by default as it is.
     revise_prompt: `ReviseConfig.prompt`.
@@ -117,7 +118,7 @@ def rendered_turns(
         shown[0] = replace(shown[0], observation=task_text)
     for now, step in zip(shown, demo.steps, strict=True):
         response = as_sampled(prompter.respond(step.action))
-        yield prompter.render(first=shown[0], turns=turns, now=now, history=history), response
+        yield shorter_prompts(prompter, first=shown[0], turns=tuple(turns), now=now, history=history), response
         actions = prompter.listed(now)
         turns.append(Turn(observation=now.observation, response=response, action=step.action, listed=actions))
 
@@ -131,8 +132,8 @@ def corpus(env: Env, task_ids: Sequence[str], prompter: Prompter, *, history: in
     demos = list(demonstrate(env, task_ids, seed=0))
     texts: dict[str, None] = {}
     for demo, neighbour in zip(demos, [*demos[1:], *demos[:1]], strict=True):
-        for messages, response in rendered_turns(demo, prompter, history=history):
-            texts.update(dict.fromkeys(message.content for message in messages))
+        for prompts, response in rendered_turns(demo, prompter, history=history):
+            texts.update(dict.fromkeys(message.content for message in next(prompts).messages))
             texts[response] = None
         env.reset(demo.task_id, seed=demo.seed)
         for action in _wrong_actions([step.action for step in neighbour.steps]):

@@ -1,6 +1,7 @@
 """Rows for supervised fine-tuning, from demonstrations."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,9 +9,20 @@ from envs.prompts import Prompter
 from rollout.policy import Exchange, continues
 from rollout.revise import PROMPT
 from rollout.types import Completion, Ids
+from trainer.config.build import ConfigError
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo, rendered_turns
 from trainer.data.tokens import TokenBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised:
+    """What demonstrations teach."""
+
+    batch: TokenBatch
+    """The rows."""
+    too_long: int
+    """The expert's steps without a row: even their shortest prompt, or that of a turn before, is too long."""
 
 
 def supervised(
@@ -19,16 +31,20 @@ def supervised(
     codec: ChatCodec,
     *,
     history: int,
+    prompt_tokens: int,
     observations: bool = False,
     revise_prompt: str = PROMPT,
-) -> TokenBatch:
+) -> Supervised:
     """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn.
 
+    prompt_tokens: the longest prompt, `model.prompt_tokens`. As a rollout does, a longer one shows fewer past turns and
+    actions, and a demonstration ends where even the shortest is too long. Raises ConfigError where none is left.
     observations: what the prompt of a turn adds to the turn before is a row too, of which the added tokens are learned;
     of a first prompt, all tokens but the first. A prompt that shows the past in other words adds no row.
     """
     prompts, responses = list[Ids](), list[Ids]()
     trajectory, time = list[int](), list[int]()
+    left = expert_steps(demos)
 
     def add(prompt: Ids, response: Ids, number: int, at: int) -> None:
         prompts.append(prompt)
@@ -41,16 +57,24 @@ def supervised(
             demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
         )
         before: Exchange | None = None
-        for at, (step, (messages, text)) in enumerate(zip(demo.steps, turns, strict=True)):
-            prompt, response = codec.encode(messages, before), codec.encode_response(text)
+        for at, (step, (shorter, text)) in enumerate(zip(demo.steps, turns, strict=True)):
+            encoded = ((asked.messages, codec.encode(asked.messages, before)) for asked in shorter)
+            fitting = next((pair for pair in encoded if len(pair[1]) <= prompt_tokens), None)
+            if fitting is None:
+                break
+            (messages, prompt), response = fitting, codec.encode_response(text)
             if observations and (before is None or continues(prompt, before)):
                 known = 1 if before is None else len(before.completion.prompt_ids) + len(before.completion.token_ids)
                 if len(prompt) > known:
                     add(prompt[:known], prompt[known:], number, 2 * at)
             if step.by_expert:
                 add(prompt, response, number, 2 * at + 1)
+                left -= 1
             before = Exchange(messages=messages, completion=_completion(prompt, response, text))
-    return TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
+    if left and left == expert_steps(demos):
+        raise ConfigError(f"no prompt of the expert's fits model.prompt_tokens={prompt_tokens}: raise it")
+    batch = TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
+    return Supervised(batch=batch, too_long=left)
 
 
 def expert_steps(demos: Sequence[Demo]) -> int:

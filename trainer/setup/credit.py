@@ -143,10 +143,10 @@ def _check_retries(config: TrainConfig, wants: Needs) -> None:
         )
     if config.record == "embeddings":
         raise ConfigError(f"{mode} with record='embeddings', which would mix in those of retries: set record=rollouts")
-    if revise.mode == "intervene" and wants.critic:
+    if wants.critic:
         raise ConfigError(
-            f"{mode} with estimator.name={name!r}, whose critic would learn from steps without a return: take "
-            "estimator=grpo, or set revise.mode=retry"
+            f"{mode} with estimator.name={name!r}, whose critic would learn from the steps alone that are kept, which "
+            "the outcome decides: take estimator=grpo, or set revise.mode=revise"
         )
 
 

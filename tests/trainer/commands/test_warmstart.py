@@ -30,11 +30,13 @@ class Exporting:
     """A learner that writes its model in two files, and may be killed between them."""
 
     killed = False
+    steps = 0
 
     def join(self, **_: object) -> None:
         """Nothing."""
 
-    def sft(self, *_: object, **__: object) -> LearnReport:
+    def sft(self, _: object, *, optimizer_steps: int, **__: object) -> LearnReport:
+        self.steps = optimizer_steps
         numbers = {field.name: 1.0 for field in fields(LearnReport)}
         return LearnReport(**numbers)  # pyright: ignore[reportArgumentType]
 
@@ -101,3 +103,8 @@ def test_a_file_without_a_step_to_learn_from_is_refused_in_one_line(tmp_path: Pa
     write([Demo(task_id="1", seed=0, won=True, steps=(mistake,))], tmp_path / "demos.jsonl")
     with pytest.raises(ConfigError, match=r"demos\.jsonl holds no step of the expert: write the file with fewer"):
         trained(tmp_path / "out", demos=str(tmp_path / "demos.jsonl"))
+
+
+def test_an_epoch_takes_no_more_optimizer_steps_than_it_has_demonstrations(tmp_path: Path, learner: Exporting) -> None:
+    trained(tmp_path / "out", rows_per_step=1, tasks=2)
+    assert learner.steps == 2

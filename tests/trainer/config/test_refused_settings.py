@@ -196,6 +196,11 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
         # Bounds that no token reaches.
         (
             "train",
+            {"learner.old_logprobs": "engine", "learner.loss.importance_cap": 1.2, "learner.loss.clip_high": 0.25},
+            ("learner.loss.importance_cap=1.2", "learner.loss.clip_high=0.25", "learner.old_logprobs=learner"),
+        ),
+        (
+            "train",
             {"learner.loss.dual_clip": 3.0, "learner.loss.negative_weight": 0.0},
             ("learner.loss.dual_clip=3.0", "learner.loss.negative_weight=0", "learner.loss.dual_clip=null"),
         ),

@@ -136,8 +136,8 @@ def dialogues(codec: ChatCodec, style: str, split: str) -> list[list[tuple[list[
     env, prompts = make("textcraft"), WORLDS["textcraft"].prompter(style)
     return [
         [
-            (codec.encode(messages).tolist(), codec.encode_response(response).tolist())
-            for messages, response in rendered_turns(demo, prompts, history=40)
+            (codec.encode(next(shorter).messages).tolist(), codec.encode_response(response).tolist())
+            for shorter, response in rendered_turns(demo, prompts, history=40)
         ]
         for demo in demonstrate(env, env.tasks(split), seed=0)
     ]

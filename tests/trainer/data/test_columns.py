@@ -48,9 +48,9 @@ def test_step_rewards_are_a_column_where_a_scorer_filled_every_row() -> None:
 
 
 def test_a_switch_is_read_from_the_answer_where_sub_goals_are_asked_for() -> None:
-    says = [step("go", said=completion(f"<switch>{word}</switch>")) for word in ("SWITCH", "KEEP")]
-    table = RowTable([group(says)])
-    assert plain(step_batch(table, embedding=None, subgoals=True).switch) == plain(np.array([True, False]))
+    says = lambda *words: [step("go", said=completion(f"<subgoal>{word}</subgoal>")) for word in words]  # noqa: E731
+    table = RowTable([group(says("a", "b"), says("a"))])
+    assert plain(step_batch(table, embedding=None, subgoals=True).switch) == plain(np.array([True, False, True]))
     assert step_batch(table, embedding=None).switch is None
 
 

@@ -70,12 +70,12 @@ def test_rendered_turns_have_the_prompts_of_a_rollout_of_the_expert(
     )
     task = Task(number=0, task_id=demo.task_id, seed=demo.seed)
     collected = asyncio.run(collector.collect([task], group_size=1, options=play_options()))
-    assert [request.messages for request in policy.asked] == [messages for messages, _ in turns]
+    assert [request.messages for request in policy.asked] == [next(shorter).messages for shorter, _ in turns]
     assert [rollout.success for rollout in collected.groups[0].trajectories] == [True]
 
 
 def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: list[Demo]) -> None:
-    batch = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6)  # pyright: ignore[reportArgumentType]
+    batch = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=999).batch  # pyright: ignore[reportArgumentType]
     text = lambda ids: "".join(map(chr, ids))  # noqa: E731
     first = f"corridor {demos[0].seed} of length 2\n"
     assert [text(batch.prompt(row)) for row in (0, 1)] == [first, first + "go\0at 1\n"]
@@ -83,15 +83,45 @@ def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: li
     assert (batch.trajectory.tolist(), (batch.time // 2).tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
 
 
+def test_a_prompt_over_the_limit_shows_fewer_past_turns_as_in_a_rollout(demos: list[Demo]) -> None:
+    whole = f"corridor {demos[1].seed} of length 3\n"
+    taught = supervised(demos[1:], CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=len(whole) + 10)  # pyright: ignore[reportArgumentType]
+    assert taught.too_long == 0
+    shown = ["".join(map(chr, taught.batch.prompt(row))) for row in range(3)]
+    assert shown == [whole, f"{whole}go\0at 1\n", f"{whole}go\0at 2\n"]
+
+
+def test_a_demonstration_ends_where_even_the_shortest_prompt_is_over_the_limit(demos: list[Demo]) -> None:
+    first = len(f"corridor {demos[1].seed} of length 3\n")
+    taught = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=first)  # pyright: ignore[reportArgumentType]
+    assert (taught.batch.num_rows, taught.too_long) == (2, 3)
+    with pytest.raises(ConfigError, match=r"no prompt of the expert's fits model.prompt_tokens=9: raise it"):
+        supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=9)  # pyright: ignore[reportArgumentType]
+
+
 def test_what_the_world_says_is_learned_where_asked_for_in_the_chain_of_the_actions(demos: list[Demo]) -> None:
-    batch = supervised(demos[:1], CORRIDOR_PROMPTS, CharCodec(), history=6, observations=True)  # pyright: ignore[reportArgumentType]
+    batch = supervised(
+        demos[:1],
+        CORRIDOR_PROMPTS,
+        CharCodec(),  # pyright: ignore[reportArgumentType]
+        history=6,
+        prompt_tokens=999,
+        observations=True,
+    ).batch
     learned = ["".join(map(chr, batch.row(row)[batch.prompt_lens[row] :])) for row in range(batch.num_rows)]
     assert learned == [f"corridor {demos[0].seed} of length 2\n"[1:], "go\0", "at 1\n", "go\0"]
     assert find_chains(batch) == [(0, 1, 2, 3)]  # one pass over the episode
 
 
 def test_a_prompt_that_shows_the_past_in_other_words_adds_no_observation(demos: list[Demo]) -> None:
-    batch = supervised(demos[1:2], CORRIDOR_PROMPTS, CharCodec(), history=1, observations=True)  # pyright: ignore[reportArgumentType]
+    batch = supervised(
+        demos[1:2],
+        CORRIDOR_PROMPTS,
+        CharCodec(),  # pyright: ignore[reportArgumentType]
+        history=1,
+        prompt_tokens=999,
+        observations=True,
+    ).batch
     assert batch.time.tolist() == [0, 1, 2, 3, 5]  # the third prompt leaves out the first turn
 
 
@@ -102,7 +132,7 @@ def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned()
     assert erring == list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
     mistakes = [step for demo in erring for step in demo.steps if not step.by_expert]
     assert len(mistakes) > 10
-    batch = supervised(erring, prompts, CharCodec(), history=40)  # pyright: ignore[reportArgumentType]
+    batch = supervised(erring, prompts, CharCodec(), history=40, prompt_tokens=99_999).batch  # pyright: ignore[reportArgumentType]
     learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time // 2, strict=True)]
     expert = [
         (number, time) for number, demo in enumerate(erring) for time, step in enumerate(demo.steps) if step.by_expert

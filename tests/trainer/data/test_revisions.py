@@ -62,7 +62,7 @@ def test_a_demonstration_of_revising_has_the_prompts_of_a_revision(
     policy.asked.clear()
     (group,) = asyncio.run(revise(collector, groups, config=ReviseConfig(), options=options)).groups
     asked = [request for request in policy.asked if request.key[:3] == (0, 0, 1)]
-    assert [request.messages for request in asked] == [messages for messages, _ in turns]
+    assert [request.messages for request in asked] == [next(shorter).messages for shorter, _ in turns]
     assert group.revisions is not None
     assert group.revisions[0].trajectory.success
 
@@ -72,7 +72,7 @@ def test_the_rows_are_the_experts_answers_behind_a_prompt_of_ones_own_wording() 
     assert demo.attempts is not None
     prompt = "{task}|{attempt}|{reference}"
     codec = CharCodec()
-    batch = supervised([demo], CORRIDOR_PROMPTS, codec, history=6, revise_prompt=prompt)  # pyright: ignore[reportArgumentType]
+    batch = supervised([demo], CORRIDOR_PROMPTS, codec, history=6, prompt_tokens=999, revise_prompt=prompt).batch  # pyright: ignore[reportArgumentType]
     first = "".join(map(chr, batch.prompt(0)))
     failed, sibling = ("\n".join(actions) for actions in (demo.attempts.failed, demo.attempts.sibling))
     assert first == f"{demo.steps[0].observation}|{failed}|{sibling}\n"
