@@ -15,6 +15,7 @@ from annotated_types import Ge, Interval, doc
 
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.engine_arguments import check_extra
+from rollout.held import StartFailed
 from rollout.marks import BINDING
 from rollout.placement import Place, engine_places
 from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, check_room, gather, spawn
@@ -35,6 +36,9 @@ CPU_ENV = {
 }
 CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192
+BESIDE_LEARNER = {"gpu_memory_utilization": 0.05}
+"""Of an engine that is started anew: vLLM refuses to start where less than this share of the GPU is free, and the
+learner is there by then. Its KV cache has a size in bytes anyway."""
 PUBLISH_S = 300.0
 REMEDY = "resume=auto goes on from the last checkpoint; if it comes again, choose another cluster.weight_transfer"
 PROBE_S = 10.0  # for an engine to say whether it serves
@@ -188,6 +192,7 @@ class Engines:
         specs = [config.spec(number, shared[number] if shared else None) for number in range(config.count)]
         check_room(specs)
         self._model, self._options, self._specs = str(model), options, specs
+        self._again = BESIDE_LEARNER if config.device == "cuda" else {}
         self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
         self.seats = tuple(Seat(self, number) for number in range(config.count))
         """Where policies ask: engines that are lost are replaced."""
@@ -298,11 +303,11 @@ class Engines:
             with suppress(ActorDied, ActorTimeout):  # a kill alone frees the GPU's memory some time later
                 gather([engine.submit("shutdown")], SHUTDOWN_S)
             engine.kill()
-            engine = spawn(ENGINE, self._model, self._options, spec=self._specs[number])
+            engine = spawn(ENGINE, self._model, self._options | self._again, spec=self._specs[number])
             try:
                 gather([engine.submit("ready")], self._start_s)
                 break
-            except (ActorDied, ActorTimeout) as lost:
+            except (ActorDied, ActorTimeout, StartFailed) as lost:
                 error = lost
         if self._can_sleep and self._published is not None:
             gather([engine.submit("sleep")])  # a publish wakes it

@@ -134,8 +134,8 @@ def _from_checkpoint(
         estimator = _resume(plan, parts, display)
         log = _open_log(plan, output)
         _drop_recordings(output, plan.start)
-        if log.continuation is not None:
-            display.stage(log.continuation)
+        for note in log.notes:
+            display.stage(note)
         try:
             with (
                 closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver,

@@ -9,6 +9,7 @@ import pytest
 
 from rollout import engines
 from rollout.engines import EngineConfig, Engines, PublishError
+from rollout.held import StartFailed
 from rollout.messages import EngineDead
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.seats import EnginesLost
@@ -26,6 +27,7 @@ BUCKETS = tuple(
     for number in (1, 2)
 )
 SUM = {"layer 0": 0, "the rest": 3}
+NOT_STARTED = StartFailed("engine 0", ("ValueError",), "too little memory is free", "engine.log")
 
 
 spawned: list["Recorder"] = []
@@ -154,6 +156,7 @@ def test_a_publish_that_fails_in_the_middle_replaces_the_engines_that_are_lost_a
     whole = [("wake_weights",), *loads, ("finish", 3, SUM), ("wake_cache",)]
     assert first.calls[-len(whole) :] == whole
     assert third.calls == [("ready",), ("sleep",), *whole]
+    assert (second.options["gpu_memory_utilization"], third.options["gpu_memory_utilization"]) == (0.85, 0.05)
     assert started.take_losses().restarted == 1
     assert started.take_losses().restarted == 0
 
@@ -206,9 +209,10 @@ def test_one_more_engine_lost_in_an_update_than_may_be_ends_the_run_with_the_rea
 
 
 @pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("error", [ActorDied("engine 0 died during ready"), NOT_STARTED], ids=["died", "not started"])
 @pytest.mark.parametrize("stillborn", [1, 2])
 def test_an_engine_that_is_lost_while_it_starts_counts_and_another_one_is_started(
-    monkeypatch: pytest.MonkeyPatch, stillborn: int
+    monkeypatch: pytest.MonkeyPatch, stillborn: int, error: Exception
 ) -> None:
     """Two may be lost in an update: the one that a request meets, and one more."""
 
@@ -217,7 +221,7 @@ def test_an_engine_that_is_lost_while_it_starts_counts_and_another_one_is_starte
 
         def submit(self, method: str, *args: Any) -> Any:
             died = method == "ready" and len(spawned) <= stillborn
-            return ActorDied("engine 0 died during ready") if died else super().submit(method, *args)
+            return error if died else super().submit(method, *args)
 
     engine = Engines("folder", EngineConfig(restarts=2), context=512)
     (first,) = engine.remotes
@@ -231,8 +235,9 @@ def test_an_engine_that_is_lost_while_it_starts_counts_and_another_one_is_starte
         assert engine.remotes == (spawned[1],)
         assert spawned[0].calls == [("shutdown",), ("kill",)]
     else:
-        lost = r"^more than engine.restarts=2 lost in one update: engine 0 died during ready$"
-        with pytest.raises(EnginesLost, match=lost):
+        with pytest.raises(
+            EnginesLost, match=f"^more than engine.restarts=2 lost in one update: {re.escape(str(error))}$"
+        ):
             asyncio.run(engine.seats[0].acall("complete", "prompt"))
     assert engine.take_losses().restarted == 2
 

@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 import yaml
+from packaging.requirements import Requirement
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
@@ -27,7 +29,7 @@ COMMAND = next(
 )
 GPUS = int(re.findall(r"cluster\.gpus=(\d+)", COMMAND)[0])
 LOGGED = """#!/bin/sh
-echo "$(basename "$0") $*" >>calls
+echo "$RAY_AUTH_MODE: $(basename "$0") $*" >>calls
 """
 SRUN = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do echo "srun $1" >>calls; shift; done
@@ -45,8 +47,8 @@ def program(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def submit(folder: Path, *words: str) -> list[str]:
-    """What the SLURM script calls on a first node n1 whose address is 10.0.0.7."""
+def submit(folder: Path, *words: str, token: str | None = None) -> list[str]:
+    """What the SLURM script calls on a first node n1 whose address is 10.0.0.7. token: Ray's, in the user's home."""
     bin_folder = folder / ".venv" / "bin"
     bin_folder.mkdir(parents=True)
     (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
@@ -54,18 +56,36 @@ def submit(folder: Path, *words: str) -> list[str]:
     program(bin_folder, "hostname", "#!/bin/sh\necho '10.0.0.7 192.168.1.1'\n")
     program(bin_folder, "srun", SRUN)
     program(bin_folder, "ray", LOGGED)
+    if token is not None:
+        (folder / ".ray").mkdir()
+        (folder / ".ray" / "auth_token").write_text(token)
     env = {**os.environ, "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+    env |= {"SLURM_CPUS_PER_TASK": "32", "HOME": str(folder)}
     subprocess.run(["bash", str(SLURM), *words], env=env, check=True)
     return (folder / "calls").read_text().splitlines()
 
 
 def test_slurm_starts_ray_on_all_nodes_at_the_first_ones_address_and_then_the_command(tmp_path: Path) -> None:
     calls = submit(tmp_path)
-    assert calls[-1] == f"ray symmetric-run --address 10.0.0.7:6379 --min-nodes 2 -- {COMMAND}"
+    assert calls[-1] == f"disabled: ray symmetric-run --address 10.0.0.7:6379 --min-nodes 2 -- {COMMAND}"
     assert calls[:3] == ["srun --nodes=1", "srun --ntasks=1", "srun --nodelist=n1"]
-    assert calls[3:6] == ["srun --nodes=2", "srun --ntasks=2", "srun --kill-on-bad-exit"]
-    words = shlex.split(calls[-1])[2:]
+    assert calls[3:7] == ["srun --nodes=2", "srun --ntasks=2", "srun --cpus-per-task=32", "srun --kill-on-bad-exit"]
+    words = shlex.split(calls[-1])[3:]
     assert curate_and_validate_ray_start_args(words[: words.index("--")]) == []  # nothing that Ray does not know
+
+
+def test_slurm_says_on_all_nodes_whether_ray_asks_for_the_token_in_the_home(tmp_path: Path) -> None:
+    assert submit(tmp_path, token="secret")[-1].startswith("token: ray symmetric-run ")
+
+
+def test_the_locked_packages_of_gpus_hold_what_rays_dashboard_and_agents_import() -> None:
+    locked = set(re.findall(r"^([\w-]+)==", (ROOT / "lock-gpu.txt").read_text(), re.MULTILINE))
+    wanted = [Requirement(line) for line in metadata.requires("ray") or []]
+    names = {
+        one.name.lower().replace("_", "-") for one in wanted if one.marker and one.marker.evaluate({"extra": "default"})
+    }
+    assert len(names) > 5
+    assert names <= locked
 
 
 def test_slurm_starts_another_command_where_one_is_given(tmp_path: Path) -> None:

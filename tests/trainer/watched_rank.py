@@ -2,8 +2,10 @@
 
 from typing import Any, cast
 
+import torch
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from estimators import Unit
 from trainer.learner.deepspeed_rank import LearnerRank
@@ -45,6 +47,11 @@ class WatchedRank(LearnerRank):
             ]
             for name, one in self.trained.items()
         }
+
+    def patience_s(self) -> float:
+        """How long a collective of the ranks waits for all of them."""
+        group: Any = distributed_c10d._get_default_group()
+        return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
 
     def optimizer_settings(self) -> tuple[list[float], set[float]]:
         """The weight decay of each parameter group, and the steps that the optimizer has counted."""

@@ -17,6 +17,10 @@ PREFIX = "RAY_"
 """Of the variables by which Ray's workers know their cluster. A cell starts a Ray of its own beside it."""
 
 
+PASSED = ("WANDB_", "HF_", "OPENAI_", "WEBSHOP_", "TEXTCRAFT_", "ALFWORLD_")
+"""Of the command's variables that its cells get: keys, and the folders of data that settings name."""
+
+
 class Runner:
     """The inside of the actor."""
 
@@ -97,6 +101,7 @@ class RaySite:
             limit=None,  # a run takes its time, and its own parts have limits
             spread=True,
             folder=os.getcwd(),
+            env={name: value for name, value in os.environ.items() if name.startswith(PASSED)},
         )
         runner = spawn(Runner, spec=spec)
         return RayRunning(cell, runner.submit("run", cell, self._program))

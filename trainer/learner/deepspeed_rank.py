@@ -6,6 +6,7 @@ import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -82,7 +83,9 @@ class LearnerRank:
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
         backend = "nccl" if self.config.device == "cuda" else "gloo"
-        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+        # Ranks wait for one that converts a checkpoint; DeepSpeed's own limit is ten minutes.
+        limit = timedelta(seconds=self.config.timeout_s)
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=limit, verbose=False)
         model = self._load(self.model_folder)
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)

@@ -43,12 +43,20 @@ class MetricLog:
         new_id = secrets.token_hex(4)  # of no seed: no two runs may share it
         self._tracking, self._goes_on_after = tracking or new_id, None if tracking is None else resumed_at
         off = config.wandb == "disabled"
-        self._wandb = None if off else import_module(WANDB).start(output, config, settings, tracking, new_id)
+        self._wandb, self._unanswered = (
+            (None, False) if off else import_module(WANDB).start(output, config, settings, tracking, new_id)
+        )
 
     @property
     def tracking(self) -> str | None:
         """The id of the first of the run's wandb runs, by which it is gone on with; None without wandb."""
         return self._tracking if self._wandb else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of where the run is logged."""
+        sync = "wandb: its server does not answer, so the run is logged offline; `wandb sync` sends it"
+        return [*([sync] if self._unanswered else []), *([self.continuation] if self.continuation else [])]
 
     @property
     def continuation(self) -> str | None:

@@ -83,12 +83,17 @@ class Probe:
         """Write a part of a file of a folder that is on its way here. `finish` gives the folder its name."""
         path = _partial(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab" if offset else "wb") as file:
+        with path.open("r+b" if offset else "wb") as file:
+            file.seek(offset)  # another node that shares the disk may have written it already
             file.write(data)
 
     def finish(self, folder: str) -> None:
-        """The folder is whole."""
-        _partial(folder).rename(folder)
+        """The folder is whole. On a disk that several nodes share, the first of them gives it its name."""
+        try:
+            _partial(folder).rename(folder)
+        except FileNotFoundError:
+            if not Path(folder).is_dir():
+                raise
 
 
 def _partial(folder: str) -> Path:

@@ -67,6 +67,7 @@ tell("end")
 if words["do"] == "fail":
     sys.exit("stepcredit: an engine died")
 folder.mkdir()
+(folder / "shop").write_text(os.environ.get("WEBSHOP_DATA", ""))
 """
 
 
@@ -82,7 +83,10 @@ def test_cells_are_jobs_of_submitit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has(tmp_path: Path, cluster: str) -> None:
+def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has(
+    tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBSHOP_DATA", "the shop")  # of this command, and not of the cluster
     check_ends(tmp_path / "ends", RaySite(cluster, None, program=program(tmp_path)))
     script = tmp_path / "work.py"
     script.write_text(WORK)
@@ -98,6 +102,7 @@ def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has
     ]
     assert len(told(tmp_path / "work")) == 2 * len(WORKING)
     assert most_at_once(told(tmp_path / "work")) == 2
+    assert {path.read_text() for path in (tmp_path / "work").rglob("shop")} == {"the shop"}
 
 
 @pytest.mark.slow

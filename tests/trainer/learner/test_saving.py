@@ -104,7 +104,8 @@ def test_a_learner_goes_on_from_a_checkpoint_of_another_number_of_ranks(
     first.close()
 
     resumed = learners.watched(replace(config, world_size=after))
-    resumed.load(tmp_path / "state")
+    resumed.load(tmp_path / "state")  # one rank converts it, and the others wait
+    assert told(resumed, "patience_s") == config.timeout_s
     for name, states in (told(resumed, "moments") if zero_stage else {}).items():
         assert all(map(torch.equal, states, moments[name])), name
     assert settings is None or told(resumed, "optimizer_settings") == settings

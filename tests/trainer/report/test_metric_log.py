@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.errors import CommError
 from wandb.proto.wandb_internal_pb2 import Record
 
 from trainer.config.settings import LogConfig
@@ -225,6 +226,21 @@ def test_a_fork_is_a_wandb_run_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     fork = log(tmp_path, LogConfig(tensorboard=False, wandb="online"), resumed_at=2, tracking=None)
     assert [(run.id, run.resume) for run in runs] == [(fork.tracking, None)]
     assert fork.continuation is None
+
+
+def test_a_server_that_does_not_answer_makes_the_run_an_offline_one_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("BASE_URL", "http://127.0.0.1:9"), ("API_KEY", "a" * 40), ("INIT_TIMEOUT", "1")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    started = log(tmp_path, LogConfig(tensorboard=False, wandb="auto"))
+    started.write(1, {"learn/loss": 1.0})
+    started.close()
+    assert [note.partition(",")[0] for note in started.notes] == ["wandb: its server does not answer"]
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert any(record.HasField("history") for record in finished(file))
+    with pytest.raises(CommError):
+        log(tmp_path, LogConfig(tensorboard=False, wandb="online"))
 
 
 def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ def test_cpu_builds_on_nodes_with_gpus_are_refused_even_where_all_nodes_have_the
     assert differences([HEAD, WORKER], {"0": cpu, "1": cpu}, WANTED, card=0) == []
 
 
+def test_nodes_that_share_a_disk_write_one_copy_of_a_model(tmp_path: Path) -> None:
+    folder, probes = tmp_path / "model", (Probe(), Probe())
+    for offset, part in ((0, b"abcd"), (4, b"efgh")):
+        for one in probes:
+            one.write(str(folder), "weights", offset, part)
+    for one in probes:
+        one.finish(str(folder))
+    assert (folder / "weights").read_bytes() == b"abcdefgh"
+    with pytest.raises(FileNotFoundError):
+        Probe().finish(str(tmp_path / "never written"))
+
+
 def test_a_probe_removes_what_a_killed_run_left_in_its_nodes_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
