@@ -15,11 +15,15 @@ from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
 from trainer.cells.child import PROGRAM, Child
 from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.config.build import ConfigError
+from trainer.setup.gpu_memory import GIB
 
 JOBS = "jobs"  # submitit's own files, beside the cells
 SHARED_LOOK_S = 5.0  # between two looks at jobs of SLURM: each asks the file system that all nodes share
 CANCEL_S = 4.0  # for SLURM to take the order to end all jobs; a command that is interrupted has seven
 AGAIN_S = 30.0  # between two submissions, where SLURM took no job
+# Words of `job` that say how many cores and how much memory. SLURM takes one of each kind.
+SAY_CORES = ("cpus_per_task", "slurm_cpus_per_task", "slurm_cpus_per_gpu")
+SAY_MEMORY = ("mem_gb", "slurm_mem", "slurm_mem_per_cpu", "slurm_mem_per_gpu")
 NOT_TAKEN = (FailedSubmissionError, FailedJobError)  # of an answer without a number, and of an sbatch that failed
 
 
@@ -168,12 +172,14 @@ class SlurmSite:
         """Nothing: jobs that run have been ended."""
 
     def _of(self, cell: Cell) -> submitit.AutoExecutor:
-        """An executor of the cell's cores and GPUs. What `job` says goes before."""
+        """An executor of the cell's cores, memory and GPUs. What `job` says goes before."""
         folder: Path = cell.folder.parent.with_name(JOBS) / cell.digest
         executor = submitit.AutoExecutor(folder=folder, cluster=self._executor)
         parameters: dict[str, Any] = {"name": f"stepcredit-{cell.digest}", "gpus_per_node": cell.gpus}
-        if cell.cpus:
-            parameters["cpus_per_task"] = cell.cpus
+        if (cpus := cell.cpus or cell.job_cpus) and self._job.keys().isdisjoint(SAY_CORES):
+            parameters["cpus_per_task"] = cpus
+        if cell.job_bytes and self._job.keys().isdisjoint(SAY_MEMORY):
+            parameters["mem_gb"] = -(-cell.job_bytes // GIB)
         executor.update_parameters(**{**parameters, **self._job})
         return executor
 

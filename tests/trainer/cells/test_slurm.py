@@ -3,13 +3,14 @@
 import io
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from tests.trainer.cells.fake_slurm import fake_slurm
 from tests.trainer.cells.test_launch import cells
-from trainer.cells.cell import Cell, Outcome, State, outcome_of
+from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of
 from trainer.cells.launch import Watcher, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.slurm_site import SlurmSite
@@ -71,3 +72,19 @@ def test_jobs_of_slurm_are_looked_at_seldom_and_those_of_this_machine_often(
     fake_slurm(tmp_path / "slurm", monkeypatch)
     assert SlurmSite("slurm", {}, None).look_s >= 5.0
     assert SlurmSite("local", {}, None).look_s <= 0.1
+
+
+def test_a_job_asks_for_cores_and_memory_unless_the_launcher_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm = fake_slurm(tmp_path / "slurm", monkeypatch)
+    needs: dict[str, Any] = {"gpus": 4, "job_cpus": 26, "job_bytes": 2**38 - 1}
+    for job in ({}, {"cpus_per_task": 9, "mem_gb": 70}, {"slurm_cpus_per_task": 4, "slurm_mem_per_gpu": "64G"}):
+        SlurmSite("slurm", job, None).start(cell_of("train", ["seed=1"], tmp_path, **needs))
+    SlurmSite("slurm", {}, None).start(cell_of("train", ["seed=1"], tmp_path, cpus=3, job_cpus=26))
+    asked = [slurm.asked(number) for number in range(4)]
+    assert {"cpus-per-task=26", "mem=256GB", "gpus-per-node=4"} <= asked[0]
+    assert {"cpus-per-task=9", "mem=70GB"} <= asked[1]
+    assert {"cpus-per-task=4", "mem-per-gpu=64G"} <= asked[2]
+    assert not {word for word in asked[2] if word.startswith("mem=")}
+    assert "cpus-per-task=3" in asked[3]
