@@ -52,6 +52,10 @@ class Cell:
     """Cores that it takes; 0 counts none, None all of a machine."""
     gpus: int = 0
     """GPUs of one machine that it takes."""
+    job_cpus: int = 0
+    """Cores that a job of its own asks for; 0 leaves it to the queue."""
+    job_bytes: int = 0
+    """Host memory that a job of its own asks for; 0 leaves it to the queue."""
 
     @property
     def digest(self) -> str:

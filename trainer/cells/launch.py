@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager, nullcontext
-from typing import Protocol
 
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.child import PROGRAM, Child
 from trainer.cells.launcher import Launcher
 from trainer.cells.ray_site import RaySite
+from trainer.cells.site import LOOK_S, Running, Site, end_each
 from trainer.cells.slurm_site import SlurmSite
 from trainer.cells.whole import settled
 from trainer.cells.workers import Workers
@@ -22,48 +22,14 @@ from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
 from trainer.setup.machine import gpus_here
 
-LOOK_S = 0.1  # between two looks at the running cells
 DONE = (State.FINISHED, State.PRUNED)
 MARKS: Mapping[State, str] = {State.FINISHED: "green", State.PRUNED: "yellow"}
 
 
-class Running(Protocol):
-    """A cell that was started."""
-
-    cell: Cell
-
-    def outcome(self) -> Outcome | None:
-        """How it ended; None while it runs."""
-        ...
-
-    def end(self, state: State, line: str = "") -> None:
-        """Ask it to end in order. It then counts as `state`, with `line` to say why, unless it finishes first."""
-        ...
-
-
-class Site(Protocol):
-    """A place where cells run."""
-
-    @property
-    def parallel(self) -> int | None:
-        """Cells at once; None for all."""
-        ...
-
-    def check(self, cell: Cell) -> None:
-        """Raises ConfigError for a cell for which there is no room even alone."""
-        ...
-
-    def start(self, cell: Cell) -> Running | None:
-        """Start it; None where it must wait until another ends."""
-        ...
-
-    def close(self) -> None:
-        """Leave the place."""
-        ...
-
-
 class Here:
     """This machine. Cells at once share its cores and GPUs; each sees the GPUs that it was given and no others."""
+
+    look_s = LOOK_S
 
     def __init__(
         self,
@@ -103,6 +69,9 @@ class Here:
         child = Child(cell, program=self._program, gpus=visible, workers=self._workers)
         self._held.append((child, gpus))
         return child
+
+    def end_all(self, running: Sequence[Running]) -> None:
+        end_each(running)
 
     def close(self) -> None:
         """Nothing: cells that run have been ended."""
@@ -194,7 +163,7 @@ class _Launching:
                 waiting = self._start(cells, waiting, bar)
                 if not self._running:
                     return tuple(self._outcomes.values())
-                time.sleep(LOOK_S)
+                time.sleep(self._site.look_s)
                 self._look(bar)
         except BaseException:
             self._end_all()
@@ -243,11 +212,13 @@ class _Launching:
 
     def _end_all(self) -> None:
         """End what runs, as far as the interruption's patience goes."""
-        for running in self._running.values():
-            running.end(State.WAITING)
+        line = self._site.end_all(tuple(self._running.values()))
+        if line is not None:
+            self._display.line(line)
         while self._running:
             for folder, running in list(self._running.items()):
                 if (outcome := running.outcome()) is not None:
                     del self._running[folder]
                     self._watcher.changed(outcome)
-            time.sleep(LOOK_S)
+            if self._running:
+                time.sleep(LOOK_S)

@@ -4,6 +4,7 @@ All nodes must share the folder of the cells.
 """
 
 import os
+from collections.abc import Sequence
 
 from rollout import ray_actors
 from rollout.actor_spec import ActorSpec
@@ -11,6 +12,7 @@ from rollout.held import StartFailed
 from rollout.ray_actors import ActorDied, Call, answered, gather, spawn
 from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
 from trainer.cells.child import PROGRAM, Child
+from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.config.build import ConfigError
 
 PREFIX = "RAY_"
@@ -70,6 +72,8 @@ class RayRunning:
 class RaySite:
     """A Ray cluster, whose own queue decides which cell waits."""
 
+    look_s = LOOK_S
+
     def __init__(self, address: str, parallel: int | None, *, program: tuple[str, ...] = PROGRAM) -> None:
         """Raises NoCluster where none answers at the address."""
         self.parallel = parallel
@@ -105,6 +109,9 @@ class RaySite:
         )
         runner = spawn(Runner, spec=spec)
         return RayRunning(cell, runner.submit("run", cell, self._program))
+
+    def end_all(self, running: Sequence[Running]) -> None:
+        end_each(running)
 
     def close(self) -> None:
         ray_actors.stop()

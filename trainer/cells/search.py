@@ -109,6 +109,7 @@ class Search(Watcher):
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.startup)
         self._trials = dict[str, Trial]()  # that run, by digest
         self._reported = dict[str, int]()  # the last update that the study knows, by digest
+        self._seen = dict[str, tuple[int, int] | None]()  # the metrics file as it was last read, by digest
 
     def cells(self) -> Iterator[Cell]:
         """The cells of the search, each proposed when it is asked for. One that was running when the search was killed
@@ -161,8 +162,11 @@ class Search(Watcher):
             self._study.tell(trial, state=TrialState.FAIL)
 
     def verdict(self, cell: Cell) -> str | None:
-        trial = self._trials[cell.digest]
-        values = validations(cell.folder / METRICS, self._config.metric)
+        trial, file = self._trials[cell.digest], cell.folder / METRICS
+        if (now := _version_of(file)) == self._seen.get(cell.digest):
+            return None
+        self._seen[cell.digest] = now
+        values = validations(file, self._config.metric)
         for update in sorted(update for update in values if update > self._reported.get(cell.digest, -1)):
             self._reported[cell.digest] = update
             trial.report(values[update], update)
@@ -219,6 +223,15 @@ def _suggested(trial: Trial, name: str, axis: Choice | Interval) -> str:
     if axis.whole:
         return str(trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log))
     return repr(trial.suggest_float(name, axis.low, axis.high, log=axis.log))
+
+
+def _version_of(file: Path) -> tuple[int, int] | None:
+    """When a file was last written, and its size: what tells that it was written again. None where there is none."""
+    try:
+        now = file.stat()
+    except FileNotFoundError:
+        return None
+    return now.st_mtime_ns, now.st_size
 
 
 def validations(file: Path, metric: str) -> dict[int, float]:

@@ -1,8 +1,9 @@
 """Cells as jobs of SLURM, by submitit. All nodes must share the cells' folder, and the one this was started in."""
 
 import shutil
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from submitit.helpers import DelayedSubmission
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
 from trainer.cells.child import PROGRAM, Child
+from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.config.build import ConfigError
+from trainer.setup.gpu_memory import GIB
 
 JOBS = "jobs"  # submitit's own files, beside the cells
+SHARED_LOOK_S = 5.0  # between two looks at jobs of SLURM: each asks the file system that all nodes share
+CANCEL_S = 4.0  # for SLURM to take the order to end all jobs; a command that is interrupted has seven
 AGAIN_S = 30.0  # between two submissions, where SLURM took no job
+# Words of `job` that say how many cores and how much memory. SLURM takes one of each kind.
+SAY_CORES = ("cpus_per_task", "slurm_cpus_per_task", "slurm_cpus_per_gpu")
+SAY_MEMORY = ("mem_gb", "slurm_mem", "slurm_mem_per_cpu", "slurm_mem_per_gpu")
 NOT_TAKEN = (FailedSubmissionError, FailedJobError)  # of an answer without a number, and of an sbatch that failed
 
 
@@ -37,13 +45,20 @@ class SlurmRunning:
         self._job = job
         self._spent = outcome_of(cell).seconds  # of its earlier starts; how long this one ran, only its job knows
         self._ordered: Outcome | None = None
+        self._is_cut = False
 
     def outcome(self) -> Outcome | None:
-        if not self._job.done():
+        if self._is_cut and not self._job.paths.result_pickle.exists():
+            return self._as_ordered()
+        if not self._is_cut and not self._job.done():
             return None
         outcome = self._ended()
         if self._ordered is None or outcome.state is State.FINISHED:
             return outcome
+        return self._as_ordered()
+
+    def _as_ordered(self) -> Outcome:
+        assert self._ordered is not None
         write_outcome(self._ordered)
         return self._ordered
 
@@ -60,6 +75,11 @@ class SlurmRunning:
             return failed
 
     @property
+    def job_id(self) -> str:
+        """The number of its job."""
+        return self._job.job_id
+
+    @property
     def is_done(self) -> bool:
         """Whether its job has left the queue."""
         return self._job.done()
@@ -67,6 +87,11 @@ class SlurmRunning:
     def end(self, state: State, line: str = "") -> None:
         self._ordered = Outcome(cell=self.cell, state=state, line=line, seconds=self._spent)
         self._job.cancel(check=False)
+
+    def cut(self) -> None:
+        """Count as waiting at once, unless its job has an answer already. Whoever calls has ended the job."""
+        self._ordered = Outcome(cell=self.cell, state=State.WAITING, seconds=self._spent)
+        self._is_cut = True
 
 
 class Unsubmitted:
@@ -97,6 +122,7 @@ class SlurmSite:
                 "take hydra/launcher=local"
             )
         self.parallel = parallel
+        self.look_s = SHARED_LOOK_S if executor == "slurm" else LOOK_S
         self._executor, self._job, self._program = executor, dict(job), program
         self._submitted: list[SlurmRunning] | None = None  # those that are not done yet; None before the first
         self._next_s = 0.0  # the earliest time of the next submission
@@ -131,15 +157,46 @@ class SlurmSite:
         self._submitted = [running for running in self._submitted or () if not running.is_done]
         return bool(self._submitted)
 
+    def end_all(self, running: Sequence[Running]) -> str | None:
+        """End all jobs by one call: of one call for each, an interruption would see only the first few done."""
+        if self._executor != "slurm":
+            end_each(running)
+            return None
+        jobs = [one for one in running if isinstance(one, SlurmRunning)]
+        line = _cancel([job.job_id for job in jobs])
+        for job in jobs:
+            job.cut()
+        return line
+
     def close(self) -> None:
         """Nothing: jobs that run have been ended."""
 
     def _of(self, cell: Cell) -> submitit.AutoExecutor:
-        """An executor of the cell's cores and GPUs. What `job` says goes before."""
+        """An executor of the cell's cores, memory and GPUs. What `job` says goes before."""
         folder: Path = cell.folder.parent.with_name(JOBS) / cell.digest
         executor = submitit.AutoExecutor(folder=folder, cluster=self._executor)
         parameters: dict[str, Any] = {"name": f"stepcredit-{cell.digest}", "gpus_per_node": cell.gpus}
-        if cell.cpus:
-            parameters["cpus_per_task"] = cell.cpus
+        if (cpus := cell.cpus or cell.job_cpus) and self._job.keys().isdisjoint(SAY_CORES):
+            parameters["cpus_per_task"] = cpus
+        if cell.job_bytes and self._job.keys().isdisjoint(SAY_MEMORY):
+            parameters["mem_gb"] = -(-cell.job_bytes // GIB)
         executor.update_parameters(**{**parameters, **self._job})
         return executor
+
+
+def _cancel(jobs: Sequence[str]) -> str | None:
+    """Have SLURM end jobs. Returns what to say where it does not answer, or not well."""
+    if not jobs:
+        return None
+    try:
+        # In a session of its own: one that takes longer goes on when this command has ended.
+        code = subprocess.Popen(["scancel", "--quiet", *jobs], start_new_session=True).wait(CANCEL_S)
+    except subprocess.TimeoutExpired:
+        why = f"it has not answered for {CANCEL_S:g} s"
+    except OSError as error:
+        why = str(error)
+    else:
+        why = f"scancel ended with exit code {code}" if code else ""
+    return (
+        f"SLURM may not have ended all jobs ({why}): look at squeue, or call scancel {' '.join(jobs)}" if why else None
+    )

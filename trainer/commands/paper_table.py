@@ -9,7 +9,8 @@ from rich.text import Text
 
 from trainer.cells.cell import Cell, Outcome, State, outcome_of
 from trainer.cells.index import Index, terminal
-from trainer.cells.launch import Site, check_distinct, exit_code, opened, run_cells
+from trainer.cells.launch import check_distinct, exit_code, opened, run_cells
+from trainer.cells.site import Site
 from trainer.commands.composed import composed_config
 from trainer.config.build import ConfigError
 from trainer.report.progress import Display

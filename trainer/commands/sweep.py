@@ -7,15 +7,17 @@ with; and cells/. `sweep.resume=DIR` goes on there.
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher as LauncherPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of, room_of
 from trainer.cells.index import Index, earlier_cells, terminal
@@ -24,8 +26,8 @@ from trainer.cells.launcher import Launcher
 from trainer.cells.search import Search
 from trainer.commands.interrupt import Interruption
 from trainer.commands.outputs import claimed
-from trainer.commands.table import Command, Output, name_of
-from trainer.config.build import ConfigError, build
+from trainer.commands.table import Command, Output, name_of, named
+from trainer.config.build import ConfigError, ModelError, build
 from trainer.durable import write_whole
 from trainer.report.progress import Display
 
@@ -35,6 +37,8 @@ MULTIRUN = ("--multirun", "-m")
 SWEEP = Output(what="a sweep", default="", leaves=(FILE,), go_on=f"{RESUME}={{folder}}")
 # What may change when a sweep goes on: where its cells run, not which they are.
 FREE = ("hydra.launcher.", "hydra/launcher", "hydra.sweeper.n_trials", "hydra.sweep.dir")
+NEEDS = "trainer.setup.job_needs:job_needs"  # by name: other launchers do not wait for it
+UNBUILT = (ConfigError, ModelError, OmegaConfBaseException)
 OWN = ("output", "resume")  # settings that a sweep gives to its cells
 
 
@@ -253,9 +257,18 @@ class CellLauncher(LauncherPlugin):
             )
 
     def _needs(self, words: Sequence[str]) -> Mapping[str, int | None]:
-        """The cores and GPUs that the cell with these overrides takes."""
-        cluster = self._context.config_loader.load_sweep_config(self._config, list(words)).get("cluster")
-        return room_of(cluster)
+        """The cores and GPUs that the cell with these overrides takes, and what a job of its own asks for."""
+        composed = self._context.config_loader.load_sweep_config(self._config, list(words))
+        room = room_of(composed.get("cluster"))
+        if self.launcher.kind != "submitit":
+            return room
+        config = None
+        with suppress(*UNBUILT):  # the cell itself is refused then, and says why
+            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            values: Any = OmegaConf.to_container(own, resolve=True)
+            output = {"output": values["output"] or ""} if "output" in values else {}
+            config = build(cast(Any, named(self.sweep.command.config)), {**values, **output})
+        return {**room, **named(NEEDS)(config)}
 
 
 def _options(words: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from trainer.config.quoting import SINGLE, quoted
 from trainer.config.settings import EnvConfig
 from trainer.setup.credit import checked_estimator
 from trainer.setup.folder import model_folder
+from trainer.setup.job_needs import job_needs
 from trainer.setup.machine import check_machine
 from trainer.setup.packing import check_packing
 from trainer.setup.panels import panel
@@ -122,7 +123,7 @@ def _starts(config: TableConfig, start: Start, compose: Composer) -> dict[int, C
     """A warm start's cells by seed. They run on the cluster of `set`, and are named without it."""
     cluster = [word for word in config.own_words if key_of(word).partition(".")[0] == "cluster"]
     composed, _ = compose("warmstart", merged(start.overrides, cluster))  # a refusal is told when it runs
-    needs = room_of(getattr(composed, "cluster", None))
+    needs = {**room_of(getattr(composed, "cluster", None)), **job_needs(composed)}
     cells = dict[int, Cell]()
     for seed in config.chosen_seeds:
         words, title = merged(start.overrides, (f"seed={seed}",)), f"start {start.name}, seed {seed}"
@@ -145,7 +146,7 @@ def _cell(
     So the folder can move, and the server.
     """
     own = merged(words, (f"seed={seed}",))
-    needs = room_of(getattr(config, "cluster", None))
+    needs = {**room_of(getattr(config, "cluster", None)), **job_needs(config)}
     title = f"{row.name}, seed {seed}"
     if asked:
         cell = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)

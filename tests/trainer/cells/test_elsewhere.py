@@ -15,9 +15,10 @@ from tests.other_cluster import other_cluster
 from tests.trainer.cells.test_launch import PROGRAM, ROOT, cells, display, told
 from trainer.cells import ray_site, slurm_site
 from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
-from trainer.cells.launch import Site, Watcher, run_cells
+from trainer.cells.launch import Watcher, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.ray_site import RayRunning, RaySite
+from trainer.cells.site import Site
 from trainer.cells.slurm_site import SlurmRunning, SlurmSite
 from trainer.config.build import ConfigError
 

@@ -1,6 +1,7 @@
 """A search proposes cells from the results of earlier ones, ends the bad ones, and goes on when it was killed."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.cells.test_launch import display
+from trainer.cells import search as search_module
 from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
 from trainer.cells.index import Index
 from trainer.cells.launch import run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.search import Choice, Interval, Search, SearchConfig, validations
+from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.config.build import ConfigError
 
 SPACE = {"rate": Interval(low=1e-4, high=1.0, log=True), "size": Choice(values=("4", "8"))}
@@ -57,6 +60,7 @@ class Place:
 
     dies: int | None = None
     parallel: int | None = 1
+    look_s: float = LOOK_S
     started: int = 0
 
     def check(self, cell: Cell) -> None:
@@ -68,6 +72,9 @@ class Place:
             raise Killed
         return Played(cell)
 
+    def end_all(self, running: Sequence[Running]) -> None:
+        end_each(running)
+
     def close(self) -> None:
         """Nothing."""
 
@@ -77,15 +84,20 @@ def search(folder: Path, trials: int, place: Place, *, prune: bool = True) -> Se
 
 
 def searched(folder: Path, config: SearchConfig, place: Place) -> tuple[Search, Sequence[Outcome]]:
-    def cell(values: Mapping[str, str]) -> Cell:
-        return cell_of("train", [f"{name}={value}" for name, value in values.items()], folder)
-
-    index = Index(folder, [])
-    searching = Search(config, SPACE, cell, folder, index)
+    searching = searched_later(folder, config)
     proposed = searching.cells()
     return searching, run_cells(
         proposed, launcher=Launcher(), display=display(), watcher=searching, site=place, count=config.n_trials
     )
+
+
+def searched_later(folder: Path, config: SearchConfig) -> Search:
+    """A search, none of whose cells was started."""
+
+    def cell(values: Mapping[str, str]) -> Cell:
+        return cell_of("train", [f"{name}={value}" for name, value in values.items()], folder)
+
+    return Search(config, SPACE, cell, folder, Index(folder, []))
 
 
 def test_a_search_finds_better_settings_than_its_start_and_ends_bad_cells_by_their_validations(tmp_path: Path) -> None:
@@ -116,6 +128,34 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"update": 5, "validation/success": 0.5}\n{"update": 10, "valid')
     assert validations(tmp_path / "metrics.jsonl", "validation/success") == {5: 0.5}
     assert validations(tmp_path / "none", "validation/success") == {}
+
+
+def test_a_running_cells_numbers_are_read_again_only_when_they_were_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = list[Path]()
+    monkeypatch.setattr(
+        search_module, "validations", lambda file, metric: reads.append(file) or validations(file, metric)
+    )
+    searching = searched_later(tmp_path, SearchConfig())
+    cell = next(searching.cells())
+    assert [searching.verdict(cell) for _ in range(3)] == [None] * 3
+    assert reads == []
+    cell.folder.mkdir(parents=True)
+    file = cell.folder / "metrics.jsonl"
+    for update in (5, 10):
+        with file.open("a") as rows:
+            rows.write(json.dumps({"update": update, "validation/success": 0.5}) + "\n")
+        assert [searching.verdict(cell) for _ in range(3)] == [None] * 3
+        assert searching._reported == {cell.digest: update}
+    assert reads == [file, file]
+
+
+def test_cells_are_looked_at_as_often_as_their_place_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = list[float]()
+    monkeypatch.setattr(time, "sleep", slept.append)
+    search(tmp_path, 2, Place(look_s=5.0))
+    assert slept == [5.0] * 4  # each of the two cells is looked at twice
 
 
 def test_a_search_that_was_killed_in_its_last_cell_runs_it_again(tmp_path: Path) -> None:

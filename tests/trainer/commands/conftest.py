@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rollout import ray_actors
 from trainer.cells import launch
 from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
 from trainer.cells.index import Index
+from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.commands import compose
 from trainer.commands.main import main
 from trainer.commands.make_data import HouseholdsConfig, ReleaseConfig, ShopConfig
@@ -119,6 +120,7 @@ class NotingSite:
     """A place that notes the cells of a sweep in the place of running them."""
 
     parallel: int | None = None
+    look_s: float = LOOK_S
     cells: list[Cell] = field(default_factory=list)
     """Those that were started and are not replayed yet."""
     states: dict[str, State] = field(default_factory=dict)
@@ -126,6 +128,9 @@ class NotingSite:
 
     def check(self, cell: Cell) -> None:
         del cell
+
+    def end_all(self, running: Sequence[Running]) -> None:
+        end_each(running)
 
     def close(self) -> None:
         """Nothing."""

@@ -55,6 +55,18 @@ def test_a_refused_and_a_failed_cell_are_told_at_the_end(stepcredit: Stepcredit)
     ]
 
 
+def test_a_job_asks_for_the_cores_and_the_memory_of_its_own_settings(stepcredit: Stepcredit) -> None:
+    sweep = ("train", "--multirun", "seed=1", "model=qwen2.5_7b", "cluster=gpu4")
+    for words in ((), ("hydra/launcher=submitit",), ("hydra/launcher=submitit", "cluster.engines=many")):
+        stepcredit.call(*sweep, *words)
+    local, job, broken = ((cell.gpus, cell.job_cpus, cell.job_bytes) for cell in stepcredit.site.cells)
+    assert local == broken == (4, 0, 0)
+    # 4 engines and 4 ranks take turns on 4 threads each; 8 env workers; 2 for the command and Ray.
+    assert job[:2] == (4, 4 * 4 + 8 + 2)
+    # What the plan tells; the object store; 4 GiB for each of 8 processes, 1 for each of 9 small ones.
+    assert job[2] == pytest.approx((213 + 8 + 8 * 4 + 9) * 2**30, rel=0.005)
+
+
 def test_a_sweep_of_which_all_is_refused_is_refused(stepcredit: Stepcredit) -> None:
     stepcredit.site.states = {"seed=1": State.REFUSED, "seed=2": State.REFUSED}
     assert stepcredit.call(*SEEDS).code == 2
