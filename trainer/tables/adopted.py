@@ -22,7 +22,8 @@ MEASURED = ("updates", "validation.every", "validation.tasks", "validation.tempe
 def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run]]:
     """Row -> seed -> its finished run in `folder`. Of a row that begins from a warm start, any model folder will do.
 
-    Of several runs with a cell's settings, the first by name is taken, run folders before reports. A run that was never
+    Of several runs with a cell's settings, one from the cell's own warm start is taken, else the first by name, run
+    folders before reports. A run that was never
     validated is none of them.
     """
     places = sorted(folder.iterdir())
@@ -34,14 +35,18 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
             continue
         for seed in row.cells:
             wanted = json.loads(json.dumps(asdict(replace(row.config, seed=seed)), default=str))
-            for run in runs:
-                if _same(type(row.config), run.config, wanted, any_model=bool(row.starts)):
-                    by_row.setdefault(row.row.name, {})[seed] = run
-                    break
+            same = partial(_same, type(row.config), wanted=wanted, any_model=bool(row.starts))
+            if found := [run for run in runs if same(run.config)]:
+                by_row.setdefault(row.row.name, {})[seed] = min(found, key=lambda run: not _began(run, row, seed))
     return by_row
 
 
-def _same(kind: type, have: Mapping[str, Any], wanted: Mapping[str, Any], *, any_model: bool) -> bool:
+def _began(run: Run, row: PlannedRow, seed: int) -> bool:
+    """Whether a run began from the very warm start of a cell. Tables of other starts may have equal settings."""
+    return seed in row.starts and row.starts[seed].digest in Path(run.config["model"]["source"] or "").parts
+
+
+def _same(kind: type, have: Mapping[str, Any], *, wanted: Mapping[str, Any], any_model: bool) -> bool:
     if ("updates" in have) != (kind is TrainConfig):
         return False  # a run is no evaluation
     settings = partial(_evaluations, served_here=_served_here(have) and _served_here(wanted))

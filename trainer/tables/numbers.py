@@ -205,7 +205,9 @@ def _difference(
     for column, measure in measures.items():
         if any(measure not in run.last.values for run in (*first, *second)):
             continue
-        both = task_matrix([*first, *second], measure)  # None where they did not play the same tasks
+        both = task_matrix([*first, *second], measure)
+        if both is None and all(run.by_task(measure) for run in (*first, *second)):
+            continue  # they played other tasks: nothing pairs them
         outcomes = None if both is None else both[: len(seeds)] - both[len(seeds) :]
         values, theirs = ([run.last.values[measure] for run in side] for side in (first, second))
         columns[column] = paired(values, theirs, outcomes)

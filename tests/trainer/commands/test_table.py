@@ -154,6 +154,18 @@ def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Step
     }
 
 
+def test_of_runs_with_equal_settings_the_one_from_the_cells_own_warm_start_is_taken(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    (row,) = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[0]").rows
+    assert row.config is not None
+    for name, start in (("another table's", "cells/0123456789"), ("its own", f"cells/{row.starts[0].digest}")):
+        folder = finished_run(tmp_path / name, ["a", "ab"], every=40)
+        plain = asdict(replace(row.config, seed=0, model=replace(row.config.model, source=f"{start}/model")))
+        (folder / "config.json").write_text(json.dumps(plain, default=str))
+    assert adopted(tmp_path, [row])["grpo"][0].folder.name == "its own"
+
+
 def test_a_finished_evaluation_is_found_wherever_it_was_served_and_only_with_the_cells_samples(
     stepcredit: Stepcredit, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from trainer.config.build import ConfigError
 from trainer.report.metric_rows import METRICS
 from trainer.report.validations import FILE, read_validations, write_validation
 from trainer.tables.config import Row, TableSpec
+from trainer.tables.grids import grids
 from trainer.tables.numbers import TableNumbers, table_numbers
 from trainer.tables.report import write_report
 from trainer.tables.runs import Run, is_finished, read_run
@@ -47,6 +49,18 @@ def runs(tmp_path: Path) -> Runs:
 
 def numbers(runs: Runs) -> TableNumbers:
     return table_numbers("mine", SPEC, ROWS, runs, planned=2)
+
+
+def test_rows_that_played_other_tasks_have_no_difference(runs: Runs) -> None:
+    for seed, run in runs["gigpo"].items():
+        outcomes = {f"other {task}": one for task, one in (run.outcomes or {}).items()}
+        kinds = {f"other {task}": kind for task, kind in run.kinds.items()}
+        runs["gigpo"][seed] = replace(run, outcomes=outcomes, kinds=kinds)
+    found = numbers(runs)
+    assert found.rows[1].baseline is not None
+    assert found.rows[1].baseline.columns == {}
+    (differences,) = [grid for grid in grids(found) if grid.title == "Differences, all"]
+    assert [cell for cell in differences.rows[1][1:] if cell.startswith(("+", "-"))] == []
 
 
 def test_last_and_best_validations_are_told_apart(runs: Runs) -> None:
