@@ -134,19 +134,26 @@ def test_a_run_that_is_told_to_records_what_it_learned_from(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("unit", ["turn", "token"])
-def test_what_the_critic_said_is_recorded_and_nothing_of_retries(tmp_path: Path, unit: str) -> None:
+def test_what_the_critic_said_is_recorded(tmp_path: Path, unit: str) -> None:
     stack = Stack(script=stops_at_first)
-    revise = replace(defaults().revise, mode="retry", references=1)
     estimator = {"name": "ppo", "gae": unit}
-    stack.train(configured(tmp_path, updates=1, record="rollouts", estimator=estimator, revise=revise))
+    stack.train(configured(tmp_path, updates=1, record="rollouts", estimator=estimator))
+    start = tmp_path / "rollouts" / "update-000001"
+    groups = list(read_groups(start.with_name(f"{start.name}.jsonl.zst")))
+    steps = [step for group in groups for rollout in group.trajectories for step in rollout.steps]
+    tokens = sum(len(step.completion.token_ids) for step in steps)
+    values = np.load(f"{start}.values.npy").tolist()
+    assert values == [stack.learner.value] * (tokens if unit == "token" else len(steps))
+
+
+def test_log_probs_are_recorded_of_the_rollouts_and_not_of_their_retries(tmp_path: Path) -> None:
+    revise = replace(defaults().revise, mode="retry", references=1)
+    Stack(script=stops_at_first).train(configured(tmp_path, updates=1, record="rollouts", revise=revise))
     start = tmp_path / "rollouts" / "update-000001"
     groups = list(read_groups(start.with_name(f"{start.name}.jsonl.zst")))
     assert any(group.retries for group in groups)
     steps = [step for group in groups for rollout in group.trajectories for step in rollout.steps]
-    tokens = sum(len(step.completion.token_ids) for step in steps)
-    assert len(np.load(f"{start}.logprobs.npy")) == tokens
-    values = np.load(f"{start}.values.npy").tolist()
-    assert values == [stack.learner.value] * (tokens if unit == "token" else len(steps))
+    assert len(np.load(f"{start}.logprobs.npy")) == sum(len(step.completion.token_ids) for step in steps)
 
 
 def test_revisions_are_recorded_with_the_rollouts(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
 STATES = "learner"  # what a resume needs, in the folder of a checkpoint
 TAG = "engine"
+BACKEND = {"cuda": "nccl", "cpu": "gloo"}
 MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
@@ -82,10 +83,8 @@ class LearnerRank:
         torch.set_num_threads(self.config.threads)
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
-        backend = "nccl" if self.config.device == "cuda" else "gloo"
-        # Ranks wait for one that converts a checkpoint; DeepSpeed's own limit is ten minutes.
-        limit = timedelta(seconds=self.config.timeout_s)
-        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=limit, verbose=False)
+        limit = timedelta(seconds=self.config.timeout_s)  # ranks wait for one that converts a checkpoint
+        deepspeed.init_distributed(BACKEND[self.config.device], auto_mpi_discovery=False, timeout=limit, verbose=False)
         model = self._load(self.model_folder)
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)
