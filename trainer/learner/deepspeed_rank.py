@@ -46,8 +46,7 @@ from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
 STATES = "learner"  # what a resume needs, in the folder of a checkpoint
-TAG = "engine"
-BACKEND = {"cuda": "nccl", "cpu": "gloo"}
+TAG, BACKEND = "engine", {"cuda": "nccl", "cpu": "gloo"}
 MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
@@ -83,8 +82,8 @@ class LearnerRank:
         torch.set_num_threads(self.config.threads)
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
-        limit = timedelta(seconds=self.config.timeout_s)  # ranks wait for one that converts a checkpoint
-        deepspeed.init_distributed(BACKEND[self.config.device], auto_mpi_discovery=False, timeout=limit, verbose=False)
+        backend, limit = BACKEND[self.config.device], timedelta(seconds=self.config.timeout_s)
+        deepspeed.init_distributed(backend, auto_mpi_discovery=False, timeout=limit, verbose=False)
         model = self._load(self.model_folder)
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)
