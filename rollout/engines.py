@@ -191,8 +191,8 @@ class Engines:
         shared = engine_places(places, engines=config.count, tensor_parallel=config.tensor_parallel) if places else ()
         specs = [config.spec(number, shared[number] if shared else None) for number in range(config.count)]
         check_room(specs)
-        self._model, self._options, self._specs = str(model), options, specs
-        self._again = BESIDE_LEARNER if config.device == "cuda" else {}
+        self._model, self._specs = str(model), specs
+        self._restart_options = options | (BESIDE_LEARNER if config.device == "cuda" else {})
         self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
         self.seats = tuple(Seat(self, number) for number in range(config.count))
         """Where policies ask: engines that are lost are replaced."""
@@ -303,7 +303,7 @@ class Engines:
             with suppress(ActorDied, ActorTimeout):  # a kill alone frees the GPU's memory some time later
                 gather([engine.submit("shutdown")], SHUTDOWN_S)
             engine.kill()
-            engine = spawn(ENGINE, self._model, self._options | self._again, spec=self._specs[number])
+            engine = spawn(ENGINE, self._model, self._restart_options, spec=self._specs[number])
             try:
                 gather([engine.submit("ready")], self._start_s)
                 break

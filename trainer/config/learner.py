@@ -186,18 +186,8 @@ class LearnerConfig:
                 "learner.compile='layers' with learner.zero_stage=3, whose hooks gather weights inside a layer: set "
                 "learner.compile=none, or a lower stage"
             )
-        cap = self.loss.importance_cap
-        if self.old_logprobs == "engine" and cap is None:
-            raise ValueError(
-                "learner.old_logprobs='engine' with learner.loss.importance_cap=None, so nothing bounds the engine's "
-                "roundings: set learner.loss.importance_cap=2, or learner.old_logprobs=learner"
-            )
-        if self.old_logprobs == "engine" and cap is not None and cap <= 1 + self.loss.clip_high:
-            raise ValueError(
-                f"learner.loss.importance_cap={cap} with learner.loss.clip_high={self.loss.clip_high}, which no ratio "
-                "reaches under learner.old_logprobs=engine: set a cap above 1 + clip_high, or "
-                "learner.old_logprobs=learner"
-            )
+        if self.old_logprobs == "engine":
+            self._check_cap()
         if self.dtype == "bfloat16" and self.zero_stage == 0:
             raise ValueError(
                 "cluster.dtype=bfloat16 with learner.zero_stage=0 keeps no float32 master weights, "
@@ -214,6 +204,21 @@ class LearnerConfig:
             raise ValueError(
                 f"learner.decay_steps={self.decay_steps} with learner.rows_per_step={self.rows_per_step}, whose number "
                 "of optimizer steps nobody knows ahead: set learner.decay_steps=null, or learner.optimizer_steps"
+            )
+
+    def _check_cap(self) -> None:
+        """Refuse ratios to the engine's log-probs that nothing bounds, and a clip that they do not reach."""
+        cap = self.loss.importance_cap
+        if cap is None:
+            raise ValueError(
+                "learner.old_logprobs='engine' with learner.loss.importance_cap=None, so nothing bounds the engine's "
+                "roundings: set learner.loss.importance_cap=2, or learner.old_logprobs=learner"
+            )
+        if cap <= 1 + self.loss.clip_high:
+            raise ValueError(
+                f"learner.loss.importance_cap={cap} with learner.loss.clip_high={self.loss.clip_high}, which no ratio "
+                "reaches under learner.old_logprobs=engine: set a cap above 1 + clip_high, or "
+                "learner.old_logprobs=learner"
             )
 
     def _check_dual_clip(self) -> None:

@@ -44,7 +44,7 @@ def supervised(
     """
     prompts, responses = list[Ids](), list[Ids]()
     trajectory, time = list[int](), list[int]()
-    left = expert_steps(demos)
+    total = left = expert_steps(demos)
 
     def add(prompt: Ids, response: Ids, number: int, at: int) -> None:
         prompts.append(prompt)
@@ -71,7 +71,7 @@ def supervised(
                 add(prompt, response, number, 2 * at + 1)
                 left -= 1
             before = Exchange(messages=messages, completion=_completion(prompt, response, text))
-    if left and left == expert_steps(demos):
+    if left == total > 0:
         raise ConfigError(f"no prompt of the expert's fits model.prompt_tokens={prompt_tokens}: raise it")
     batch = TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
     return Supervised(batch=batch, too_long=left)

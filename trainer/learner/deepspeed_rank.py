@@ -6,7 +6,6 @@ import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +27,7 @@ from trainer.learner.adapter import Adapter, keep_trained, weights_digest
 from trainer.learner.background import BackgroundWriter
 from trainer.learner.check import check_forward
 from trainer.learner.critic import Critic
-from trainer.learner.engine_config import engine_config
+from trainer.learner.engine_config import engine_config, meeting_config
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss, summed, with_value_loss
@@ -46,7 +45,7 @@ from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
 STATES = "learner"  # what a resume needs, in the folder of a checkpoint
-TAG, BACKEND = "engine", {"cuda": "nccl", "cpu": "gloo"}
+TAG = "engine"
 MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
@@ -82,8 +81,7 @@ class LearnerRank:
         torch.set_num_threads(self.config.threads)
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
-        backend, limit = BACKEND[self.config.device], timedelta(seconds=self.config.timeout_s)
-        deepspeed.init_distributed(backend, auto_mpi_discovery=False, timeout=limit, verbose=False)
+        deepspeed.init_distributed(**meeting_config(self.config))
         model = self._load(self.model_folder)
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)

@@ -1,5 +1,6 @@
 """DeepSpeed's configuration, as the learner's settings say."""
 
+from datetime import timedelta
 from typing import Any
 
 from torch import nn
@@ -7,6 +8,16 @@ from torch import nn
 from trainer.config.learner import LearnerConfig
 
 MAX_BUCKET = 500_000_000  # parameters per communication bucket; DeepSpeed's default
+
+
+def meeting_config(config: LearnerConfig) -> dict[str, Any]:
+    """How the ranks of a learner meet, and how long they wait for each other, as for one that converts a checkpoint."""
+    return {
+        "dist_backend": "nccl" if config.device == "cuda" else "gloo",
+        "auto_mpi_discovery": False,
+        "timeout": timedelta(seconds=config.timeout_s),  # DeepSpeed's own limit is ten minutes
+        "verbose": False,
+    }
 
 
 def engine_config(config: LearnerConfig, policy: nn.Module) -> dict[str, Any]:

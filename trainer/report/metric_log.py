@@ -55,8 +55,8 @@ class MetricLog:
     @property
     def notes(self) -> list[str]:
         """What the user should know of where the run is logged."""
-        sync = "wandb: its server does not answer, so the run is logged offline; `wandb sync` sends it"
-        return [*([sync] if self._unanswered else []), *([self.continuation] if self.continuation else [])]
+        offline = "wandb: its server does not answer, so the run is logged offline; `wandb sync` sends it"
+        return [note for note in (offline if self._unanswered else None, self.continuation) if note]
 
     @property
     def continuation(self) -> str | None:

@@ -23,8 +23,7 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
     """Row -> seed -> its finished run in `folder`. Of a row that begins from a warm start, any model folder will do.
 
     Of several runs with a cell's settings, one from the cell's own warm start is taken, else the first by name, run
-    folders before reports. A run that was never
-    validated is none of them.
+    folders before reports. A run that was never validated is none of them.
     """
     places = sorted(folder.iterdir())
     runs = [read_run(one) for one in places if (one / CONFIG).is_file() and is_finished(one) and is_measured(one)]

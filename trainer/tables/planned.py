@@ -82,9 +82,9 @@ def _planned(
     composed, missing = compose(row.command, merged(words, endpoint_words, (f"seed={config.chosen_seeds[0]}",)))
     if row.endpoint and config.endpoint is None:
         missing = (*missing, NO_ENDPOINT)
+    needs = _needs(config, composed)
     cells = {
-        seed: _cell(row, words, seed, starts.get(seed), output, composed, endpoint_words)
-        for seed in config.chosen_seeds
+        seed: _cell(row, words, seed, starts.get(seed), output, needs, endpoint_words) for seed in config.chosen_seeds
     }
     if composed is None:
         return PlannedRow(
@@ -123,13 +123,19 @@ def _starts(config: TableConfig, start: Start, compose: Composer) -> dict[int, C
     """A warm start's cells by seed. They run on the cluster of `set`, and are named without it."""
     cluster = [word for word in config.own_words if key_of(word).partition(".")[0] == "cluster"]
     composed, _ = compose("warmstart", merged(start.overrides, cluster))  # a refusal is told when it runs
-    needs = {**room_of(getattr(composed, "cluster", None)), **job_needs(composed)}
+    needs = _needs(config, composed)
     cells = dict[int, Cell]()
     for seed in config.chosen_seeds:
         words, title = merged(start.overrides, (f"seed={seed}",)), f"start {start.name}, seed {seed}"
         cell = cell_of("warmstart", words, Path(config.output), title=title, resumes=False, **needs)
         cells[seed] = replace(cell, words=merged(words, cluster))
     return cells
+
+
+def _needs(config: TableConfig, composed: Any) -> Mapping[str, int | None]:
+    """The cores and GPUs that a cell with such settings takes, and what a job of its own asks for."""
+    room = room_of(getattr(composed, "cluster", None))
+    return {**room, **job_needs(composed)} if config.launcher.kind == "submitit" else room
 
 
 def _asked(config: TableConfig) -> tuple[str, str]:
@@ -139,14 +145,19 @@ def _asked(config: TableConfig) -> tuple[str, str]:
 
 
 def _cell(
-    row: Row, words: Sequence[str], seed: int, start: Cell | None, output: Path, config: Any, asked: Sequence[str]
+    row: Row,
+    words: Sequence[str],
+    seed: int,
+    start: Cell | None,
+    output: Path,
+    needs: Mapping[str, int | None],
+    asked: Sequence[str],
 ) -> Cell:
     """The cell of one seed. It is named by its start's name, or by its endpoint's model, not by where these lie.
 
     So the folder can move, and the server.
     """
     own = merged(words, (f"seed={seed}",))
-    needs = {**room_of(getattr(config, "cluster", None)), **job_needs(config)}
     title = f"{row.name}, seed {seed}"
     if asked:
         cell = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)

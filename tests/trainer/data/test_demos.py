@@ -15,13 +15,26 @@ from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
 from trainer.config.build import ConfigError
 from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, write
-from trainer.data.supervised import supervised
+from trainer.data.supervised import Supervised, supervised
 from trainer.learner.packing import find_chains
 
 
 @pytest.fixture
 def demos() -> list[Demo]:
     return list(demonstrate(Corridor(), ["2", "3"], seed=5))
+
+
+def taught(
+    demos: list[Demo],
+    prompter: Prompter = CORRIDOR_PROMPTS,
+    *,
+    history: int = 6,
+    prompt_tokens: int = 999,
+    observations: bool = False,
+) -> Supervised:
+    """What the demonstrations teach, a token for each character."""
+    codec: Any = CharCodec()
+    return supervised(demos, prompter, codec, history=history, prompt_tokens=prompt_tokens, observations=observations)
 
 
 def test_a_demonstration_is_what_the_expert_saw_and_did(demos: list[Demo]) -> None:
@@ -75,7 +88,7 @@ def test_rendered_turns_have_the_prompts_of_a_rollout_of_the_expert(
 
 
 def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: list[Demo]) -> None:
-    batch = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=999).batch  # pyright: ignore[reportArgumentType]
+    batch = taught(demos).batch
     text = lambda ids: "".join(map(chr, ids))  # noqa: E731
     first = f"corridor {demos[0].seed} of length 2\n"
     assert [text(batch.prompt(row)) for row in (0, 1)] == [first, first + "go\0at 1\n"]
@@ -85,43 +98,29 @@ def test_supervised_rows_are_the_prompt_and_the_response_of_every_step(demos: li
 
 def test_a_prompt_over_the_limit_shows_fewer_past_turns_as_in_a_rollout(demos: list[Demo]) -> None:
     whole = f"corridor {demos[1].seed} of length 3\n"
-    taught = supervised(demos[1:], CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=len(whole) + 10)  # pyright: ignore[reportArgumentType]
-    assert taught.too_long == 0
-    shown = ["".join(map(chr, taught.batch.prompt(row))) for row in range(3)]
+    rows = taught(demos[1:], prompt_tokens=len(whole) + 10)
+    assert rows.too_long == 0
+    shown = ["".join(map(chr, rows.batch.prompt(row))) for row in range(3)]
     assert shown == [whole, f"{whole}go\0at 1\n", f"{whole}go\0at 2\n"]
 
 
 def test_a_demonstration_ends_where_even_the_shortest_prompt_is_over_the_limit(demos: list[Demo]) -> None:
     first = len(f"corridor {demos[1].seed} of length 3\n")
-    taught = supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=first)  # pyright: ignore[reportArgumentType]
-    assert (taught.batch.num_rows, taught.too_long) == (2, 3)
+    rows = taught(demos, prompt_tokens=first)
+    assert (rows.batch.num_rows, rows.too_long) == (2, 3)
     with pytest.raises(ConfigError, match=r"no prompt of the expert's fits model.prompt_tokens=9: raise it"):
-        supervised(demos, CORRIDOR_PROMPTS, CharCodec(), history=6, prompt_tokens=9)  # pyright: ignore[reportArgumentType]
+        taught(demos, prompt_tokens=9)
 
 
 def test_what_the_world_says_is_learned_where_asked_for_in_the_chain_of_the_actions(demos: list[Demo]) -> None:
-    batch = supervised(
-        demos[:1],
-        CORRIDOR_PROMPTS,
-        CharCodec(),  # pyright: ignore[reportArgumentType]
-        history=6,
-        prompt_tokens=999,
-        observations=True,
-    ).batch
+    batch = taught(demos[:1], observations=True).batch
     learned = ["".join(map(chr, batch.row(row)[batch.prompt_lens[row] :])) for row in range(batch.num_rows)]
     assert learned == [f"corridor {demos[0].seed} of length 2\n"[1:], "go\0", "at 1\n", "go\0"]
     assert find_chains(batch) == [(0, 1, 2, 3)]  # one pass over the episode
 
 
 def test_a_prompt_that_shows_the_past_in_other_words_adds_no_observation(demos: list[Demo]) -> None:
-    batch = supervised(
-        demos[1:2],
-        CORRIDOR_PROMPTS,
-        CharCodec(),  # pyright: ignore[reportArgumentType]
-        history=1,
-        prompt_tokens=999,
-        observations=True,
-    ).batch
+    batch = taught(demos[1:2], history=1, observations=True).batch
     assert batch.time.tolist() == [0, 1, 2, 3, 5]  # the third prompt leaves out the first turn
 
 
@@ -132,7 +131,7 @@ def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned()
     assert erring == list(demonstrate(env, task_ids, seed=0, mistakes=0.3))
     mistakes = [step for demo in erring for step in demo.steps if not step.by_expert]
     assert len(mistakes) > 10
-    batch = supervised(erring, prompts, CharCodec(), history=40, prompt_tokens=99_999).batch  # pyright: ignore[reportArgumentType]
+    batch = taught(erring, prompts, history=40, prompt_tokens=99_999).batch
     learned = [(int(demo), int(time)) for demo, time in zip(batch.trajectory, batch.time // 2, strict=True)]
     expert = [
         (number, time) for number, demo in enumerate(erring) for time, step in enumerate(demo.steps) if step.by_expert
