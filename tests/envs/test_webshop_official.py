@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from envs import EnvStep
+from envs.panel import digest_of
 from envs.webshop import WebShop
 from envs.webshop.files import ShopFiles
 from envs.webshop.goals import Goal, GoalTable, draw_goals
@@ -182,6 +183,15 @@ def test_by_product_holds_out_500_goals_whose_products_nobody_trains_on(shared_d
     assert not train & validation
     assert len(env.tasks("validation")) == 500
     assert len(env.tasks("train")) > 5500
+
+
+def test_one_official_validation_goal_equals_a_training_goal(shared_data: Path) -> None:
+    env = WebShop(data=shared_data / "webshop")
+    train, validation = (
+        {digest_of(env.definition(task_id).content): task_id for task_id in env.tasks(split)}
+        for split in ("train", "validation")
+    )
+    assert [validation[digest] for digest in validation.keys() & train.keys()] == ["goal-98"]
 
 
 def test_verl_agent_leaks_every_validation_goal_into_training(shared_data: Path) -> None:

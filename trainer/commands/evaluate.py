@@ -146,7 +146,7 @@ def _pass_at(rate: Rate) -> dict[int, dict[str, float]]:
 
 
 def _usage(used: EndpointUsage | None, config: EvaluateConfig, result: Evaluation) -> dict[str, Any]:
-    """What the evaluation used: an endpoint by its own account, our engines by the rollouts that were played."""
+    """What the evaluation used: endpoints by their own account, our engines alone by the rollouts that were played."""
     if used is not None:
         return asdict(used) | {"cost_usd": used.cost(config.endpoint_prices)}
     completions = [step.completion for rollout in result.trajectories for step in rollout.steps]

@@ -69,8 +69,10 @@ class HeldOutFolder:
 
     @property
     def usage(self) -> EndpointUsage | None:
-        """What the endpoint's replies used, those of earlier starts included; None without an endpoint."""
-        return None if self._usage is None else self._used_before + self._usage()
+        """What endpoints' replies used, those of earlier starts included; None where no endpoint was asked in any."""
+        if self._usage is not None:
+            return self._used_before + self._usage()
+        return None if self._used_before == EndpointUsage() else self._used_before
 
     def counts(self, of_this_start: PlayCounts) -> dict[str, Any]:
         """What went wrong on the way, in this start and in the earlier ones that came to their end.

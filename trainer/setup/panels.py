@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs import find
+from envs.base import Defining
 from envs.panel import Difference, Panel, compare, panel_of, read_manifest
 from trainer.config.build import ConfigError
 from trainer.config.settings import EnvConfig
@@ -24,6 +25,18 @@ def panel(config: EnvConfig, world: World, split: str, count: int | None = None)
     task_ids = world.env.tasks(split)
     chosen = spread(task_ids, count or len(task_ids))
     return panel_of(world.env, world=find(world_reference(config)).name, split=split, task_ids=chosen)
+
+
+def trained_copies(config: EnvConfig, world: World, played: Panel) -> tuple[str, ...]:
+    """Tasks of a panel that are trained on under another id: what they are is equal. A leak that ids do not show.
+
+    Empty for a world that does not say what its tasks are (`envs.base.Defining`).
+    """
+    if not isinstance(world.env, Defining):
+        return ()
+    trained = panel(config, world, config.train_split)
+    ids, contents = {task.task_id for task in trained.tasks}, {task.digest for task in trained.tasks}
+    return tuple(task.task_id for task in played.tasks if task.task_id not in ids and task.digest in contents)
 
 
 def as_json(panels: Sequence[Panel]) -> str:

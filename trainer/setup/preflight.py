@@ -33,7 +33,7 @@ from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
-from trainer.setup.panels import changed_since, panel
+from trainer.setup.panels import changed_since, panel, trained_copies
 from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_shared
 from trainer.setup.world import World, open_world
@@ -68,6 +68,9 @@ class TrainingPlan:
 
     panel: Panel | None = None
     """The tasks of the validations; None for a run without any."""
+
+    trained_copies: tuple[str, ...] = ()
+    """Those of them that are trained on under another id."""
 
     other_panel: PanelDifference | None = None
     """How they differ from those of the last start with validations, which tell the same of tasks that both have."""
@@ -161,6 +164,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         damaged=damaged,
         changed=changed,
         panel=validated,
+        trained_copies=() if validated is None else trained_copies(config.env, world, validated),
         other_panel=None if resumed is None or validated is None else changed_since(output, validated, may_choose=True),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from envs.panel import Panel
+from rollout.endpoint_usage import EndpointUsage
 from tests.fakes import step, trajectory
 from tests.trainer.commands.test_evaluate import defaults
 from trainer.config.build import ConfigError
@@ -49,6 +50,15 @@ def test_an_evaluation_does_not_go_on_in_a_folder_of_something_else_or_with_a_da
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=told):
         HeldOutFolder(config, PANEL, finished_rollouts(config))
+
+
+def test_what_an_endpoint_used_stays_known_where_an_engine_of_ours_goes_on(tmp_path: Path) -> None:
+    asked = EndpointUsage(requests=2, input_tokens=100, output_tokens=10)
+    config = replace(defaults(), output=str(tmp_path))
+    HeldOutFolder(config, PANEL, (), lambda: asked).keep(trajectory(step("go")))
+    ours = replace(config, resume="auto", endpoint=None)
+    assert HeldOutFolder(ours, PANEL, ()).usage == asked
+    assert HeldOutFolder(replace(ours, output=str(tmp_path / "new")), PANEL, ()).usage is None
 
 
 @pytest.mark.parametrize(
