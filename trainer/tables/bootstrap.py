@@ -59,14 +59,13 @@ def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int
     return _estimate(values, drawn, _chance(outcomes), draws, bounds=(0.0, 1.0))
 
 
-def paired(values: Sequence[float], others: Sequence[float], outcomes: np.ndarray | None) -> Estimate:
-    """The mean of `values - others`, seed by seed. outcomes: their difference [seed, task]; None: of seeds alone.
+def paired(differences: Sequence[float] | np.ndarray, outcomes: np.ndarray | None) -> Estimate:
+    """The mean of differences in [-1, 1], one for each seed. outcomes: [seed, task]; None: of seeds alone.
 
     Where all tasks differ equally, so that no draw shows any spread, it is that of `spread_of_equal`.
     """
-    differences = [value - other for value, other in zip(values, others, strict=True)]
-    if outcomes is not None and np.ptp(outcomes) == 0:
-        shared = float(outcomes.flat[0])
+    if outcomes is not None and np.ptp(outcomes) <= ROUNDING:
+        shared = float(outcomes.mean())
         centre, deviation = spread_of_equal(shared, outcomes.shape[1])
         drawn = _rng(1).normal(centre - shared, deviation, DRAWS)
     else:
@@ -75,7 +74,12 @@ def paired(values: Sequence[float], others: Sequence[float], outcomes: np.ndarra
 
 
 def _estimate(
-    values: Sequence[float], of_tasks: np.ndarray | None, chance: float, draws: int, *, bounds: tuple[float, float]
+    values: Sequence[float] | np.ndarray,
+    of_tasks: np.ndarray | None,
+    chance: float,
+    draws: int,
+    *,
+    bounds: tuple[float, float],
 ) -> Estimate:
     """chance: variance of the mean that chance alone gives it."""
     of_seeds = _resampled(_seed_effects(values), 0, draws)
@@ -89,7 +93,7 @@ def _estimate(
     return Estimate(mean=mean, std=std, low=low, high=high, values=tuple(map(float, values)))
 
 
-def _seed_effects(values: Sequence[float]) -> np.ndarray | None:
+def _seed_effects(values: Sequence[float] | np.ndarray) -> np.ndarray | None:
     """Deviations of the seeds, widened for their small number; None with one."""
     count = len(values)
     if count < 2:

@@ -82,6 +82,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """Rows that are also compared with the baseline as one, by their mean: one comparison in place of many."""
+
+    title: str
+    """What they have in common."""
+
+    rows: tuple[str, ...]
+    """Their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """One table."""
 
@@ -110,6 +121,9 @@ class TableSpec:
     baseline: str | None = None
     """The row that all others are compared with, besides the row above each; null compares with none."""
 
+    together: tuple[Together, ...] = ()
+    """Rows that are compared as one."""
+
     note: str = ""
     """What the published numbers are of."""
 
@@ -126,6 +140,13 @@ class TableSpec:
                 raise ConfigError(f"table.columns.{column}={measure!r}: choose one of {', '.join(MEASURES)}")
         if self.baseline is not None and self.baseline not in names:
             raise ConfigError(f"table.baseline={self.baseline!r} is no row: choose one of {', '.join(names)}")
+        others = [name for name in names if name != self.baseline]
+        for one in self.together:
+            if self.baseline is None or len(set(one.rows)) < 2 or not set(one.rows) <= set(others):
+                raise ConfigError(
+                    f"table.together {one.title!r} has {list(one.rows)}: name a baseline, and two or more of "
+                    f"{', '.join(others)}, or set table.together: []"
+                )
         for row in self.rows:
             if row.start not in (None, *(one.name for one in self.starts)):
                 raise ConfigError(f"row {row.name!r} has start={row.start!r}, which table.starts does not define")

@@ -59,6 +59,7 @@ def _best(table: TableNumbers) -> Grid:
 
 def _differences(table: TableNumbers) -> Grid:
     rows = [(row.title, *_against(row.above, table.lead), *_against(row.baseline, table.lead)) for row in table.rows]
+    rows += [(one.label, MISSING, MISSING, *_against(one.baseline, table.lead)) for one in table.together]
     return Grid(
         title=f"Differences, {table.lead}",
         note="points at the last validation, paired by seed and task [95 % interval]",

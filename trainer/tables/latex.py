@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from trainer.tables.bootstrap import Estimate
-from trainer.tables.numbers import RowNumbers, TableNumbers
+from trainer.tables.numbers import Difference, RowNumbers, TableNumbers, TogetherNumbers
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
@@ -29,6 +29,8 @@ def latex(table: TableNumbers) -> str:
         rf"{' & '.join(heads)} \\",
         r"\midrule",
         *(rf"{_row(row, columns)} \\" for row in table.rows),
+        *([r"\midrule"] if table.together else []),
+        *(rf"{_together(one, table.lead, len(columns))} \\" for one in table.together),
         r"\bottomrule",
         r"\end{tabular}",
         r"\begin{tablenotes}\footnotesize",
@@ -55,6 +57,12 @@ def _row(row: RowNumbers, columns: Sequence[Column]) -> str:
     marks = rf"\tnote{{{','.join(map(str, row.notes))}}}" if row.notes else ""
     cells = [cell(row) for _, cell in columns]
     return " & ".join([escaped(row.title) + marks, *cells, f"{len(row.seeds)}/{row.planned}"])
+
+
+def _together(one: TogetherNumbers, column: str, columns: int) -> str:
+    """The last column is the difference from the baseline."""
+    number = _minus(one.baseline, column)
+    return " & ".join([escaped(one.label), *[MISSING] * (columns - 1), number, str(len(one.baseline.seeds))])
 
 
 def _columns(table: TableNumbers) -> Iterator[Column]:
@@ -86,9 +94,13 @@ def _published(column: str, row: RowNumbers) -> str:
 
 
 def _minus_baseline(column: str, row: RowNumbers) -> str:
-    if row.baseline is None or column not in row.baseline.columns:
+    return _minus(row.baseline, column)
+
+
+def _minus(difference: Difference | None, column: str) -> str:
+    if difference is None or column not in difference.columns:
         return MISSING
-    return _estimate(row.baseline.columns[column], "+")
+    return _estimate(difference.columns[column], "+")
 
 
 def _estimate(number: Estimate, sign: str = "") -> str:

@@ -1,7 +1,7 @@
 """The numbers of a table from its finished runs, and the footnotes that they must be read with."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,12 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A row less another one at the last validation, seed by seed."""
+    """A row, or the mean of some, less another one at the last validation, seed by seed."""
 
     other: str
     """Title of the other row."""
     seeds: tuple[int, ...]
-    """The seeds that both have."""
+    """The seeds that all have."""
     columns: Mapping[str, Estimate]
     """By column."""
 
@@ -93,6 +93,23 @@ class RowNumbers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TogetherNumbers:
+    """Rows that are compared as one."""
+
+    title: str
+    """What they have in common."""
+    rows: tuple[str, ...]
+    """Their titles."""
+    baseline: Difference
+    """Their mean against the table's baseline."""
+
+    @property
+    def label(self) -> str:
+        """Such as "mean of 6 rows: step credit"."""
+        return f"mean of {len(self.rows)} rows: {self.title}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableNumbers:
     """A whole table."""
 
@@ -108,6 +125,8 @@ class TableNumbers:
     """In their order."""
     footnotes: tuple[str, ...]
     """Numbered from 1."""
+    together: tuple[TogetherNumbers, ...]
+    """Those of which two rows or more are shown and have seeds in common with the baseline."""
 
     @property
     def lead(self) -> str:
@@ -134,14 +153,20 @@ def table_numbers(
                 of_row,
                 measures,
                 planned=planned,
-                above=_difference(of_row, runs.get(above.name, {}), above.title, measures) if above else None,
-                baseline=_difference(of_row, runs.get(base, {}), titles[base], measures) if base else None,
+                above=_difference([of_row], runs.get(above.name, {}), above.title, measures) if above else None,
+                baseline=_difference([of_row], runs.get(base, {}), titles[base], measures) if base else None,
                 notes=notes.of(row.name),
             )
         )
         above = row
     return TableNumbers(
-        name=name, title=spec.title, note=spec.note, columns=measures, rows=tuple(built), footnotes=notes.texts
+        name=name,
+        title=spec.title,
+        note=spec.note,
+        columns=measures,
+        rows=tuple(built),
+        footnotes=notes.texts,
+        together=tuple(_together(spec, rows, runs)),
     )
 
 
@@ -193,25 +218,42 @@ def _last(runs: Sequence[Run], measure: str) -> Estimate:
     return estimate(values, task_matrix(runs, measure), tasks=min(run.tasks_of(measure) for run in runs))
 
 
+def _together(spec: TableSpec, rows: Sequence[Row], runs: Mapping[str, Mapping[int, Run]]) -> Iterator[TogetherNumbers]:
+    titles = {row.name: row.title for row in spec.rows}
+    for one in spec.together:
+        shown = [row for row in rows if row.name in one.rows and runs.get(row.name)]
+        if len(shown) < 2 or spec.baseline is None:
+            continue
+        of_rows, base = [runs[row.name] for row in shown], runs.get(spec.baseline, {})
+        difference = _difference(of_rows, base, titles[spec.baseline], spec.columns)
+        if difference is not None:
+            yield TogetherNumbers(title=one.title, rows=tuple(row.title for row in shown), baseline=difference)
+
+
 def _difference(
-    runs: Mapping[int, Run], others: Mapping[int, Run], title: str, measures: Mapping[str, str]
+    rows: Sequence[Mapping[int, Run]], other: Mapping[int, Run], title: str, measures: Mapping[str, str]
 ) -> Difference | None:
-    """Of the seeds that both rows have; None without any."""
-    seeds = tuple(sorted(runs.keys() & others.keys()))
+    """The mean of rows less another row, of the seeds that all have; None without any."""
+    seeds = tuple(sorted(set(other).intersection(*rows)))
     if not seeds:
         return None
-    first, second = [runs[seed] for seed in seeds], [others[seed] for seed in seeds]
+    every = [row[seed] for row in (*rows, other) for seed in seeds]
     columns = dict[str, Estimate]()
     for column, measure in measures.items():
-        if any(measure not in run.last.values for run in (*first, *second)):
+        if any(measure not in run.last.values for run in every):
             continue
-        both = task_matrix([*first, *second], measure)
-        if both is None and all(run.by_task(measure) for run in (*first, *second)):
+        by_task = task_matrix(every, measure)
+        if by_task is None and all(run.by_task(measure) for run in every):
             continue  # they played other tasks: nothing pairs them
-        outcomes = None if both is None else both[: len(seeds)] - both[len(seeds) :]
-        values, theirs = ([run.last.values[measure] for run in side] for side in (first, second))
-        columns[column] = paired(values, theirs, outcomes)
+        outcomes = None if by_task is None else _mean_less_last(by_task.reshape(len(rows) + 1, len(seeds), -1))
+        values = np.array([run.last.values[measure] for run in every]).reshape(len(rows) + 1, len(seeds))
+        columns[column] = paired(_mean_less_last(values), outcomes)
     return Difference(other=title, seeds=seeds, columns=columns)
+
+
+def _mean_less_last(of_rows: np.ndarray) -> np.ndarray:
+    """The mean of all rows but the last, less the last."""
+    return of_rows[:-1].mean(0) - of_rows[-1]
 
 
 def _curve(runs: Sequence[Run], measure: str) -> dict[int, tuple[float, ...]]:

@@ -17,7 +17,7 @@ from trainer.tables.bootstrap import Estimate
 from trainer.tables.curves import curves
 from trainer.tables.grids import grids
 from trainer.tables.latex import latex
-from trainer.tables.numbers import TableNumbers
+from trainer.tables.numbers import Difference, TableNumbers
 from trainer.tables.recorded import raw
 from trainer.tables.runs import Run
 
@@ -93,10 +93,18 @@ def _csv_rows(table: TableNumbers) -> Iterator[list[Any]]:
             cells: list[Any] = [row.name, row.title, column, len(row.seeds)]
             cells += [*_ends(last, "mean", "std", "low", "high"), *_ends(best, "mean", "std")]
             cells += [published and published.value, published and published.spread, row.source]
-            for difference in (row.above, row.baseline):
-                number = difference and difference.columns.get(column)
-                cells += [difference and difference.other, *_ends(number, "mean", "low", "high")]
+            cells += [*_against(row.above, column), *_against(row.baseline, column)]
             yield [*cells, row.seconds, row.tokens]
+    for one in table.together:
+        for column in one.baseline.columns:
+            cells = ["", one.label, column, len(one.baseline.seeds)]
+            cells += [None] * (HEADS.index("baseline") - len(cells))
+            yield [*cells, *_against(one.baseline, column), None, None]
+
+
+def _against(difference: Difference | None, column: str) -> list[str | float | None]:
+    number = difference and difference.columns.get(column)
+    return [difference and difference.other, *_ends(number, "mean", "low", "high")]
 
 
 def _ends(number: Estimate | None, *names: str) -> list[float | None]:

@@ -12,7 +12,7 @@ from tests.trainer.tables.conftest import conditions, finished_run
 from trainer.config.build import ConfigError
 from trainer.report.metric_rows import METRICS
 from trainer.report.validations import FILE, read_validations, write_validation
-from trainer.tables.config import Row, TableSpec
+from trainer.tables.config import Row, TableSpec, Together
 from trainer.tables.grids import grids
 from trainer.tables.latex import latex
 from trainer.tables.numbers import TableNumbers, table_numbers
@@ -83,6 +83,25 @@ def test_a_difference_is_of_equal_seeds_and_equal_tasks(runs: Runs) -> None:
     assert alone.above is not None
     assert (alone.above.seeds, alone.above.columns["all"].values) == ((0,), (0.25,))
     assert alone.seeds == (0, 1)
+
+
+def test_rows_with_something_in_common_are_compared_as_one(tmp_path: Path, runs: Runs) -> None:
+    third = Row(name="hgpo", title="HGPO")
+    spec = replace(SPEC, rows=(*ROWS, third), together=(Together(title="step credit", rows=("gigpo", "hgpo")),))
+    runs["hgpo"] = {seed: read_run(finished_run(tmp_path / f"hgpo-{seed}", ["", "ab"], seed=seed)) for seed in (0, 1)}
+    found = table_numbers("mine", spec, spec.rows, runs, planned=2)
+    (together,) = found.together
+    assert (together.rows, together.baseline.seeds) == (("GiGPO", "HGPO"), (0, 1))
+    assert together.baseline.columns["all"].values == (0.125, 0.5)  # (3 + 2) / 8 - 2 / 4 and (4 + 2) / 8 - 1 / 4
+    (differences,) = [grid for grid in grids(found) if grid.title == "Differences, all"]
+    assert differences.rows[-1][0] == "mean of 2 rows: step credit"
+    assert differences.rows[-1][3].startswith("+31.2 \N{PLUS-MINUS SIGN} 26.5 [")
+    assert r"mean of 2 rows: step credit & -- & -- & -- & -- & $+31.2\pm 26.5$" in latex(found)
+    write_report(tmp_path / "report", found, runs, facts={})
+    last = list(csv.DictReader((tmp_path / "report" / "table.csv").read_text().splitlines()))[-2]
+    assert (last["title"], last["baseline"], last["baseline_mean"]) == ("mean of 2 rows: step credit", "GRPO", "0.3125")
+    alone = table_numbers("mine", spec, spec.rows[:2], runs, planned=2)
+    assert alone.together == ()
 
 
 def test_the_first_update_at_a_success_is_told_with_the_seeds_that_reach_it(runs: Runs) -> None:
@@ -191,6 +210,11 @@ def test_a_validation_that_is_written_again_counts_once_and_a_line_cut_short_cou
         ({"rows": (Row(name="a", title="A", published={"al": 1}),), "baseline": None}, "'al', which is no column"),
         ({"rows": (Row(name="a", title="A", published={"all": "x"}),), "baseline": None}, "'x' is no number"),
         ({"seeds": ()}, "table.seeds is empty"),
+        ({"together": (Together(title="one", rows=("gigpo",)),)}, "'one' has ['gigpo']: name a baseline, and two"),
+        (
+            {"together": (Together(title="all", rows=("grpo", "gigpo")),)},
+            "'all' has ['grpo', 'gigpo']: name a baseline",
+        ),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(change: dict[str, object], part: str) -> None:
