@@ -30,6 +30,7 @@ HERE = (
     "alfworld",
     "endpoint=URL",
 )  # what a machine may lack
+MINE = Path(__file__).parents[3] / "examples" / "my_estimator"
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
@@ -61,6 +62,18 @@ def test_every_table_plans_whole(stepcredit: Stepcredit, name: str) -> None:
     assert len({cell.digest for row in plan.rows for cell in row.cells.values()}) == len(plan.rows) * len(
         plan.config.table.seeds
     )
+
+
+def test_a_table_in_the_folder_of_ones_own_estimator_plans_whole(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(MINE)
+    monkeypatch.syspath_prepend(str(MINE))
+    plan = plan_of(stepcredit, "mine", "--dry-run")
+    assert [(row.row.name, row.missing) for row in plan.rows] == [("grpo", ()), ("mine", ())]
+    (grpo, _) = plan.rows
+    (same,) = plan_of(stepcredit, "laptop", "rows=[grpo]", "--dry-run").rows
+    assert {cell.digest for cell in grpo.cells.values()} < {cell.digest for cell in same.cells.values()}
 
 
 def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: Stepcredit) -> None:
