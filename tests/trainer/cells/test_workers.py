@@ -24,14 +24,14 @@ import json, os, pathlib, signal, sys, time
 for line in iter(sys.stdin.readline, ""):
     order = json.loads(line)
     words = dict(word.split("=", 1) for word in order["words"] if "=" in word)
+    if words["do"] == "linger":
+        signal.signal(signal.SIGTERM, lambda *_: None)
     with open(order["log"], "a") as log:
         log.write(str(os.getpid()) + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "-") + "\\n")
         if words["do"] == "refuse":
             log.write("stepcredit: seed=-1: must be 0 or more\\n")
     if words["do"] == "die":
         os._exit(0)
-    if words["do"] == "linger":
-        signal.signal(signal.SIGTERM, lambda *_: None)
     if words["do"] == "hang":
         time.sleep(600)
     here = pathlib.Path(order["log"]).with_name(f"{os.getpid()}.here")
