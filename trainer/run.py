@@ -86,6 +86,8 @@ def train(plan: TrainingPlan, display: Display) -> RunResult:
         display.stage(
             f"this split leaks: {len(world.leaked)} of {len(world.validation)} validation tasks are trained on"
         )
+    if copies := plan.trained_copies:
+        display.stage(f"{len(copies)} validation tasks are trained on under another id, {copies[0]!r} the first")
     _state_conditions(plan, output, display)
     with keeping():
         return _from_checkpoints(plan, output, display)
@@ -113,8 +115,6 @@ def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> Non
     record = conditions(plan.config, plan.world, plan.panel, plan.config.validation.temperature)
     for line in conditions_lines(record):
         display.line(line)
-    if copies := plan.trained_copies:
-        display.stage(f"{len(copies)} validation tasks are trained on under another id, {copies[0]!r} the first")
     if plan.other_panel is not None:
         display.stage(f"validation goes on with other tasks than before: {plan.other_panel}")
     if plan.panel is not None:

@@ -12,7 +12,7 @@ from envs.panel import Panel, compare
 from trainer.config.build import ConfigError
 from trainer.config.showing import PanelConfig
 from trainer.report.progress import Display
-from trainer.setup.panels import as_json, panel, read_panels, trained_copies
+from trainer.setup.panels import as_json, panel, read_panels, trained_copies, training_panel
 from trainer.setup.world import World, open_world, world_reference
 
 WIDTH, SHORT, SHOWN = 80, 16, 10
@@ -70,7 +70,7 @@ def show_panels(plan: PanelPlan, display: Display) -> None:
     else:
         for one in panels:
             _show(one, display)
-            _show_copies(plan, one, display)
+        _show_copies(plan, panels, display)
 
 
 def _show_differences(plan: PanelPlan, panels: list[Panel], display: Display) -> None:
@@ -112,9 +112,13 @@ def _show(one: Panel, display: Display) -> None:
     display.console.print(tasks)
 
 
-def _show_copies(plan: PanelPlan, one: Panel, display: Display) -> None:
+def _show_copies(plan: PanelPlan, panels: list[Panel], display: Display) -> None:
     """Tell which tasks are training tasks under another id."""
     env = plan.config.env
-    if one.split != env.train_split and (copies := trained_copies(env, plan.world, one)):
-        named = ", ".join(copies[:SHOWN]) + (" ..." if len(copies) > SHOWN else "")
-        display.line(f"{len(copies)} of {len(one.tasks)} are in {env.train_split} too, under another id: {named}")
+    held_out = [one for one in panels if one.split != env.train_split]
+    trained = training_panel(env, plan.world) if held_out else None
+    for one in held_out:
+        if copies := trained_copies(one, trained):
+            named = ", ".join(copies[:SHOWN]) + (" ..." if len(copies) > SHOWN else "")
+            counts = f"{len(copies)} of {len(one.tasks)} tasks of {one.split}"
+            display.line(f"{counts} are in {env.train_split} too, under another id: {named}")

@@ -27,15 +27,15 @@ def panel(config: EnvConfig, world: World, split: str, count: int | None = None)
     return panel_of(world.env, world=find(world_reference(config)).name, split=split, task_ids=chosen)
 
 
-def trained_copies(config: EnvConfig, world: World, played: Panel) -> tuple[str, ...]:
-    """Tasks of a panel that are trained on under another id: what they are is equal. A leak that ids do not show.
+def training_panel(config: EnvConfig, world: World) -> Panel | None:
+    """All training tasks; None for a world that does not say what its tasks are, where each would have to be begun."""
+    return panel(config, world, config.train_split) if isinstance(world.env, Defining) else None
 
-    Empty for a world that does not say what its tasks are (`envs.base.Defining`).
-    """
-    if not isinstance(world.env, Defining):
-        return ()
-    trained = panel(config, world, config.train_split)
-    ids, contents = {task.task_id for task in trained.tasks}, {task.digest for task in trained.tasks}
+
+def trained_copies(played: Panel, trained: Panel | None) -> tuple[str, ...]:
+    """Tasks of a panel that are trained on under another id: what they are is equal. A leak that ids do not show."""
+    tasks = () if trained is None else trained.tasks
+    ids, contents = {task.task_id for task in tasks}, {task.digest for task in tasks}
     return tuple(task.task_id for task in played.tasks if task.task_id not in ids and task.digest in contents)
 
 

@@ -33,7 +33,7 @@ from trainer.setup.folder import model_folder
 from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
-from trainer.setup.panels import changed_since, panel, trained_copies
+from trainer.setup.panels import changed_since, panel, trained_copies, training_panel
 from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_shared
 from trainer.setup.world import World, open_world
@@ -153,9 +153,10 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     world = open_world(config.env)
     check_milestones(estimator, config, world)
     check_scorer(config, world)
-    validated = None
+    validated, copies = None, tuple[str, ...]()
     if config.validation.every is not None:
         validated = panel(config.env, world, config.env.validation_split, config.validation.tasks)
+        copies = trained_copies(validated, training_panel(config.env, world))
     return TrainingPlan(
         config=config,
         world=world,
@@ -164,7 +165,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         damaged=damaged,
         changed=changed,
         panel=validated,
-        trained_copies=() if validated is None else trained_copies(config.env, world, validated),
+        trained_copies=copies,
         other_panel=None if resumed is None or validated is None else changed_since(output, validated, may_choose=True),
     )
 

@@ -4,7 +4,7 @@ from envs import WORLDS
 from envs.base import Definition
 from tests.fakes import Corridor
 from trainer.config.settings import EnvConfig
-from trainer.setup.panels import panel, trained_copies
+from trainer.setup.panels import panel, trained_copies, training_panel
 from trainer.setup.world import World
 
 CORRIDOR = EnvConfig(world="own", _target_="tests.fakes:CORRIDOR", style="bare")
@@ -23,7 +23,7 @@ class OddOrEven(Corridor):
 def copies(env: Corridor) -> tuple[str, ...]:
     train, test = (tuple(env.tasks(split)) for split in ("train", "test"))
     world = World(env=env, prompter=WORLDS["textcraft"].prompter("bare"), train=train, validation=test)
-    return trained_copies(CORRIDOR, world, panel(CORRIDOR, world, "test"))
+    return trained_copies(panel(CORRIDOR, world, "test"), training_panel(CORRIDOR, world))
 
 
 def test_a_task_that_is_trained_on_under_another_id_is_found() -> None:
