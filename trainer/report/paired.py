@@ -74,10 +74,10 @@ def sign_flip(differences: Sequence[int]) -> float:
     All 2**n choices of signs count, by convolution. With one rollout a task it is McNemar's exact test.
     """
     unit = gcd(*differences) or 1
-    sizes = [abs(difference) // unit for difference in differences]
-    chances = np.ones(1)  # chances[i]: that the signed sum is i - sum of the sizes so far
+    sizes = sorted(abs(difference) // unit for difference in differences)
+    total = sum(sizes)
+    chances = np.ones(1)  # chances[i]: that the sizes with a plus sign, of those so far, sum to i
     for size in sizes:
-        below, above = np.pad(chances, (0, 2 * size)), np.pad(chances, (2 * size, 0))
-        chances = (below + above) / 2
-    sums = np.arange(len(chances)) - sum(sizes)
+        chances = (np.pad(chances, (0, size)) + np.pad(chances, (size, 0))) / 2
+    sums = 2 * np.arange(total + 1) - total
     return min(1.0, float(chances[abs(sums) >= abs(sum(differences)) // unit].sum()))
