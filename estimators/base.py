@@ -21,7 +21,7 @@ from estimators.algebra.sets import Sets, changes, cut
 from estimators.options import check_options
 
 UNPARSED = -1
-"""The action code of a response that names no action. It equals no other row's action, not even another -1."""
+"""The action code of a response without an action key. It equals no other row's action, not even another -1."""
 
 ActionKey = Literal["action", "first_token"]
 Unit = Literal["turn", "token"]
@@ -144,7 +144,7 @@ class StepBatch:
 
     @property
     def keys(self) -> NDArray[np.int64]:
-        """Action keys [N]; every row that names no action has a key of its own."""
+        """Action keys [N]; every row without one has a key of its own."""
         unparsed = self.action == UNPARSED
         if not unparsed.any():
             return self.action

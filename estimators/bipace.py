@@ -48,7 +48,8 @@ class Bipace(Grpo):
         state_only with one-hot states and eps = 0: GiGPO.
     Assumes that states which the policy holds for similar have similar values.
     Reading: leave-one-out without a contrast, since the paper's shares of the branches fit this trigger. Division by
-        the cluster's standard deviation, since with eps = 0 on codes of states this is GiGPO.
+        the cluster's standard deviation, since with eps = 0 on codes of states this is GiGPO. An invalid response has
+        an action key of its own, whatever the world made of it: rows of the right form do not share its penalty.
     Diagnostics: `flat_group_share`; the clusters' sizes (`size_report`); shares of rows by branch `share_singleton`,
         `share_contrast`, `share_no_contrast`; `keys_per_cluster`, the action keys in a cluster; `parse_rate`, the
         share of valid responses that name an action; `eps`.

@@ -32,14 +32,14 @@ class Hgpo:
 
     A_k is undefined, and counts as 0, where the row is alone in its context or the context has no spread.
 
-    form="public" is the authors' public code (preset compat/verl_agent_hgpo), which made the published figures:
+    form="public" with penalty="row" is the authors' public code (preset compat/verl_agent_hgpo), which made the
+    published figures:
 
         A   = sum_k w_k * A_k / (sum_k w_k + 1e-6)    over the levels with A_k != 0
         w_k = (k + 2)^alpha
 
-        Returns have no penalty. A level k that reaches back before the start of the rollout is left out. With
-        `base_group` the episode term of `Grpo`, counted by rows and with the penalty on its row, is one more level of
-        weight 1.
+        A level k that reaches back before the start of the rollout is left out. With `base_group` the episode term of
+        `Grpo`, counted by rows, is one more level of weight 1.
 
     Limiting cases:
         depth = 0, norm="mean": the step term of GiGPO.
@@ -63,7 +63,7 @@ class Hgpo:
     penalty: Penalty = "return"
     """An invalid response costs `invalid_penalty` as a reward, or on its own row after returns are computed."""
     invalid_penalty: Annotated[float, Ge(0)] = 0.1
-    """What an invalid response costs, in units of reward; with form="public" in the base group alone."""
+    """What an invalid response costs, in units of reward."""
     form: Form = "paper"
     """The paper's formula, or that of the authors' public code."""
     base_group: bool = False
@@ -98,7 +98,7 @@ class Hgpo:
         return Advantages(value=value / total, diagnostics=diagnostics)
 
     def _public(self, batch: StepBatch) -> Advantages:
-        returns = returns_to_go(batch, self.gamma, "return", 0.0)
+        returns = returns_to_go(batch, self.gamma, self.penalty, self.invalid_penalty)
         value, total = np.zeros(len(batch)), np.zeros(len(batch))
         diagnostics: dict[str, float] = {}
 
@@ -111,7 +111,7 @@ class Hgpo:
             rows = Grpo(
                 norm=self.norm,
                 episode_stats="row",
-                penalty="row",
+                penalty=self.penalty,
                 invalid_penalty=self.invalid_penalty,
                 singleton="raw",
             )

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
-from estimators.algebra.returns import at_next, discounted, rewards
+from estimators.algebra.returns import at_next, discounted, explained_variance, rewards
 from estimators.algebra.sets import cut, moments, relative
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.options import check_options
@@ -83,6 +83,7 @@ class Hiper:
             diagnostics={
                 "switch_share": float(begins[later].mean()) if later.any() else 0.0,
                 "segment_turns": len(batch) / len(starts),
+                **explained_variance(values, discounted(batch, reward, self.gamma)),
             },
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
-from estimators.algebra.returns import gae, rewards, token_gae, token_order
+from estimators.algebra.returns import discounted, explained_variance, gae, rewards, token_gae, token_order
 from estimators.algebra.sets import cut, moments, relative
 from estimators.base import Advantages, Needs, StepBatch, Unit
 from estimators.options import check_options
@@ -41,7 +41,8 @@ class Ppo:
     We differ from the public GiGPO code: there GAE runs over the tokens of one response, whose reward is that of the
         whole episode, and stops at its end; here it goes on to the next turn. With gae="turn" rows count once each in
         the whitening, where the public code weighs them by their tokens, as gae="token" does.
-    Diagnostics: `batch_std`, what the advantages are divided by.
+    Diagnostics: `batch_std`, what the advantages are divided by; `explained_variance`, the share of the variance of the
+        returns to go that V explains. The target would not do: with lam < 1 V is a part of it.
     Raises ValueError for an option out of range, and for a batch without `values`.
     """
 
@@ -69,11 +70,13 @@ class Ppo:
             values = batch.needed("values", "ppo")
             advantage = gae(batch, reward, values, self.gamma, self.lam)
             credit, diagnostics = self._whitened(advantage, batch.rollouts.order)
+            diagnostics |= explained_variance(values, discounted(batch, reward, self.gamma))
             return Advantages(value=credit, returns=advantage + values, diagnostics=diagnostics)
         values = batch.needed("token_values", "ppo")
         advantage = token_gae(batch, reward, values, self.gamma, self.lam)
         credit, diagnostics = self._whitened(advantage, token_order(batch))
         lens = batch.needed("response_tokens", "ppo")
+        diagnostics |= explained_variance(values, np.repeat(discounted(batch, reward, self.gamma), lens))
         mean = np.add.reduceat(credit, np.cumsum(lens) - lens) / lens
         return Advantages(value=mean, token_value=credit, returns=advantage + values, diagnostics=diagnostics)
 

@@ -61,9 +61,9 @@ class RolloutConfig:
 
     def reward(self, after: EnvStep, *, last: bool) -> float:
         """The training reward of the step that led here. last: the rollout ends with it, by the world or as stuck."""
-        if self.graded and last:
-            return self.success_reward * after.score
-        return self.success_reward if after.won else 0.0
+        if after.won:
+            return self.success_reward
+        return self.success_reward * after.score if self.graded and last else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

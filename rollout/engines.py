@@ -160,12 +160,8 @@ class EngineConfig:
 class EngineLosses:
     """What engines lost: the account of one update."""
 
-    allowed: int
-    """Restarts of one update."""
-    restarts: int = 0
-    """Those since the last publish began."""
     restarted: int = 0
-    """Those since the account was taken last."""
+    """Engines that were started anew."""
     requests: Counter[str] = field(default_factory=Counter[str])
     """Requests that had to be asked again, by reason."""
 
@@ -201,7 +197,9 @@ class Engines:
         self._start_s: float | None = None
         self._meets = False
         self._published: tuple[Sender, int, float] | None = None  # what an engine that starts anew must load
-        self._losses = EngineLosses(allowed=config.restarts)
+        self._losses = EngineLosses()
+        self._restarts = 0  # since the last publish began
+        self._restarts_allowed = config.restarts
         self._restarting = Lock()
         self._replaces = True
 
@@ -233,7 +231,7 @@ class Engines:
         once more; those that a second failure leaves half new refuse every request.
         """
         self._published = sender, version, timeout_s
-        self._losses.restarts = 0
+        self._restarts = 0
         try:
             self._send(self.remotes, sender, version, timeout_s)
         except (PublishError, ActorDied, ActorTimeout) as error:
@@ -252,14 +250,12 @@ class Engines:
         """
         gather([engine.submit("forget") for engine in self.remotes], PROBE_S)
         self._model, self._published = str(model), None
-        self._losses = EngineLosses(allowed=self._losses.allowed)
+        self._losses, self._restarts = EngineLosses(), 0
         return self
 
-    def take_losses(self) -> "EngineLosses":
+    def take_losses(self) -> EngineLosses:
         """What was lost since the last call."""
-        losses = replace(self._losses, requests=Counter(self._losses.requests))
-        self._losses.requests.clear()
-        self._losses.restarted = 0
+        losses, self._losses = self._losses, EngineLosses()
         return losses
 
     async def restarted(self, number: int, engine: Remote, error: Exception) -> None:
@@ -317,11 +313,11 @@ class Engines:
         """Count an engine that is started anew. Raises EnginesLost where none may be."""
         if self._meets:
             raise EnginesLost(f"with cluster.weight_transfer=nccl no engine is started anew: {error}") from error
-        if self._losses.restarts == self._losses.allowed:
+        if self._restarts == self._restarts_allowed:
             raise EnginesLost(
-                f"more than engine.restarts={self._losses.allowed} lost in one update: {error}"
+                f"more than engine.restarts={self._restarts_allowed} lost in one update: {error}"
             ) from error
-        self._losses.restarts += 1
+        self._restarts += 1
         self._losses.restarted += 1
 
     def _lost(self) -> list[int]:

@@ -108,9 +108,8 @@ class EndpointPolicy(Independent):
     ) -> Completion:
         """Ask the endpoint for one response.
 
-        Raises EpisodeFailed for a request that fails for good, RolloutsFailed where every request would.
-
-        PromptTooLong if the endpoint says that the prompt is longer than its context.
+        Raises PromptTooLong where the endpoint says that the prompt exceeds its context, EpisodeFailed for a request
+        that fails for good, and RolloutsFailed where every request would.
         """
         async with self._slots:
             reply = await self._reply(messages, parameters(self._options, sampling, seed), seed)
@@ -239,7 +238,7 @@ def _pause_s(asked_s: float | None, attempt: int, seed: int) -> float:
     if asked_s is not None:
         return max(asked_s, FIRST_WAIT_S)
     spread = 0.5 + seed % 1024 / 2048  # so that requests that failed together do not come together
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * spread
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt, 10)) * spread
 
 
 def _unconnected(error: openai.APITimeoutError) -> bool:

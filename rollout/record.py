@@ -34,7 +34,6 @@ class GroupLog:
     def __init__(self, path: Path, groups: Sequence[RolloutGroup] = ()) -> None:
         """groups: those that the log begins with. Without any, the file is made with the first group that is added."""
         self._path = path
-        self.num_groups = len(groups)
         if groups:
             _write_whole(path, "".join(map(_line, groups)).encode())
         else:
@@ -44,7 +43,6 @@ class GroupLog:
         """Append one group. It is on disk when this returns."""
         with self._path.open("a") as file:
             file.write(_line(group))
-        self.num_groups += 1
 
 
 def read_log(path: Path) -> Iterator[RolloutGroup]:

@@ -48,7 +48,8 @@ class ReviseConfig:
     mode: Mode = "revise"
     """How a failure is tried again. "revise" plays it anew for an estimator that asks for revisions, as IBPO does.
     "retry" and "intervene" take it up at its pivot, for any other estimator: the retry joins its group (R3L
-    2601.03715), or, if it succeeded, the one step that it changed is learned by itself (InT 2601.14209)."""
+    2601.03715), or, if it succeeded, its steps up to the pivot, that one too, are learned beside the estimator's credit
+    (InT 2601.14209)."""
 
     weight: Annotated[float, Gt(0)] = 1.0
     """What advantages above 0 are multiplied with under mode=retry, R3L's alpha; the advantage of the steps that

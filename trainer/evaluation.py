@@ -86,7 +86,7 @@ class Evaluation:
         return [rollout for rollout in ordered if rollout.task_id in chosen]
 
     def kind_words(self, kind: str) -> str:
-        """The same for one kind of task."""
+        """As str(), for one kind of task."""
         return f"{self.by_kind[kind]}{lost_words(self.not_played_by_kind.get(kind, {}))}"
 
 

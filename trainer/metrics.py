@@ -81,9 +81,6 @@ def _critic_numbers(report: UpdateReport) -> dict[str, float]:
     if values is None or returns is None:
         return {}
     numbers = {"critic/value": float(values.mean()), "critic/return": float(returns.mean())}
-    spread = float(returns.var())
-    if spread > 0:  # equal returns leave nothing to explain
-        numbers["critic/explained_variance"] = 1.0 - float((returns - values).var()) / spread
     if learned.optimizer_steps > 0 and learned.critic_loss is not None and learned.critic_clip_share is not None:
         numbers |= {"critic/loss": learned.critic_loss, "critic/clip_share": learned.critic_clip_share}
     return numbers

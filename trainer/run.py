@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from rich.text import Text
 from estimators import Estimator, needs
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import write_groups
-from rollout.types import Trajectory
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.commands import TrainConfig
+from trainer.config.continuing import plain
 from trainer.data.difficulty import Difficulty
 from trainer.data.rows import RowTable
 from trainer.durable import write_whole
@@ -41,7 +41,7 @@ from trainer.setup.mfu import Arithmetic
 from trainer.setup.panels import write_panel
 from trainer.setup.parts import Parts, assembled
 from trainer.setup.past_run import check_checkpoint
-from trainer.setup.preflight import CONFIG, TrainingPlan, going_on, plain, settings_of
+from trainer.setup.preflight import CONFIG, TrainingPlan, going_on, settings_of
 from trainer.step import Beside, UpdateReport, publish, update
 
 CONDITIONS = "conditions.json"
@@ -134,20 +134,15 @@ def _from_checkpoint(
     with assembled(plan.config, plan.world, display) as parts:
         write_whole(output / CONFIG, json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
-        log = _open_log(plan, output)
         _drop_recordings(output, plan.start)
-        for note in log.notes:
-            display.stage(note)
-        try:
-            with (
-                closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver,
-                closing(
-                    TrainingRun(plan, output, parts, estimator, log, display, saver, validations, lost_before)
-                ) as run,
-            ):
-                return run.all_updates()
-        finally:
-            log.close()
+        with (
+            closing(_open_log(plan, output)) as log,
+            closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver,
+            closing(TrainingRun(plan, output, parts, estimator, log, display, saver, validations, lost_before)) as run,
+        ):
+            for note in log.notes:
+                display.stage(note)
+            return run.all_updates()
 
 
 def _resume(plan: TrainingPlan, parts: Parts, display: Display) -> Estimator:
@@ -248,7 +243,7 @@ class TrainingRun:
                 self.parts,
                 self.estimator,
                 number,
-                on_done=_advance(bar.advance),
+                on_done=lambda _: bar.advance(),
                 watch=watch,
                 difficulty=self.difficulty,
                 beside=Beside(ahead=self.ahead, drained=self._saves(number), last_checkpoint=self._last_checkpoint),
@@ -339,7 +334,3 @@ def _estimator_options(config: TrainConfig, estimator: Estimator) -> dict[str, A
     return {key: getattr(estimator, key, value) for key, value in config.estimator.items()} | {
         "name": config.estimator["name"]
     }
-
-
-def _advance(advance: Callable[[], None]) -> Callable[[Trajectory], None]:
-    return lambda _: advance()

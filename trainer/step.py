@@ -205,12 +205,9 @@ def _credited(
     judged = RowTable(table.groups) if revise.mode == "intervene" else table
     batch = step_batch(
         judged,
+        wants,
         embedding=None if wants.layer is None or scores.embedding is None else scores.embedding[: len(judged)],
-        values=scores.values if wants.critic else None,
-        critic=wants.critic or "turn",
-        action_key=wants.action_key,
-        similarity=wants.similarity,
-        subgoals="switch" in wants.columns,
+        values=scores.values,
     )
     estimator = calibrated(estimator, batch)
     return estimator, with_retries(table.groups, estimator(batch), revise)

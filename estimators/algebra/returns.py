@@ -134,6 +134,12 @@ def token_gae(
     return result
 
 
+def explained_variance(value: NDArray[np.float64], returns: NDArray[np.float64]) -> dict[str, float]:
+    """What share of the variance of `returns` the values explain, as a diagnostic; without any where all are equal."""
+    spread = float(returns.var())
+    return {"explained_variance": 1.0 - float((returns - value).var()) / spread} if spread > 0 else {}
+
+
 def token_order(batch: StepBatch) -> NDArray[np.int64]:
     """Where each response token of the rollouts, in their order and in that of time, stands in `token_values`. [R]"""
     lens: NDArray[np.int64] = batch.needed("response_tokens", "token_order")

@@ -1,13 +1,17 @@
 """HGPO: compared with loops, a worked example and limiting cases."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from estimators import StepBatch, build
 from tests.estimators.slow import flat, returns, rewards, standard, within_visits
 
+PRESET = Path(__file__).parents[2] / "configs/estimator/compat/verl_agent_hgpo.yaml"
 LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3)
 SEED = st.integers(0, 2**32 - 1)
 
@@ -92,13 +96,16 @@ def test_the_defaults_are_the_papers():
     assert (estimator.depth, estimator.alpha, estimator.gamma, estimator.norm) == (2, 1.0, 0.95, "mean_std")
 
 
-def public(batch, depth, alpha, gamma, norm, base_group):
-    """The authors' public code: step by step, over the levels that end at the step and do not reach back too far."""
-    future = returns(batch, gamma, batch.reward)
+def public(batch, depth, alpha, gamma, norm, penalty, base_group):
+    """The authors' public code: step by step, over the levels that end at the step and do not reach back too far.
+
+    Its trainer takes the penalty from returns and scores before it asks for advantages.
+    """
+    future = returns(batch, gamma, batch.reward) - penalty * batch.invalid
     items = [[] for _ in range(len(batch))]  # (weight, advantage)
     if base_group:
         score = np.array([batch.reward[batch.trajectory == who].sum() for who in batch.trajectory])
-        score -= 0.1 * batch.invalid
+        score -= penalty * batch.invalid
         for i in range(len(batch)):
             values = score[batch.group == batch.group[i]]
             items[i].append((1.0, score[i] if len(values) == 1 else standard(score[i], values, norm)))
@@ -120,29 +127,28 @@ def public(batch, depth, alpha, gamma, norm, base_group):
     alpha=st.sampled_from([0.0, 1.0]),
     gamma=st.sampled_from([0.5, 1.0]),
     norm=st.sampled_from(["mean", "mean_std"]),
+    base_group=st.booleans(),
 )
-def test_the_public_form_equals_the_public_code_row_by_row(random_columns, seed, lengths, depth, alpha, gamma, norm):
+def test_the_public_form_equals_the_public_code_row_by_row(
+    random_columns, seed, lengths, depth, alpha, gamma, norm, base_group
+):
     batch = StepBatch(**random_columns(seed, lengths, num_states=2))
-    fast = build("hgpo", form="public", depth=depth, alpha=alpha, gamma=gamma, norm=norm)(batch).value
-    np.testing.assert_allclose(fast, public(batch, depth, alpha, gamma, norm, False), rtol=1e-9, atol=1e-9)
+    options = {"depth": depth, "alpha": alpha, "gamma": gamma, "norm": norm, "base_group": base_group}
+    fast = build("hgpo", form="public", penalty="row", invalid_penalty=0.125, **options)(batch).value
+    np.testing.assert_allclose(fast, public(batch, **options, penalty=0.125), rtol=1e-9, atol=1e-9)
 
 
-@given(seed=SEED, lengths=LENGTHS)
-def test_the_episode_term_is_one_more_level_of_the_public_form(random_columns, seed, lengths):
-    # Without penalties, whose tenths would round.
-    columns = {**random_columns(seed, lengths, num_states=2)}
-    columns["invalid"] = np.zeros(len(columns["invalid"]), bool)
-    batch = StepBatch(**columns)
-    fast = build("hgpo", form="public", gamma=1.0, base_group=True)(batch).value
-    np.testing.assert_allclose(fast, public(batch, 2, 1.0, 1.0, "mean_std", True), rtol=1e-9, atol=1e-9)
+def test_the_preset_of_the_public_code_takes_an_invalid_response_from_its_own_row(rows):
+    # Four failures, one of them invalid: returns of -0.1, 0, 0, 0.
+    batch = rows(trajectory=[0, 1, 2, 3], time=[0] * 4, reward=[0.0] * 4, state=[0] * 4, invalid=[True, *[False] * 3])
+    result = build(**yaml.safe_load(PRESET.read_text()))(batch)
+    assert result.value.tolist() == pytest.approx([-(3**0.5), *[3**-0.5] * 3], rel=1e-4)
 
 
 def test_a_worked_example_of_the_public_form(rows):
     # In state 1 alone: 8 and 0, +-4 by the mean. Deeper contexts are shared by none, so their weights of 3 and 4 fall
     # away, and so does the level that reaches back before the start. State 0 is seen once: 0.
-    batch = rows(
-        trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 4.0, 0.0], state=[0, 1, 2, 1], invalid=[True] * 4
-    )
+    batch = rows(trajectory=[0, 0, 1, 1], time=[0, 1, 0, 1], reward=[0.0, 8.0, 4.0, 0.0], state=[0, 1, 2, 1])
     result = build("hgpo", form="public", gamma=1.0, norm="mean")(batch)
     assert result.value.tolist() == pytest.approx([0.0, 4.0, 0.0, -4.0], rel=1e-6)
 

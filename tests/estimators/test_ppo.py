@@ -63,6 +63,16 @@ def test_ppo_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, l
         assert whitened.diagnostics["batch_std"] == pytest.approx(spread)
 
 
+@pytest.mark.parametrize("options", [{"name": "ppo"}, {"name": "ppo", "gae": "token"}, {"name": "hiper"}])
+def test_a_critic_that_knows_nothing_explains_nothing(rows, options):
+    # Values that differ by rollout and not with what it comes to. At lam = 0 the targets hold these values.
+    said = np.repeat([6.0, 6.0, 2.0, 2.0], 3)
+    columns = {"trajectory": np.repeat(range(4), 3), "time": [0, 1, 2] * 4, "reward": [0.0, 0.0, 8.0, *[0.0] * 3] * 2}
+    more = {"switch": [False] * 12, "values": said, "response_tokens": [1] * 12, "token_values": said}
+    credit = build(**options, gamma=1.0, lam=0.0)(rows(**columns, **more))
+    assert credit.diagnostics["explained_variance"] == pytest.approx(1 - (16 + 4) / 16)
+
+
 @given(seed=SEED, lengths=LENGTHS, gamma=SHARE)
 def test_lam_1_is_the_discounted_return_less_the_value(random_columns, seed, lengths, gamma):
     batch = StepBatch(**random_columns(seed, lengths))

@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from envs.base import Ending
+from envs.base import Ending, EnvStep
 from envs.prompts import Dialect, Prompter, React
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
@@ -96,6 +96,11 @@ def test_a_rollout_that_is_stuck_earns_its_score_where_rewards_are_graded() -> N
     (rollout,) = result.groups[0].trajectories
     assert (rollout.ending, rollout.score) == (Ending.STUCK, 0.25)
     assert [step.reward for step in rollout.steps] == [0.0, 0.0, 2.5]
+
+
+def test_a_win_whose_world_gives_no_score_earns_the_whole_reward_where_rewards_are_graded() -> None:
+    won = EnvStep(observation="", state_key="", won=True, ending=Ending.SUCCESS)
+    assert RolloutConfig(history=2, success_reward=4.0, graded=True).reward(won, last=True) == 4.0
 
 
 def test_a_rollout_that_wins_earns_the_same_where_rewards_are_graded() -> None:

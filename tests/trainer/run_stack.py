@@ -106,7 +106,7 @@ class WordEngines:
     events: list[str]
     word: str = ""
     version: int = 0
-    losses: EngineLosses = field(default_factory=lambda: EngineLosses(allowed=3))
+    losses: EngineLosses = field(default_factory=EngineLosses)
     replaces: bool = True
 
     def take_losses(self) -> EngineLosses:

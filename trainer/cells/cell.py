@@ -27,6 +27,10 @@ class State(StrEnum):
     PRUNED = "pruned"
 
 
+DONE = (State.FINISHED, State.PRUNED)
+"""A cell in one of these is not run again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One command with its settings. Equal commands with equal settings have one digest, and one folder.
@@ -141,7 +145,7 @@ def outcome_of(cell: Cell) -> Outcome:
         outcome = Outcome(cell=cell, state=State(values["state"]), line=values["line"], seconds=values["seconds"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{record} is no record of a cell ({error}): remove it to run the cell again") from error
-    gone = outcome.state in (State.FINISHED, State.PRUNED) and cell.writes == "folder" and not cell.folder.is_dir()
+    gone = outcome.state in DONE and cell.writes == "folder" and not cell.folder.is_dir()
     return Outcome(cell=cell, state=State.WAITING, seconds=outcome.seconds) if gone else outcome
 
 

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, nullcontext
 
 from rich.text import Text
 
-from trainer.cells.cell import Cell, Outcome, State, outcome_of
+from trainer.cells.cell import DONE, Cell, Outcome, State, outcome_of
 from trainer.cells.child import PROGRAM, Child
 from trainer.cells.launcher import Launcher
 from trainer.cells.ray_site import RaySite
@@ -22,7 +22,6 @@ from trainer.config.build import ConfigError
 from trainer.report.progress import Counter, Display, span
 from trainer.setup.machine import gpus_here
 
-DONE = (State.FINISHED, State.PRUNED)
 MARKS: Mapping[State, str] = {State.FINISHED: "green", State.PRUNED: "yellow"}
 
 

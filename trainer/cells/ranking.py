@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from trainer.cells.cell import FOLDER, State, key_of
+from trainer.cells.cell import DONE, FOLDER, State, key_of
 from trainer.cells.index import JSON
-from trainer.cells.search import METRICS, validations
+from trainer.cells.search import logged_values
 from trainer.config.build import ConfigError
+from trainer.report.metric_rows import METRICS
 
 SEED = "seed"
 LEVEL = 0.95  # of intervals
@@ -98,9 +99,9 @@ def rank(folder: Path, *, metric: str, maximize: bool, bounds: tuple[float, floa
     varied = _varied([cell["words"] for cell in cells])
     results, left_out = list[Result](), dict[str, int]()
     for cell in cells:
-        values = validations(folder / FOLDER / cell["digest"] / METRICS, metric)
+        values = logged_values(folder / FOLDER / cell["digest"] / METRICS, metric)
         state = cell["state"]
-        if state in (State.FINISHED, State.PRUNED) and values:
+        if state in DONE and values:
             settings = {key_of(word): _value(word) for word in cell["words"] if key_of(word) in varied}
             seed = settings.pop(SEED, "")
             number = values[max(values)]

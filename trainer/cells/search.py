@@ -20,9 +20,9 @@ from trainer.cells.index import Index
 from trainer.cells.launch import Watcher
 from trainer.config.build import ConfigError
 from trainer.report.meanings import MEANINGS
+from trainer.report.metric_rows import METRICS
 
 JOURNAL = "optuna.journal"
-METRICS = "metrics.jsonl"
 CUT = "cut"  # marks a trial that does not count
 UNMEASURED = "unmeasured"  # marks one whose cell finished without the metric
 OWN_NUMBERS = ("credit/", "scorer/")  # estimators and scorers of users log names that nobody else knows
@@ -149,7 +149,7 @@ class Search(Watcher):
             self._index.changed(outcome)
             return
         del self._trials[outcome.cell.digest]
-        values = validations(outcome.cell.folder / METRICS, self._config.metric)
+        values = logged_values(outcome.cell.folder / METRICS, self._config.metric)
         if outcome.state == State.FINISHED and not values:
             trial.set_user_attr(UNMEASURED, True)
             outcome = replace(outcome, line=f"it has no {self._config.metric}, by which the search goes")
@@ -166,7 +166,7 @@ class Search(Watcher):
         if (now := _version_of(file)) == self._seen.get(cell.digest):
             return None
         self._seen[cell.digest] = now
-        values = validations(file, self._config.metric)
+        values = logged_values(file, self._config.metric)
         for update in sorted(update for update in values if update > self._reported.get(cell.digest, -1)):
             self._reported[cell.digest] = update
             trial.report(values[update], update)
@@ -234,7 +234,7 @@ def _version_of(file: Path) -> tuple[int, int] | None:
     return now.st_mtime_ns, now.st_size
 
 
-def validations(file: Path, metric: str) -> dict[int, float]:
+def logged_values(file: Path, metric: str) -> dict[int, float]:
     """The values of a number that a run has logged, by update. A line that is being written is left for later."""
     values = dict[int, float]()
     for line in file.read_text().splitlines() if file.is_file() else ():

@@ -10,22 +10,19 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.cells.cell import Cell, Outcome, State, outcome_of, write_outcome
+from trainer import checkpoint
+from trainer.cells.cell import DONE, Cell, Outcome, State, outcome_of, write_outcome
 from trainer.config.build import ConfigError
 from trainer.report.metric_rows import METRICS, read_metrics
 from trainer.setup.held_out import RESULT
 from trainer.setup.past_run import check_checkpoint
 from trainer.setup.preflight import written_config
 
-ENDED = (State.FINISHED, State.PRUNED)
-LATEST = Path("checkpoints") / "latest"
-"""The file in which a run names its last checkpoint, which it writes after all else."""
-
 
 def settled(cell: Cell) -> Outcome:
     """How far a cell is, before it is started. One whose results are whole has finished, and its record says so now."""
     outcome = outcome_of(cell)
-    if outcome.state in ENDED or not is_whole(cell):
+    if outcome.state in DONE or not is_whole(cell):
         return outcome
     finished = replace(outcome, state=State.FINISHED, line="")
     write_outcome(finished)
@@ -47,17 +44,18 @@ def is_whole(cell: Cell) -> bool:
 
 def _is_whole_run(folder: Path) -> bool:
     """Whether a run has done all its updates, the last validation and the last checkpoint among them."""
-    if not (folder / METRICS).is_file() or not (folder / LATEST).is_file():
+    if not (folder / METRICS).is_file():
         return False
     with suppress(ConfigError, ValueError):  # a file that was cut short: the command mends it, or says what is wrong
-        config, rows = written_config(folder), read_metrics(folder)
+        config, rows, last = written_config(folder), read_metrics(folder), checkpoint.latest(folder)
         updates = (config or {}).get("updates", math.inf)
         validates = ((config or {}).get("validation") or {}).get("every") is not None
-        if not rows or rows[-1]["update"] < updates or (validates and "validation/success" not in rows[-1]):
+        if last is None or not rows or rows[-1]["update"] < updates:
             return False
-        last = folder / LATEST.parent / (folder / LATEST).read_text().strip()
+        if validates and "validation/success" not in rows[-1]:
+            return False
         check_checkpoint(last, "the cell is asked for")
-        return int(last.name.rpartition("-")[2]) >= updates
+        return checkpoint.update_of(last) >= updates
     return False
 
 

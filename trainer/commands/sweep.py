@@ -7,7 +7,7 @@ with; and cells/. `sweep.resume=DIR` goes on there.
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer.cells.cell import Cell, Outcome, State, cell_of, key_of, room_of
+from trainer.cells.cell import DONE, Cell, Outcome, State, cell_of, key_of, room_of
 from trainer.cells.index import Index, earlier_cells, terminal
-from trainer.cells.launch import DONE, Watcher, exit_code, run_cells
+from trainer.cells.launch import Watcher, exit_code, run_cells
 from trainer.cells.launcher import Launcher
 from trainer.cells.search import Search
 from trainer.commands.interrupt import Interruption
@@ -168,7 +168,8 @@ class CellLauncher(LauncherPlugin):
         del initial_job_idx
         folder = Path(self._config.hydra.sweep.dir).absolute()
         cells = self.cells(job_overrides, folder, varied=_varied(job_overrides))
-        outcomes = self._run(folder, cells, lambda index: (cells, index), count=len(cells))
+        with self._held(folder, cells) as index:
+            outcomes = self._run(cells, index, count=len(cells))
         return [_returned(outcome) for outcome in outcomes]
 
     def search(self, search: Callable[[Index], Search], folder: Path, *, count: int) -> None:
@@ -178,41 +179,29 @@ class CellLauncher(LauncherPlugin):
         """
         self._check_validates()
         self.sweep.searches = True
-        made = list[Search]()
+        with self._held(folder, ()) as index:
+            watcher = search(index)
+            self._run(watcher.cells(), watcher, count=count)
+        if watcher.complaint is not None and watcher.learned:
+            Display().line(watcher.complaint)
+        else:
+            self.sweep.fault = watcher.complaint
 
-        def proposed(index: Index) -> tuple[Iterator[Cell], Search]:
-            made.append(watcher := search(index))
-            return watcher.cells(), watcher
-
-        self._run(folder, (), proposed, count=count)
-        for watcher in made:
-            if watcher.learned and watcher.complaint is not None:
-                Display().line(watcher.complaint)
-            elif watcher.complaint is not None:
-                self.sweep.fault = watcher.complaint
-
-    def _run(
-        self,
-        folder: Path,
-        known: Sequence[Cell],
-        prepare: Callable[[Index], tuple[Iterable[Cell], Watcher]],
-        *,
-        count: int,
-    ) -> tuple[Outcome, ...]:
-        """Hold the sweep's folder and run cells in it. known: those that the index begins with, beside those that lie
-        there already.
-
-        prepare: gives the cells and who watches them, once the folder is held.
-        """
-        sweep, display = self.sweep, Display()
+    @contextmanager
+    def _held(self, folder: Path, known: Sequence[Cell]) -> Iterator[Index]:
+        """Hold the sweep's folder. Yields the index of its cells: those that lie there already, and then `known`."""
+        sweep = self.sweep
         with claimed(folder, SWEEP, chosen=True, resumes=folder in (sweep.resumed, sweep.folder)):
             sweep.start(folder)
-            index = Index(folder, [*earlier_cells(folder, **self._of_command), *known])
-            sweep.index = index
-            cells, watcher = prepare(index)
-            with display.beating():
-                outcomes = run_cells(cells, launcher=self.launcher, display=display, watcher=watcher, count=count)
-        sweep.outcomes |= {outcome.cell.digest: outcome for outcome in outcomes}
+            sweep.index = Index(folder, [*earlier_cells(folder, **self._of_command), *known])
+            yield sweep.index
+
+    def _run(self, cells: Iterable[Cell], watcher: Watcher, *, count: int) -> tuple[Outcome, ...]:
+        """Run cells in the folder that is held."""
+        display = Display()
+        with display.beating():
+            outcomes = run_cells(cells, launcher=self.launcher, display=display, watcher=watcher, count=count)
+        self.sweep.outcomes |= {outcome.cell.digest: outcome for outcome in outcomes}
         return outcomes
 
     def cells(self, jobs: Sequence[Sequence[str]], folder: Path, *, varied: Set[str]) -> list[Cell]:

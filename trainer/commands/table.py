@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,13 @@ class Command:
     """What the setting `output` names; None for a command without it."""
 
 
+A_RUN = Output(
+    what="a run",
+    default="outputs/train/{now}",
+    leaves=("config.json", "metrics.jsonl", "checkpoints", "rollouts"),
+    resumable=True,
+)
+
 COMMANDS: Mapping[str, Command] = {
     "train": Command(
         yaml="train",
@@ -78,12 +85,7 @@ COMMANDS: Mapping[str, Command] = {
         plan="trainer.setup.preflight:plan_training",
         run="trainer.run:train",
         help="train a policy by reinforcement learning",
-        output=Output(
-            what="a run",
-            default="outputs/train/{now}",
-            leaves=("config.json", "metrics.jsonl", "checkpoints", "rollouts"),
-            resumable=True,
-        ),
+        output=A_RUN,
     ),
     "plan": Command(
         yaml="plan",
@@ -148,12 +150,7 @@ COMMANDS: Mapping[str, Command] = {
         help="a new run from an old checkpoint: stepcredit fork RUN_DIR update=N",
         base="trainer.commands.forked:register_run",
         positional="run",
-        output=Output(
-            what="a run",
-            default="outputs/fork/{now}",
-            leaves=("config.json", "metrics.jsonl", "checkpoints", "rollouts"),
-            resumable=True,
-        ),
+        output=replace(A_RUN, default="outputs/fork/{now}"),
     ),
     "replay": Command(
         yaml="replay",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -115,6 +115,11 @@ def as_words(different: Iterable[Difference]) -> str:
 def changes(different: Iterable[Difference]) -> str:
     """What the settings were and what they are: "checkpoint.every 25 -> 10, record none -> rollouts"."""
     return ", ".join(f"{one.name} {_word(one.before)} -> {_word(one.now)}" for one in different)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values: tuples become lists."""
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.prompts.subgoals import switches
-from estimators import UNPARSED, StepBatch, Unit
+from estimators import UNPARSED, Needs, StepBatch
 from rollout.types import Truncated
 from trainer.data.rows import RowTable
 from trainer.data.similar import similar_codes
@@ -16,34 +16,32 @@ from trainer.data.tokens import TokenBatch
 
 FIRST_TOKENS = 8
 """How many response tokens make the `first_token` key of a row (2606.25556)."""
+NOTHING = Needs()
+"""An estimator that asks for nothing."""
 
 
 def step_batch(
     table: RowTable,
+    wants: Needs = NOTHING,
     *,
     embedding: NDArray[np.float32] | None,
     values: NDArray[np.float32] | None = None,
-    critic: Unit = "turn",
-    action_key: str = "action",
-    similarity: float = 1.0,
-    subgoals: bool = False,
 ) -> StepBatch:
     """The columns an estimator reads, one entry per row.
 
     Args:
+        wants: what `similar`, `switch` and `action` are made by (of the first token: the first FIRST_TOKENS of the
+            response), and of which critic the values are. The other columns are there for every estimator.
         embedding: float32 [N, D], the hidden state at each row's last prompt token; None if no estimator reads it.
-        values: float32 [N], what the critic expects from each row on, [R] from each response token on; None: no critic.
-        critic: which of the two.
-        action_key: what makes two actions equal: "action" compares the executed text, "first_token" the first
-            FIRST_TOKENS response tokens.
-        subgoals: whether to fill the column `switch` from the answers.
-        similarity: below 1, the column `similar` gives one code to states of a group whose texts are this alike.
+        values: float32 [N], what the critic expects from each row on, [R] from each response token on. Read only if
+            the estimator wants them; None: no critic.
 
     Where idle turns end a rollout, a state also counts those before it.
 
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
     world counts its milestones, `step_reward` where a scorer filled it.
     """
+    said = None if values is None else values.astype(np.float64)
     return StepBatch(
         group=np.array([row.group for row in table], np.int64),
         trajectory=np.array([row.trajectory for row in table], np.int64),
@@ -51,16 +49,16 @@ def step_batch(
         reward=np.array([row.step.reward + (row.step.step_reward or 0.0) for row in table], np.float64),
         invalid=np.array([not row.step.valid for row in table], np.bool_),
         state=codes((row.group, row.step.state_key, row.step.idle_turns) for row in table),
-        action=_actions(table, action_key),
-        similar=_similar(table, similarity) if similarity < 1.0 else None,
+        action=_actions(table, wants.action_key),
+        similar=_similar(table, wants.similarity) if "similar" in wants.columns else None,
         embedding=embedding,
-        values=values.astype(np.float64) if values is not None and critic == "turn" else None,
-        response_tokens=_response_tokens(table) if values is not None and critic == "token" else None,
-        token_values=values.astype(np.float64) if values is not None and critic == "token" else None,
+        values=said if wants.critic == "turn" else None,
+        response_tokens=_response_tokens(table) if said is not None and wants.critic == "token" else None,
+        token_values=said if wants.critic == "token" else None,
         repair=table.repair,
         milestone=_milestones(table),
         step_reward=_step_rewards(table),
-        switch=_switches(table) if subgoals else None,
+        switch=_switches(table) if "switch" in wants.columns else None,
         edited=None if table.edits is None else np.array([mark.any() for mark in table.edits]),
     )
 
@@ -139,7 +137,8 @@ def _similar(table: RowTable, threshold: float) -> NDArray[np.int64]:
 def _actions(table: RowTable, action_key: str) -> NDArray[np.int64]:
     """A code per row of the action it executed, or of its first response tokens. [N]
 
-    A response that named no action gets UNPARSED; with "first_token" every response has a key.
+    An invalid response gets UNPARSED, also where the world took an action from it: rows of the right form must not
+    share what is said of its form. With "first_token" every response has a key.
     """
     if action_key == "first_token":
         return codes(tuple(step.completion.token_ids[:FIRST_TOKENS].tolist()) for step in table.steps)

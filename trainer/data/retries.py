@@ -1,4 +1,6 @@
-"""What is learned from retries: the steps from the pivot on (R3L 2601.03715), or the step there alone (InT 2601.14209).
+"""What is learned from retries: the steps from the pivot on (R3L 2601.03715), or those up to it (InT 2601.14209).
+
+The pivot's own step is learned in both.
 
 All columns here are those of a `RowTable` with retries: the rows of the rollouts first, then those of the retries.
 """

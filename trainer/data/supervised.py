@@ -42,16 +42,8 @@ def supervised(
     observations: what the prompt of a turn adds to the turn before is a row too, of which the added tokens are learned;
     of a first prompt, all tokens but the first. A prompt that shows the past in other words adds no row.
     """
-    prompts, responses = list[Ids](), list[Ids]()
-    trajectory, time = list[int](), list[int]()
+    rows = list[tuple[Ids, Ids, int, int]]()  # prompt, response, trajectory, time
     total = left = expert_steps(demos)
-
-    def add(prompt: Ids, response: Ids, number: int, at: int) -> None:
-        prompts.append(prompt)
-        responses.append(response)
-        trajectory.append(number)
-        time.append(at)
-
     for number, demo in enumerate(demos):
         turns = rendered_turns(
             demo, prompter, history=history, as_sampled=codec.as_sampled, revise_prompt=revise_prompt
@@ -66,13 +58,14 @@ def supervised(
             if observations and (before is None or continues(prompt, before)):
                 known = 1 if before is None else len(before.completion.prompt_ids) + len(before.completion.token_ids)
                 if len(prompt) > known:
-                    add(prompt[:known], prompt[known:], number, 2 * at)
+                    rows.append((prompt[:known], prompt[known:], number, 2 * at))
             if step.by_expert:
-                add(prompt, response, number, 2 * at + 1)
+                rows.append((prompt, response, number, 2 * at + 1))
                 left -= 1
             before = Exchange(messages=messages, completion=_completion(prompt, response, text))
     if left == total > 0:
         raise ConfigError(f"no prompt of the expert's fits model.prompt_tokens={prompt_tokens}: raise it")
+    prompts, responses, trajectory, time = zip(*rows, strict=True)
     batch = TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
     return Supervised(batch=batch, too_long=left)
 

@@ -151,12 +151,6 @@ MEANINGS: Mapping[str, Metric] = {
         "0 or more",
     ),
     # --- the critic, of estimators that have one, over rows
-    "critic/explained_variance": _metric(
-        "Share of the variance of the returns that the values of the critic explain, as they were before the update; "
-        "below 0 they are worse than a constant.",
-        "number",
-        "any",
-    ),
     "critic/loss": _metric(
         "Mean over the optimizer steps of half the squared error of the critic.", "number", "0 or more"
     ),
@@ -219,6 +213,12 @@ MEANINGS: Mapping[str, Metric] = {
     "credit/segment_turns": _metric("hiper: mean turns that a sub-goal was in force.", "steps", "1 or more"),
     "credit/batch_std": _metric(
         "reinforce_pp, ppo: the standard deviation that returns or advantages are divided by.", "credit", "above 0"
+    ),
+    "credit/explained_variance": _metric(
+        "ppo, hiper: share of the variance of the returns to go that the critic's values explain, as they were before "
+        "the update; below 0 they are worse than a constant.",
+        "number",
+        "any",
     ),
     # --- step rewards, only with a scorer
     "scorer/reward_mean": _metric("Mean step reward that the scorer gave to a row.", "number", "any"),

@@ -35,8 +35,6 @@ class GpuRequest:
 class GpuPlan:
     """A placement and what it takes, in bytes a GPU."""
 
-    fits: bool
-    """Whether it fits; otherwise this is the placement that comes nearest."""
     placement: Placement
     """"side by side": engine and rank keep their memory. "sleeping": the engine gives its memory back while the rank
     works. "split": each has its GPUs alone."""
@@ -61,6 +59,11 @@ class GpuPlan:
         return max(self.learner_peak + self.engine_asleep, self.learner_idle + self.engine_awake)
 
     @property
+    def fits(self) -> bool:
+        """Whether it fits; otherwise this is the placement that comes nearest."""
+        return self.peak <= self.limit
+
+    @property
     def why(self) -> str:
         """One sentence that says what is largest and what it is measured by."""
         verb = "fits into" if self.fits else "does not fit into"
@@ -73,7 +76,7 @@ class GpuPlan:
 def plan_gpus(request: GpuRequest) -> GpuPlan:
     """The first placement that fits, side by side before sleeping and low ZeRO stages before high ones.
 
-    Where none fits, the one with the lowest peak, with `fits=False`.
+    Where none fits, the one with the lowest peak, which then does not fit.
     """
     plans = list(_plans(request))
     return next((plan for plan in plans if plan.fits), min(plans, key=lambda plan: plan.peak))
@@ -85,8 +88,7 @@ def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
     for placement in request.placements:
         for stage in request.stages:
             training = replace(request.training, zero_stage=stage)
-            plan = GpuPlan(
-                fits=False,
+            yield GpuPlan(
                 placement=placement,
                 zero_stage=stage,
                 learner_idle=gpu_memory.learner_idle(request.shape, training),
@@ -95,4 +97,3 @@ def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
                 engine_asleep=gpu_memory.ASLEEP_BYTES if placement == "sleeping" else awake,
                 limit=limit,
             )
-            yield replace(plan, fits=plan.peak <= limit)

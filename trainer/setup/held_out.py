@@ -16,7 +16,7 @@ from rollout.record import GroupLog, read_groups, read_log
 from rollout.types import RolloutGroup, Trajectory
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig
-from trainer.config.continuing import check_same_settings, differences
+from trainer.config.continuing import check_same_settings, differences, plain
 from trainer.durable import write_whole
 from trainer.setup.panels import write_panel
 
@@ -151,7 +151,7 @@ def finished_rollouts(config: EvaluateConfig) -> tuple[RolloutGroup, ...]:
     if config.resume == "never" or not (output / SETTINGS).is_file():
         return ()
     before = _settings_in(output)
-    now = json.loads(json.dumps(asdict(config), default=str))
+    now = plain(config)
     served_here = before["endpoint"] is None and now["endpoint"] is None  # else the endpoint's own precision counts
     fixed_before, fixed_now = (fixed_settings(settings, served_here=served_here) for settings in (before, now))
     different = differences(EvaluateConfig, fixed_before, fixed_now)

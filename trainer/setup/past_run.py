@@ -11,7 +11,7 @@ from trainer import checkpoint, checksums
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
 from trainer.config.commands import TrainConfig
-from trainer.config.continuing import Difference, check_same_settings
+from trainer.config.continuing import Difference, check_same_settings, plain
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.scorers import name_of, trains_twin
@@ -24,7 +24,6 @@ from trainer.setup.preflight import (
     TrainingPlan,
     check_updates_left,
     from_checkpoint,
-    plain,
     plan_training,
     written_config,
 )
@@ -97,11 +96,11 @@ def plan_fork(config: ForkConfig) -> TrainingPlan:
     """
     run = Path(config.run).absolute()
     config_of(run)  # refuses a folder without a run
+    config = replace(config, run=str(run), commit=commit_here())
     if config.resume == "auto" and checkpoint.latest(Path(config.output).absolute()) is not None:
-        return plan_training(replace(config, run=str(run), commit=commit_here()))  # its own checkpoints are enough
+        return plan_training(config)  # its own checkpoints are enough
     folder = _checkpoint_after(run, config.update)
     state = checkpoint.read_state(folder)
-    config = replace(config, run=str(run), commit=commit_here())
     check_updates_left(config, state, folder)
     plan = plan_training(config)
     _check_fits(plan.config, state, folder)

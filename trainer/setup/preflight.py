@@ -6,7 +6,7 @@ nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from trainer.config.commands import (
     TrainConfig,
     WarmstartConfig,
 )
-from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences
+from trainer.config.continuing import Difference, as_words, binding, changes, check_same_settings, differences, plain
 from trainer.config.defaults import defaults_of
 from trainer.config.earlier import ForkConfig
 from trainer.setup.credit import check_milestones, check_scorer, checked_estimator
@@ -73,7 +73,7 @@ class TrainingPlan:
     """Those of them that are trained on under another id."""
 
     other_panel: PanelDifference | None = None
-    """How they differ from those of the last start with validations, which tell the same of tasks that both have."""
+    """How these tasks differ from those of the last start with validations. None where nothing differs."""
 
     changed: str = ""
     """The harmless settings in which the run differs from its last start; empty where there are none."""
@@ -271,11 +271,6 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings in which a run and its continuation must agree, as plain JSON values."""
     return binding(type(config), plain(config))
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple[str, ...], str]:

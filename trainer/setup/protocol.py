@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.config.build import ConfigError
 from trainer.config.commands import EvaluateConfig, TrainConfig
-from trainer.config.continuing import flat
+from trainer.config.continuing import flat, plain
 from trainer.config.protocol import ProtocolConfig
 from trainer.scorers import name_of
 from trainer.setup.credit import estimator_of
@@ -51,7 +51,7 @@ def deviations(config: TrainConfig | EvaluateConfig, world: World) -> tuple[str,
 def _trained(config: TrainConfig, protocol: ProtocolConfig) -> Iterator[str]:
     """How a training run differs, in the papers' settings first. What its estimator's own entry names goes before."""
     alone = protocol.of(config.estimator["name"])
-    own = flat(_plain(asdict(config))) | _options(config)
+    own = flat(plain(config)) | _options(config)
     published, code = flat(_plain(alone.settings)), flat(_plain(alone.public_code))
     named = {*published, *code}
     published |= {name: value for name, value in flat(_plain(protocol.settings)).items() if name not in named}
@@ -61,7 +61,7 @@ def _trained(config: TrainConfig, protocol: ProtocolConfig) -> Iterator[str]:
 
 
 def _evaluated(config: EvaluateConfig, protocol: ProtocolConfig) -> Iterator[str]:
-    own, published = flat(_plain(asdict(config))), flat(_plain(protocol.settings))
+    own, published = flat(plain(config)), flat(_plain(protocol.settings))
     names = {name: name for name in published if name.startswith(SHARED) and name not in MEASURED}
     names |= {name: theirs for name, theirs in OF_EVALUATION.items() if theirs in published}
     for name, theirs in names.items():

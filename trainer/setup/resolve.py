@@ -12,7 +12,7 @@ from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import EnvConfig, ModelConfig
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus
-from trainer.setup.folder import model_folder
+from trainer.setup.folder import MADE_HERE, model_folder
 from trainer.setup.world import World
 
 CORPUS_TASKS = 600  # most tasks in a tokenizer's corpus; more take longer and change nothing
@@ -23,7 +23,7 @@ NEEDED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.mo
 def resolve_model(config: ModelConfig, world: World, env: EnvConfig) -> str:
     """The model's Hugging Face folder, made, converted or fetched if necessary. Raises ConfigError if that fails."""
     try:
-        if config.source in ("tiny", "smollm2_135m"):
+        if config.source in MADE_HERE:
             return str(_made(config, world, env))
     except ModelError as error:
         raise ConfigError(str(error)) from error

@@ -79,10 +79,10 @@ def _shared_parts(model: ModelConfig) -> dict[str, int]:
         shape = shape_of(model)
         sizes = shape.heads, shape.kv_heads, shape.mlp, shape.vocabulary
     else:
-        described = {} if (file := _config_file(model)) is None else _read(file)
-        heads = described.get("num_attention_heads")
-        kv_heads = described.get("num_key_value_heads", heads)
-        sizes = heads, kv_heads, described.get("intermediate_size"), described.get("vocab_size")
+        settings = described(model) or {}
+        heads = settings.get("num_attention_heads")
+        kv_heads = settings.get("num_key_value_heads", heads)
+        sizes = heads, kv_heads, settings.get("intermediate_size"), settings.get("vocab_size")
     parts = zip(("attention heads", KV_HEADS, "MLP units", VOCABULARY), sizes, strict=True)
     return {name: size for name, size in parts if size is not None}
 

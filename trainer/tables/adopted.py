@@ -1,15 +1,14 @@
 """Finished runs that are the cells of a table: found by their settings, in run folders and in reports of tables."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
-from trainer.config.continuing import binding, differences
+from trainer.config.continuing import binding, differences, plain
 from trainer.config.defaults import defaults_of
 from trainer.setup.held_out import fixed_settings
 from trainer.tables.planned import PlannedRow
@@ -67,7 +66,7 @@ def _cells(rows: Sequence[PlannedRow]) -> Iterator[tuple[PlannedRow, int, Mappin
     for row in rows:
         if row.config is not None:
             for seed in row.cells:
-                yield row, seed, json.loads(json.dumps(asdict(replace(row.config, seed=seed)), default=str))
+                yield row, seed, plain(replace(row.config, seed=seed))
 
 
 def _nothing(folder: Path, rows: Sequence[PlannedRow], candidates: Sequence[_Candidate]) -> str:

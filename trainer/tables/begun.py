@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell
 from trainer.config.build import ConfigError
+from trainer.config.continuing import plain
 from trainer.durable import write_whole
 from trainer.setup.panels import FILE as PANEL
 from trainer.setup.panels import changed_since, write_panel
@@ -62,7 +62,7 @@ def _panels(folder: Path, rows: Sequence[PlannedRow]) -> Iterator[tuple[Path, Pa
     """The panel of each row that has one, with its place."""
     for row in rows:
         if row.config is not None and row.panel is not None:
-            chosen = json.loads(json.dumps([asdict(row.config.env), len(row.panel.tasks)], default=str))
+            chosen = [plain(row.config.env), len(row.panel.tasks)]
             yield folder / PANELS / digest_of(chosen)[:10], row.panel
 
 

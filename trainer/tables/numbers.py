@@ -24,8 +24,6 @@ class Column:
     """At the last validation."""
     best: Estimate
     """At each run's best validation, by the table's first column ("val@max")."""
-    published: Published | None
-    """The paper's number, in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +192,6 @@ def _row(
             column: Column(
                 last=_last(ordered, measure),
                 best=estimate([run.best(lead).values[measure] for run in ordered], None),
-                published=published.get(column),
             )
             for column, measure in measures.items()
             if ordered and all(measure in one.values for run in ordered for one in run.validations)

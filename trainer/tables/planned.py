@@ -1,8 +1,7 @@
 """The cells of a table: which there are, what each one lacks on this machine, and how long it may take."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from envs.panel import Panel, digest_of
 from trainer.cells.cell import Cell, canonical, cell_of, key_of, room_of
 from trainer.config.build import ConfigError, ModelError, has_setting, is_open, nearest_setting
 from trainer.config.commands import EvaluateConfig, TrainConfig
+from trainer.config.continuing import plain
 from trainer.config.quoting import SINGLE, quoted
 from trainer.config.settings import EnvConfig
 from trainer.setup.credit import checked_estimator
@@ -46,13 +46,13 @@ class PlannedRow:
     """The config of its cells, with the first seed; None where it cannot be composed."""
     missing: tuple[str, ...]
     """What it lacks here; with any, its cells do not run."""
-    fetches: str | None
+    fetches: str | None = None
     """The model that it fetches from the hub first; None where it is here."""
-    hours: float | None
+    hours: float | None = None
     """GPU-hours of one cell, estimated; None on CPUs."""
-    panel: Panel | None
+    panel: Panel | None = None
     """The tasks of its validations; None where the world cannot be opened here."""
-    deviations: tuple[str, ...]
+    deviations: tuple[str, ...] = ()
     """Where it is not the published protocol."""
     cells: Mapping[int, Cell]
     """By seed."""
@@ -102,17 +102,7 @@ def _planned(
         seed: _cell(row, words, seed, starts.get(seed), output, needs, endpoint_words) for seed in config.chosen_seeds
     }
     if composed is None:
-        return PlannedRow(
-            row=row,
-            config=None,
-            missing=missing,
-            fetches=None,
-            hours=None,
-            panel=None,
-            deviations=(),
-            cells=cells,
-            starts=starts,
-        )
+        return PlannedRow(row=row, config=None, missing=missing, cells=cells, starts=starts)
     findings = _Findings(missing)
     world = None
     if not any("env." in one for one in missing):
@@ -192,7 +182,7 @@ class _Worlds:
 
     def open(self, config: EnvConfig) -> World:
         """The world of a config. Raises what opening it raised, each time."""
-        key = digest_of(json.loads(json.dumps(asdict(config), default=str)))
+        key = digest_of(plain(config))
         if key not in self._opened:
             try:
                 self._opened[key] = open_world(config)

@@ -14,7 +14,7 @@ from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
 from trainer.cells.index import Index
 from trainer.cells.launch import run_cells
 from trainer.cells.launcher import Launcher
-from trainer.cells.search import Choice, Interval, Search, SearchConfig, validations
+from trainer.cells.search import Choice, Interval, Search, SearchConfig, logged_values
 from trainer.cells.site import LOOK_S, Running, end_each
 from trainer.config.build import ConfigError
 
@@ -126,8 +126,8 @@ def test_a_search_that_was_killed_goes_on_with_the_cell_that_ran(tmp_path: Path)
 
 def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"update": 5, "validation/success": 0.5}\n{"update": 10, "valid')
-    assert validations(tmp_path / "metrics.jsonl", "validation/success") == {5: 0.5}
-    assert validations(tmp_path / "none", "validation/success") == {}
+    assert logged_values(tmp_path / "metrics.jsonl", "validation/success") == {5: 0.5}
+    assert logged_values(tmp_path / "none", "validation/success") == {}
 
 
 def test_a_running_cells_numbers_are_read_again_only_when_they_were_written_again(
@@ -135,7 +135,7 @@ def test_a_running_cells_numbers_are_read_again_only_when_they_were_written_agai
 ) -> None:
     reads = list[Path]()
     monkeypatch.setattr(
-        search_module, "validations", lambda file, metric: reads.append(file) or validations(file, metric)
+        search_module, "logged_values", lambda file, metric: reads.append(file) or logged_values(file, metric)
     )
     searching = searched_later(tmp_path, SearchConfig())
     cell = next(searching.cells())
@@ -193,7 +193,7 @@ def test_a_search_whose_cells_all_lack_its_metric_ends_after_its_start(tmp_path:
 def test_some_cells_without_the_metric_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SearchConfig(n_trials=1)
     searched(tmp_path, config, Place())
-    monkeypatch.setattr("trainer.cells.search.validations", lambda *_: {})
+    monkeypatch.setattr("trainer.cells.search.logged_values", lambda *_: {})
     searching, _ = searched(tmp_path, SearchConfig(n_trials=2), Place())
     assert searching.learned
     assert "1 finished cells have no validation/success in metrics.jsonl" in (searching.complaint or "")

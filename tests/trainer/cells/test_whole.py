@@ -8,7 +8,7 @@ import pytest
 from tests.trainer.cells.test_launch import cells, run, site, told
 from trainer import checkpoint
 from trainer.cells.cell import Cell, Outcome, State, cell_of, outcome_of, write_outcome
-from trainer.cells.whole import LATEST, is_whole
+from trainer.cells.whole import is_whole
 from trainer.checkpoint import RunState
 
 ROWS = [{"update": 0, "validation/success": 0.0}, {"update": 1}, {"update": 2, "validation/success": 0.5}]
@@ -47,7 +47,7 @@ def test_a_run_goes_on_where_its_last_checkpoint_is_an_earlier_one(tmp_path: Pat
         ("metrics.jsonl", '{"update": 1}\n{"upd'),
         ("metrics.jsonl", '{"update": 2}\n'),  # without the last validation
         ("metrics.jsonl", ""),
-        (str(LATEST), "update-000001"),
+        ("checkpoints/latest", "update-000001"),
         ("checkpoints/update-000002/state.json", "{}"),  # not as its checksum says
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 from tests.trainer.config.conftest import changed, composed
 from trainer.config.build import ConfigError, build, settable
 from trainer.config.commands import TrainConfig
-from trainer.config.continuing import as_words, binding, changes, check_same_settings, differences, flat, mark_of
+from trainer.config.continuing import as_words, binding, changes, check_same_settings, differences, flat, mark_of, plain
 from trainer.config.derived import Follows
-from trainer.setup.preflight import plain, settings_of
+from trainer.setup.preflight import settings_of
 
 # A new setting belongs into one of these lists, by the mark on its field (rollout/marks.py).
 HARMLESS = {

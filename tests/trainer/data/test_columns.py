@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from estimators import UNPARSED
+from estimators import UNPARSED, Needs
 from rollout.types import Revision, RolloutGroup, Step
 from tests.fakes import completion, group, plain, step, trajectory
 from trainer.data.columns import codes, live_rows, rollout_logprobs, step_batch, token_batch, token_mask
@@ -50,7 +50,8 @@ def test_step_rewards_are_a_column_where_a_scorer_filled_every_row() -> None:
 def test_a_switch_is_read_from_the_answer_where_sub_goals_are_asked_for() -> None:
     says = lambda *words: [step("go", said=completion(f"<subgoal>{word}</subgoal>")) for word in words]  # noqa: E731
     table = RowTable([group(says("a", "b"), says("a"))])
-    assert plain(step_batch(table, embedding=None, subgoals=True).switch) == plain(np.array([True, False, True]))
+    asks = Needs(columns=frozenset({"switch"}))
+    assert plain(step_batch(table, asks, embedding=None).switch) == plain(np.array([True, False, True]))
     assert step_batch(table, embedding=None).switch is None
 
 
@@ -59,10 +60,10 @@ def test_state_codes_are_equal_for_equal_states_of_one_group_only() -> None:
     assert step_batch(RowTable(GROUPS), embedding=None).state.tolist() == [0, 1, 0, 2, 2]
 
 
-@pytest.mark.parametrize("similarity", [1.0, 0.5])
-def test_a_state_from_which_an_idle_turn_ends_the_rollout_is_another_one(similarity: float) -> None:
+@pytest.mark.parametrize("wants", [Needs(), Needs(columns=frozenset({"similar"}), similarity=0.5)])
+def test_a_state_from_which_an_idle_turn_ends_the_rollout_is_another_one(wants: Needs) -> None:
     idle = (step(valid=False), step(valid=False, idle_turns=1), step(idle_turns=2))
-    batch = step_batch(RowTable([group(idle, idle)]), embedding=None, similarity=similarity)
+    batch = step_batch(RowTable([group(idle, idle)]), wants, embedding=None)
     states = batch.state if batch.similar is None else batch.similar
     assert states.tolist() == [0, 1, 2] * 2
 
@@ -79,13 +80,13 @@ def test_first_token_keys_are_the_first_eight_response_tokens() -> None:
 
     eight = (1, 2, 3, 4, 5, 6, 7, 8)
     pair = group(responding(*eight, 9), responding(*eight, 10), responding(*eight[:7]), responding(*eight[:7], 9))
-    assert step_batch(RowTable([pair]), embedding=None, action_key="first_token").action.tolist() == [0, 0, 1, 2]
+    assert step_batch(RowTable([pair]), Needs(action_key="first_token"), embedding=None).action.tolist() == [0, 0, 1, 2]
 
 
 def test_unparsed_responses_have_first_token_keys_too() -> None:
     # 2606.25556: the key is read from the tokens, parsed or not.
     pair = group((step("a", valid=False),), (step("b", valid=False),))
-    assert step_batch(RowTable([pair]), embedding=None, action_key="first_token").action.tolist() == [0, 0]
+    assert step_batch(RowTable([pair]), Needs(action_key="first_token"), embedding=None).action.tolist() == [0, 0]
 
 
 def test_embeddings_are_passed_on_in_row_order() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from estimators import Estimator, build
+from estimators import Estimator, build, needs
 from rollout.record import write_groups
 from tests.fakes import group, step
 from tests.trainer.inspect.conftest import played, recorded, vectors
@@ -175,8 +175,8 @@ def test_a_critic_of_tokens_has_its_values_and_advantages_shown_by_token(run: Pa
     ends = 2 * np.arange(13)  # each of twelve rows has two tokens
     values = np.arange(24, dtype=np.float64) ** 2
     page = page_of(with_critic(run, values.tolist(), gae="token"), updates=(3,))
-    batch = step_batch(RowTable([played(), played()]), embedding=None, values=values.astype(np.float32), critic="token")
-    given = build("ppo", gae="token", whiten=False)(batch)
+    table, ppo = RowTable([played(), played()]), build("ppo", gae="token", whiten=False)
+    given = ppo(step_batch(table, needs(ppo), embedding=None, values=values.astype(np.float32)))
     assert given.token_value is not None
     for number in (0, 1):
         credit = page[f"group-3-{number}"]["credit"]["ppo"]

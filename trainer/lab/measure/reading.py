@@ -46,14 +46,6 @@ def batch_of(
     Raises ConfigError where hidden states and rows do not fit each other.
     """
     try:
-        return step_batch(
-            rows,
-            embedding=embedding,
-            values=values if wants.critic else None,
-            critic=wants.critic or "turn",
-            action_key=wants.action_key,
-            similarity=wants.similarity,
-            subgoals="switch" in wants.columns,
-        )
+        return step_batch(rows, wants, embedding=embedding, values=values)
     except ValueError as error:
         raise ConfigError(f"{recording.groups}: {error}") from error

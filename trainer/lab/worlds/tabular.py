@@ -61,7 +61,8 @@ class Tabular:
     """Length of the random vector that each visit adds to the state's own."""
 
     milestones: Ints | None = None
-    """int64 [S, A]. The milestone, from 1, that each action reaches, 0 for none; None: success is the only one."""
+    """int64 [S, A]. The milestone, from 1, that each action reaches, 0 for none. None: success is the only one, which
+    worlds of `sketch` do not have: they end in a payment."""
 
     names: tuple[str, ...] = ()
     """What each state is called; empty where they have numbers only."""
