@@ -43,7 +43,7 @@ INNER = {
     },
     "lab": {"setup", "checkpoint", "durable", "learner", "scorers", "data", "report", "config"},
     "inspect": {"lab", "setup", "checkpoint", "durable", "data", "report", "config"},
-    "cells": {"setup", "durable", "report", "config"},
+    "cells": {"setup", "checkpoint", "durable", "report", "config"},
     "tables": {"cells", "setup", "checkpoint", "durable", "report", "config"},
     "commands": {
         "tables",

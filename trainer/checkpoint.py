@@ -15,11 +15,8 @@ FOLDER = "checkpoints"
 TRACKER = "latest"
 STATE = "state.json"
 MODEL = "model"
-"""Where the exported model lies in the folder of a checkpoint."""
-STATES = "learner"
-"""Where what the learner's ranks need for a resume lies in it."""
-TWIN = f"{STATES}/twin"
-"""Where that of a scorer's copy of the policy lies in it."""
+TWIN = "learner/twin"
+"""Where a scorer's copy of the policy lies in the folder of a checkpoint; the learner's ranks write it."""
 RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and what they are called now
 
 
@@ -145,7 +142,7 @@ def _forget(newest: Path, keep: int) -> None:
         # The state goes before the learner's files: half a folder is no checkpoint, whenever the process dies.
         for name in (checksums.FILE, STATE):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder if folder not in exports else folder / STATES, ignore_errors=folder in exports)
+        shutil.rmtree(folder if folder not in exports else folder / "learner", ignore_errors=folder in exports)
 
 
 def update_of(folder: Path) -> int:

@@ -21,7 +21,6 @@ from rollout.placement import interface_of
 from rollout.ray_actors import own_address
 from rollout.spans import span
 from rollout.transfer import Bucket, Meeting, Route
-from trainer.checkpoint import MODEL, STATES
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.adapter import Adapter, keep_trained, weights_digest
@@ -45,7 +44,9 @@ from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 
 STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
+STATES = "learner"  # what a resume needs, in the folder of a checkpoint
 TAG = "engine"
+MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
 CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
