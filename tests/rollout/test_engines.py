@@ -138,7 +138,8 @@ def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serve
     )
     with pytest.raises(PublishError, match=re.escape(whole)):
         started.publish(Buckets(first.calls), 3)
-    assert first.calls[-3:] == [("close",), ("lose", message), ("serves",)]
+    calls = [call for call in first.calls if call != ("transmit",)]  # that of the failed bucket may come late
+    assert calls[-3:] == [("close",), ("lose", message), ("serves",)]
     assert second.calls[-2] == ("lose", message)
 
 
