@@ -99,10 +99,13 @@ def build(name: str, **options: Any) -> Estimator:
         )
     remedy = ""
     if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
-        remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
+        name, beside = target, name
+        remedy = f"; _target_={target!r} stands beside the options of {beside!r}: take these out with ~estimator"
     elif lacking := [option for option in options if option in SHARED and option not in signature(make).parameters]:
         remedy = f"; if an experiment sets it, add {' '.join(f'~estimator.{one}' for one in lacking)}"
-    estimator = made(make, name, options, remedy)
+    estimator: Estimator = made(make, name, options, remedy)
+    if not callable(estimator):
+        raise ValueError(f"{name} makes {type(estimator).__name__}, which cannot be called: give it __call__(batch)")
     try:
         needs(estimator)  # refused here rather than at the first update
     except ValueError as error:

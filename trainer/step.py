@@ -28,6 +28,7 @@ from trainer.learner.reports import LearnReport, Scores
 from trainer.learner.twin import Twin
 from trainer.report.stopwatch import Stopwatch
 from trainer.scorers import Rollouts, StepRewards, layer_read
+from trainer.setup.credit import advantages_of
 from trainer.setup.parts import Parts
 
 
@@ -210,7 +211,7 @@ def _credited(
         values=scores.values,
     )
     estimator = calibrated(estimator, batch)
-    return estimator, with_retries(table.groups, estimator(batch), revise)
+    return estimator, with_retries(table.groups, advantages_of(estimator, batch), revise)
 
 
 def publish(parts: Parts, version: int) -> None:

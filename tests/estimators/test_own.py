@@ -46,6 +46,9 @@ class Layerless(OldStyle):
     def needs(self):
         return Needs(columns={"embedding"})
 
+class Uncallable:
+    """Nothing that gives credit."""
+
 class Needy:
     def __init__(self, scale, *args, **kwargs):
         self.scale = scale
@@ -121,6 +124,7 @@ BAD = [
         r"OldStyle states requires, layer outside of `needs`.*columns=..., layer=...",
     ),
     ({"_target_": "own_credit.Layerless"}, r"mine: layer=None with columns=\['embedding'\]: give .* an integer layer"),
+    ({"_target_": "own_credit.Uncallable"}, r"mine makes Uncallable, which cannot be called: give it __call__"),
     ({"_target_": "own_credit.plain", "scale": 1.0}, r"mine has no option 'scale': it has none"),
     ({"_target_": "own_credit.number"}, r"_target_='own_credit.number' is 0.5, which cannot be called: name a class"),
     ({"_target_": "own_credit.Needy"}, r"mine: option 'scale' is not set and has no default: add scale=\.\.\.$"),

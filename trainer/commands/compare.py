@@ -126,6 +126,8 @@ def _read(folder: Path, folders: Sequence[Path]) -> Measured:
         if (folder / FINISHED).is_file():
             raise ConfigError(f"the evaluation in {folder} is not finished: go on with resume=auto output={folder}")
         raise ConfigError(f"{folder} has no {RESULT}: name the output folder of stepcredit evaluate")
+    if not (folder / SETTINGS).is_file():
+        raise ConfigError(f"{folder} has no {SETTINGS}, which stepcredit evaluate writes beside {RESULT}: bring it too")
     try:
         result, settings = (json.loads((folder / name).read_text()) for name in (RESULT, SETTINGS))
         tasks = {task["task_id"]: TaskResult(**task) for task in result["tasks"]}

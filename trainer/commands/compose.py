@@ -27,6 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from envs.base import EnvError
 from rollout.collect import RolloutsFailed
@@ -112,10 +113,11 @@ def execute(command: Command, interruption: Interruption) -> None:
             leave(sweep.code, line)
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, YAMLError) as error:
         if not composing:
             raise
-        leave(2, refusal(error, config_class))  # Hydra and OmegaConf raise such errors for words they cannot place
+        # Hydra and OmegaConf raise such errors for words that they cannot place and files that they cannot read.
+        leave(2, refusal(error, config_class))
     finally:
         sweep_folder.drop_if_unused()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from trainer.commands.table import CONFIGS, Command, name_of, named
 from trainer.config.build import ConfigError, has_setting, nearest_setting, value_above
@@ -23,6 +24,10 @@ ADVICE = "To append to your config use +"  # Hydra's message ends with this and 
 
 def refusal(error: Exception, config_class: Any) -> str:
     """The line for an error of Hydra's composition: a choice or a setting that does not exist, else its own message."""
+    if isinstance(error, MarkedYAMLError):
+        return f"{_place_in(error)}: {error.problem or error.context}: mend the file"
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, ConfigError):
+        return str(error.__cause__)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -50,6 +55,12 @@ def refusal(error: Exception, config_class: Any) -> str:
     # A bare error of Hydra or OmegaConf says nothing about where it happened.
     own = isinstance(error, HydraException | OmegaConfBaseException | ConfigError)
     return str(error) if own else f"{' '.join(words)}: {error}"
+
+
+def _place_in(error: MarkedYAMLError) -> str:
+    """File, line and column of what is wrong in a YAML file."""
+    mark = error.problem_mark or error.context_mark
+    return "a YAML file" if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _unreadable(word: str, message: str) -> str:
@@ -109,9 +120,11 @@ def no_such_choice(group: str, choice: str, choices: Sequence[str]) -> str:
     """The line for `group=choice`: the nearest of the choices and of the files in their folders, then all choices."""
     folders = (CONFIGS / group).glob("*/**/*.yaml")
     nested = [file.relative_to(CONFIGS / group).with_suffix("").as_posix() for file in folders]
-    near = get_close_matches(choice, [*choices, *nested], n=1)
-    question = f" did you mean {near[0]!r}?" if near else ""
-    return f"there is no {group}={choice}:{question} choose one of {', '.join(choices)}"
+    by_small = {name.lower(): name for name in (*choices, *nested)}
+    near = get_close_matches(choice.lower(), by_small, n=1)
+    question = f" did you mean {by_small[near[0]]!r}?" if near else ""
+    others = "; a hub id, a folder or a served model is model.source=..." if group == "model" else ""
+    return f"there is no {group}={choice}:{question} choose one of {', '.join(choices)}{others}"
 
 
 def check_names(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -152,10 +152,20 @@ def _epochs(config: WarmstartConfig, world: World, display: Display) -> Iterator
         demos = demonstrations.read(Path(config.demos))
         if not expert_steps(demos):
             raise ConfigError(f"demos={config.demos} holds no step of the expert: write the file with fewer mistakes")
+        _check_trained(config, world, demos)
         yield from repeat(demos, config.epochs)
         return
     for epoch in range(config.epochs):
         yield _passes(config, world, display, first=config.seed + epoch * config.passes)
+
+
+def _check_trained(config: WarmstartConfig, world: World, demos: Sequence[Demo]) -> None:
+    """Raises ConfigError where demonstrations are of other tasks than those of the training split."""
+    trained, held_out = frozenset(world.train), frozenset(world.validation)
+    if other := next((demo.task_id for demo in demos if demo.task_id not in trained), None):
+        held = f"a task of env.validation_split={config.env.validation_split}"
+        what = held if other in held_out else f"no task of env.train_split={config.env.train_split}"
+        raise ConfigError(f"demos={config.demos} teaches {other!r}, {what}: write the file with this world and split")
 
 
 def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Display, *, first: int) -> list[Demo]:

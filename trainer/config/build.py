@@ -85,6 +85,8 @@ def nearest_setting(cls: type, key: str, siblings: Iterable[str] = ()) -> str:
         or [candidate for candidate in names if candidate.rpartition(".")[2] == name]
         or ([] if group in names else difflib.get_close_matches(key, names))
     )
+    if name == "_target_" and is_open(cls, group):
+        return f"one of your own is ~{group} +{group}._target_=..."
     if near:
         return f"did you mean {max(near, key=lambda known: _likeness(key, known))!r}?"
     if is_open(cls, group):

@@ -17,6 +17,7 @@ from estimators.grpo import Grpo
 from estimators.hgpo import Hgpo
 from trainer.config.build import ConfigError
 from trainer.inspect.records import EstimatorRecord
+from trainer.setup.credit import advantages_of
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def row_credit(
 
 def credit_of(estimator: Estimator, batch: StepBatch) -> RowCredit:
     """The credit of a batch and its parts."""
-    states, advantages = compared(estimator, batch) or batch.anchors, estimator(batch)
+    states, advantages = compared(estimator, batch) or batch.anchors, advantages_of(estimator, batch)
     of_tokens = batch.token_values if needs(estimator).critic == "token" else None
     return RowCredit(
         advantages=advantages,

@@ -159,7 +159,7 @@ def _model(run: Path, config: LabConfig) -> Path:
 def _check_swept(config: LabConfig) -> None:
     """Raises ConfigError for a setting that no estimator would read."""
     everything = frozenset(field.name for field in fields(StepBatch))
-    estimators = _estimators(config, {}, everything, "")
+    estimators = _estimators(config, {}, everything, "which no batch has")
     for key in SWEPT:
         if getattr(config, key) is not None and not any(key in options_of(it) for it in estimators.values()):
             raise ConfigError(f"{key}={getattr(config, key)}, but none of {', '.join(estimators)} has it: leave it out")

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 NOISE = ("drop", "jitter")
 """In the names of settings that make a forward pass random in training mode, such as dropout and router jitter."""
+
+transformers_logging.disable_progress_bar()
 
 
 def load_model(folder: str, dtype: torch.dtype) -> PreTrainedModel:

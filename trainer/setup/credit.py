@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from estimators import Estimator, Needs, needs
+from estimators import Advantages, Estimator, Needs, StepBatch, needs
 from estimators import build as build_estimator
 from rollout.revise import ReviseConfig
 from trainer.config.build import ConfigError
@@ -40,6 +40,18 @@ def estimator_of(config: TrainConfig) -> Estimator:
         return build_estimator(options.pop("name"), **options)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def advantages_of(estimator: Estimator, batch: StepBatch) -> Advantages:
+    """What the estimator gives to the N rows. Raises ConfigError where it is no `Advantages` of N numbers."""
+    credit: Any = estimator(batch)
+    if isinstance(credit, Advantages) and len(credit.value) == len(batch):
+        return credit
+    who = getattr(estimator, "__name__", type(estimator).__name__)
+    given = f"{len(credit.value)} numbers" if isinstance(credit, Advantages) else type(credit).__name__
+    raise ConfigError(
+        f"estimator {who} returned {given} for {len(batch)} rows: return Advantages(value=...), one number a row"
+    )
 
 
 def scorer_of(config: TrainConfig) -> Scorer | None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoint import newest_export
 from trainer.config.build import ConfigError
 from trainer.config.settings import ModelConfig
 
@@ -47,6 +48,8 @@ def model_folder(config: ModelConfig, *, trained: bool = True) -> Path | None:
 def _check_whole(folder: Path, described: dict[str, Any]) -> None:
     """Raise ConfigError where the configuration, a file of the weights or the tokenizer is missing."""
     if "model_type" not in described:
+        if (export := newest_export(folder)) is not None:
+            raise ConfigError(f"model.source='{folder}' is a run: its newest model is model.source={export}")
         raise ConfigError(f"{folder / 'config.json'} has no model_type: export the model anew with save_pretrained")
     if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
         raise ConfigError(f"model.source='{folder}' holds no weights ({' or '.join(WEIGHTS)}): export the model anew")

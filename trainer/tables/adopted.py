@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from trainer.cells.cell import FOLDER as CELLS
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.continuing import binding, differences, plain
@@ -51,7 +52,7 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
 
 
 def _candidates(folder: Path) -> list[_Candidate]:
-    places = sorted(folder.iterdir())
+    places = [*sorted(folder.iterdir()), *sorted((folder / CELLS).glob("*/"))]  # a table's own folder has cells
     here = [
         _Candidate(name=place.name, config=read_json(place / CONFIG), source=place)
         for place in places

@@ -143,10 +143,8 @@ class TableSpec:
         others = [name for name in names if name != self.baseline]
         for one in self.together:
             if self.baseline is None or len(set(one.rows)) < 2 or not set(one.rows) <= set(others):
-                raise ConfigError(
-                    f"table.together {one.title!r} has {list(one.rows)}: name a baseline, and two or more of "
-                    f"{', '.join(others)}, or set table.together: []"
-                )
+                remedy = f"name a baseline, and two or more of {', '.join(others)}, or " if len(others) > 1 else ""
+                raise ConfigError(f"table.together {one.title!r} has {list(one.rows)}: {remedy}set table.together: []")
         for row in self.rows:
             if row.start not in (None, *(one.name for one in self.starts)):
                 raise ConfigError(f"row {row.name!r} has start={row.start!r}, which table.starts does not define")

@@ -26,7 +26,7 @@ def dry_run(config: TableConfig, rows: Sequence[PlannedRow], display: Display) -
     for row in rows:
         done = sum(outcome_of(cell).state is State.FINISHED for cell in row.cells.values())
         gpus = "?" if row.config is None else str(row.config.cluster.gpus)
-        hours = "?" if row.config is None else "-" if row.hours is None else f"{row.hours * len(seeds):.0f}"
+        hours = "?" if row.config is None else "-" if row.hours is None else _whole(row.hours * len(seeds))
         ready = "missing" if row.missing else "fetches" if row.fetches else "ready"
         table.add_row(Text(row.row.title), row.row.command, str(len(seeds)), str(done), gpus, hours, ready)
     display.console.print(table, soft_wrap=False)
@@ -36,13 +36,18 @@ def dry_run(config: TableConfig, rows: Sequence[PlannedRow], display: Display) -
 
 
 def _summary(rows: Sequence[PlannedRow], seeds: int, starts: int) -> list[str]:
-    lines = [f"{starts} warm starts, which the rows of a seed share"] if starts else []
+    lines = [f"warm starts, which the rows of a seed share: {starts}"] if starts else []
     panels = {row.panel.digest: row.panel for row in rows if row.panel is not None}
     lines += [f"{len(one.tasks)} tasks of {one.world} {one.split}, panel {one.digest[:16]}" for one in panels.values()]
     if any(row.hours for row in rows):
         hours = sum(row.hours * seeds for row in rows if row.hours)
-        lines.append(f"about {hours:.0f} hours of one H100: {HOW}")
+        lines.append(f"about {_whole(hours)} hours of one H100: {HOW}")
     return lines
+
+
+def _whole(hours: float) -> str:
+    """Hours as a whole number; less than half of one is no 0."""
+    return f"{hours:.0f}" if hours >= 0.5 else "<1"
 
 
 def _missing(rows: Sequence[PlannedRow]) -> list[str]:

@@ -113,6 +113,7 @@ def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
         (("a", "a"), ("a is named twice", "name each evaluation once")),
         (("a", "none"), ("none has no evaluation.json", "the output folder of stepcredit evaluate")),
         (("a", "half"), ("half is not finished", "resume=auto output=")),
+        (("a", "alone"), ("alone has no config.json", "beside evaluation.json: bring it too")),
         (("a", "broken"), ("broken/evaluation.json is broken or of an earlier version", "another output folder")),
         (("a", "old"), ("old/evaluation.json is broken or of an earlier version (KeyError('tasks'))",)),
         (
@@ -126,8 +127,9 @@ def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(
     stepcredit: Stepcredit, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
-    for name in ("a", "b", "other", "old", "broken"):
+    for name in ("a", "b", "other", "old", "broken", "alone"):
         evaluated(tmp_path / name, 1, 0)
+    (tmp_path / "alone" / "config.json").unlink()
     for name in ("one", "one2"):
         evaluated(tmp_path / name, 1)
     (tmp_path / "half").mkdir()

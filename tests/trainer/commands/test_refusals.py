@@ -26,6 +26,10 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("train", "learner={lerning_rate:1}"), ("did you mean 'learner.learning_rate'?",)),
         (("train", "env.options.max_step=3"), ("env.options.max_step=3", "did you mean 'env.options.max_steps'?")),
         (("train", "estimator.gama=1"), ("estimator.gama=1", "did you mean 'estimator.gamma'?")),
+        (("train", "estimator._target_=mine:Own"), ("~estimator +estimator._target_=",)),
+        (("train", "estimator=GiGPO"), ("estimator=GiGPO", "did you mean 'gigpo'?")),
+        (("train", "model=Qwen/Qwen2.5-1.5B-Instruct"), ("model=Qwen/Qwen2.5-1.5B-Instruct", "is model.source=")),
+        (("train", "-m", "seed=1,2", "hydra.launcher.parallel=0"), ("hydra.launcher.parallel=0 is out of range",)),
         (("train", "estimatr=gigpo"), ("estimatr=gigpo", "did you mean 'estimator'?")),
         (("train", "+learner.foo=1"), ("learner.foo=1", "learning_rate")),
         (("train", "--multirun", "seed=1,2", "updtes=1"), ("updtes=1", "did you mean 'updates'?")),
@@ -160,7 +164,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("fork", "nowhere", "update=3"), ("nowhere is no folder of a run", "config.json")),
         (("fork",), ("run is not set", "stepcredit fork RUN_DIR update=N")),
         # A lab without a run where one is needed, and settings that nothing would read.
-        (("lab", "nowhere"), ("nowhere holds no recorded rollouts", "stepcredit train record=embeddings")),
+        (("lab", "nowhere"), ("there is no folder", "nowhere", "the output folder of a run")),
         (("lab", "truth=null"), ("neither a run nor truth", "stepcredit lab RUN_DIR")),
         (("lab", "updates=[1]"), ("updates=(1,)", "stepcredit lab RUN_DIR")),
         (("lab", "layer=-4"), ("layer=-4", "stepcredit lab RUN_DIR")),
@@ -396,6 +400,21 @@ def test_a_model_folder_that_does_not_serve_is_refused(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(config)
     assert part in refused(stepcredit, "evaluate", "model.source=model")
+
+
+def test_a_yaml_file_that_cannot_be_read_is_refused_with_the_place(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    file = tmp_path / "configs" / "estimator" / "tabbed.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("name: gigpo\n\tgamma: 1\n")
+    line = refused(stepcredit, "train", "estimator=tabbed")
+    assert f"{file}, line 2, column 1: found character" in line
+
+
+def test_a_run_is_no_model_and_its_newest_model_is_named(stepcredit: Stepcredit, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints" / "update-000025" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    line = refused(stepcredit, "evaluate", "model.source=run")
+    assert line.endswith("is a run: its newest model is model.source=run/checkpoints/update-000025/model")
 
 
 def test_an_endpoint_is_asked_for_whatever_model_it_serves(stepcredit: Stepcredit) -> None:

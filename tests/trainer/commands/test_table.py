@@ -166,6 +166,7 @@ def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Step
         return read_run(folder)
 
     cell("here", 0, 0)
+    cell("cells/of-a-table", 1, 2)
     reported = {"grpo": {"1": raw(cell("gone", 0, 1))}, "gigpo": {"0": raw(cell("gone too", 1, 0))}}
     for name in ("gone", "gone too"):
         rmtree(tmp_path / name)
@@ -173,7 +174,7 @@ def test_finished_cells_are_found_in_run_folders_and_in_reports(stepcredit: Step
     found = adopted(tmp_path, plan.rows)
     assert {row: {seed: run.folder.name for seed, run in of.items()} for row, of in found.items()} == {
         "grpo": {0: "here", 1: "gone"},
-        "gigpo": {0: "gone too"},
+        "gigpo": {0: "gone too", 2: "of-a-table"},
     }
 
 

@@ -105,6 +105,22 @@ def test_a_file_without_a_step_to_learn_from_is_refused_in_one_line(tmp_path: Pa
         trained(tmp_path / "out", demos=str(tmp_path / "demos.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("task", "what"),
+    [("minecraft:oak log", r"no task of env\.train_split=\w+"), (None, r"a task of env\.validation_split=\w+")],
+)
+@pytest.mark.usefixtures("learner")
+def test_demonstrations_of_other_tasks_than_training_tasks_are_refused(
+    tmp_path: Path, task: str | None, what: str
+) -> None:
+    held_out = open_world(CORRIDOR).validation[0]
+    right = DemoStep(observation="at 1", action="go", admissible=None, by_expert=True)
+    write([Demo(task_id=task or held_out, seed=0, won=True, steps=(right,))], tmp_path / "demos.jsonl")
+    with pytest.raises(ConfigError, match=rf"demos\.jsonl teaches '{task or held_out}', {what}: write the file with"):
+        trained(tmp_path / "out", demos=str(tmp_path / "demos.jsonl"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_epoch_takes_no_more_optimizer_steps_than_it_has_demonstrations(tmp_path: Path, learner: Exporting) -> None:
     trained(tmp_path / "out", rows_per_step=1, tasks=2)
     assert learner.steps == 2

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM
 
 from trainer.data.tokens import TokenBatch
+from trainer.learner.load import load_model
 from trainer.learner.packing import collate, find_chains, pack_chains
 from trainer.learner.policy import PolicyModule
 
@@ -44,4 +44,4 @@ def hidden_states(model: Path, batch: TokenBatch, layer: int) -> NDArray[np.floa
 
 @cache
 def _policy(model: Path) -> PolicyModule:
-    return PolicyModule(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)).eval()
+    return PolicyModule(load_model(str(model), torch.float32)).eval()

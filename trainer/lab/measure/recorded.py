@@ -25,6 +25,7 @@ from trainer.lab.measure.credit import (
 from trainer.lab.measure.estimated import AgainstEstimate, against_estimate, read_truth
 from trainer.lab.measure.reading import batch_of, read_rows
 from trainer.lab.measure.recording import Recording
+from trainer.setup.credit import advantages_of
 
 CALLS = 3
 """Calls of an estimator on a batch; the fastest is the time of one."""
@@ -163,6 +164,6 @@ def _timed(estimator: Estimator, batch: StepBatch) -> tuple[float, Advantages]:
     calls: list[tuple[float, Advantages]] = []
     for _ in range(CALLS):
         start = perf_counter()
-        advantages = estimator(batch)
+        advantages = advantages_of(estimator, batch)
         calls.append((1e3 * (perf_counter() - start), advantages))
     return min(calls, key=itemgetter(0))

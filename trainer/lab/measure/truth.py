@@ -18,6 +18,7 @@ from trainer.lab.measure.scored import rewarded
 from trainer.lab.measure.squares import Cells
 from trainer.lab.worlds.tabular import Tabular, sample
 from trainer.scorers.base import Scorer
+from trainer.setup.credit import advantages_of
 
 WITH_SCORER = " + "
 """Stands in a row's name between the estimator's label and the scorer's."""
@@ -164,7 +165,7 @@ def compare_with_truth(
     }
     for (name, estimator), (by, block_batches) in product(estimators.items(), batches.items()):
         ready = calibrated(estimator, block_batches[0])
-        credit = np.concatenate([ready(batch).value for batch in block_batches])
+        credit = np.concatenate([advantages_of(ready, batch).value for batch in block_batches])
         yield TruthComparison(
             world=world.name,
             estimator=f"{name}{by}",
