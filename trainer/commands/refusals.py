@@ -67,7 +67,8 @@ def _unreadable(word: str, message: str) -> str:
     """The line for a word that Hydra's grammar does not know, with the form to type. message: Hydra's own."""
     name, equals, value = word.partition("=")
     if not equals:
-        return f"{word!r} is no setting: write NAME=VALUE"
+        place = ", or put it before all settings where the command takes it" if Path(word).exists() else ""
+        return f"{word!r} is no setting: write NAME=VALUE{place}"
     if value[:1] in ("[", "{", '"', "'"):
         return f"cannot read {word!r}: {message}"
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -164,6 +164,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (("fork", "nowhere", "update=3"), ("nowhere is no folder of a run", "config.json")),
         (("fork",), ("run is not set", "stepcredit fork RUN_DIR update=N")),
         # A lab without a run where one is needed, and settings that nothing would read.
+        (("inspect", "updates=[1]", "."), ("'.' is no setting", "put it before all settings")),
         (("lab", "nowhere"), ("there is no folder", "nowhere", "the output folder of a run")),
         (("lab", "truth=null"), ("neither a run nor truth", "stepcredit lab RUN_DIR")),
         (("lab", "updates=[1]"), ("updates=(1,)", "stepcredit lab RUN_DIR")),
