@@ -99,8 +99,8 @@ def build(name: str, **options: Any) -> Estimator:
         )
     remedy = ""
     if target is not None and name in ESTIMATORS:  # `+estimator._target_=...` without `~estimator`
-        name, beside = target, name
-        remedy = f"; _target_={target!r} stands beside the options of {beside!r}: take these out with ~estimator"
+        remedy = f"; _target_={target!r} stands beside the options of {name!r}: take these out with ~estimator"
+        name = target
     elif lacking := [option for option in options if option in SHARED and option not in signature(make).parameters]:
         remedy = f"; if an experiment sets it, add {' '.join(f'~estimator.{one}' for one in lacking)}"
     estimator: Estimator = made(make, name, options, remedy)
