@@ -83,7 +83,7 @@ class Hiper:
             diagnostics={
                 "switch_share": float(begins[later].mean()) if later.any() else 0.0,
                 "segment_turns": len(batch) / len(starts),
-                **explained_variance(values, discounted(batch, reward, self.gamma)),
+                **explained_variance(values, discounted(batch, reward, self.gamma), order),
             },
         )
 

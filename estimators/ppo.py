@@ -66,17 +66,18 @@ class Ppo:
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
         reward = rewards(batch, "return", self.invalid_penalty)
+        to_go = discounted(batch, reward, self.gamma)
         if self.gae == "turn":
             values = batch.needed("values", "ppo")
             advantage = gae(batch, reward, values, self.gamma, self.lam)
             credit, diagnostics = self._whitened(advantage, batch.rollouts.order)
-            diagnostics |= explained_variance(values, discounted(batch, reward, self.gamma))
+            diagnostics |= explained_variance(values, to_go, batch.rollouts.order)
             return Advantages(value=credit, returns=advantage + values, diagnostics=diagnostics)
         values = batch.needed("token_values", "ppo")
         advantage = token_gae(batch, reward, values, self.gamma, self.lam)
-        credit, diagnostics = self._whitened(advantage, token_order(batch))
-        lens = batch.needed("response_tokens", "ppo")
-        diagnostics |= explained_variance(values, np.repeat(discounted(batch, reward, self.gamma), lens))
+        order, lens = token_order(batch), batch.needed("response_tokens", "ppo")
+        credit, diagnostics = self._whitened(advantage, order)
+        diagnostics |= explained_variance(values, np.repeat(to_go, lens), order)
         mean = np.add.reduceat(credit, np.cumsum(lens) - lens) / lens
         return Advantages(value=mean, token_value=credit, returns=advantage + values, diagnostics=diagnostics)
 

@@ -134,10 +134,15 @@ def token_gae(
     return result
 
 
-def explained_variance(value: NDArray[np.float64], returns: NDArray[np.float64]) -> dict[str, float]:
-    """What share of the variance of `returns` the values explain, as a diagnostic; without any where all are equal."""
-    spread = float(returns.var())
-    return {"explained_variance": 1.0 - float((returns - value).var()) / spread} if spread > 0 else {}
+def explained_variance(
+    value: NDArray[np.float64], returns: NDArray[np.float64], order: NDArray[np.int64]
+) -> dict[str, float]:
+    """What share of the variance of `returns` the values explain, as a diagnostic; empty where all returns are equal.
+
+    order: along which they are summed.
+    """
+    spread = float(returns[order].var())
+    return {"explained_variance": 1.0 - float((returns - value)[order].var()) / spread} if spread > 0 else {}
 
 
 def token_order(batch: StepBatch) -> NDArray[np.int64]:

@@ -210,10 +210,11 @@ def test_a_validation_that_is_written_again_counts_once_and_a_line_cut_short_cou
         ({"rows": (Row(name="a", title="A", published={"al": 1}),), "baseline": None}, "'al', which is no column"),
         ({"rows": (Row(name="a", title="A", published={"all": "x"}),), "baseline": None}, "'x' is no number"),
         ({"seeds": ()}, "table.seeds is empty"),
-        ({"together": (Together(title="one", rows=("gigpo",)),)}, "'one' has ['gigpo']: name a baseline, and two"),
+        ({"together": (Together(title="one", rows=("gigpo",)),)}, "'one' has ['gigpo']: set table.together: []"),
         (
-            {"together": (Together(title="all", rows=("grpo", "gigpo")),)},
-            "'all' has ['grpo', 'gigpo']: name a baseline",
+            {"rows": tuple(Row(name=name, title=name) for name in ("grpo", "gigpo", "hgpo"))}
+            | {"together": (Together(title="all", rows=("grpo", "gigpo")),)},
+            "'all' has ['grpo', 'gigpo']: name a baseline, and two or more of gigpo, hgpo, or set table.together: []",
         ),
     ],
 )
