@@ -66,9 +66,9 @@ def test_ppo_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, l
 @pytest.mark.parametrize("options", [{"name": "ppo"}, {"name": "ppo", "gae": "token"}, {"name": "hiper"}])
 def test_a_critic_that_knows_nothing_explains_nothing(rows, options):
     # Values that differ by rollout and not with what it comes to. At lam = 0 the targets hold these values.
-    said = np.repeat([6.0, 6.0, 2.0, 2.0], 3)
+    values = np.repeat([6.0, 6.0, 2.0, 2.0], 3)
     columns = {"trajectory": np.repeat(range(4), 3), "time": [0, 1, 2] * 4, "reward": [0.0, 0.0, 8.0, *[0.0] * 3] * 2}
-    more = {"switch": [False] * 12, "values": said, "response_tokens": [1] * 12, "token_values": said}
+    more = {"switch": [False] * 12, "values": values, "response_tokens": [1] * 12, "token_values": values}
     credit = build(**options, gamma=1.0, lam=0.0)(rows(**columns, **more))
     assert credit.diagnostics["explained_variance"] == pytest.approx(1 - (16 + 4) / 16)
 

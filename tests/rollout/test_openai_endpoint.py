@@ -262,6 +262,13 @@ def test_an_endpoint_that_asks_for_no_wait_is_not_asked_in_a_rush(
     assert 2 <= len(server.bodies) <= 5
 
 
+def test_a_wait_of_our_own_has_its_bound_after_any_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_endpoint, "FIRST_WAIT_S", 0.5)
+    waits = [openai_endpoint._pause_s(None, attempt, seed=0) for attempt in (0, 1, 20, 5000)]
+    assert waits == sorted(waits)
+    assert waits[-2] == waits[-1] == openai_endpoint.LONGEST_WAIT_S / 2  # half of it for this seed
+
+
 def test_a_wait_of_our_own_is_not_told_as_one_that_was_asked_for(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

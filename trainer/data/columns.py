@@ -41,7 +41,7 @@ def step_batch(
     The columns `repair` and `edited` are filled where every group went through a revision phase, `milestone` where the
     world counts its milestones, `step_reward` where a scorer filled it.
     """
-    said = None if values is None else values.astype(np.float64)
+    expected = None if values is None else values.astype(np.float64)
     return StepBatch(
         group=np.array([row.group for row in table], np.int64),
         trajectory=np.array([row.trajectory for row in table], np.int64),
@@ -52,9 +52,9 @@ def step_batch(
         action=_actions(table, wants.action_key),
         similar=_similar(table, wants.similarity) if "similar" in wants.columns else None,
         embedding=embedding,
-        values=said if wants.critic == "turn" else None,
-        response_tokens=_response_tokens(table) if said is not None and wants.critic == "token" else None,
-        token_values=said if wants.critic == "token" else None,
+        values=expected if wants.critic == "turn" else None,
+        response_tokens=_response_tokens(table) if expected is not None and wants.critic == "token" else None,
+        token_values=expected if wants.critic == "token" else None,
         repair=table.repair,
         milestone=_milestones(table),
         step_reward=_step_rewards(table),

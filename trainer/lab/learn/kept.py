@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Set
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from trainer.config.build import ConfigError, build
+from trainer.config.continuing import plain
 from trainer.lab.learn.config import LearnConfig
 from trainer.lab.learn.curve import Curve
 from trainer.lab.learn.report import FILE
@@ -29,7 +29,7 @@ def kept_curves(output: Path, config: LearnConfig, labels: Set[str]) -> dict[tup
         was, curves = values["config"], [build(Curve, curve) for curve in values["curves"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is broken ({error}): remove it") from error
-    _check_settings(path, was, json.loads(json.dumps(asdict(config))))
+    _check_settings(path, was, plain(config))
     by_place = {place: list(own) for place, own in groupby(curves, lambda curve: (curve.world, curve.estimator))}
     for world, label in by_place:
         if world not in config.names or label not in labels:

@@ -35,10 +35,10 @@ class Recording:
 
 def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...]:
     """The updates that a run kept, all where None are named. Raises ConfigError where one is not there."""
-    folder = run / "rollouts"
-    files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
     if not run.is_dir():
         raise ConfigError(f"there is no folder {run}: name the output folder of a run")
+    folder = run / "rollouts"
+    files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
     if not files:
         raise ConfigError(
             f"run={run} holds no recorded rollouts ({folder}/{PATTERN}): keep them with "
