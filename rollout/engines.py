@@ -18,7 +18,8 @@ from rollout.engine_arguments import check_extra
 from rollout.held import StartFailed
 from rollout.marks import BINDING
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, check_room, gather, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, gather, spawn
+from rollout.ray_cluster import check_room
 from rollout.seats import EnginesLost, Seat, reason_of
 from rollout.transfer import Deadline, Meeting, PublishError, Sender, add_contents
 from rollout.types import Device, Precision

@@ -25,6 +25,7 @@ REAL = {
         "tests/rollout/test_pool.py",
         "tests/rollout/test_placement.py",
         "tests/rollout/test_ray_actors.py",
+        "tests/rollout/test_ray_cluster.py",
         "tests/rollout/test_two_nodes.py",
     ),
     "engines": ("tests/trainer/real/",),

@@ -77,7 +77,7 @@ INNER_LAB = {
 }
 # library -> the places that know it: a file or a folder.
 KNOWN_TO = {
-    "ray": ("rollout/ray_actors.py",),
+    "ray": ("rollout/ray_actors.py", "rollout/ray_cluster.py"),
     "vllm": ("rollout/vllm_engine.py",),
     "openai": ("rollout/openai_endpoint.py",),
     "deepspeed": ("trainer/learner/deepspeed_rank.py",),

@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 import psutil
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from rollout.engines import EngineConfig, Engines
 from rollout.ray_actors import Remote
 from rollout.transfer import Route, Way
@@ -118,7 +118,7 @@ def main() -> None:
     dtype = "bfloat16" if device == "cuda" else "float32"
     learning = LearnerConfig(device=device, dtype=dtype, learning_rate=1e-5, threads=2)
     numbers: dict[str, float | None] = {}
-    ray_actors.start(object_store_bytes=2**28)
+    ray_cluster.start(object_store_bytes=2**28)
     try:
         with tempfile.TemporaryDirectory(prefix="stepcredit-publish-", dir="/dev/shm") as name:
             folder = Path(name)
@@ -145,7 +145,7 @@ def main() -> None:
                     numbers[f"{way}_gib_per_s"] = size / figures["s"]
                 numbers["weights_gib"] = size
     finally:
-        ray_actors.stop()
+        ray_cluster.stop()
     report({key: None if value is None else round(value, 4) for key, value in numbers.items()})
 
 

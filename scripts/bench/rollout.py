@@ -25,7 +25,7 @@ from rich.table import Table
 
 from envs.base import Ending, EnvStep
 from envs.prompts import Bare, Dialect, Message
-from rollout import ray_actors
+from rollout import ray_cluster
 from rollout.collect import Collector, RolloutConfig
 from rollout.collection import PlayOptions
 from rollout.engines import EngineConfig, Engines
@@ -261,7 +261,7 @@ REAL = Plan(groups=4, group_size=4, turns=8, prompt=200, shared=100, length=16, 
 
 def real(plan: Plan) -> dict[str, float]:
     """Makespan in seconds of each scheme, with vLLM on the CPU and a tiny model of random weights."""
-    ray_actors.start()
+    ray_cluster.start()
     try:
         with tempfile.TemporaryDirectory(prefix="stepcredit-bench-") as name:
             random_qwen2(TINY, context=plan.prompt + plan.longest).save_pretrained(name)
@@ -277,7 +277,7 @@ def real(plan: Plan) -> dict[str, float]:
                 asyncio.run(_real(warm, "ours", engines, learner, versions))
                 return {s: asyncio.run(_real(plan, s, engines, learner, versions)) for s in SCHEMES}
     finally:
-        ray_actors.stop()
+        ray_cluster.stop()
 
 
 async def _real(plan: Plan, scheme: str, engines: Engines, learner: Learner, versions: Iterator[int]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from envs import WORLDS, Env, make
-from rollout import ray_actors
+from rollout import ray_actors, ray_cluster
 from rollout.pool import WORKER
 from scripts.bench.command_line import parser, report
 from trainer.data.tasks import spread
@@ -120,7 +120,7 @@ def main() -> None:
 def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick: bool) -> dict[str, float]:
     """Every world and size on as many actors as cores, then on one an episode; the summary is of the former."""
     cores = psutil.cpu_count(logical=False) or 1
-    ray_actors.start(num_cpus=cores, object_store_bytes=2**28)
+    ray_cluster.start(num_cpus=cores, object_store_bytes=2**28)
     worst: dict[str, float] = {}
     for name in MEASURED:
         for episodes in sizes:
@@ -132,7 +132,7 @@ def _pools(options: Mapping[str, dict[str, Any]], sizes: Sequence[int], *, quick
                 )
                 if (workers, episodes) == (cores, SUMMED_UP):
                     worst = {key: max(worst.get(key, 0.0), figure) for key, figure in figures.items()}
-    ray_actors.stop()
+    ray_cluster.stop()
     return worst
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout import engines, ray_actors
+from rollout import engines, ray_cluster
 from rollout.actor_spec import ActorSpec
 from rollout.engines import EngineConfig, Engines
 from rollout.placement import NoPlace, Place, engine_places
@@ -22,9 +22,9 @@ GPUS = 4
 def invented_gpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        ray_actors.start(num_cpus=2, num_gpus=GPUS, object_store_bytes=2**27)
+        ray_cluster.start(num_cpus=2, num_gpus=GPUS, object_store_bytes=2**27)
         yield
-        ray_actors.stop()
+        ray_cluster.stop()
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
-"""Ray starts here whatever lies about on the machine, a dead part is named with its log, and nothing stays behind."""
+"""A part that does not start or dies is named with its log, and nothing stays behind."""
 
 import asyncio
 import multiprocessing
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,26 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rollout import ray_actors
+from rollout import ray_actors, ray_cluster
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.held import StartFailed
-from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster
-from tests.other_cluster import other_cluster
+from rollout.ray_actors import ActorDied, ActorTimeout
+from tests.rollout.own_process import run
 
-ROOT = Path(__file__).parents[2]
-START_AND_STOP = """
-import psutil
-from rollout import ray_actors
-ray_actors.start(num_cpus=3, object_store_bytes=80 * 2**20)
-print(ray_actors.resources()["CPU"])
-family = psutil.Process().children(recursive=True)
-ray_actors.stop()
-print(len(family) > 2, [process.name() for process in family if process.is_running()])
-"""
 FAIL_AND_DIE = """
 import time
-from rollout import ray_actors
-ray_actors.start(num_cpus=2, object_store_bytes=80 * 2**20)
+from rollout import ray_actors, ray_cluster
+ray_cluster.start(num_cpus=2, object_store_bytes=80 * 2**20)
 part = ray_actors.spawn("tests.rollout.test_ray_actors:Part", "none", spec=ray_actors.ActorSpec())
 calls = [part.submit("fail") for _ in range(3)]
 try:
@@ -48,93 +34,8 @@ try:
     part.call("die")
 except ray_actors.ActorDied:
     time.sleep(3)  # until Ray's own page about it would have come
-ray_actors.stop()
+ray_cluster.stop()
 """
-
-START_AND_JOIN = """
-import sys
-from rollout import ray_actors
-ray_actors.start(num_cpus=1, object_store_bytes=80 * 2**20)  # from here on, Ray sends its token
-ray_actors.stop()
-for address in sys.argv[1:]:
-    ray_actors.start(address=address)
-    part = ray_actors.spawn("collections:Counter", "joined", spec=ray_actors.ActorSpec())
-    print(part.call("total"))
-    ray_actors.stop()
-"""
-JOIN = """
-import sys
-from rollout import ray_actors
-try:
-    ray_actors.start(address=sys.argv[1])
-except ray_actors.NoCluster as error:
-    print(error)
-"""
-
-
-def run(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
-
-
-@pytest.fixture
-def ray_folder() -> Iterator[Path]:
-    """A folder for all that Ray writes; short, because sockets lie in it."""
-    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-# --- where Ray runs -----------------------------------------------------------------------------------------------
-
-
-def test_ray_starts_here_whatever_the_environment_and_a_dead_cluster_say(ray_folder: Path) -> None:
-    (ray_folder / "ray").mkdir()
-    (ray_folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
-    ended = run(START_AND_STOP, RAY_ADDRESS="127.0.0.1:6379", RAY_TMPDIR=str(ray_folder))
-    assert (ended.returncode, ended.stdout) == (0, "3.0\nTrue []\n"), ended.stderr
-
-
-def test_an_address_that_nobody_answers_is_refused_at_once() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for given in (address, f"ray://{address}"):
-            with pytest.raises(NoCluster, match=rf"cluster.address={given}: no Ray cluster answers there .*refused"):
-                ray_actors.start(address=given)
-
-
-@pytest.mark.parametrize("address", ["nowhere", "localhost:many", "localhost:99999999"])
-def test_what_is_no_address_is_refused_as_one(address: str) -> None:
-    with pytest.raises(NoCluster, match=f"cluster.address={address}"):
-        ray_actors.check_cluster(address)
-
-
-@pytest.fixture(scope="module")
-def asking() -> Iterator[str]:
-    """The address of a cluster that asks for a token."""
-    with other_cluster(auth="token") as address:
-        yield address
-
-
-def test_a_token_is_sent_to_the_clusters_that_ask_for_one_and_to_no_other(asking: str) -> None:
-    """Ray sends it to each once it has started a cluster itself, and then ends every actor where none is asked for."""
-    with other_cluster(auth="disabled") as other:
-        joined = run(START_AND_JOIN, asking, other)
-    assert (joined.returncode, joined.stdout) == (0, "6\n6\n"), joined.stderr
-    assert "InvalidAuthToken" not in joined.stderr
-
-
-def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(asking: str, tmp_path: Path) -> None:
-    """Ray itself says only that it failed to connect, and hides why in the cause."""
-    joined = run(JOIN, asking, HOME=str(tmp_path))
-    assert joined.stdout == (
-        f"cluster.address={asking} cannot be joined: it asks for a token, so put its token into ~/.ray/auth_token\n"
-    ), joined.stderr
-
-
-# --- parts that do not start, and parts that die ------------------------------------------------------------------
 
 
 class Part:
@@ -191,9 +92,9 @@ class AsyncPart(Part):
 
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    ray_actors.start(num_cpus=2, object_store_bytes=2**27)
+    ray_cluster.start(num_cpus=2, object_store_bytes=2**27)
     yield
-    ray_actors.stop()
+    ray_cluster.stop()
 
 
 def spec(number: int, *, concurrency: int = 1) -> ActorSpec:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from rollout.ray_actors import ActorSpec, gather, spawn
 from tests.rollout.stand_ins import Part
 from tests.two_nodes import two_nodes
@@ -48,9 +48,9 @@ def _there(folder: str) -> str:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with two_nodes(env_vars={PLANTED: "1"}) as address:
-        ray_actors.start(address=address)
+        ray_cluster.start(address=address)
         yield address
-        ray_actors.stop()
+        ray_cluster.stop()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def checked(address: str, source: str, folder: Path, output: Path) -> list[str]:
 
 def test_the_drivers_node_comes_first(address: str) -> None:
     del address
-    assert [node.name for node in ray_actors.nodes()] == ["head", "other"]
+    assert [node.name for node in ray_cluster.nodes()] == ["head", "other"]
 
 
 def test_parts_that_are_spread_go_to_both_nodes_and_work_in_the_drivers_folder(address: str, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_model_of_the_cache_is_copied_to_a_node_that_lacks_it(
     del address
     monkeypatch.setattr(nodes, "PROBE", "tests.rollout.test_two_nodes:PlantedProbe")
     monkeypatch.setattr(nodes, "CHUNK_BYTES", 2)
-    with nodes.probes_on(ray_actors.nodes()[1:], 300.0) as probes:
+    with nodes.probes_on(ray_cluster.nodes()[1:], 300.0) as probes:
         send_folder(model, list(probes.values()))
     there = Path(f"{model}-there")
     assert {file.name: file.read_bytes() for file in there.iterdir()} == {

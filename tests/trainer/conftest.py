@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from trainer.data.tokens import TokenBatch
 from trainer.setup.models import convert_smollm2
 
@@ -89,6 +89,6 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    ray_actors.start(num_cpus=2, object_store_bytes=2**27)
+    ray_cluster.start(num_cpus=2, object_store_bytes=2**27)
     yield
-    ray_actors.stop()
+    ray_cluster.stop()

@@ -6,7 +6,7 @@ All nodes must share the folder of the cells.
 import os
 from collections.abc import Sequence
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from rollout.actor_spec import ActorSpec
 from rollout.held import StartFailed
 from rollout.ray_actors import ActorDied, Call, answered, gather, spawn
@@ -78,8 +78,8 @@ class RaySite:
         """Raises NoCluster where none answers at the address."""
         self.parallel = parallel
         self._program = program
-        ray_actors.start(address=address)
-        self._nodes = ray_actors.nodes()
+        ray_cluster.start(address=address)
+        self._nodes = ray_cluster.nodes()
 
     def check(self, cell: Cell) -> None:
         if cell.gpus > (most := max(node.gpus for node in self._nodes)):
@@ -114,4 +114,4 @@ class RaySite:
         end_each(running)
 
     def close(self) -> None:
-        ray_actors.stop()
+        ray_cluster.stop()

@@ -33,7 +33,8 @@ from envs.base import EnvError
 from rollout.collect import RolloutsFailed
 from rollout.held import StartFailed
 from rollout.placement import NoPlace
-from rollout.ray_actors import ActorDied, ActorTimeout, NoCluster, RayFailed
+from rollout.ray_actors import ActorDied, ActorTimeout
+from rollout.ray_cluster import NoCluster, RayFailed
 from rollout.seats import EnginesLost
 from rollout.weights import PublishError
 from trainer.commands.defaults import register

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from trainer.commands.examination import Examination, preset_shapes
 from trainer.commands.gpu_proof import prove
 from trainer.commands.proof_bench import ProofSpec
@@ -37,13 +37,13 @@ def _prove(config: DoctorConfig, display: Display) -> None:
     report = Path(config.report).absolute()
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    ray_actors.start(object_store_bytes=2 * GIB)
+    ray_cluster.start(object_store_bytes=2 * GIB)
     try:
         with tempfile.TemporaryDirectory(prefix="stepcredit-proof-") as folder:
             spec = ProofSpec(device="cuda", shape=preset_shapes()[PROVEN])
             holds = prove(spec, Path(folder), display, report, publish_only=config.only == "publish")
     finally:
-        ray_actors.stop()
+        ray_cluster.stop()
     display.stage(f"figures: {report}")
     if not holds:
         raise ConfigError("not everything holds on this GPU: the lines that FAILED say what")

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from estimators import Unit
 from rollout.buckets import broadcast_group, meeting_store, spec_of
 from rollout.placement import interface_of
-from rollout.ray_actors import own_address
+from rollout.ray_cluster import own_address
 from rollout.spans import span
 from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig

@@ -11,7 +11,8 @@ import numpy as np
 
 from estimators import Unit
 from rollout.placement import Place
-from rollout.ray_actors import ActorDied, Call, Remote, check_room, gather, share, spawn
+from rollout.ray_actors import ActorDied, Call, Remote, gather, share, spawn
+from rollout.ray_cluster import check_room
 from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rollout.held import StartFailed
-from rollout.ray_actors import ActorDied, ActorTimeout, RayFailed
+from rollout.ray_actors import ActorDied, ActorTimeout
+from rollout.ray_cluster import RayFailed
 from rollout.transfer import PublishError
 from trainer.config.build import ConfigError
 

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import subprocess
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from trainer.config.build import ConfigError
 from trainer.config.settings import ClusterConfig
 
@@ -22,8 +22,8 @@ def check_machine(config: ClusterConfig, *, serves: bool, trains: bool) -> None:
     """
     if config.address is not None:
         try:
-            ray_actors.check_cluster(config.address)
-        except ray_actors.NoCluster as error:
+            ray_cluster.check_cluster(config.address)
+        except ray_cluster.NoCluster as error:
             raise ConfigError(str(error)) from error
         return
     cpus = os.cpu_count() or 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from rollout.actor_spec import ActorSpec, Limit, Node
 from rollout.held import StartFailed
 from rollout.placement import Place
@@ -44,7 +44,7 @@ def check_nodes(
     """
     if cluster.address is None:
         return
-    nodes = ray_actors.nodes()
+    nodes = ray_cluster.nodes()
     with (
         display.doing(f"looking at {len(nodes)} nodes"),
         probes_on(nodes, cluster.start_timeout_s) as probes,

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from estimators import Unit, needs
-from rollout import ray_actors
+from rollout import ray_actors, ray_cluster
 from rollout.collect import Collector, RolloutConfig
 from rollout.engines import EngineConfig, Engines
 from rollout.placement import Place
@@ -73,13 +73,13 @@ def ray_running(config: ClusterConfig) -> Iterator[None]:
     recipe: Recipe[None] = Recipe(
         name="Ray",
         settings=settings,
-        start=partial(ray_actors.start, **settings),
-        renew=lambda _: ray_actors.check_running(),
-        close=lambda _: ray_actors.stop(),
+        start=partial(ray_cluster.start, **settings),
+        renew=lambda _: ray_cluster.check_running(),
+        close=lambda _: ray_cluster.stop(),
         carries=True,
     )
     with lent(recipe):
-        gpus = ray_actors.resources().get("GPU", 0)
+        gpus = ray_cluster.resources().get("GPU", 0)
         if gpus < config.gpus:
             raise ConfigError(
                 f"cluster.gpus={config.gpus} but Ray sees {gpus:.0f}: take a smaller preset, such as "
@@ -106,7 +106,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         display.stage("starting the engine, the learner and the worlds")
         with (
             weights_route(
-                config.cluster, model, display, nodes_share=output if len(ray_actors.nodes()) > 1 else None
+                config.cluster, model, display, nodes_share=output if len(ray_cluster.nodes()) > 1 else None
             ) as route,
             reserved(
                 packed, model, twin=twin_config_of(scorer, packed), timeout_s=config.cluster.start_timeout_s
@@ -203,7 +203,7 @@ def started(
     before anything is asked; else they are those of `model`. stays: whether another run can take them over.
     """
     # The prefix cache depends on the order in which requests arrive, and changes which rows are computed together.
-    memory = min(node.memory for node in ray_actors.nodes())
+    memory = min(node.memory for node in ray_cluster.nodes())
     sized = with_kv_cache(config, model, context=limits.context, memory=memory)
     options = {"context": limits.context, "prefix_caching": not deterministic, "places": tuple(places)}
     recipe = Recipe(

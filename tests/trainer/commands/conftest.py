@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hydra._internal.hydra import Hydra
 
-from rollout import ray_actors
+from rollout import ray_cluster
 from trainer.cells import launch
 from trainer.cells.cell import Cell, Outcome, State, cell_of, write_outcome
 from trainer.cells.index import Index
@@ -234,7 +234,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr(ray_actors, "start", refuse)
+    monkeypatch.setattr(ray_cluster, "start", refuse)
 
 
 def refused(stepcredit: Stepcredit, *words: str) -> str:

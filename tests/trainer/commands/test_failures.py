@@ -6,7 +6,8 @@ import pytest
 
 from rollout.collect import RolloutsFailed
 from rollout.held import StartFailed
-from rollout.ray_actors import ActorDied, ActorTimeout, RayFailed
+from rollout.ray_actors import ActorDied, ActorTimeout
+from rollout.ray_cluster import RayFailed
 from rollout.weights import PublishError
 from tests.trainer.commands.conftest import SOUND, Stepcredit
 from trainer.commands import compose

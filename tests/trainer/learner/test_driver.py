@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rollout.buckets import check_digests, unpack
-from rollout.ray_actors import ActorDied, own_address
+from rollout.ray_actors import ActorDied
+from rollout.ray_cluster import own_address
 from rollout.transfer import HostBuffer, Route
 from rollout.weights import PublishError
 from tests.trainer.conftest import SHAPE

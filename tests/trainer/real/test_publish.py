@@ -125,7 +125,7 @@ def test_a_quick_bench_of_publishes_ends_with_a_line_of_json(
     """In this process, with the Ray of these tests and a forked rank."""
     fork_ranks(monkeypatch)
     for name in ("start", "stop"):
-        monkeypatch.setattr(publish.ray_actors, name, lambda **_: None)
+        monkeypatch.setattr(publish.ray_cluster, name, lambda **_: None)
     monkeypatch.setattr(publish, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     monkeypatch.setattr(sys, "argv", ["publish", "--quick"])
     publish.main()

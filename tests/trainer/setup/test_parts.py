@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from estimators import Unit
-from rollout.ray_actors import Call, RayFailed
+from rollout.ray_actors import Call
+from rollout.ray_cluster import RayFailed
 from rollout.transfer import Meeting
 from rollout.weights import PREFIX
 from trainer.config.settings import ClusterConfig
@@ -68,6 +69,6 @@ def test_every_command_that_starts_ray_first_removes_what_killed_runs_left_in_sh
 
     (tmp_path / f"{PREFIX}old").mkdir()
     monkeypatch.setattr(parts, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(parts.ray_actors, "start", start)
+    monkeypatch.setattr(parts.ray_cluster, "start", start)
     with pytest.raises(RayFailed, match="seen"), ray_running(ClusterConfig()):
         pass
