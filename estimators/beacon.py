@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Interval
 
-from estimators.algebra.returns import at_previous, least_to_come
+from estimators.algebra.returns import at_previous, least_to_come, row_penalty
 from estimators.algebra.sets import moments, relative
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.grpo import Grpo
@@ -27,10 +27,11 @@ class Beacon(Grpo):
 
     Limiting cases:
         omega = 0: GRPO.
-        no milestone in the group: GRPO.
+        no milestone in the group, with penalty="return": GRPO.
     Assumes that the milestones lie on every good way, and that reaching one sooner is better.
     Reading: milestones are counted, so two rollouts with one number may have reached different ones.
-    We differ: the authors' recipe for ALFWorld has norm="mean" in both terms, gamma = 0.9 and omega = 10.
+    We differ: the authors' recipe has norm="mean" in both terms, in ALFWorld gamma = 0.9 and omega = 10, and in WebShop
+        an invalid penalty of 1. `penalty="row"` takes the penalty off r, as its trainer does.
     Diagnostics: `flat_group_share`; `completed_share`, the share of rows in a segment that a milestone ends;
         `milestones_mean`, the milestones that a rollout reached.
     Raises ValueError for an option out of range, and for a batch without `milestone`.
@@ -55,6 +56,7 @@ class Beacon(Grpo):
         wait = least_to_come(batch, np.where(reached > before, batch.time, np.inf)) - batch.time
         completed = np.isfinite(wait)
         credit = self.milestone_reward * np.where(completed, self.gamma ** np.where(completed, wait, 0.0), 0.0)
+        credit -= row_penalty(batch, self.penalty, self.invalid_penalty)
         segments = batch.groups.split(before)
         stats = moments(segments, credit, self.norm)
         compared = batch.siblings.size[batch.groups.label[segments.firsts()]] > 1  # else there is no other rollout

@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.graph import steps_to
-from estimators.algebra.returns import at_next, succeeded
+from estimators.algebra.returns import at_next, row_penalty, succeeded
 from estimators.algebra.sets import Sets, moments, relative
 from estimators.algebra.states import States, visits
 from estimators.base import Advantages, StepBatch
@@ -31,10 +31,11 @@ class Graphgpo(Grpo):
 
     Limiting cases:
         omega = 0: GRPO.
-        a group without success: GRPO.
+        a group without success, with penalty="return": GRPO.
     Assumes deterministic transitions: one lucky path sets the distance of all states on it.
     Reading: the last step of a failure leads to no state, since no column holds its last observation.
-    We differ: the public recipe pays 10 * decay^d, so with norm="mean" our A_S is smaller by the factor decay.
+    We differ: the public recipe pays 10 * decay^d(s'), so with norm="mean" our A_S is smaller by the factor decay.
+        `penalty="row"` takes the invalid penalty off c, as its trainer does.
     Diagnostics: `flat_group_share`; `reachable_share`, the share of states with a path to success; `distance_max`, the
         largest finite d. With decay = 0.1, credits six steps and more from success differ by less than the 1e-6 that
         counts as spread.
@@ -55,6 +56,7 @@ class Graphgpo(Grpo):
         anchors = visits(batch, self.state)
         here, there = self._distances(batch, anchors)
         credit = self.success_reward * self.decay ** (there + 1.0)
+        credit -= row_penalty(batch, self.penalty, self.invalid_penalty)
         step = relative(credit, anchors.label, moments(anchors, credit, self.norm))
         reachable = np.isfinite(here)
         diagnostics["reachable_share"] = float(reachable.mean())

@@ -26,7 +26,8 @@ class Istar(Grpo):
         alpha = 0, or a scorer that gives every step the same: GRPO.
     Assumes step rewards that measure the step alone: nothing is passed on to the steps before it.
     We differ: a group whose rewards do not spread gets 0 and not rounding errors at order 1. With norm="mean" A_E is in
-        units of reward, and A_S is not: step rewards have a unit of their own.
+        units of reward, and A_S is not: step rewards have a unit of their own. The authors' code takes mean_g and std_g
+        over one step of each rollout, the first that it meets.
     Diagnostics: `flat_group_share`, the share of groups without spread of R.
     Raises ValueError for an option out of range.
     """

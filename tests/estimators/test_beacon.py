@@ -12,7 +12,7 @@ LENGTHS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size
 SEED = st.integers(0, 2**32 - 1)
 
 
-def slow(batch, gamma, milestone_reward, norm):
+def slow(batch, gamma, milestone_reward, norm, penalty):
     """Rollout by rollout: cut at each milestone, pay backwards from it, then compare steps of one number."""
     credit, number = np.zeros(len(batch)), np.zeros(len(batch), int)
     for who in set(batch.trajectory.tolist()):
@@ -26,6 +26,7 @@ def slow(batch, gamma, milestone_reward, norm):
                 for distance, j in enumerate(reversed(segment)):
                     credit[j] = milestone_reward * gamma**distance
                 reached, segment = batch.milestone[i], []
+    credit -= 0.1 * batch.invalid * (penalty == "row")
     step = np.zeros(len(batch))
     for i in range(len(batch)):
         inside = batch.group == batch.group[i]
@@ -40,11 +41,13 @@ def slow(batch, gamma, milestone_reward, norm):
     gamma=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
     norm=st.sampled_from(["mean", "mean_std"]),
     omega=st.sampled_from([0.5, 1.0]),
+    penalty=st.sampled_from(["return", "row"]),
 )
-def test_beacon_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, norm, omega):
+def test_beacon_equals_the_formula_in_loops(random_columns, seed, lengths, gamma, norm, omega, penalty):
     batch = StepBatch(**random_columns(seed, lengths))
-    fast = build("beacon", gamma=gamma, norm=norm, omega=omega, milestone_reward=8.0)(batch).value
-    whole = build("grpo", norm=norm)(batch).value + omega * slow(batch, gamma, 8.0, norm)
+    shared = {"norm": norm, "penalty": penalty}
+    fast = build("beacon", gamma=gamma, omega=omega, milestone_reward=8.0, **shared)(batch).value
+    whole = build("grpo", **shared)(batch).value + omega * slow(batch, gamma, 8.0, norm, penalty)
     np.testing.assert_allclose(fast, whole, rtol=1e-9, atol=1e-9)
 
 

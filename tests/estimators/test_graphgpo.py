@@ -27,14 +27,14 @@ def slow_distances(batch, success_reward):
     return distance, [there for _, there in edges]
 
 
-def slow(batch, decay, success_reward, norm):
+def slow(batch, decay, success_reward, norm, penalty="return"):
     distance, targets = slow_distances(batch, success_reward)
     credit = np.zeros(len(batch))
     for i, there in enumerate(targets):
         finite = [d for key, d in distance.items() if key[0] == batch.group[i] and np.isfinite(d)]
         d = distance.get(there, np.inf)
         credit[i] = success_reward * decay ** ((d if np.isfinite(d) else max(finite, default=0.0) + 1.0) + 1.0)
-    return within_visits(batch, credit, norm)
+    return within_visits(batch, credit - 0.1 * batch.invalid * (penalty == "row"), norm)
 
 
 @given(
@@ -44,11 +44,16 @@ def slow(batch, decay, success_reward, norm):
     success_reward=st.sampled_from([2.0, 3.0, 100.0]),
     norm=st.sampled_from(["mean", "mean_std"]),
     omega=st.sampled_from([0.5, 1.0]),
+    penalty=st.sampled_from(["return", "row"]),
 )
-def test_graphgpo_equals_the_formula_in_loops(random_columns, seed, lengths, decay, success_reward, norm, omega):
+def test_graphgpo_equals_the_formula_in_loops(
+    random_columns, seed, lengths, decay, success_reward, norm, omega, penalty
+):
     batch = StepBatch(**random_columns(seed, lengths))
-    fast = build("graphgpo", decay=decay, success_reward=success_reward, norm=norm, omega=omega)(batch).value
-    whole = build("grpo", norm=norm)(batch).value + omega * slow(batch, decay, success_reward, norm)
+    shared = {"norm": norm, "penalty": penalty}
+    fast = build("graphgpo", decay=decay, success_reward=success_reward, omega=omega, **shared)(batch).value
+    step = slow(batch, decay, success_reward, norm, penalty)
+    whole = build("grpo", **shared)(batch).value + omega * step
     np.testing.assert_allclose(fast, whole, rtol=1e-9, atol=1e-9)
 
 

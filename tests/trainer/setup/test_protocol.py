@@ -14,6 +14,7 @@ from trainer.setup.world import World
 
 DRAWN = "Validation plays different tasks; the public code draws its 128 from the split with repetition."
 WHOLE = "An optimizer step takes whole rollouts, about {0} rows; the public code cuts them after every {0}th row."
+MEANS = "All tokens of an optimizer step weigh alike; the public code averages over the tokens of each micro-batch."
 LEAK = 'env.options.split is "by_goal", published: "verl_agent"'
 CODE = [
     "learner.loss.entropy_coef is 0.0, public code: 0.001",
@@ -24,11 +25,16 @@ BY_ROLLOUT = [
     'estimator.episode_stats is "trajectory", public code: "row"',
     'estimator.penalty is "return", public code: "row"',
 ]
+SIMILAR = "estimator.similarity is 0.9, published: 1.0"
 NORM = 'estimator.norm is "mean", published: "mean_std"'
 OF_TEXTCRAFT = (
     "Step limit, prompt size, rows of an optimizer step, scaling of advantages and tasks of a validation are not "
     "published for TextCraft."
 )
+DECAY, SLOW = (f"estimator.decay is {ours}, published: {theirs}" for ours, theirs in ((0.1, 0.2), (0.2, 0.1)))
+PROMPT = "model.prompt_tokens is 4096, public code: {}"
+NORM_OF_WEBSHOP = 'estimator.norm is "mean_std", published: "mean"'
+HGPO = ['estimator.penalty is "return", public code: "row"', "estimator.depth is 1, public code: 2"]
 PPO = [
     "The critic is a linear head on the policy's hidden state; the public code's is a second model of the policy's "
     "size, trained at a learning rate of 1e-5.",
@@ -74,8 +80,8 @@ def test_a_preset_of_a_paper_has_the_papers_numbers(preset: str, numbers: tuple[
 
 @pytest.mark.parametrize("size", ["1.5b", "7b"])
 def test_a_preset_of_a_paper_differs_in_what_is_said_and_in_nothing_else(size: str) -> None:
-    assert told(f"experiment=alfworld_{size}") == [*CODE, DRAWN, WHOLE.format(256)]
-    assert told(f"experiment=webshop_{size}", *DATA, over=world(6410, 500)) == [LEAK, *CODE, WHOLE.format(64)]
+    assert told(f"experiment=alfworld_{size}") == [*CODE, DRAWN, WHOLE.format(256), MEANS]
+    assert told(f"experiment=webshop_{size}", *DATA, over=world(6410, 500)) == [LEAK, *CODE, WHOLE.format(64), MEANS]
     recipes = told(f"experiment=textcraft_{size}", "env.options.recipes=folder")
     assert recipes == [*CODE, OF_TEXTCRAFT]
 
@@ -90,7 +96,16 @@ def test_a_preset_of_a_paper_differs_in_what_is_said_and_in_nothing_else(size: s
         (("gigpo", "norm=mean_std"), BY_ROLLOUT, BY_ROLLOUT),
         (("gigpo", "norm=mean"), BY_ROLLOUT, BY_ROLLOUT),
         (("compat/verl_agent_gigpo", "norm=mean"), [], []),
+        (("compat/verl_agent_gigpo_similar", "norm=mean"), [SIMILAR], [SIMILAR]),
         (("bipace", "norm=mean"), [NORM], []),
+        (("graphgpo", "norm=mean_std"), BY_ROLLOUT, [*BY_ROLLOUT, DECAY, PROMPT.format(5120)]),
+        (("graphgpo", "norm=mean", "decay=0.2"), [NORM, SLOW, *BY_ROLLOUT], [NORM, *BY_ROLLOUT, PROMPT.format(5120)]),
+        (("crbc", "norm=mean_std"), [], [NORM_OF_WEBSHOP]),
+        (
+            ("compat/verl_agent_hgpo", "norm=mean", "penalty=return", "depth=1"),
+            [NORM, *HGPO, "updates is 150, public code: 160", "model.prompt_tokens is 2048, public code: 4096"],
+            [*HGPO, "updates is 150, public code: 160", "env.options.max_steps is 15, public code: 30"],
+        ),
         (
             ("compat/verl_agent_hgpo", "norm=mean"),
             [NORM, "updates is 150, public code: 160", "model.prompt_tokens is 2048, public code: 4096"],
@@ -105,7 +120,7 @@ def test_a_run_is_compared_with_what_was_published_of_its_estimator(
         options = [f"++estimator.{word}" for word in words[1:]] or ["~estimator.norm"] * (experiment == "webshop_7b")
         data = DATA if experiment == "webshop_7b" else ()
         sentences = told(f"experiment={experiment}", f"estimator={words[0]}", *options, *data, over=over)
-        return set(sentences) - {LEAK, *CODE, DRAWN, WHOLE.format(64), WHOLE.format(256)}
+        return set(sentences) - {LEAK, *CODE, DRAWN, WHOLE.format(64), WHOLE.format(256), MEANS}
 
     assert own("alfworld_7b", world()) == set(in_alfworld)
     assert own("webshop_7b", world(6410, 500)) == set(in_webshop)
@@ -113,11 +128,12 @@ def test_a_run_is_compared_with_what_was_published_of_its_estimator(
 
 def test_ppo_plays_each_task_once_and_has_another_critic() -> None:
     words = (*ALFWORLD, "estimator=ppo", "groups_per_update=128", "group_size=1")
-    as_coded = told(*words, "estimator.gae=token", "estimator.lam=1.0")
-    assert as_coded == [*CODE, DRAWN, WHOLE.format(256), *PPO]
-    assert told(*words)[:2] == [
+    as_coded = told(*words, "estimator.gae=token", "estimator.lam=1.0", "learner.critic.clip=0.5")
+    assert as_coded == [*CODE, DRAWN, WHOLE.format(256), MEANS, *PPO]
+    assert told(*words)[:3] == [
         'estimator.gae is "turn", public code: "token"',
         "estimator.lam is 0.95, public code: 1.0",
+        "learner.critic.clip is null, public code: 0.5",
     ]
 
 
@@ -148,8 +164,8 @@ def test_the_rows_of_the_papers_tables_are_what_was_published_but_for_what_is_kn
     values: Any = yaml.safe_load((CONFIGS / "table" / f"{table}.yaml").read_text())
     name = table.split("_")[0]
     of_world = {
-        "alfworld": [DRAWN, WHOLE.format(256)],
-        "webshop": [LEAK, WHOLE.format(64)],
+        "alfworld": [DRAWN, WHOLE.format(256), MEANS],
+        "webshop": [LEAK, WHOLE.format(64), MEANS],
         "textcraft": [OF_TEXTCRAFT],
     }
     options = {"webshop": DATA, "textcraft": ("env.options.recipes=folder",)}.get(name, ())
