@@ -54,8 +54,13 @@ def broadcast_group(device: str, meeting: Meeting, store: TCPStore | None = None
     """
     limit = timedelta(seconds=meeting.timeout_s)
     store = store or TCPStore(meeting.host, meeting.port, timeout=limit, wait_for_workers=False)
-    kind = "ProcessGroupNCCL" if device == "cuda" else "ProcessGroupGloo"  # torch for CPUs does not have the first
-    group = getattr(distributed, kind)(store, meeting.rank, meeting.size, limit)
+    if device == "cuda":
+        nccl = getattr(distributed, "ProcessGroupNCCL")  # noqa: B009  torch for CPUs does not have it
+        options = nccl.Options()
+        options._timeout = limit
+        group = nccl(store, meeting.rank, meeting.size, options)
+    else:
+        group = distributed.ProcessGroupGloo(store, meeting.rank, meeting.size, limit)
     broadcast(group, torch.zeros(1, dtype=torch.uint8, device=device))
     return group
 

@@ -188,7 +188,7 @@ class Engines:
         shared = engine_places(places, engines=config.count, tensor_parallel=config.tensor_parallel) if places else ()
         specs = [config.spec(number, shared[number] if shared else None) for number in range(config.count)]
         check_room(specs)
-        self._model, self._specs = str(model), specs
+        self._model, self._specs, self._places = str(model), specs, tuple(places)
         self._restart_options = options | (BESIDE_LEARNER if config.device == "cuda" else {})
         self.remotes: tuple[Remote, ...] = tuple(spawn(ENGINE, str(model), options, spec=spec) for spec in specs)
         self.seats = tuple(Seat(self, number) for number in range(config.count))
@@ -228,8 +228,8 @@ class Engines:
 
         The KV cache wakes last: the sender's buffer and weights, old ones and new, are never on a GPU beside it. Raises
         PublishError, with the bucket, if something does not arrive as it was sent or within the limit, or if an engine
-        then holds other weights than the learner. Engines that are lost by then are replaced, and all take the weights
-        once more; those that a second failure leaves half new refuse every request.
+        then holds other weights than the learner. Engines that are lost or half new by then are replaced together, as
+        one loss, and all take the weights once more; those that a second failure leaves half new refuse every request.
         """
         self._published = sender, version, timeout_s
         self._restarts = 0
@@ -239,8 +239,8 @@ class Engines:
             lost = self._lost()
             if not lost:
                 raise
-            for number in lost:
-                self._install(number, self._next(number, error))
+            for number, engine in self._next(lost, error).items():
+                self._install(number, engine)
             self._send(self.remotes, sender, version, timeout_s)
 
     def renewed(self, model: Path | str) -> Self:
@@ -272,7 +272,7 @@ class Engines:
                 return
             if not replaces:
                 raise EnginesLost(f"no engine is started anew while the learner works: {error}") from error
-            following = self._next(number, error)
+            following = self._next([number], error)[number]
             if self._published is not None:
                 self._send([following], *self._published)
             self._install(number, following)  # only now: nobody may ask it before it has the weights
@@ -289,29 +289,33 @@ class Engines:
     def _install(self, number: int, engine: Remote) -> None:
         self.remotes = (*self.remotes[:number], engine, *self.remotes[number + 1 :])
 
-    def _next(self, number: int, error: Exception) -> Remote:
-        """A new engine for a place, the old one ended. Raises EnginesLost where it is not possible any more.
+    def _next(self, numbers: Sequence[int], error: Exception) -> dict[int, Remote]:
+        """New engines for these places, the old ones ended. Raises EnginesLost where it is not possible any more.
 
-        One that is lost before it serves counts as well, and another one is started.
+        Those that are lost before they serve count as another loss, and are started again.
         """
-        engine = self.remotes[number]
-        while True:
-            self._count_restart(error)
-            with suppress(ActorDied, ActorTimeout):  # a kill alone frees the GPU's memory some time later
-                gather([engine.submit("shutdown")], SHUTDOWN_S)
-            engine.kill()
-            engine = spawn(ENGINE, self._model, self._restart_options, spec=self._specs[number])
-            try:
-                gather([engine.submit("ready")], self._start_s)
-                break
-            except (ActorDied, ActorTimeout, StartFailed) as lost:
-                error = lost
+        serving: dict[int, Remote] = {}
+        left = {number: self.remotes[number] for number in numbers}
+        while left:
+            self._count_loss(len(left), error)
+            for call in [engine.submit("shutdown") for engine in left.values()]:
+                with suppress(ActorDied, ActorTimeout):  # a kill alone frees the GPU's memory some time later
+                    gather([call], SHUTDOWN_S)
+            for engine in left.values():
+                engine.kill()
+            left = {n: spawn(ENGINE, self._model, self._restart_options, spec=self._specs[n]) for n in left}
+            for number, call in {number: engine.submit("ready") for number, engine in left.items()}.items():
+                try:
+                    gather([call], self._start_s)
+                    serving[number] = left.pop(number)
+                except (ActorDied, ActorTimeout, StartFailed) as lost:
+                    error = lost
         if self._can_sleep and self._published is not None:
-            gather([engine.submit("sleep")])  # a publish wakes it
-        return engine
+            _call(list(serving.values()), "sleep")  # a publish wakes them
+        return serving
 
-    def _count_restart(self, error: Exception) -> None:
-        """Count an engine that is started anew. Raises EnginesLost where none may be."""
+    def _count_loss(self, engines: int, error: Exception) -> None:
+        """Count engines that are started anew together. Raises EnginesLost where none may be."""
         if self._meets:
             raise EnginesLost(f"with cluster.weight_transfer=nccl no engine is started anew: {error}") from error
         if self._restarts == self._restarts_allowed:
@@ -319,7 +323,7 @@ class Engines:
                 f"more than engine.restarts={self._restarts_allowed} lost in one update: {error}"
             ) from error
         self._restarts += 1
-        self._losses.restarted += 1
+        self._losses.restarted += engines
 
     def _lost(self) -> list[int]:
         """The numbers of the engines that do not answer, or have weights of two versions."""
@@ -338,7 +342,7 @@ class Engines:
         limit, where, pool = Deadline(timeout_s), "the first bucket", ThreadPoolExecutor(1)
         try:
             contents: dict[str, int] = {}
-            with closing(sender.buckets(version, timeout_s)) as buckets:
+            with closing(sender.buckets(version, timeout_s, self._beside(engines))) as buckets:
                 for bucket in buckets:
                     where = str(bucket)
                     if self._can_sleep and bucket.number == 1:
@@ -364,6 +368,12 @@ class Engines:
             pool.shutdown(wait=False)
         if self._can_sleep:
             _call(engines, "wake_cache", limit=limit)
+
+    def _beside(self, engines: Sequence[Remote]) -> frozenset[int]:
+        """The learner's ranks whose GPUs these engines share."""
+        places = [engine.spec.place for engine in engines if engine.spec.place is not None]
+        gpus = {(place.node, device) for place in places for device in place.devices}
+        return frozenset(rank for rank, own in enumerate(self._places) if (own.node, own.devices[0]) in gpus)
 
     def sleep(self) -> None:
         """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing."""

@@ -11,7 +11,15 @@ from typing import Any, cast
 import ray
 from ray._private import state
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    GetTimeoutError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rollout.actor_spec import ActorSpec, Limit
@@ -20,7 +28,10 @@ from rollout.held import Held, own_log
 from rollout.placement import Place
 from rollout.ray_cluster import resources
 
-_DEATHS = (RayActorError, OutOfMemoryError)  # Ray's memory monitor raises the second when it kills an actor
+# Ray's memory monitor raises the second when it kills an actor. The third is of an actor whose node is gone before it
+# starts, the last of an answer whose node is gone.
+_DEATHS = (RayActorError, OutOfMemoryError, ActorUnschedulableError, ObjectLostError)
+_NEWS_S = 2.0  # for the news of a death to come after the errors that it causes in other actors
 _LOG_S = 5.0  # for an actor to have said where its log lies
 
 
@@ -201,6 +212,8 @@ def answered(call: Call) -> bool:
 def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     """Wait for all calls. Raises ActorDied, ActorTimeout, StartFailed, or what the first failed method raised.
 
+    Of a death and an error that come together the death is raised: it may be the cause.
+
     timeout_s: None takes the longest of the calls' own limits.
     """
     limit = _limit(calls, timeout_s)
@@ -209,8 +222,11 @@ def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     except GetTimeoutError as error:
         raise ActorTimeout(_lateness(calls, cast(Limit, limit))) from error
     except _DEATHS as error:
-        raise _death(_first_dead(calls), error) from error
+        raise _death(_dead(calls) or calls[0], error) from error
     except RayTaskError as error:
+        # Ranks that lose one of them fail in the middle of what they do together.
+        if len(calls) > 1 and (dead := _dead(calls, _NEWS_S)) is not None:
+            raise _death(dead, error) from error
         raise _cause(error) from error
 
 
@@ -249,8 +265,9 @@ def _lateness(calls: Sequence[Call], limit: Limit) -> str:
     )
 
 
-def _first_dead(calls: Sequence[Call]) -> Call:
-    """The first of the calls that a death ended."""
+def _dead(calls: Sequence[Call], wait_s: float = 0.0) -> Call | None:
+    """The first of the calls that a death ended. wait_s: for the news of it."""
+    ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=wait_s)
     for call in calls:
         try:
             ray.get([call.reference], timeout=0)
@@ -258,7 +275,7 @@ def _first_dead(calls: Sequence[Call]) -> Call:
             return call
         except RayError:
             continue
-    return calls[0]
+    return None
 
 
 def _death(call: Call, error: RayError) -> ActorDied:

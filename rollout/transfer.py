@@ -1,7 +1,7 @@
 """The records of a publish: how the learner's weights travel to the engines, in which buckets, and their checksums."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -144,8 +144,12 @@ class Deadline:
 class Sender(Protocol):
     """The learner's side of a publish."""
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
-        """The weights in buckets. One is taken back when the next is asked for. timeout_s: for all of them."""
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
+        """The weights in buckets. One is taken back when the next is asked for.
+
+        timeout_s: for all of them. ranks: of the learner, those on the GPUs of the engines that take the weights.
+        Memory of a GPU that is lent to an engine and never taken stays lost.
+        """
         ...
 
     def transmit(self, timeout_s: float) -> None:

@@ -2,15 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rollout import engines
+from rollout.actor_spec import ActorSpec
 from rollout.engines import EngineConfig, Engines, PublishError
 from rollout.held import StartFailed
 from rollout.messages import EngineDead
+from rollout.placement import Place
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.seats import EnginesLost
 from rollout.transfer import Bucket, HostBuffer, TensorSpec
@@ -36,8 +39,8 @@ spawned: list["Recorder"] = []
 class Recorder:
     """A `Remote` that records its calls and answers at once. serves: a version to claim, or None."""
 
-    def __init__(self, target: str, model: str, options: dict[str, Any], **_: Any) -> None:
-        self.target, self.model, self.options = target, model, options
+    def __init__(self, target: str, model: str, options: dict[str, Any], spec: ActorSpec) -> None:
+        self.target, self.model, self.options, self.spec = target, model, options, spec
         self.calls: list[tuple[Any, ...]] = []
         self.serves: int | None = None
         self.fails: tuple[Any, ...] = ()
@@ -64,8 +67,10 @@ class Buckets:
 
     def __init__(self, calls: list[tuple[Any, ...]]) -> None:
         self.calls = calls
+        self.asked: list[set[int]] = []  # the ranks that were to send
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
+        self.asked.append(set(ranks))
         try:
             for bucket in BUCKETS:
                 self.calls.append(("pack", version))
@@ -160,6 +165,39 @@ def test_a_publish_that_fails_in_the_middle_replaces_the_engines_that_are_lost_a
     assert (second.options["gpu_memory_utilization"], third.options["gpu_memory_utilization"]) == (0.85, 0.05)
     assert started.take_losses().restarted == 1
     assert started.take_losses().restarted == 0
+
+
+def test_engines_that_one_lost_one_leaves_half_new_are_replaced_together_and_count_as_one_loss(
+    started: Engines,
+) -> None:
+    """One by one, eight engines would take eight starts, and more than engine.restarts."""
+    many = Engines("folder", EngineConfig(count=8, restarts=1), context=512)
+    before = list(many.remotes)
+    for engine in before:
+        assert isinstance(engine, Recorder)
+        engine.lost = True
+    last = before[-1]
+    assert isinstance(last, Recorder)
+    last.fails = ("load", 3, BUCKETS[1], ActorDied("engine 7 died during load"))
+    many.publish(Buckets([]), 3)
+    assert not set(before) & set(many.remotes)
+    assert many.take_losses().restarted == 8
+
+
+def test_only_the_ranks_beside_the_engines_that_take_the_weights_lend_their_memory(started: Engines) -> None:
+    """Memory that a rank lends to no engine is never given back."""
+    places = [Place(node=node, devices=(device,)) for node, device in (("a", "1"), ("a", "0"), ("b", "0"), ("b", "2"))]
+    config = EngineConfig(count=1, device="cuda", sleep=True, tensor_parallel=2)
+    sender = Buckets([])
+    one = Engines("folder", config, context=512, places=places)
+    one.publish(sender, 3)
+    both = Engines("folder", replace(config, count=2), context=512, places=places)
+    both.publish(sender, 3)
+    second = both.remotes[1]
+    assert isinstance(second, Recorder)
+    second.fails = ("complete", "prompt", ActorDied("engine 1 died"))
+    asyncio.run(both.seats[1].acall("complete", "prompt"))
+    assert sender.asked == [{0, 1}, {0, 1, 2, 3}, {2, 3}]
 
 
 LOSSES = [

@@ -16,6 +16,7 @@ import pytest
 from rollout import ray_actors, ray_cluster
 from rollout.actor_spec import ActorSpec, Limit
 from rollout.held import StartFailed
+from rollout.placement import Place
 from rollout.ray_actors import ActorDied, ActorTimeout
 from tests.rollout.own_process import run
 
@@ -132,6 +133,23 @@ def test_a_part_that_dies_is_named_with_its_log(kind: type[Part], concurrency: i
     assert name == "engine 1 died during die"
     assert Path(log).is_file()
     parts[0].kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_of_an_error_and_the_death_that_may_have_caused_it_the_death_is_told() -> None:
+    """What ranks do together fails in all that are left, and their errors are there before the news of the death."""
+    parts = [ray_actors.spawn(Part, "none", spec=spec(number)) for number in range(2)]
+    assert ray_actors.gather([part.submit("ready") for part in parts]) == [True, True]
+    with pytest.raises(ActorDied, match=r"^engine 1 died during die"):
+        ray_actors.gather([parts[0].submit("fail"), parts[1].submit("die")])
+    parts[0].kill()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_actor_whose_node_is_gone_died() -> None:
+    part = ray_actors.spawn(Part, "none", spec=replace(spec(3), place=Place(node="ab" * 28, devices=("0",))))
+    with pytest.raises(ActorDied, match=r"^engine 3 died during ready"):
+        part.call("ready")
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -1,7 +1,7 @@
 """Say what a training run would take of its GPUs, on any machine: arithmetic only, nothing is started."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -74,10 +74,10 @@ def numbers_of(config: PlanConfig, request: GpuRequest, plan: GpuPlan) -> dict[s
         "kv_cache_bytes": 0 if request.serving is None else request.serving.kv_cache_bytes,
         "per_gpu_gib": {
             name: _gib(getattr(plan, name))
-            for name in ("learner_idle", "learner_peak", "engine_awake", "engine_asleep")
+            for name in ("learner_start", "learner_idle", "learner_peak", "engine_awake", "engine_asleep")
         },
         "peak_gib": _gib(plan.peak),
-        "host_gib": _gib(gpu_memory.host_bytes(shape, replace(request.training, ranks=cluster.gpus), cluster.way)),
+        "host_gib": _gib(gpu_memory.host_bytes(shape, request.training, cluster.way)),
         "shm_gib": _gib(gpu_memory.shared_memory_bytes(shape, cluster.way)),
         "checkpoint_gib": _gib(gpu_memory.checkpoint_bytes(shape, request.training)),
         "export_gib": _gib(gpu_memory.export_bytes(shape, request.training)),

@@ -1,7 +1,7 @@
 """That an engine holds the learner's weights after a publish, says what the learner says, and refuses damaged ones."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -102,8 +102,8 @@ class Damaged:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
-        with closing(self._sender.buckets(version, timeout_s)) as buckets:
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
+        with closing(self._sender.buckets(version, timeout_s, ranks)) as buckets:
             for bucket in buckets:
                 first, *others = bucket.digests
                 yield replace(bucket, digests=(first ^ 1, *others))

@@ -175,7 +175,7 @@ class LearnerRank:
 
         return [self._optimizer_step(batch, micros, loss_of, 1.0) for micros in steps]
 
-    def open_publish(self, route: Route, version: int) -> int:
+    def open_publish(self, route: Route, version: int, sends: bool) -> int:
         """Start to send the weights to the engines. Returns the number of buckets.
 
         Memory of the GPU that the rank holds but does not use goes back first: the engines that wake need it. Raises
@@ -184,7 +184,7 @@ class LearnerRank:
         if self.config.device == "cuda":
             torch.cuda.empty_cache()
         tensors = [spec_of(name, one, getattr(one, "ds_shape", None)) for name, one in self.parameters.items()]
-        self.outgoing = Outgoing(route, version, tensors, rank=self.rank)
+        self.outgoing = Outgoing(route, version, tensors, sends=sends)
         return self.outgoing.num_buckets
 
     def pack(self, number: int) -> Bucket | None:

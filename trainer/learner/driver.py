@@ -1,7 +1,7 @@
 """The learner as the driver sees it: work is split over the ranks, and their results are merged in row order."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,8 @@ RANK = "trainer.learner.deepspeed_rank:LearnerRank"  # by name: the driver needs
 TWIN_RANK = "trainer.learner.twin_rank:TwinRank"
 CLOSING_S = 60.0  # for ranks to give back what a publish took
 STEPS_A_CALL = 32  # optimizer steps between two signs of life
+# torch's errors by name, as this room does not import it, and what has become of the rank that raises one.
+_GONE = {"AcceleratorError": "lost its GPU", "DistBackendError": "lost touch with the others"}
 
 
 class GradientNotFinite(FloatingPointError):
@@ -258,13 +260,16 @@ class Learner:
         minibatches = split_by_trajectory(batch, chains, parts=optimizer_steps, seed=seed)
         return self._optimize("sft", batch, _weights(batch, live, minibatches, "token"), minibatches, on_steps)
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
         """The weights on their way to the engines, bucket by bucket, along `self.route`: see `Sender`.
 
         Raises PublishError where there is no room for them, and ActorTimeout.
         """
         limit = Deadline(timeout_s)
-        count = self._call("open_publish", self.route, version, timeout_s=limit.left_s)[0]
+        # Memory of a GPU is only shared with engines on this GPU, so each of these ranks fills a buffer of its own.
+        senders = ranks if self.route.way == "ipc" else (0,)
+        own = [(self.route, version, rank in senders) for rank in range(self.config.world_size)]
+        count = self._call_each("open_publish", own, limit.left_s)[0]
         try:
             for number in range(1, count + 1):
                 packed: list[Bucket | None] = self._call("pack", number, timeout_s=limit.left_s)
@@ -400,6 +405,8 @@ class Learner:
                     f"a learner rank ran out of memory during {method} ({error}): lower learner.token_budget, or set "
                     "learner.gradient_checkpointing=true"
                 ) from error
+            if (what := _GONE.get(type(error).__name__)) is not None:
+                raise ActorDied(f"a learner rank {what} during {method} ({error})") from error
             raise
 
 

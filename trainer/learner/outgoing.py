@@ -36,12 +36,11 @@ Weights = Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]]
 class Outgoing:
     """One publish of one rank. Every rank takes part in every `pack`; those that have nothing to send return None."""
 
-    def __init__(self, route: Route, version: int, tensors: Sequence[TensorSpec], *, rank: int) -> None:
+    def __init__(self, route: Route, version: int, tensors: Sequence[TensorSpec], *, sends: bool) -> None:
         self.route = route
         self.version = version
         self.groups = in_buckets(tensors, route.bucket_bytes)
-        # Memory of a GPU is only shared with engines on this GPU, so each rank fills a buffer of its own.
-        self.sends = rank == 0 or route.way == "ipc"
+        self.sends = sends
         self._buffer, self._handle = _no_buffer, None
         self._used = 0
         if self.sends and route.way != "file":

@@ -5,14 +5,14 @@ D = width, M = width of the MLP, L = blocks, V = words of the vocabulary. Weight
 float32, as DeepSpeed keeps them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollout.transfer import Way
 from trainer.config.shape import ModelShape
 
 GIB = 2**30
 BUCKET_BYTES = 2 * 500_000_000
-"""One communication bucket of DeepSpeed, in bfloat16; stages 2 and 3 hold two."""
+"""One communication bucket of DeepSpeed, in bfloat16; in float32 it takes twice as much."""
 LIVE_BYTES = 2 * 1_000_000_000
 """Gathered weights that ZeRO-3 keeps alive at most, in bfloat16."""
 LOGITS_BYTES = 3 * 4 * 2**28
@@ -80,16 +80,17 @@ def learner_idle(shape: ModelShape, training: Training) -> int:
 
     stages 0 and 1    2P weights + 4A gradients (float32, never sharded) + 12A/W states + 2P reference
     stage 2           2P + 12A/W + 2P
-    stage 3           (4P + 12A)/W with a reference, (2P + 12A)/W without
+    stage 3           (4P + 16A)/W with a reference, (2P + 16A)/W without, and a bucket in float32
 
     Without an adapter A = P. An adapter's own weights add 2A, and it needs no reference beside it. A twin takes as much
-    as the policy once more.
+    as the policy once more. Stage 3 keeps the buffers that gradients come into between steps.
     """
     weights = 2 * training.weights(shape)
     trained = training.models * training.trained(shape)
     states = 12 * trained
     if training.zero_stage == 3:
-        return CONTEXT_BYTES + (weights + states) // training.ranks
+        divided = (weights + states + 4 * trained) // training.ranks
+        return CONTEXT_BYTES + divided + training.models * _two_buckets(training.trained(shape))
     gradients = 4 * trained if training.zero_stage <= 1 else 0
     return CONTEXT_BYTES + weights + gradients + states // training.shards
 
@@ -97,19 +98,32 @@ def learner_idle(shape: ModelShape, training: Training) -> int:
 def learner_peak(shape: ModelShape, training: Training) -> int:
     """The most that a rank holds: at the optimizer step or in the backward pass, taken together.
 
-    On top of `learner_idle` come the activations and the head. Stages 2 and 3 add the gradients of 4A/W, a flat copy of
-    them for the optimizer, and two buckets; stage 3 also the gathered weights. At stages 0 and 1 each bfloat16 gradient
-    is freed as it joins the float32 sum.
+    On top of `learner_idle` come the activations and the head. Stages 2 and 3 add a flat copy of the gradients for the
+    optimizer, 4A/W; stage 2 the gradients themselves and two buckets; stage 3 a copy of its bucket and the gathered
+    weights. At stages 0 and 1 each bfloat16 gradient is freed as it joins the float32 sum.
     """
-    sharded, trained = training.zero_stage >= 2, training.trained(shape)
-    gradients = 2 * 4 * trained // training.ranks if sharded else 0
-    buckets = 2 * min(BUCKET_BYTES, 2 * trained) if sharded else 0
-    live = min(LIVE_BYTES, 2 * shape.parameters) if training.zero_stage == 3 else 0
-    if training.twin and training.zero_stage == 3:  # DeepSpeed keeps those of the model that does not step
-        gradients += 4 * trained // training.ranks
-        buckets += 2 * min(BUCKET_BYTES, 2 * trained)
-    step = gradients + buckets + live
+    trained = training.trained(shape)
+    copies = {2: 2, 3: 1}.get(training.zero_stage, 0)
+    step = copies * 4 * trained // training.ranks
+    if training.zero_stage >= 2:
+        step += _two_buckets(trained)
+    if training.zero_stage == 3:
+        step += min(LIVE_BYTES, 2 * shape.parameters)
     return learner_idle(shape, training) + step + activations(shape, training) + head(shape, training)
+
+
+def learner_start(shape: ModelShape, training: Training) -> int:
+    """The most that a rank holds while it loads: each model is whole on the GPU before ZeRO-3 divides it, 2P."""
+    if training.zero_stage < 3:
+        return learner_idle(shape, training)
+    whole, alone = 2 * shape.parameters, replace(training, reference=False, twin=False)
+    beside = learner_idle(shape, alone) if training.weights(shape) > alone.weights(shape) else CONTEXT_BYTES
+    return beside + whole
+
+
+def _two_buckets(trained: int) -> int:
+    """Two buckets in bfloat16, or one in float32."""
+    return 2 * min(BUCKET_BYTES, 2 * trained)
 
 
 def activations(shape: ModelShape, training: Training) -> int:

@@ -40,6 +40,8 @@ class GpuPlan:
     works. "split": each has its GPUs alone."""
     zero_stage: int
     """ZeRO stage of the learner."""
+    learner_start: int
+    """A rank that loads its models."""
     learner_idle: int
     """A rank between two updates."""
     learner_peak: int
@@ -55,8 +57,9 @@ class GpuPlan:
     def peak(self) -> int:
         """The most that is taken of a GPU at one time."""
         if self.placement == "split":
-            return max(self.learner_peak, self.engine_awake)
-        return max(self.learner_peak + self.engine_asleep, self.learner_idle + self.engine_awake)
+            return max(self.learner_start, self.learner_peak, self.engine_awake)
+        working = max(self.learner_start, self.learner_peak)
+        return max(working + self.engine_asleep, self.learner_idle + self.engine_awake)
 
     @property
     def fits(self) -> bool:
@@ -91,6 +94,7 @@ def _plans(request: GpuRequest) -> Iterator[GpuPlan]:
             yield GpuPlan(
                 placement=placement,
                 zero_stage=stage,
+                learner_start=gpu_memory.learner_start(request.shape, training),
                 learner_idle=gpu_memory.learner_idle(request.shape, training),
                 learner_peak=gpu_memory.learner_peak(request.shape, training),
                 engine_awake=awake,

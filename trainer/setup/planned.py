@@ -68,13 +68,12 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
 
 
 def request_of(config: TrainConfig, shape: ModelShape, count: int, *, card: int) -> GpuRequest:
-    """What `count` GPUs of `card` bytes would have to hold: a rank on each and the engines over them, or as split."""
-    split = config.cluster.placement == "split"
+    """What `count` GPUs of `card` bytes would have to hold, with as many ranks and engines a GPU as the run has."""
     return GpuRequest(
         shape=shape,
         training=_training(
             config.learner,
-            ranks=config.cluster.ranks if split else count,
+            ranks=_of(config.cluster.ranks, config, count),
             reference=config.learner.loss.kl_coef > 0,
             twin=trains_twin(scorer_of(config)),
         ),
@@ -136,10 +135,14 @@ def _cache_bytes(config: TrainConfig, shape: ModelShape, count: int) -> int:
     tensor_parallel = config.engine.tensor_parallel
     if config.engine.kv_cache_bytes is not None:
         return config.engine.kv_cache_bytes * tensor_parallel
-    split = config.cluster.placement == "split"
-    engines = config.cluster.engines if split else max(1, count // tensor_parallel)
+    engines = _of(config.cluster.engines, config, count)
     requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
     return gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context)
+
+
+def _of(parts: int, config: TrainConfig, count: int) -> int:
+    """How many of these parts of the run `count` GPUs would have, where cluster.gpus have `parts`."""
+    return max(1, parts * count // max(1, config.cluster.gpus))
 
 
 def _placements(cluster: ClusterConfig) -> tuple[Placement, ...]:

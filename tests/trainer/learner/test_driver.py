@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 import xxhash
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, distributed
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rollout.buckets import check_digests, unpack
@@ -440,4 +441,28 @@ def test_a_rank_without_memory_names_the_settings_that_save_some(
     monkeypatch.setattr("trainer.learner.driver.share", lambda value: value)
     learner = Learner(CONFIG, [Rank()])  # pyright: ignore[reportArgumentType]
     with pytest.raises(OutOfMemory, match=r"during score \(CUDA out of memory.*lower learner\.token_budget"):
+        learner.score(batch)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "a learner rank lost its GPU during score"),
+        (
+            distributed.DistBackendError("NCCL error: remote process exited"),
+            "a learner rank lost touch with the others",
+        ),
+    ],
+)
+def test_a_rank_whose_gpu_or_peers_are_gone_is_lost_as_a_dead_one_is(
+    batch: TokenBatch, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    """So that the run goes on from its checkpoint."""
+
+    def submit(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("trainer.learner.driver.share", lambda value: value)
+    learner = Learner(CONFIG, [SimpleNamespace(submit=submit, kill=lambda: None)])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ActorDied, match=line):
         learner.score(batch)

@@ -1,7 +1,7 @@
 """A real engine takes weights by every way that a CPU has, and serves nothing once it holds others than it should."""
 
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -44,9 +44,9 @@ class ModelSender:
     def weights(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         return ((name, self.model.get_parameter(name).detach()) for name in names)
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
         specs = [spec_of(name, parameter) for name, parameter in self.model.named_parameters()]
-        self.outgoing = Outgoing(self.route, version, specs, rank=0)
+        self.outgoing = Outgoing(self.route, version, specs, sends=True)
         with closing(self.outgoing):
             for number in range(1, self.outgoing.num_buckets + 1):
                 bucket = self.outgoing.pack(number, self.weights)

@@ -1,7 +1,7 @@
 """vLLM and the learner on the same text; and whole runs: as recorded, with revisions."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +100,7 @@ class Damaged:
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
 
-    def buckets(self, version: int, timeout_s: float) -> Generator[Bucket]:
+    def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
         for bucket in self.learner.buckets(version, timeout_s):
             assert isinstance(bucket.handle, WholeFile)
             path = Path(bucket.handle.path)
