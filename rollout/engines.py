@@ -86,8 +86,8 @@ class EngineConfig:
     """Seconds that an engine may take for a response, or for a wave of them, time in its queue included."""
 
     restarts: Annotated[int, Ge(0)] = 3
-    """Engines that are started anew in one update in the place of those that died or fell silent. One more ends the
-    run."""
+    """Losses in one update after which engines are started anew, for those that died or fell silent; several lost at
+    once count as one. One more ends the run."""
 
     request_times: bool = False
     """Whether engines measure how long each request queued and ran, which costs a little of every engine step. Set by
