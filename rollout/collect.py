@@ -173,11 +173,10 @@ class Collector:
             )
             player.start(jobs)
             try:
-                while pending := [rollout for rollout in player.running if not rollout.done()]:
-                    done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
-                    for rollout in done:
-                        rollout.result()
+                if jobs:
+                    await player.over
             finally:
+                player.over.cancel()
                 for rollout in player.running:
                     rollout.cancel()
         rollouts = tuple(rollout.result() for rollout in player.running)
@@ -195,9 +194,27 @@ class _Player:
     ended: Ended
     decided: Decided
     running: list[asyncio.Task[Trajectory | None]] = field(default_factory=list[asyncio.Task[Trajectory | None]])
+    left: set[asyncio.Task[Trajectory | None]] = field(default_factory=set[asyncio.Task[Trajectory | None]])
+    over: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done when the last rollout has ended, or the first one with an error, which it raises."""
 
     def start(self, jobs: Sequence[Job]) -> None:
-        self.running.extend(asyncio.create_task(self._rollout(job)) for job in jobs)
+        self.collection.enter(jobs)
+        for job in jobs:
+            rollout = asyncio.create_task(self._rollout(job))
+            self.running.append(rollout)
+            self.left.add(rollout)
+            rollout.add_done_callback(self._end)
+
+    def _end(self, rollout: asyncio.Task[Trajectory | None]) -> None:
+        self.left.discard(rollout)
+        error = None if rollout.cancelled() else rollout.exception()
+        if self.over.done():
+            return
+        if error is not None:
+            self.over.set_exception(error)
+        elif not self.left:  # a rollout that another one follows starts it before it ends
+            self.over.set_result(None)
 
     async def _rollout(self, job: Job) -> Trajectory | None:
         try:

@@ -94,7 +94,7 @@ class Collection:
     def __init__(
         self, jobs: Sequence[Job], *, retries: int, max_failure_share: float, num_groups: int | None = None
     ) -> None:
-        self.num_groups = len({job.task.number for job in jobs}) if num_groups is None else num_groups
+        self._num_groups, self._entered = num_groups, {job.task.number for job in jobs}
         self._retries = retries
         self._max_failure_share = max_failure_share
         self._failures: Counter[str] = Counter()
@@ -106,6 +106,15 @@ class Collection:
         self._cut_actions = 0
         self._ended_early = 0
         self._last_failure = ""
+
+    @property
+    def num_groups(self) -> int:
+        """The groups of the collection so far, those that took the place of others included."""
+        return len(self._entered) if self._num_groups is None else self._num_groups
+
+    def enter(self, jobs: Sequence[Job]) -> None:
+        """Count jobs that come later."""
+        self._entered.update(job.task.number for job in jobs)
 
     def may_try(self, job: Job) -> bool:
         """Whether the job has a try left."""

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from rollout.collect import Collected, Collector, RolloutConfig
+from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.groups import Groups
 from rollout.policy import Key, Policy
+from rollout.pool import EpisodeFailed
 from rollout.waves import WavePolicy
 from tests.fakes import (
     CORRIDOR_PROMPTS,
@@ -30,12 +31,14 @@ def split_in(*numbers: int):
     return lambda key: "stop" if key[0] in numbers and key[1] == 0 else "go"
 
 
-def collected(policy: Policy, pool: LocalPool | None = None, *, spares: int = 3) -> Collected:
+def collected(
+    policy: Policy, pool: LocalPool | None = None, *, spares: int = 3, max_failure_share: float = 1.0
+) -> Collected:
     collector = Collector(
         policy=policy,
         pool=pool or LocalPool(),  # pyright: ignore[reportArgumentType]
         prompter=CORRIDOR_PROMPTS,
-        config=RolloutConfig(history=6, max_failure_share=1.0, retries=0),
+        config=RolloutConfig(history=6, max_failure_share=max_failure_share, retries=0),
     )
     every = tasks(*FIRST, *SPARES)
     options = play_options(seed=1)
@@ -70,6 +73,28 @@ def test_nothing_is_replaced_where_every_group_has_spread() -> None:
 def test_a_group_that_failed_is_dropped_and_not_replaced() -> None:
     result = collected(ScriptedPolicy(split_in(1, 2)), LocalPool(before=failing("env_timeout", task_id="1")))
     assert (task_ids(result), result.counts.dropped_groups) == ((["2", "3"], []), 1)
+
+
+def test_groups_that_take_the_place_of_others_count_for_the_share_that_may_fail() -> None:
+    """Tasks 2 and 3 are replaced by 4 and 5, of which the second fails: 1 of 5 groups, where 1 of 4 may."""
+    for share in (0.25, 0.19):
+        pool = LocalPool(before=failing("env_error", task_id="5", times=99))
+        if share == 0.25:
+            assert collected(ScriptedPolicy(split_in(0, 3)), pool, max_failure_share=share).counts.dropped_groups == 1
+        else:
+            with pytest.raises(RolloutsFailed, match=r"^1 of [45] groups dropped"):
+                collected(ScriptedPolicy(split_in(0, 3)), pool, max_failure_share=share)
+
+
+def test_a_group_that_takes_the_place_of_another_and_fails_ends_the_collection_at_once() -> None:
+    async def before(task_id: str, episode: int, turn: int) -> None:
+        if task_id == "4":
+            raise EpisodeFailed("env_error", "broken")
+        if task_id == "1":
+            await asyncio.Event().wait()  # for ever
+
+    with pytest.raises(RolloutsFailed, match=r"of . groups dropped"):
+        collected(ScriptedPolicy(split_in(0, 2)), LocalPool(before=before), max_failure_share=0.0)
 
 
 def delayed(*, fast_first: bool) -> LocalPool:

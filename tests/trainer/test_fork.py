@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_a_fork_goes_on_from_the_old_checkpoint_in_a_folder_of_its_own(tmp_path:
     assert other.learner.word != whole.learner.word
     assert [row["update"] for row in read_metrics(tmp_path / "other")] == [3, 4, 5]
     assert tree(tmp_path / "whole") == before
+
+
+def test_a_fork_whose_learning_rate_would_be_0_before_its_end_is_refused(tmp_path: Path) -> None:
+    """The schedule goes on with the steps of the run: 2 updates of 4 and 2 of 1 come to 10."""
+    config = configured(tmp_path / "whole", checkpoint=CheckpointConfig(every=2, keep=9))
+    config = replace(config, learner=replace(config.learner, optimizer_steps=4))
+    Stack().train(config)
+    learner = replace(config.learner, optimizer_steps=1, decay_steps=4)
+    with pytest.raises(ConfigError, match=r"learner.decay_steps=4 .* the run's own 8 .* comes to 10 optimizer steps"):
+        Stack().train(forked(config, tmp_path / "short", 2, learner=learner))
+    Stack().train(forked(config, tmp_path / "fork", 2, learner=replace(learner, decay_steps=10)))
 
 
 def tree(folder: Path) -> dict[Path, bytes]:

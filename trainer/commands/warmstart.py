@@ -14,7 +14,7 @@ from trainer.data import demos as demonstrations
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import Demo
 from trainer.data.revisions import revising
-from trainer.data.supervised import expert_steps, supervised
+from trainer.data.supervised import Supervised, expert_steps, supervised
 from trainer.durable import sync, sync_all
 from trainer.learner.driver import Learner
 from trainer.report.progress import Display
@@ -117,6 +117,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                     codec,
                     history=config.env.history,
                     prompt_tokens=config.model.prompt_tokens,
+                    response_tokens=config.model.response_tokens,
                     observations=config.observations,
                     revise_prompt=config.revise_prompt,
                 )
@@ -125,8 +126,7 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                 with display.counting("optimizer steps", steps) as taken:
                     report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch, on_steps=taken.advance)
                 losses.append(report.loss)
-                long = f"  {taught.too_long} steps left out, over model.prompt_tokens" if taught.too_long else ""
-                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}{long}")
+                display.line(f"epoch {epoch}/{config.epochs}  loss {losses[-1]:.4f}{_left_out(taught)}")
                 bar.advance()
             with display.doing("export"):
                 _export(learner, output / "model")
@@ -190,3 +190,9 @@ def _passes(config: DemosConfig | WarmstartConfig, world: World, display: Displa
             f"{first} was won by a step of the expert; lower mistakes, or raise passes, tasks or the step limit"
         )
     return demos
+
+
+def _left_out(taught: Supervised) -> str:
+    if not taught.too_long:
+        return ""
+    return f"  {taught.too_long} steps left out, over model.prompt_tokens or model.response_tokens"

@@ -152,6 +152,11 @@ class TrainConfig:
                 f"max_groups_tried={self.max_groups_tried} is below groups_per_update={self.groups_per_update}: raise "
                 "it, or set max_groups_tried=null to keep every group"
             )
+        if self.max_groups_tried is not None and self.group_size == 1:
+            raise ConfigError(
+                f"max_groups_tried={self.max_groups_tried} with group_size=1: groups whose returns are equal are "
+                "replaced, as all of one rollout are; set max_groups_tried=null"
+            )
 
     def _check_distribution(self) -> None:
         if self.sampling.top_p != 1.0:

@@ -22,7 +22,8 @@ class Supervised:
     batch: TokenBatch
     """The rows."""
     too_long: int
-    """The expert's steps without a row: even their shortest prompt, or that of a turn before, is too long."""
+    """The expert's steps without a row: even their shortest prompt, their response, or that of a turn before, is too
+    long."""
 
 
 def supervised(
@@ -32,13 +33,15 @@ def supervised(
     *,
     history: int,
     prompt_tokens: int,
+    response_tokens: int,
     observations: bool = False,
     revise_prompt: str = PROMPT,
 ) -> Supervised:
     """The expert's own steps of all demonstrations as rows. Prompts are a rollout's; responses end the turn.
 
     prompt_tokens: the longest prompt, `model.prompt_tokens`. As a rollout does, a longer one shows fewer past turns and
-    actions, and a demonstration ends where even the shortest is too long. Raises ConfigError where none is left.
+    actions, and a demonstration ends where even the shortest is too long. It also ends where the response has more than
+    response_tokens, `model.response_tokens`, which no rollout could finish. Raises ConfigError where no row is left.
     observations: what the prompt of a turn adds to the turn before is a row too, of which the added tokens are learned;
     of a first prompt, all tokens but the first. A prompt that shows the past in other words adds no row.
     """
@@ -52,9 +55,10 @@ def supervised(
         for at, (step, (shorter, text)) in enumerate(zip(demo.steps, turns, strict=True)):
             encoded = ((asked.messages, codec.encode(asked.messages, before)) for asked in shorter)
             fitting = next((pair for pair in encoded if len(pair[1]) <= prompt_tokens), None)
-            if fitting is None:
+            response = codec.encode_response(text)
+            if fitting is None or len(response) > response_tokens:
                 break
-            (messages, prompt), response = fitting, codec.encode_response(text)
+            messages, prompt = fitting
             if observations and (before is None or continues(prompt, before)):
                 known = 1 if before is None else len(before.completion.prompt_ids) + len(before.completion.token_ids)
                 if len(prompt) > known:
@@ -64,7 +68,10 @@ def supervised(
                 left -= 1
             before = Exchange(messages=messages, completion=_completion(prompt, response, text))
     if left == total > 0:
-        raise ConfigError(f"no prompt of the expert's fits model.prompt_tokens={prompt_tokens}: raise it")
+        raise ConfigError(
+            f"no step of the expert's fits model.prompt_tokens={prompt_tokens} and "
+            f"model.response_tokens={response_tokens}: raise them"
+        )
     prompts, responses, trajectory, time = zip(*rows, strict=True)
     batch = TokenBatch.from_rows(prompts, responses, trajectory=trajectory, time=time)
     return Supervised(batch=batch, too_long=left)

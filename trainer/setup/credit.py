@@ -91,6 +91,12 @@ def checked_estimator(config: TrainConfig) -> Estimator:
             f"group_size=1 with estimator.name={config.estimator['name']!r}, which compares the rollouts of a group: "
             "set group_size to 2 or more"
         )
+    paid = getattr(estimator, "success_reward", None)
+    if paid is not None and paid != config.rollout.success_reward:
+        raise ConfigError(
+            f"estimator.success_reward={paid} with rollout.success_reward={config.rollout.success_reward}: the "
+            "estimator knows a success by its reward, so set both alike"
+        )
     if trains_twin(scorer_of(config)):
         _check_twin(config)
     layer = _check_columns(config, wants)

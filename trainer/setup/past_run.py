@@ -104,8 +104,29 @@ def plan_fork(config: ForkConfig) -> TrainingPlan:
     check_updates_left(config, state, folder)
     plan = plan_training(config)
     _check_fits(plan.config, state, folder)
+    _check_decay(plan.config, state)
     state = replace(state, estimator=_estimator_now(plan.config, state), tracking=None)
     return replace(plan, origin=(folder, state), resumed=plan.resumed or (folder, state))
+
+
+def _check_decay(config: TrainConfig, state: RunState) -> None:
+    """Raise ConfigError where the rate of a fork would be 0 before its end: it goes on with the steps of the run."""
+    learner = config.learner
+    if learner.decay_steps is None or learner.optimizer_steps is None:
+        return
+    before = state.settings["learner"]["optimizer_steps"]
+    if before is None:
+        raise ConfigError(
+            f"learner.decay_steps={learner.decay_steps} in a fork of a run with learner.rows_per_step, whose optimizer "
+            "steps are not counted: set learner.decay_steps=null"
+        )
+    steps = state.update * before + (config.updates - state.update) * learner.optimizer_steps
+    if learner.warmup_steps + learner.decay_steps < steps:
+        raise ConfigError(
+            f"learner.decay_steps={learner.decay_steps} after learner.warmup_steps={learner.warmup_steps}, but with "
+            f"the run's own {state.update * before} the fork comes to {steps} optimizer steps: its rate would end at "
+            "0; raise it, or null for a constant rate"
+        )
 
 
 def settings_to_fork(run: Path) -> dict[str, Any]:

@@ -287,6 +287,7 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             ("learner.decay_steps=400", "learner.rows_per_step=64", "learner.decay_steps=null"),
         ),
         ("train", {"max_groups_tried": 7}, ("max_groups_tried=7", "groups_per_update=16")),
+        ("train", {"max_groups_tried": 64, "group_size": 1}, ("max_groups_tried=64", "group_size=1")),
         # A file of demonstrations is played already.
         ("warmstart", {"demos": "demos.jsonl", "passes": 2}, ("demos=demos.jsonl", "passes=2")),
         ("warmstart", {"demos": "demos.jsonl", "tasks": 5}, ("demos=demos.jsonl", "tasks=5")),

@@ -30,11 +30,20 @@ def taught(
     *,
     history: int = 6,
     prompt_tokens: int = 999,
+    response_tokens: int = 999,
     observations: bool = False,
 ) -> Supervised:
     """What the demonstrations teach, a token for each character."""
     codec: Any = CharCodec()
-    return supervised(demos, prompter, codec, history=history, prompt_tokens=prompt_tokens, observations=observations)
+    return supervised(
+        demos,
+        prompter,
+        codec,
+        history=history,
+        prompt_tokens=prompt_tokens,
+        response_tokens=response_tokens,
+        observations=observations,
+    )
 
 
 def test_a_demonstration_is_what_the_expert_saw_and_did(demos: list[Demo]) -> None:
@@ -108,8 +117,17 @@ def test_a_demonstration_ends_where_even_the_shortest_prompt_is_over_the_limit(d
     first = len(f"corridor {demos[1].seed} of length 3\n")
     rows = taught(demos, prompt_tokens=first)
     assert (rows.batch.num_rows, rows.too_long) == (2, 3)
-    with pytest.raises(ConfigError, match=r"no prompt of the expert's fits model.prompt_tokens=9: raise it"):
+    with pytest.raises(
+        ConfigError, match=r"no step of the expert's fits model.prompt_tokens=9 and model.res.*=999: raise"
+    ):
         taught(demos, prompt_tokens=9)
+
+
+def test_a_demonstration_ends_where_no_rollout_could_finish_the_response(demos: list[Demo]) -> None:
+    lengths = taught(demos).batch.response_lens
+    assert taught(demos, response_tokens=int(lengths.max())).too_long == 0
+    with pytest.raises(ConfigError, match=r"model.response_tokens=1: raise them"):
+        taught(demos, response_tokens=1)
 
 
 def test_what_the_world_says_is_learned_where_asked_for_in_the_chain_of_the_actions(demos: list[Demo]) -> None:

@@ -72,7 +72,15 @@ def test_the_rows_are_the_experts_answers_behind_a_prompt_of_ones_own_wording() 
     assert demo.attempts is not None
     prompt = "{task}|{attempt}|{reference}"
     codec = CharCodec()
-    batch = supervised([demo], CORRIDOR_PROMPTS, codec, history=6, prompt_tokens=999, revise_prompt=prompt).batch  # pyright: ignore[reportArgumentType]
+    batch = supervised(
+        [demo],
+        CORRIDOR_PROMPTS,
+        codec,  # pyright: ignore[reportArgumentType]
+        history=6,
+        prompt_tokens=999,
+        response_tokens=999,
+        revise_prompt=prompt,
+    ).batch
     first = "".join(map(chr, batch.prompt(0)))
     failed, sibling = ("\n".join(actions) for actions in (demo.attempts.failed, demo.attempts.sibling))
     assert first == f"{demo.steps[0].observation}|{failed}|{sibling}\n"

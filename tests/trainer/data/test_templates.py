@@ -273,7 +273,7 @@ def test_a_template_that_strips_past_thoughts_gives_the_whole_prompt_anew(codec_
 def test_demonstrations_are_what_a_rollout_that_samples_them_would_give(codec_of: CodecOf, template: str) -> None:
     codec = codec_of(template)
     demos = list(demonstrate(Corridor(), ["3"], seed=0))
-    batch = supervised(demos, CORRIDOR_PROMPTS, codec, history=9, prompt_tokens=9999).batch
+    batch = supervised(demos, CORRIDOR_PROMPTS, codec, history=9, prompt_tokens=9999, response_tokens=9999).batch
     observations = [step.observation for step in demos[0].steps]
     before, messages = (
         None,
