@@ -85,7 +85,8 @@ class Ranking:
     rows: tuple[Row, ...]
     """The best first."""
     effects: Mapping[str, Mapping[str, tuple[float, ...]]]
-    """By setting and by its value, the numbers of all cells that have it. Settings with one value are left out."""
+    """By setting and by its value, the numbers of the cells that have it and ran to their end: a cell that was pruned
+    tells of another update. Settings with one value are left out."""
     left_out: Mapping[str, int]
     """Cells without a number, by reason."""
 
@@ -116,7 +117,8 @@ def rank(folder: Path, *, metric: str, maximize: bool, bounds: tuple[float, floa
         )
     sign = -1 if maximize else 1
     rows = sorted(_rows(results, bounds), key=lambda row: (math.isnan(row.mean), sign * row.mean))  # without NaN first
-    return Ranking(metric=metric, rows=tuple(rows), effects=_effects(results), left_out=left_out)
+    whole = [result for result in results if not result.pruned]
+    return Ranking(metric=metric, rows=tuple(rows), effects=_effects(whole), left_out=left_out)
 
 
 def _read(folder: Path) -> list[dict]:

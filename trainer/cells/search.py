@@ -49,7 +49,8 @@ class SearchConfig:
     """Which values are good."""
 
     prune: bool = True
-    """Whether a cell ends whose best value so far is below the median of the earlier cells' values at that update."""
+    """Whether a cell ends whose best value so far is below the median, at that update, of the cells that ran to their
+    end."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a metric that no run can log: the search would go on blindly to its end."""

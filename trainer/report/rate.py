@@ -64,7 +64,7 @@ class Rate:
         The rollouts of one task hang together, so they count as fewer than they are: see `mean_share`.
         """
         if not self.by_task:
-            return _wilson(self.share, self.total)
+            return wilson(self.share, self.total)
         share = mean_share([wins / self.samples for wins in self.by_task], most=self.total)
         return share.low, share.high
 
@@ -104,11 +104,11 @@ def mean_share(values: Sequence[float], *, most: float) -> Share:
     effective = float(most) if variance == 0 else binomial / variance
     if tasks == 1 or binomial == 0:
         effective = tasks
-    low, high = _wilson(mean, min(max(effective, tasks), max(most, tasks)))
+    low, high = wilson(mean, min(max(effective, tasks), max(most, tasks)))
     return Share(value=mean, low=low, high=high)
 
 
-def _wilson(share: float, size: float) -> tuple[float, float]:
+def wilson(share: float, size: float) -> tuple[float, float]:
     """Wilson's interval (1927) of a share of `size` independent trials."""
     center = 2 * size * share + Z * Z
     half = Z * math.sqrt(4 * size * share * (1 - share) + Z * Z)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-from trainer.report.paired import spread_of_equal
+from trainer.report.paired import spread
+from trainer.report.rate import wilson
 
 DRAWS = 10_000
 LEVEL = 0.95
@@ -46,13 +47,16 @@ def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int
     """The mean of shares in [0, 1]. values: one for each seed. outcomes: [seed, task], whose row means they are.
 
     Without outcomes the effects of tasks are drawn as if all chance of a share of `tasks` tasks were the tasks' own,
-    about a share with two wins and two losses more, as Agresti and Coull (1998) have it: the binomial interval for one
-    seed. So they are for one seed with outcomes of 0 and 1 too, and where all outcomes are equal, which would claim
-    that nothing is left to chance. tasks=0 leaves them out.
+    about a share with two wins and two losses more, as Agresti and Coull (1998) have it. So they are where all outcomes
+    are equal, which would claim that nothing is left to chance. tasks=0 leaves them out. One seed's share of 0 and 1
+    has Wilson's interval.
     """
     tasks = tasks if outcomes is None else outcomes.shape[1]
-    if tasks and (outcomes is None or np.ptp(outcomes) == 0 or (len(outcomes) == 1 and set(outcomes.flat) <= {0, 1})):
-        share = float(np.mean(values))
+    share = float(np.mean(values))
+    if tasks and len(values) == 1 and (outcomes is None or set(outcomes.flat) <= {0, 1}):
+        low, high = wilson(share, tasks)
+        return Estimate(mean=share, std=None, low=low, high=high, values=(share,))
+    if tasks and (outcomes is None or np.ptp(outcomes) == 0):
         drawn = _rng(1).binomial(tasks + 4, (share * tasks + 2) / (tasks + 4), draws) / (tasks + 4) - share
     else:
         drawn = _resampled(_task_effects(outcomes), 1, draws)
@@ -62,11 +66,12 @@ def estimate(values: Sequence[float], outcomes: np.ndarray | None, *, tasks: int
 def paired(differences: Sequence[float] | np.ndarray, outcomes: np.ndarray | None) -> Estimate:
     """The mean of differences in [-1, 1], one for each seed. outcomes: [seed, task]; None: of seeds alone.
 
-    Where all tasks differ equally, so that no draw shows any spread, it is that of `spread_of_equal`.
+    The effects of tasks are those of `spread` with one seed, and where all tasks differ equally, so that no draw shows
+    any spread.
     """
-    if outcomes is not None and np.ptp(outcomes) <= ROUNDING:
+    if outcomes is not None and (len(outcomes) == 1 or np.ptp(outcomes) <= ROUNDING):
         shared = float(outcomes.mean())
-        centre, deviation = spread_of_equal(shared, outcomes.shape[1])
+        centre, deviation = spread(outcomes.mean(0))
         drawn = _rng(1).normal(centre - shared, deviation, DRAWS)
     else:
         drawn = _resampled(_task_effects(outcomes), 1, DRAWS)

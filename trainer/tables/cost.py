@@ -16,7 +16,7 @@ FORWARD = 0.25
 STEPS_UNKNOWN = 1  # turns of a world without a step limit
 HOW = (
     "from 361 s an update of ALFWorld 7B on 4 H100 (2606.25556), by operations a token and tokens at the limits; "
-    "a critic is not counted"
+    "a critic and revisions are not counted"
 )
 
 

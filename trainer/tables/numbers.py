@@ -276,9 +276,11 @@ class _Footnotes:
             "panel": _distinct(every, _panel_words),
             "packages": _distinct(every, _package_words),
         }
+        starts = _starts_apart([runs.get(row.name, {}) for row in rows])
         for row in rows:
             own = list(runs.get(row.name, {}).values())
-            for sentence in _sentences(row, own, tell):
+            apart = [sentence for seed, sentence in starts.items() if seed in runs.get(row.name, {})]
+            for sentence in (*_sentences(row, own, tell), *apart):
                 number = self._texts.setdefault(sentence, len(self._texts) + 1)
                 self._of[row.name][number] = None
 
@@ -312,6 +314,21 @@ def _sentences(row: Row, runs: Sequence[Run], tell: Mapping[str, bool]) -> list[
     if len(runs) == 1:
         sentences.append("One seed: no standard deviation, and intervals over tasks alone.")
     return sentences
+
+
+def _starts_apart(rows: Sequence[Mapping[int, Run]]) -> dict[int, str]:
+    """Seed -> the sentence for rows that did not begin from one start: what they solved before their first update."""
+    apart = dict[int, str]()
+    for seed in sorted({seed for row in rows for seed in row}):
+        first = [row[seed].validations[0] for row in rows if seed in row and len(row[seed].validations) > 1]
+        shares = sorted({one.values["success"] for one in first if one.update == 0 and "success" in one.values})
+        if len(shares) > 1:
+            told = " and ".join(f"{100 * share:.1f}" for share in shares)
+            apart[seed] = (
+                f"Seed {seed}: before any update rows solved {told} %: they began from different starts, or their "
+                "sampling does not repeat."
+            )
+    return apart
 
 
 def _panel_words(run: Run) -> str:

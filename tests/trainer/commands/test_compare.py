@@ -37,7 +37,7 @@ def test_each_row_shows_its_rate_and_what_it_solves_more_than_the_first(tmp_path
     assert "grpo " in printed
     assert "40.0 [21.9, 61.3]" in printed
     assert "80.0 [58.4, 91.9]" in printed
-    assert "+40.0 [+20.0, +60.0]" in printed
+    assert "+40.0 [+12.6, +60.1]" in printed
     assert "0.0078" in printed  # 2 / 2**8: McNemar's exact test of 8 tasks against none
     assert "They differ in model.source." in printed
 

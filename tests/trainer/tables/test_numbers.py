@@ -130,6 +130,8 @@ def test_what_differs_between_cells_is_a_footnote_and_what_does_not_is_told_once
     assert [text for text in same.footnotes if text.startswith("All rows. Panel: 4 of 4 tasks of textcraft test")]
     assert not any("other packages" in text for text in same.footnotes)
     assert "The paper has another prompt." in same.footnotes
+    apart = "Seed {}: before any update rows solved 0.0 and 25.0 %: they began from different starts, or their sampling"
+    assert [seed for seed in (0, 1, 2) if any(apart.format(seed) in text for text in same.footnotes)] == [0, 1]
     other = conditions(digest="1" * 64, torch="2.14.0") | {"deviations": ["updates=20, published: 150"]}
     runs["gigpo"][1] = read_run(finished_run(tmp_path / "other", ["a", "ab"], stated=other))
     _, gigpo = (table := numbers(runs)).rows
