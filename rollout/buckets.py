@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed
@@ -54,13 +55,13 @@ def broadcast_group(device: str, meeting: Meeting, store: TCPStore | None = None
     """
     limit = timedelta(seconds=meeting.timeout_s)
     store = store or TCPStore(meeting.host, meeting.port, timeout=limit, wait_for_workers=False)
+    members, library = (store, meeting.rank, meeting.size), cast(Any, distributed)
     if device == "cuda":
-        nccl = getattr(distributed, "ProcessGroupNCCL")  # noqa: B009  torch for CPUs does not have it
-        options = nccl.Options()
+        options = library.ProcessGroupNCCL.Options()
         options._timeout = limit
-        group = nccl(store, meeting.rank, meeting.size, options)
+        group = library.ProcessGroupNCCL(*members, options)
     else:
-        group = distributed.ProcessGroupGloo(store, meeting.rank, meeting.size, limit)
+        group = library.ProcessGroupGloo(*members, limit)
     broadcast(group, torch.zeros(1, dtype=torch.uint8, device=device))
     return group
 
