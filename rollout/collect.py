@@ -164,9 +164,7 @@ class Collector:
         num_groups: of how many groups; None for as many as the jobs have tasks.
         Raises RolloutsFailed above it.
         """
-        collection = Collection(
-            jobs, retries=self.config.retries, max_failure_share=max_failure_share, num_groups=num_groups
-        )
+        collection = Collection(retries=self.config.retries, max_failure_share=max_failure_share, num_groups=num_groups)
         with self.policy.session(len(jobs)) as session:
             player = _Player(
                 collector=self, session=session, options=options, collection=collection, ended=ended, decided=decided

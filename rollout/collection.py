@@ -91,10 +91,9 @@ class Collection:
     task whose retries are used up is not started again.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], *, retries: int, max_failure_share: float, num_groups: int | None = None
-    ) -> None:
-        self._num_groups, self._entered = num_groups, {job.task.number for job in jobs}
+    def __init__(self, *, retries: int, max_failure_share: float, num_groups: int | None = None) -> None:
+        self._num_groups = num_groups
+        self._entered = set[int]()  # by task number
         self._retries = retries
         self._max_failure_share = max_failure_share
         self._failures: Counter[str] = Counter()
@@ -113,7 +112,7 @@ class Collection:
         return len(self._entered) if self._num_groups is None else self._num_groups
 
     def enter(self, jobs: Sequence[Job]) -> None:
-        """Count jobs that come later."""
+        """Count jobs that are about to be played."""
         self._entered.update(job.task.number for job in jobs)
 
     def may_try(self, job: Job) -> bool:
