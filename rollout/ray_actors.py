@@ -224,9 +224,10 @@ def gather(calls: Sequence[Call], timeout_s: float | None = None) -> list[Any]:
     except _DEATHS as error:
         raise _death(_dead(calls) or calls[0], error) from error
     except RayTaskError as error:
-        # Ranks that lose one of them fail in the middle of what they do together.
-        if len(calls) > 1 and (dead := _dead(calls, _NEWS_S)) is not None:
-            raise _death(dead, error) from error
+        if len(calls) > 1:  # ranks that lose one of them fail in the middle of what they do together
+            ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=_NEWS_S)
+            if (dead := _dead(calls)) is not None:
+                raise _death(dead, error) from error
         raise _cause(error) from error
 
 
@@ -265,9 +266,8 @@ def _lateness(calls: Sequence[Call], limit: Limit) -> str:
     )
 
 
-def _dead(calls: Sequence[Call], wait_s: float = 0.0) -> Call | None:
-    """The first of the calls that a death ended. wait_s: for the news of it."""
-    ray.wait([call.reference for call in calls], num_returns=len(calls), timeout=wait_s)
+def _dead(calls: Sequence[Call]) -> Call | None:
+    """The first of the calls that a death ended."""
     for call in calls:
         try:
             ray.get([call.reference], timeout=0)

@@ -19,7 +19,7 @@ from ray.exceptions import OutOfMemoryError
 from envs import WORLDS, Ending, EnvError
 from envs.alfworld.generate import write_households
 from envs.alfworld.household import Households
-from rollout import ray_actors as cluster
+from rollout import ray_actors, ray_cluster
 from rollout.collect import Collected, Collector, RolloutConfig, RolloutsFailed
 from rollout.policy import Key
 from rollout.pool import EnvPool, EnvWorker, Episode, EpisodeFailed, PoolConfig
@@ -43,9 +43,9 @@ WORKERS = 2
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPCREDIT_CACHE", str(tmp_path_factory.mktemp("cache")))  # workers have the driver's environment
-        cluster.start(num_cpus=WORKERS, object_store_bytes=2**27)
+        ray_cluster.start(num_cpus=WORKERS, object_store_bytes=2**27)
         yield
-        cluster.stop()
+        ray_cluster.stop()
 
 
 @pytest.fixture(scope="module")
@@ -370,16 +370,16 @@ async def test_workers_import_an_own_world_from_where_the_driver_does(
 
 def test_an_actor_gives_its_answer_its_own_error_or_the_name_of_its_death(ray_session: None) -> None:
     environment: Mapping[str, str] = {"STEPCREDIT_TEST": "seen"}
-    actor = cluster.spawn(EnvWorker, "tests.fakes:TREACHEROUS", {}, spec=ActorSpec(env=environment))
+    actor = ray_actors.spawn(EnvWorker, "tests.fakes:TREACHEROUS", {}, spec=ActorSpec(env=environment))
     assert actor.call("reset", 1, "2", 5).observation == "corridor 5 of length 2"
     with pytest.raises(KeyError, match="7"):
         actor.call("step", 7, "go")
     hanging = actor.submit("step", 1, "hang")
     with pytest.raises(ActorTimeout, match=r"0\.1 s"):
-        cluster.gather([hanging], timeout_s=0.1)
+        ray_actors.gather([hanging], timeout_s=0.1)
     actor.kill()
     with pytest.raises(ActorDied):
-        cluster.gather([hanging])
+        ray_actors.gather([hanging])
 
 
 async def test_a_worker_killed_by_the_memory_monitor_has_died_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
