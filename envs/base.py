@@ -50,6 +50,19 @@ def no_split(world: str, split: str, splits: Iterable[str]) -> EnvError:
     return EnvError(f"{world} has no split {split!r}:{question} choose one of {', '.join(splits)}")
 
 
+def whole(text: str) -> str:
+    """The text with U+FFFD in place of each half of a character, as scraped pages and errors of programs hold some.
+
+    >>> whole("a\\ud800"), whole("\\ud83d\\ude00") == "\\U0001f600", whole("naïve")
+    ('a\N{REPLACEMENT CHARACTER}', True, 'naïve')
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvStep:
     """What `reset` and `step` return.
@@ -59,7 +72,7 @@ class EnvStep:
     """
 
     observation: str
-    """The original environment's text, unchanged."""
+    """The original environment's text, unchanged but for half characters: no tokenizer takes them (see `whole`)."""
 
     state_key: str
     """The anchor: steps of one task with equal keys count as one state. If a world uses the observation as key, states
@@ -87,6 +100,8 @@ class EnvStep:
     def __post_init__(self) -> None:
         if self.won != (self.ending is Ending.SUCCESS):
             raise ValueError(f"won={self.won} contradicts ending={self.ending}: a won episode ends with SUCCESS")
+        object.__setattr__(self, "observation", whole(self.observation))
+        object.__setattr__(self, "state_key", whole(self.state_key))
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@
 `gymnasium.make("envs.gym:stepcredit/World-v0", world="package.module:SPEC")`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,6 @@ from envs.base import Ending, EnvStep
 from envs.spec import ASCII, GymSpec
 
 ANY_WORLD = "stepcredit/World-v0"
-MAX_ACTION = 512  # characters
 _MAX_SEED = 2**31
 
 
@@ -29,17 +29,20 @@ class AnyText(Text):
 class WorldGym(gymnasium.Env[str, str]):
     """A world as a Gymnasium environment.
 
-    world: a name or a target, as for `envs.make`; options: the world's own. `reset(options={"task_id": ID})` starts
+    world: a name or a target, as for `envs.make`; options: the world's own; world_options: those that have the name of
+    a parameter here, as WebShop's `split`. `reset(options={"task_id": ID})` starts
     that task; without it the environment's generator draws one of `split`. The generator also draws the world's seed.
     A won or lost episode is `terminated`; the step limit is `truncated`.
     info: task_id, state_key, admissible, won, score, ending.
     """
 
-    def __init__(self, *, world: str, split: str = "train", **options: Any) -> None:
+    def __init__(
+        self, *, world: str, split: str = "train", world_options: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
         spec = find(world).gym
-        self.action_space = _space(spec, MAX_ACTION)
+        self.action_space = _space(spec, spec.max_action)
         self.observation_space = _space(spec, spec.max_observation, breaks="\n")
-        self._world = make(world, **options)
+        self._world = make(world, **options, **(world_options or {}))
         self._tasks = self._world.tasks(split)
         self._task_id = ""
 
@@ -61,7 +64,7 @@ class WorldGym(gymnasium.Env[str, str]):
         if not self.action_space.contains(action):
             any_text = isinstance(self.action_space, AnyText)
             allowed = "characters" if any_text else "printable ASCII characters on one line"
-            raise ValueError(f"{action!r} is not an action: at most {MAX_ACTION} {allowed}")
+            raise ValueError(f"{action!r} is not an action: at most {self.action_space.max_length} {allowed}")
         now = self._world.step(action)
         terminated = now.ending is not None and now.ending is not Ending.LIMIT
         return now.observation, now.reward, terminated, now.ending is Ending.LIMIT, self._info(now)

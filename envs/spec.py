@@ -21,6 +21,9 @@ class GymSpec:
     max_observation: int = 2**16
     """The longest observation, in characters."""
 
+    max_action: int = 512
+    """The longest action, in characters."""
+
     charset: str | None = None
     """The characters of a line, in observations and actions; None allows any text."""
 

@@ -1,5 +1,6 @@
 """Policies: what answers a prompt; and the policy of our own engines, with token ids in and out."""
 
+import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -151,7 +152,7 @@ class EnginePolicy(Independent):
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        prompt_ids = self.encode(messages, before)
+        prompt_ids = await asyncio.to_thread(self.encode, messages, before)  # milliseconds, many rollouts at once
         *rollout, step = key
         shares = (key[0],) if step == 0 else (*rollout, "on") if continues(prompt_ids, before) else None
         with self.router.engine(shares, leaves=(*rollout, "on")) as number:

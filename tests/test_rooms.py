@@ -89,7 +89,7 @@ KNOWN_TO = {
     "textworld": ("envs/alfworld/oracle.py",),
     "alfworld": ("envs/alfworld/oracle.py",),
     "regex": ("envs/webshop/analyzer.py",),
-    "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py"),
+    "rapidfuzz": ("envs/webshop/reward.py", "rollout/revise.py", "trainer/data/similar.py"),
     "math_verify": ("envs/arithmetic/judge.py",),
     "reasoning_gym": ("envs/reasoning/generator.py",),
     "zstandard": ("rollout/record.py",),

@@ -29,7 +29,7 @@ class Spec:
     """Numbers of operations, each 1 to 8."""
 
     largest: int
-    """The largest number in a problem, 10 or more."""
+    """The largest number of an expression, 10 or more; a story may come to larger ones."""
 
     train: int
     """Training problems of each form and depth."""

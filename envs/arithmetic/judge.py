@@ -45,7 +45,8 @@ def compare(gold: str, answer: str) -> bool | None:
 
 def _expression(text: str) -> list[Any]:
     """The whole text as one expression. Without the dollars math-verify would take the last number in it."""
-    return parse(f"${text.strip().strip('$')}$", fallback_mode="no_fallback", parsing_timeout=0)
+    whole = text.strip().strip("$")
+    return [] if "$" in whole else parse(f"${whole}$", fallback_mode="no_fallback", parsing_timeout=0)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Story:
 
 
 def tell(rng: random.Random, depth: int, largest: int) -> Story:
-    """A story of `depth` operations (1 to LONGEST) on numbers from 2 to `largest` (10 or more)."""
+    """A story of `depth` operations (1 to LONGEST) on numbers from 2 to `largest` (10 or more), or sums of them."""
     return rng.choice(_TEMPLATES)(rng, depth, largest)
 
 

@@ -19,14 +19,14 @@ def program_of(answer: str) -> str:
 
 
 def is_program(answer: str) -> bool:
-    r"""Whether the program in an answer can be parsed, defines a function, and has at most 10,000 characters.
+    r"""Whether the program in an answer can be parsed and defines a function. The answer has at most 10,000 characters.
 
     >>> [is_program(answer) for answer in ("def f(x):\n    return x", "f = lambda x: x", "def f(x", "x = 1", "")]
     [True, True, False, False, False]
     """
-    program = program_of(answer)
-    if len(program) > LONGEST:
+    if len(answer) > LONGEST:  # before fences are looked for, which takes the square of it
         return False
+    program = program_of(answer)
     try:
         with warnings.catch_warnings(action="ignore"):  # of doubtful escapes in somebody else's program
             parsed = ast.parse(program)

@@ -15,6 +15,7 @@ _MAX_BARREN = 400  # draws in a row that bring nothing new before a depth counts
 _TESTS = 3
 _MAX_DRAWS = 30  # of inputs for one function
 _SIZES, _NUMBERS = (3, 8), (-9, 20)
+_PROBES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Spec:
 def generated(spec: Spec) -> Library:
     """The problems of a spec, the same in every process. A larger `train` or `validation` only adds problems.
 
-    The steps alone decide the split of a function, so that no validation problem is trained on by any seed.
+    What a function does decides its split, so that none that validates is trained on, by any seed or in other words.
     """
     return library("code", *(_problems(spec, split) for split in ("train", "validation")))
 
@@ -73,12 +74,23 @@ def _distinct(spec: Spec, split: str, depth: int) -> list[Problem]:
     while len(problems) < most and barren < _MAX_BARREN:
         before = len(problems)
         steps = draw_steps(rng, depth)
-        if is_held_out(words_of(steps)) == (split == "validation") and words_of(steps) not in problems:
+        if is_held_out(known_by(steps)) == (split == "validation") and words_of(steps) not in problems:
             inputs = _telling_inputs(steps)
             if inputs is not None:
                 problems[words_of(steps)] = _problem(steps, inputs)
         barren = barren + 1 if len(problems) == before else 0
     return list(problems.values())
+
+
+def known_by(steps: Sequence[Step]) -> str:
+    """What the function gives for some lists: the same for two functions that are the same in other words."""
+    return repr([result(steps, values) for values in _probes()])
+
+
+@cache
+def _probes() -> list[list[int]]:
+    rng = random.Random("probes")
+    return [[], *([rng.randint(*_NUMBERS) for _ in range(rng.randint(1, _SIZES[1]))] for _ in range(_PROBES))]
 
 
 def _telling_inputs(steps: Sequence[Step]) -> list[list[int]] | None:

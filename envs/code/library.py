@@ -1,7 +1,10 @@
 """Problems and their tests by task id; immutable, and shared by the episodes of a process."""
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from symtable import symtable
 
 from envs.base import EnvError
 from envs.held_out import splits_of
@@ -31,6 +34,11 @@ class Problem:
         """ "depth 2", or "problem"."""
         return "problem" if self.depth is None else f"depth {self.depth}"
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of Python's own that the solution defines anew, such as `sum` where `sum` is what is asked for."""
+        return _own_names_of_python(self.solution)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # one object a source: compared and hashed as such
 class Library:
@@ -57,3 +65,10 @@ def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, 
     texts = [{problem.text for problem in problems.values()} for problems in (train, validation)]
     assert not texts[0] & texts[1]
     return Library(source=source, problems={**train, **validation}, splits=splits_of(train, validation))
+
+
+@cache
+def _own_names_of_python(program: str) -> frozenset[str]:
+    """Those that a program binds at its top."""
+    symbols = symtable(program, "program", "exec").get_symbols()
+    return vars(builtins).keys() & {symbol.get_name() for symbol in symbols if symbol.is_assigned()}

@@ -6,8 +6,8 @@ from envs.prompts import Dialect
 DIALECT = Dialect(
     introduction=(
         "You write Python functions. Your action is the whole program: the function that is asked for, with all that "
-        "it needs, and nothing else. It may use Python's standard library. Tests judge it; if one fails, you see it "
-        "and may try again with a whole program."
+        "it needs, and nothing else. It may use Python's standard library. Tests judge it, and you see some of them. "
+        "If one fails, you may try again with a whole program."
     ),
     grammar=is_program,
     many_lines=True,

@@ -12,12 +12,15 @@ standard library that the program names are imported, while their files can stil
   installed in both cases, so that a program gets the same errors on every machine.
 
 What a program returns is judged by `plain`: no `__eq__` that the program wrote has a say about a value of Python's own.
+Nor has a name: the tests see Python's own `set`, `abs` and the like, whatever the program calls so, unless the problem
+asks for one of that name, and the modules that they import as they were before the program.
 
 It is no fortress: a program that attacks the interpreter itself can tell lies about its tests, and the hook can be got
 around.
 """
 
 import ast
+import builtins
 import ctypes
 import importlib
 import json
@@ -36,6 +39,9 @@ from decimal import Decimal
 from fractions import Fraction
 from types import ModuleType
 from typing import Any, cast
+
+__builtins__ = dict(vars(builtins))
+"""Python's own names as they are before the program: what is defined below keeps them if it changes `builtins`."""
 
 NOBODY = 65534
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
@@ -96,26 +102,55 @@ def main() -> None:
         request["program"],
         request["setup"],
         request["tests"],
+        frozenset(request["asked"]),
         lambda passed, text: _write(reply, [token, passed, text]),
     )
     os._exit(0)  # threads and exit handlers of the program have no say
 
 
-def judge(program: str, setup: str, tests: list[str], tell: Callable[[bool, str], None]) -> None:
+def judge(program: str, setup: str, tests: list[str], asked: frozenset[str], tell: Callable[[bool, str], None]) -> None:
     """Run the program and the setup, then each test; tell for each whether it passed and what went wrong."""
-    names: dict[str, Any] = {"__name__": "answer"}  # the module where dataclasses look for their classes
+    # "answer" is the module where dataclasses look for their classes.
+    names: dict[str, Any] = {"__name__": "answer", "__builtins__": builtins}
+    modules = _copies({name for source in (setup, *tests) for name in _modules_of(source)})
     linecache.cache["tests"] = (len(setup), None, setup.splitlines(keepends=True), "tests")
     fault = _fault_of(lambda: compile(program, "answer", "exec"), names)
+    seen = {name: value for name, value in names.items() if name in asked or name not in __builtins__}
+    seen |= {"__name__": "answer", "__builtins__": {**__builtins__, "__import__": _import_from(modules)}, **GUARDS}
     if fault is None:
-        fault = _fault_of(lambda: _guarded(ast.parse(setup), "tests"), names)
+        fault = _fault_of(lambda: _guarded(ast.parse(setup), "tests"), seen)
+    for name in seen.keys() - GUARDS.keys():
+        names.setdefault(name, seen[name])  # a program may use what the setup imports
     for test in tests:
-        wrong = _fault_of_test(test, names) if fault is None else fault
+        wrong = _fault_of_test(test, seen) if fault is None else fault
         tell(wrong is None, (wrong or "")[:LONGEST_TEXT])
+
+
+def _copies(names: set[str]) -> dict[str, ModuleType]:
+    """Copies of the modules that are imported, and of the packages around them, by name."""
+    whole = names | {name[:at] for name in names for at, letter in enumerate(name) if letter == "."}
+    copies = {name: ModuleType(name) for name in whole if name in sys.modules}
+    for name, copy in copies.items():
+        vars(copy).update(vars(sys.modules[name]))
+        package, _, inner = name.rpartition(".")
+        if package in copies:
+            setattr(copies[package], inner, copy)
+    return copies
+
+
+def _import_from(modules: Mapping[str, ModuleType]) -> Callable[..., Any]:
+    """An `__import__` that prefers these modules."""
+
+    def imported(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        if level == 0 and name in modules:
+            return modules[name if fromlist else name.partition(".")[0]]
+        return __import__(name, globals, locals, fromlist, level)
+
+    return imported
 
 
 def _fault_of(code: Callable[[], Any], names: dict[str, Any]) -> str | None:
     """What is wrong with running some code, which is compiled first; None if nothing is."""
-    names.update(GUARDS)
     try:
         exec(code(), names)
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are answers too
@@ -135,7 +170,6 @@ def _fault_of_test(test: str, names: dict[str, Any]) -> str | None:
 
 
 def _fault_of_comparison(test: str, left: ast.expr, right: ast.expr, names: dict[str, Any]) -> str | None:
-    names.update(GUARDS)
     try:
         sides = (ast.Expression(_Operands().visit(side)) for side in (left, right))
         got, wanted = (eval(compile(ast.fix_missing_locations(side), "test", "eval"), names) for side in sides)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,7 +21,8 @@ from envs.base import EnvError
 _RUNNER = Path(__file__).with_name("runner.py")
 _MOST_REPLY = 2**20  # bytes
 _REMEMBERED = 1024  # programs, a kilobyte each
-_START_SECONDS = 60  # to start a process on a machine that is busy; then it is no program's fault
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of our variables; others may hold keys, and a program could tell them
+_START_SECONDS = 30  # to start a process on a machine that is busy; then it is no program's fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +64,32 @@ class _EndedEarly(Exception):
         self.verdicts = verdicts
 
 
-def run(program: str, *, setup: str, tests: Sequence[str], limits: Limits) -> tuple[Verdict, ...]:
+def run(
+    program: str, *, setup: str, tests: Sequence[str], limits: Limits, asked: Collection[str] = ()
+) -> tuple[Verdict, ...]:
     """The verdicts, in the order of the tests. A test that the process did not live to finish has failed.
 
+    asked: the names that the tests take from the program even where Python has such a name of its own (`sum`).
     A program that came to its end is remembered: small policies write the same one again and again. Raises EnvError if
     the process could not be started.
     """
     try:
-        return _run(program, setup, tuple(tests), limits)
+        return _run(program, setup, tuple(tests), tuple(sorted(asked)), limits)
     except _EndedEarly as error:
         return error.verdicts
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tuple[Verdict, ...]:
+def _run(
+    program: str, setup: str, tests: tuple[str, ...], asked: tuple[str, ...], limits: Limits
+) -> tuple[Verdict, ...]:
     """As `run`, in a process. Raises _EndedEarly, which is not remembered."""
     token = secrets.token_hex(8)
     request = {
         "program": program,
         "setup": setup,
-        "tests": list(tests),
+        "tests": tests,
+        "asked": asked,
         "token": token,
         "memory_bytes": limits.memory_mib * 2**20,
         "cpu_seconds": limits.cpu_seconds,
@@ -91,15 +98,20 @@ def _run(program: str, setup: str, tests: tuple[str, ...], limits: Limits) -> tu
     # -I and -S: nothing but the standard library. A session of its own, so that a signal for ours does not reach it.
     command, pipe = [sys.executable, "-I", "-S", str(_RUNNER)], subprocess.PIPE
     try:
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        )
     except OSError as error:
         raise EnvError(f"no process could be started to run a program ({error.strerror}): free memory") from error
     assert child.stdin is not None  # both are pipes
     assert child.stdout is not None
     try:
-        output = _exchange(
-            child.stdin, child.stdout, json.dumps(request).encode(), time.monotonic() + _START_SECONDS + limits.seconds
-        )
+        output = _exchange(child.stdin, child.stdout, json.dumps(request).encode(), _START_SECONDS + limits.seconds)
     finally:
         with suppress(subprocess.TimeoutExpired):  # its pipe closes a moment before it has ended
             child.wait(1)
@@ -137,23 +149,14 @@ def _ended(code: int | None, limits: Limits) -> str:
 
 
 def _verdicts(output: bytes, token: str, tests: Sequence[str], ended: str) -> tuple[Verdict, ...]:
-    first, *lines = output.split(b"\n")
+    first, *lines = output.split(b"\n")[:-1] or [b""]  # what is behind the last end of line was cut
     if not first:
         raise EnvError(f"{sys.executable} could not be started to run a program; free memory or processes")
     if not json.loads(first)["namespaces"]:
         _say_weaker()
-    entries = [entry for entry in map(_entry, lines) if entry is not None and entry[0] == token]
-    verdicts = [Verdict(passed=passed, text=text) for _, passed, text in entries[: len(tests)]]
+    ours = [line for line in lines if line.startswith(f'["{token}", '.encode())][: len(tests)]
+    verdicts = [Verdict(passed=passed, text=text) for _, passed, text in map(json.loads, ours)]
     return (*verdicts, *(Verdict(passed=False, text=f"{test}\n{ended}") for test in tests[len(verdicts) :]))
-
-
-def _entry(line: bytes) -> tuple[str, bool, str] | None:
-    """A line of the child's; None for one that is not of that form."""
-    with suppress(ValueError, TypeError):
-        token, passed, text = json.loads(line)
-        if (type(token), type(passed), type(text)) == (str, bool, str):
-            return (token, passed, text)
-    return None
 
 
 @cache

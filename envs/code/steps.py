@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 Values = list[int]
@@ -21,7 +22,7 @@ class Step:
     @property
     def apply(self) -> Callable[[Values], Any]:
         """The step as a function of x."""
-        return eval(f"lambda x: {self.expression}")
+        return _function(self.expression)
 
 
 _LIST_STEPS: Sequence[tuple[str, str]] = (
@@ -52,6 +53,11 @@ _LAST_STEPS: Sequence[tuple[str, str]] = (
     ("give the smallest, or 0 where there is none", "min(x, default=0)"),
 )
 _LEAST, _MOST = 2, 9  # of a number k in a step
+
+
+@cache
+def _function(expression: str) -> Callable[[Values], Any]:
+    return eval(f"lambda x: {expression}")
 
 
 def draw_steps(rng: random.Random, depth: int) -> tuple[Step, ...]:

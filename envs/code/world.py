@@ -87,11 +87,12 @@ class Code(Episode[Snapshot]):
     def reset(self, task_id: str, *, seed: int = 0) -> EnvStep:
         """Ask for the function. Raises EnvError for an unknown task id."""
         self.close()
-        text = _asked(self._library.problem(task_id), self._shown_tests)
+        problem = self._library.problem(task_id)
+        text = "\n".join([problem.text, *_shown(problem, self._shown_tests)])
         return self.restore(Snapshot(task_id=task_id, steps=0, last=EnvStep(observation=text, state_key=text)))
 
     def step(self, action: str) -> EnvStep:
-        """Run the program in the action against all tests; the first that fails is shown.
+        """Run the program in the action against all tests; what a hidden test says stays hidden.
 
         An action without a program (see `answer.is_program`) fails without being run. Raises EnvError before `reset`
         and after the end.
@@ -100,8 +101,15 @@ class Code(Episode[Snapshot]):
         problem, steps = self._library.problem(now.task_id), now.steps + 1
         text, score = NO_PROGRAM, 0.0
         if is_program(action):
-            verdicts = run(program_of(action), setup=problem.setup, tests=problem.tests, limits=self._limits)
-            text, score = _said(verdicts), sum(verdict.passed for verdict in verdicts) / len(verdicts)
+            verdicts = run(
+                program_of(action),
+                setup=problem.setup,
+                tests=problem.tests,
+                limits=self._limits,
+                asked=problem.asked,
+            )
+            text = _said(problem.tests, verdicts, _shown(problem, self._shown_tests))
+            score = sum(verdict.passed for verdict in verdicts) / len(verdicts)
         won = score == 1.0
         over = Ending.LIMIT if steps == self._max_steps else None
         last = EnvStep(
@@ -133,15 +141,19 @@ def _library(problems: str | Path | None, held_out: str | Path | None, spec: Spe
     return generated(spec)
 
 
-def _asked(problem: Problem, shown: int) -> str:
-    """The text, and below it the first tests that say what they want; a call of a hidden check does not."""
-    telling = [test for test in problem.tests if test.startswith("assert")][:shown]
-    return "\n".join([problem.text, *telling])
+def _shown(problem: Problem, most: int) -> list[str]:
+    """The first tests that say what they want; a call of a check does not."""
+    return [test for test in problem.tests if test.startswith("assert")][:most]
 
 
-def _said(verdicts: Sequence[Verdict]) -> str:
-    """How many tests failed, and the first of them."""
-    failed = [verdict.text for verdict in verdicts if not verdict.passed]
+def _said(tests: Sequence[str], verdicts: Sequence[Verdict], shown: Sequence[str]) -> str:
+    """How many tests failed, and the first that may be told: a shown one, or what went wrong before any test.
+
+    A policy that saw each test that fails would write a program that knows their results, and be paid for it.
+    """
+    failed = [(test, verdict.text) for test, verdict in zip(tests, verdicts, strict=True) if not verdict.passed]
     if not failed:
         return f"All {len(verdicts)} tests passed."
-    return f"{len(failed)} of {len(verdicts)} tests failed:\n{failed[0]}"
+    said = f"{len(failed)} of {len(verdicts)} tests failed"
+    told = [text for test, text in failed if test in shown or not text.startswith(test)]
+    return f"{said}:\n{told[0]}" if told else f"{said}, none that you see."

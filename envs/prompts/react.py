@@ -75,7 +75,7 @@ class React:
     def parse(self, response: str, now: EnvStep, *, truncated: bool = False) -> Reply:
         """The text between the first action tags that count; the class docstring says when it is valid."""
         if self.loose:
-            return self._parse_as_the_papers(response)
+            return self._parse_as_the_papers(response, truncated)
         match = _INNER_ACTION.search(after_thoughts(response))
         if match is None:
             return Reply(action="" if truncated else self._line(response[-_TAIL:]), valid=False)
@@ -83,10 +83,12 @@ class React:
         formed = (has_thought(response) or not self.thinks) and not _CHINESE.search(response)
         return Reply(action=action, valid=formed and self.dialect.accepts(action, now))
 
-    def _parse_as_the_papers(self, response: str) -> Reply:
+    def _parse_as_the_papers(self, response: str, truncated: bool) -> Reply:
         match = _ACTION.search(response)
-        formed = match is not None and _THINK.search(response) is not None and not _CHINESE.search(response)
-        return Reply(action=self._line(match[1] if match else response[-_TAIL:]), valid=formed)
+        if match is None:
+            return Reply(action="" if truncated else self._line(response[-_TAIL:]), valid=False)
+        formed = _THINK.search(response) is not None and not _CHINESE.search(response)
+        return Reply(action=self._line(match[1]), valid=formed)
 
     def _line(self, text: str) -> str:
         line = text.strip()

@@ -57,6 +57,8 @@ def make(datasets: dict[str, Any], settings: dict[str, dict[str, Any]], seed: in
     for name, options in settings.items():
         if name not in DATASETS:
             return f"reasoning-gym has no dataset {name!r}\n{' '.join(sorted(DATASETS))}"
+        if ours := {"seed", "size"} & options.keys():
+            return f"the dataset {name!r} gets its {min(ours)} from the world: take it out of its settings {options}"
         try:
             datasets[name] = create_dataset(name, **{**options, "seed": seed, "size": SIZE})
         except (TypeError, ValueError, AssertionError) as error:

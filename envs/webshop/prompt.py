@@ -11,14 +11,14 @@ _INTRODUCTION = (
     "click[NAME]: click a button, a product or an option of the open page, by the text it shows.\n"
     "Choose every option the instruction asks for before you click[buy now], which ends the task."
 )
-_ACTION = re.compile(r"(search|click)\[.+\]")
+_ACTION = re.compile(r"(search|click)\[[^\[]+\]")  # a site reads what stands before the last bracket as the name
 
 
 def is_action(line: str) -> bool:
     """Whether a line has the form of an action.
 
-    >>> is_action("search[red mug]"), is_action("click[]"), is_action("buy now")
-    (True, False, False)
+    >>> is_action("search[red mug]"), is_action("click[]"), is_action("buy now"), is_action("search[a] click[b]")
+    (True, False, False, False)
     """
     return _ACTION.fullmatch(line) is not None
 

@@ -174,6 +174,7 @@ def test_gsm8ks_answers_stand_after_the_marks_and_the_working_gives_their_depth(
     [
         ("1,400", "1400", Ending.SUCCESS),
         ("1,400", "$1400.00", Ending.SUCCESS),
+        ("18", "17$ $18", Ending.FAILURE),
         ("1,400", r"\boxed{1400}", Ending.SUCCESS),
         ("1,400", "1,401", Ending.FAILURE),
         ("18", "17, 18", Ending.FAILURE),

@@ -84,8 +84,11 @@ HONEST = (
 )
 
 
+LIMITS = Limits(cpu_seconds=5, memory_mib=512)
+
+
 def judged(program: str, *tests: str, setup: str = "") -> tuple[Verdict, ...]:
-    return run(program, setup=setup, tests=tests, limits=Limits(cpu_seconds=5, memory_mib=512))
+    return run(program, setup=setup, tests=tests, limits=LIMITS)
 
 
 def test_right_results_of_honest_programs_pass() -> None:
@@ -153,6 +156,8 @@ class A:
 kept = A()
 def f(x): return proxy(kept)""",
     "a changed judge": "import __main__\n__main__.equal = lambda *values: True\ndef f(x): return 9",
+    "a name of Python's": "def set(x): return 0\ndef f(x): return 9\n__builtins__ = {}",
+    "a changed name of Python's": "import builtins\nbuiltins.bool = lambda x: True\ndef f(x): return 9",
     "an error without a name": "def f(x):\n    raise type('', (Exception,), {})",
 }
 WANTED = (
@@ -164,6 +169,7 @@ WANTED = (
         "f(1) in (2, 3)",
         "abs(f(1) - 0.5) < 1e-6",
     ),
+    *("set([f(1)]) == set([2])", "sorted([f(1)]) == sorted([2])", "max(f(1), 9) == 2"),
     *("f(1) < 2", "2 in f(1)", "(f(1) == 2) == True", "all(a == b for a, b in zip([f(1)], [2]))"),
 )
 
@@ -179,3 +185,33 @@ def test_no_result_equals_everything(program: str, form: str) -> None:
         tests = tuple(f"check{n}(f)" for n in range(len(WANTED)))
     verdicts = judged(program, *tests, setup=setup)
     assert [test for test, verdict in zip(tests, verdicts, strict=True) if verdict.passed] == []
+
+
+@pytest.mark.parametrize("name", ["set", "sorted", "max"])
+def test_the_tests_call_pythons_own_functions_and_the_program_its_own(name: str) -> None:
+    program = f"def {name}(x): return 2\ndef f(x): return {name}(x)"
+    tests = (f"assert {name}([f(1), 1]) == 2", f"assert {name}([3]) == f(1)", "assert f(1) == 2")
+    sees_own = [verdict.passed for verdict in judged(program, *tests)]
+    assert sees_own == [name == "max", False, True]
+    verdicts = run(program, setup="", tests=tests, limits=LIMITS, asked={name})
+    assert [verdict.passed for verdict in verdicts] == [True] * 3
+
+
+@pytest.mark.parametrize("form", ["import math", "from math import isclose", "import math as m"])
+def test_the_tests_see_modules_as_they_were(form: str) -> None:
+    called = {"import math": "math.isclose", "import math as m": "m.isclose"}.get(form, "isclose")
+    program = "import math\nmath.isclose = lambda *values: True\ndef f(x): return 0"
+    (verdict,) = judged(program, f"assert {called}(f(1), 3.14)", setup=form)
+    assert not verdict.passed
+
+
+def test_the_tests_use_modules_of_packages() -> None:
+    setup = "import xml.etree.ElementTree\nfrom xml.etree import ElementTree\nfrom html import unescape"
+    tests = (f"assert {name}ElementTree.fromstring(f('<a/>')).tag == 'a'" for name in ("", "xml.etree."))
+    verdicts = judged("def f(x): return x", *tests, "assert unescape(f('&lt;')) == '<'", setup=setup)
+    assert [verdict.text for verdict in verdicts if not verdict.passed] == []
+
+
+def test_a_program_uses_what_the_setup_imports() -> None:
+    (verdict,) = judged("def f(x): return math.floor(x)", "assert f(1.5) == 1", setup="import math")
+    assert verdict.passed

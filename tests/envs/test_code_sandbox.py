@@ -215,6 +215,7 @@ def test_modules_are_imported_under_limits(monkeypatch: pytest.MonkeyPatch) -> N
         "program": "p",
         "setup": "s",
         "tests": [],
+        "asked": [],
         "memory_bytes": 7,
         "cpu_seconds": 3,
         "seconds": 9,
@@ -255,6 +256,40 @@ for descriptor in range(64):
 os._exit(0)
 """
     assert [verdict.passed for verdict in judged(program)] == [False, False]
+
+
+def test_a_process_is_not_waited_for_much_longer_than_its_program_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[float] = []
+
+    def noted(*given: Any) -> bytes:
+        allowed.append(given[-1])
+        return exchange(*given)
+
+    exchange = sandbox._exchange
+    monkeypatch.setattr(sandbox, "_exchange", noted)
+    judged("def f(x): return x + 1  # waited for")
+    assert allowed == [sandbox._START_SECONDS + LIMITS.seconds]
+
+
+def test_a_flood_of_brackets_is_no_verdict() -> None:
+    program = """
+import os
+def f(x):
+    for descriptor in range(64):
+        try:
+            os.write(descriptor, b"[" * 200000 + b"\\n")
+        except OSError:
+            pass
+    return x + 1
+"""
+    assert [verdict.passed for verdict in judged(program)] == [True, True]
+
+
+def test_a_program_sees_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a secret")
+    (verdict,) = judged("import os\ndef f(x): return sorted(os.environ)", ("assert f(1) == 0",))
+    assert verdict.text.startswith("assert f(1) == 0\ngot [")
+    assert "OPENAI" not in verdict.text
 
 
 def test_a_hidden_check_shows_the_line_that_failed() -> None:

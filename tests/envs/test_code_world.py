@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from envs import Ending, EnvError, make
 from envs.base import EnvStep
 from envs.code.answer import is_program, program_of
+from envs.code.generate import known_by
 from envs.code.prompt import DIALECT
-from envs.code.steps import draw_steps, result, words_of, written
+from envs.code.steps import draw_steps, result, written
 from envs.held_out import is_held_out
 from envs.prompts import prompter
 
@@ -153,9 +156,42 @@ def test_no_seed_trains_on_a_function_that_validates() -> None:
     assert not texts["train"] & texts["validation"]
 
 
+def test_nor_on_the_same_function_in_other_words() -> None:
+    env = make("code", depths=(1, 2))
+    rng = random.Random(1)
+    lists = [[rng.randint(-30, 30) for _ in range(rng.randint(0, 9))] for _ in range(100)]
+    given: dict[str, set[str]] = {"train": set(), "validation": set()}
+    for split, found in given.items():
+        for task in env.tasks(split):
+            env.reset(task)
+            names: dict[str, Any] = {}
+            exec(next(env.expert()), names)
+            found.add(repr([names["f"](list(values)) for values in lists]))
+    assert not given["train"] & given["validation"]
+
+
+def test_a_policy_that_writes_down_the_results_it_sees_does_not_win() -> None:
+    env = make("code", train=3, validation=20)
+    for task in env.tasks("validation"):
+        step, known = env.reset(task), set[str]()
+        while step.ending is None:
+            known |= set(re.findall(r"assert f\((.*)\) == (.*)", step.observation))
+            branches = [f"    if x == {x}: return {y}" for x, y in known]
+            step = env.step("\n".join(["def f(x):", *branches, "    return 'unknown'"]))
+        assert (step.won, 0 < step.score < 1) == (False, True)
+        assert step.observation == "2 of 3 tests failed, none that you see."
+
+
+def test_what_goes_wrong_before_any_test_is_told(tmp_path: Path) -> None:
+    env = make("code", problems=file_of(tmp_path, HUMAN_EVAL, other(HUMAN_EVAL, "def double(x):\n    # other\n")))
+    env.reset([*env.tasks("train"), *env.tasks("validation")][0])
+    assert env.step("def double(x): return missing").observation == "1 of 1 tests failed, none that you see."
+    assert env.step("double = missing\ndef f(): 1").observation.endswith("NameError: name 'missing' is not defined")
+
+
 def test_one_function_in_five_validates() -> None:
     rng = random.Random(0)
-    held_out = sum(is_held_out(words_of(draw_steps(rng, 3))) for _ in range(4000))
+    held_out = sum(is_held_out(known_by(draw_steps(rng, 3))) for _ in range(4000))
     assert 680 < held_out < 920  # 800 expected, 25 standard deviation
 
 

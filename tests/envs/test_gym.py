@@ -131,6 +131,16 @@ def test_wrong_options_and_actions_are_refused() -> None:
             env.step(action)
 
 
+def test_a_world_gets_options_that_have_the_name_of_a_parameter_and_actions_as_long_as_its_own() -> None:
+    options = {"world": "webshop", "shop_size": 20, "world_options": {"split": "by_product"}}
+    assert gymnasium.make(envs.gym.ANY_WORLD, **options).reset(seed=1)[0].startswith("WebShop")
+    code = gymnasium.make(envs.WORLDS["code"].gym.id)
+    code.reset(seed=1)
+    assert "tests failed" in code.step(f"def f(x):\n    return {'x' * 600!r}")[0]
+    with pytest.raises(ValueError, match="at most 10000 characters"):
+        code.step("x" * 10_001)
+
+
 def test_a_reset_that_fails_leaves_no_episode_to_step_in() -> None:
     env = make().unwrapped
     env.reset(seed=1, options={"task_id": SPOON})

@@ -152,6 +152,12 @@ def test_the_papers_looser_rule_is_kept_as_a_style(response: str, action: str, v
     assert WORLDS["textcraft"].prompter("react_loose").parse(response, NOW) == Reply(action=action, valid=valid)
 
 
+@pytest.mark.parametrize("style", ["react", "react_loose"])
+def test_an_action_that_may_be_cut_is_not_played(style: str) -> None:
+    prompts = WORLDS["textcraft"].prompter(style)
+    assert prompts.parse("get 1 hemp", NOW, truncated=True) == Reply(action="", valid=False)
+
+
 def test_plain_prompting_is_reacts_message_without_the_request_to_think() -> None:
     act, react = (WORLDS["textcraft"].prompter(style) for style in ("act", "react"))
     (plain,), (thinking,) = (one.render(first=FIRST, turns=TURNS, now=NOW, history=2) for one in (act, react))

@@ -90,7 +90,8 @@ async def ask_at_once(keys: Sequence[Key], engines: int, before: Exchange | None
         tasks = [
             asyncio.create_task(session.complete(ASKED, before, sampling=SAMPLING, seed=9, key=key)) for key in keys
         ]
-        await asyncio.sleep(0.01)
+        while sum(session.router.load) < len(keys):
+            await asyncio.sleep(0.001)
         go.set()
         await asyncio.gather(*tasks)
     return [engine.keys for engine in asked]

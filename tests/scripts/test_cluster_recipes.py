@@ -47,8 +47,8 @@ def program(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def submit(folder: Path, *words: str, token: str | None = None) -> list[str]:
-    """What the SLURM script calls on a first node n1 whose address is 10.0.0.7. token: Ray's, in the user's home."""
+def submit(folder: Path, *words: str) -> list[str]:
+    """What the SLURM script calls on a first node n1 whose address is 10.0.0.7."""
     bin_folder = folder / ".venv" / "bin"
     bin_folder.mkdir(parents=True)
     (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
@@ -56,9 +56,6 @@ def submit(folder: Path, *words: str, token: str | None = None) -> list[str]:
     program(bin_folder, "hostname", "#!/bin/sh\necho '10.0.0.7 192.168.1.1'\n")
     program(bin_folder, "srun", SRUN)
     program(bin_folder, "ray", LOGGED)
-    if token is not None:
-        (folder / ".ray").mkdir()
-        (folder / ".ray" / "auth_token").write_text(token)
     env = {**os.environ, "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
     env |= {"SLURM_CPUS_PER_TASK": "32", "HOME": str(folder)}
     subprocess.run(["bash", str(SLURM), *words], env=env, check=True)
@@ -67,15 +64,12 @@ def submit(folder: Path, *words: str, token: str | None = None) -> list[str]:
 
 def test_slurm_starts_ray_on_all_nodes_at_the_first_ones_address_and_then_the_command(tmp_path: Path) -> None:
     calls = submit(tmp_path)
-    assert calls[-1] == f"disabled: ray symmetric-run --address 10.0.0.7:6379 --min-nodes 2 -- {COMMAND}"
+    assert calls[-1] == f"token: ray symmetric-run --address 10.0.0.7:6379 --min-nodes 2 -- {COMMAND}"
     assert calls[:3] == ["srun --nodes=1", "srun --ntasks=1", "srun --nodelist=n1"]
-    assert calls[3:7] == ["srun --nodes=2", "srun --ntasks=2", "srun --cpus-per-task=32", "srun --kill-on-bad-exit"]
+    assert calls[3].endswith(": ray get-auth-token --generate")  # before Ray starts
+    assert calls[4:8] == ["srun --nodes=2", "srun --ntasks=2", "srun --cpus-per-task=32", "srun --kill-on-bad-exit"]
     words = shlex.split(calls[-1])[3:]
     assert curate_and_validate_ray_start_args(words[: words.index("--")]) == []  # nothing that Ray does not know
-
-
-def test_slurm_says_on_all_nodes_whether_ray_asks_for_the_token_in_the_home(tmp_path: Path) -> None:
-    assert submit(tmp_path, token="secret")[-1].startswith("token: ray symmetric-run ")
 
 
 def test_the_locked_packages_of_gpus_hold_what_rays_dashboard_and_agents_import() -> None:

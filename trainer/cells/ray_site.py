@@ -4,7 +4,7 @@ All nodes must share the folder of the cells.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rollout import ray_cluster
 from rollout.actor_spec import ActorSpec
@@ -20,16 +20,20 @@ PREFIX = "RAY_"
 
 
 PASSED = ("WANDB_", "HF_", "OPENAI_", "WEBSHOP_", "TEXTCRAFT_", "ALFWORLD_")
-"""Of the command's variables that its cells get: keys, and the folders of data that settings name."""
+"""Of the command's variables that its cells get: keys, and the folders of data that settings name. They are an
+argument of the actor's, for Ray logs the variables that an actor is made with."""
+KEY = "scorer.key_variable="
+"""A setting that names one more."""
 
 
 class Runner:
     """The inside of the actor."""
 
-    def run(self, cell: Cell, program: tuple[str, ...]) -> Outcome:
-        """Run a cell, and wait for it."""
+    def run(self, cell: Cell, program: tuple[str, ...], variables: Mapping[str, str]) -> Outcome:
+        """Run a cell with these variables in its environment, and wait for it."""
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             del os.environ[name]
+        os.environ.update(variables)
         return Child(cell, program=program).wait()
 
 
@@ -105,13 +109,17 @@ class RaySite:
             limit=None,  # a run takes its time, and its own parts have limits
             spread=True,
             folder=os.getcwd(),
-            env={name: value for name, value in os.environ.items() if name.startswith(PASSED)},
         )
         runner = spawn(Runner, spec=spec)
-        return RayRunning(cell, runner.submit("run", cell, self._program))
+        return RayRunning(cell, runner.submit("run", cell, self._program, _variables(cell)))
 
     def end_all(self, running: Sequence[Running]) -> None:
         end_each(running)
 
     def close(self) -> None:
         ray_cluster.stop()
+
+
+def _variables(cell: Cell) -> dict[str, str]:
+    named = {word.removeprefix(KEY) for word in cell.words if word.startswith(KEY)}
+    return {name: value for name, value in os.environ.items() if name.startswith(PASSED) or name in named}

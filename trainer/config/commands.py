@@ -236,7 +236,7 @@ class EvaluateConfig:
     sampling: Sampling
     """How tokens are sampled."""
 
-    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL, such as http://localhost:8000/v1")] = None
+    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL without a key: http://localhost:8000/v1")] = None
     """URL of an OpenAI-compatible server that serves model.source; null serves it here. The key is read from
     OPENAI_API_KEY."""
 

@@ -9,12 +9,9 @@ from rollout.types import Task
 
 def training_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int) -> list[Task]:
     """The `groups` tasks of update number `update`, from 0. Every epoch is one permutation of all tasks."""
-    first = update * groups
-    picks: list[str] = []
-    for place in range(first, first + groups):
-        epoch, index = divmod(place, len(task_ids))
-        picks.append(_permutation(task_ids, derive_seed(seed, "epoch", epoch))[index])
-    return numbered(picks, seed=seed, update=update)
+    places = [divmod(place, len(task_ids)) for place in range(update * groups, (update + 1) * groups)]
+    orders = {epoch: _permutation(task_ids, derive_seed(seed, "epoch", epoch)) for epoch, _ in places}
+    return numbered([orders[epoch][index] for epoch, index in places], seed=seed, update=update)
 
 
 def spare_tasks(task_ids: Sequence[str], *, seed: int, update: int, groups: int, count: int) -> list[Task]:

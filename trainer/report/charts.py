@@ -1,5 +1,6 @@
 """Charts of a run's numbers over its updates, as SVG that takes its colours from the page around it, or as PNG."""
 
+import html
 import io
 import re
 import textwrap
@@ -166,4 +167,5 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<style.*?</style>|<defs>\s*</defs>", "", text)  # the style would apply to the whole page
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # ids of groups, which are equal in every chart
     text = re.sub(r" font-family: [^;\"]*;?", "", text)
-    return re.sub(r'<svg ([^>]*?)width="\S+" height="\S+"', rf'<svg \1role="img" aria-label="{name}"', text, count=1)
+    label = f'role="img" aria-label="{html.escape(name)}"'
+    return re.sub(r'(<svg [^>]*?)width="\S+" height="\S+"', lambda found: found[1] + label, text, count=1)

@@ -57,7 +57,7 @@ def _metric(meaning: str, unit: Unit, range: Range) -> Metric:
 
 MEANINGS: Mapping[str, Metric] = {
     # --- the rollouts of the update; revisions are not among them
-    "rollout/success": _share("Rollouts that solved their task."),
+    "rollout/success": _share("Rollouts that solved their task; with max_groups_tried, of the groups that were kept."),
     "rollout/score": _metric("Mean score that the world gave to a rollout.", "score", "0 to 1"),
     "rollout/steps": _metric("Mean number of steps of a rollout.", "steps", "1 or more"),
     "rollout/response_tokens": _metric("Mean response tokens of a step.", "tokens", "1 or more"),

@@ -182,7 +182,7 @@ class TableConfig:
     """Settings for every cell that trains or evaluates, which replace the table's: +set.updates=9 +set.cluster=gpu8.
     Those of the cluster hold for warm starts too."""
 
-    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL, such as http://localhost:8000/v1")] = None
+    endpoint: Annotated[str | None, Predicate(is_url), doc("a URL without a key: http://localhost:8000/v1")] = None
     """URL of an OpenAI-compatible server, for the rows of a model behind an endpoint; null: these rows are missing."""
 
     endpoint_model: str | None = None

@@ -8,6 +8,7 @@ from trainer.tables.numbers import Difference, RowNumbers, TableNumbers, Togethe
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+SPECIAL |= {character: f"{{{character}}}" for character in "[*"}  # at the start of a line an argument of the last one's
 MISSING = "--"
 
 Column = tuple[str, Callable[[RowNumbers], str]]

@@ -68,7 +68,7 @@ tell("end")
 if words["do"] == "fail":
     sys.exit("stepcredit: an engine died")
 folder.mkdir()
-(folder / "shop").write_text(os.environ.get("WEBSHOP_DATA", ""))
+(folder / "shop").write_text(os.environ.get("WEBSHOP_DATA", "") + os.environ.get("JUDGE", ""))
 """
 
 
@@ -88,10 +88,14 @@ def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has
     tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBSHOP_DATA", "the shop")  # of this command, and not of the cluster
+    monkeypatch.setenv("JUDGE", ", a key")
     check_ends(tmp_path / "ends", RaySite(cluster, None, program=program(tmp_path)))
     script = tmp_path / "work.py"
     script.write_text(WORK)
-    words = [(f"do={do}", f"cores={cores}", f"seed={seed}") for seed, (do, cores) in enumerate(WORKING)]
+    words = [
+        (f"do={do}", f"cores={cores}", f"seed={seed}", "scorer.key_variable=JUDGE")
+        for seed, (do, cores) in enumerate(WORKING)
+    ]
     swept = [
         cell_of("train", one, tmp_path / "work", cpus=cores) for one, (_, cores) in zip(words, WORKING, strict=True)
     ]
@@ -103,7 +107,7 @@ def test_cells_are_actors_of_a_ray_cluster_and_never_take_more_cores_than_it_has
     ]
     assert len(told(tmp_path / "work")) == 2 * len(WORKING)
     assert most_at_once(told(tmp_path / "work")) == 2
-    assert {path.read_text() for path in (tmp_path / "work").rglob("shop")} == {"the shop"}
+    assert {path.read_text() for path in (tmp_path / "work").rglob("shop")} == {"the shop, a key"}
 
 
 @pytest.mark.slow

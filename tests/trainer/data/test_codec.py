@@ -18,6 +18,7 @@ from trainer.config.build import ModelError
 from trainer.config.tiny import TinySpec
 from trainer.data.codec import ChatCodec
 from trainer.data.demos import corpus, demonstrate, rendered_turns
+from trainer.data.spelling import Speller
 from trainer.setup.models import train_tokenizer
 
 # No names of special tokens: every tokenizer reads those as the tokens.
@@ -171,3 +172,13 @@ def test_the_real_models_dialogues_extend_token_by_token_too(smollm2: Path) -> N
     for steps in dialogues(codec, "bare", "test_depth3"):
         for (prompt, response), (later, _) in itertools.pairwise(steps):
             assert later[: len(prompt) + len(response)] == prompt + response
+
+
+def test_a_text_is_encoded_as_the_tokenizer_does_though_its_file_cuts_texts(
+    codec: ChatCodec, world_texts: list[str]
+) -> None:
+    whole = [codec.tokenizer.encode(text, add_special_tokens=False) for text in world_texts]
+    rust = getattr(codec.tokenizer, "backend_tokenizer")  # noqa: B009 - not every tokenizer has it
+    rust.enable_truncation(3)
+    speller = Speller(codec.tokenizer, ())
+    assert [speller.encode(text) for text in world_texts] == whole

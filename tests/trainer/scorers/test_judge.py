@@ -58,8 +58,8 @@ def test_the_judge_is_shown_what_the_agent_saw_and_did_and_how_it_ended(server: 
     server.reply = by_length
     judge(server)(rollouts(tmp_path))
     question = next(asked(body) for body in server.bodies if "2 steps" in asked(body))
-    assert "Step 1\nThe agent saw: a corridor\nThe agent did: go\n" in question
-    assert "The agent did: fly (not understood)" in question
+    assert 'Step 1\nThe agent saw: "a corridor"\nThe agent did: "go"\n' in question
+    assert 'The agent did: "fly" (not understood)' in question
     assert "The rollout succeeded." in question
 
 

@@ -178,6 +178,12 @@ def test_in_latex_a_table_has_the_published_numbers_and_the_difference_where_the
     assert " & -- & -- & -- & 0/2 " in alone
 
 
+def test_in_latex_no_title_is_an_option_of_the_row_before_it(runs: Runs) -> None:
+    titled = replace(SPEC, rows=(replace(ROWS[0], title="[50%] *"), *ROWS[1:]))
+    text = latex(table_numbers("mine", titled, titled.rows, runs, planned=2))
+    assert "\n{[}50\\%] {*} & " in text
+
+
 def test_a_report_names_no_place_of_the_machine_that_wrote_it(tmp_path: Path, runs: Runs) -> None:
     output, cells = tmp_path / "report", tmp_path / "other" / "cells"
     facts = {"config": {"output": str(output), "runs": str(cells)}, "read": [str(output / "a"), str(cells / "b")]}
