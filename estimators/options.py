@@ -137,8 +137,8 @@ def suggestion(value: object, right: Iterable[str]) -> str:
     words = sorted(right)
     if not words:
         return "it has none"
-    nearest = get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
-    return f"did you mean {nearest!r}? It is one of {', '.join(words)}"
+    near = get_close_matches(str(value), words, n=1)
+    return f"{f'did you mean {near[0]!r}? ' if near else ''}It is one of {', '.join(words)}"
 
 
 @cache

@@ -42,7 +42,7 @@ class Households:
     """Which games to generate. Raises EnvError for numbers out of range and for unknown task types."""
 
     seed: int = 0
-    """Another seed gives other games."""
+    """Another seed gives other games; 0 to 2,147,483,647."""
 
     train: int = 1000
     """Games of `train`, 1 to 1,000,000."""
@@ -61,6 +61,7 @@ class Households:
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (
+            ("seed", 0, 2**31 - 1),
             ("train", 1, 10**6),
             ("held_out", 1, 10**6),
             ("receptacles", FEWEST_RECEPTACLES, MOST_RECEPTACLES),

@@ -7,7 +7,7 @@ from pathlib import Path
 from envs.helper import Helper, HelperDied
 
 _JUDGE = Path(__file__).with_name("judge.py")
-_HELP = "math-verify could not be started (see its error above); install it with pip install math-verify"
+_HELP = "math-verify could not be started: install it with pip install math-verify"
 
 
 class Judge:

@@ -29,7 +29,7 @@ class Spec:
     """Numbers of steps, each 1 to 8."""
 
     train: int
-    """The most training problems of each depth; of depth 1 there are some 50 in all."""
+    """The most training problems of each depth; of depth 1 there are some 65 in all."""
 
     validation: int
     """The most validation problems of each depth; of depth 1 there are some 15 in all."""

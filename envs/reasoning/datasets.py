@@ -14,7 +14,7 @@ from envs.helper import Helper, HelperDied
 
 CPU_SECONDS = 5.0  # for the score of one answer
 _GENERATOR = Path(__file__).with_name("generator.py")
-_MISSING = "reasoning-gym could not be started (see its error above); install it with pip install reasoning-gym==0.1.25"
+_MISSING = "reasoning-gym could not be started: install it with pip install reasoning-gym==0.1.25"
 _MAX_BARREN = 500  # questions in a row that bring nothing new before a dataset counts as exhausted
 
 

@@ -22,7 +22,12 @@ from typing import Any
 
 warnings.simplefilter("ignore")  # of its dependencies' sources
 
-from reasoning_gym.factory import DATASETS, create_dataset  # noqa: E402
+try:
+    from reasoning_gym.factory import DATASETS, create_dataset
+except ModuleNotFoundError as error:
+    if error.name == "reasoning_gym":
+        sys.exit(1)  # the process that started this one says it
+    raise
 
 MEMORY_BYTES = 4 * 2**30
 SIZE = 2**20  # of every dataset: a constant, because some draw their questions by it

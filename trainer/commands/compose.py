@@ -95,8 +95,12 @@ def execute(command: Command, interruption: Interruption) -> None:
                 interruption.remedy = partial(named(GO_ON), config)
                 named(command.run)(plan, display)  # imported only now: a refusal does not wait for torch
         except (*REFUSED, *FAILED, StartFailed, OSError) as error:
+            if isinstance(error, OmegaConfBaseException):
+                leave(2, refusal(error, config_class))
             if interruption.number is None:
-                _leave_for(error, interruption.remedy)
+                _leave_for(
+                    error, interruption.remedy, "standard output" if command.output is None else "a file of the run"
+                )
             raise Interrupted from error
         finally:
             _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
@@ -105,7 +109,8 @@ def execute(command: Command, interruption: Interruption) -> None:
         sys.argv[1:] = sweep.take(sys.argv[1:])
         sweep_folder.path = sweep.resumed
         check_options(command, sys.argv[1:])
-        if command.asks and not any(word.startswith(("-", f"{command.positional}=")) for word in sys.argv[1:]):
+        named_by = command.positional or command.positionals
+        if command.asks and not any(word.startswith(("-", f"{named_by}=")) for word in sys.argv[1:]):
             raise ConfigError(command.asks)
         if command.base is not None:
             named(command.base)(sys.argv[1:])
@@ -228,9 +233,10 @@ def leave(code: int, text: str) -> NoReturn:
     raise SystemExit(code)
 
 
-def _leave_for(error: Exception, remedy: Callable[[], str]) -> NoReturn:
-    """Leave with the line and the code of an error. remedy: how to go on, after what failed on the way.
+def _leave_for(error: Exception, remedy: Callable[[], str], file: str) -> NoReturn:
+    """Leave with the line and the code of an error.
 
+    remedy: how to go on, after what failed on the way. file: what there is no room for where the error does not say it.
     Raises again an OSError that is not about a file: nobody but a programmer can tell what it means.
     """
     if isinstance(error, FAILED):
@@ -238,7 +244,7 @@ def _leave_for(error: Exception, remedy: Callable[[], str]) -> NoReturn:
     if isinstance(error, OSError) and not isinstance(error, (*REFUSED, StartFailed)):
         if error.filename is None and error.errno not in NO_ROOM:
             raise error
-        leave(1, f"{error.filename or 'a file of the run'}: {error.strerror}; {remedy()}")
+        leave(1, f"{error.filename or file}: {error.strerror}; {remedy()}")
     if isinstance(error, StartFailed):
         refused = {f"{kind.__module__}.{kind.__qualname__}" for kind in REFUSED}
         leave(2, error.reason) if refused & set(error.kinds) else leave(1, str(error))

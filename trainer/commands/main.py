@@ -73,7 +73,8 @@ def _explain(words: list[str]) -> None:
         sys.stderr.write(f"stepcredit: no command {' '.join(words[:2])!r}: choose one of {', '.join(COMMANDS)}\n")
         raise SystemExit(2)
     sys.stdout.write("usage: stepcredit COMMAND [overrides]\n\n")
-    sys.stdout.write("".join(f"  {name:<24}{command.help}\n" for name, command in COMMANDS.items()))
+    lines = ((name, command.help.partition(": stepcredit ")[0]) for name, command in COMMANDS.items())
+    sys.stdout.write("".join(f"  {name:<24}{about}\n" for name, about in lines))
     sys.stdout.write("\nEach command explains itself: stepcredit train --help\n")
 
 

@@ -1,9 +1,11 @@
 """The worlds' data on disk: fetch and check ALFWorld's release, generate households and shops."""
 
-import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
+
+from annotated_types import Ge
 
 from envs.alfworld.fetch import fetch
 from envs.alfworld.generate import write_households
@@ -53,7 +55,7 @@ class ShopConfig:
     size: int
     """Number of products."""
 
-    seed: int
+    seed: Annotated[int, Ge(0)]
     """Seed of the generator."""
 
 
@@ -74,11 +76,11 @@ def plan_data(config: C) -> DataPlan[C]:
     try:
         while not parent.exists():
             parent = parent.parent
+        with tempfile.TemporaryFile(dir=parent):  # permissions do not say it all: /proc has them too
+            pass
     except OSError as error:  # a folder that may not be searched, a name that is too long
         reason = f"folder={config.folder} cannot be written ({error.strerror})"
         raise ConfigError(f"{reason}: choose another folder") from error
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ConfigError(f"folder={config.folder}: {parent} is no folder that can be written; choose another folder")
     return DataPlan(config=config, folder=Path(config.folder))
 
 

@@ -61,6 +61,8 @@ def plan_table(config: TableConfig) -> TablePlan:
     if config.runs is not None and not Path(config.runs).is_dir():
         raise ConfigError(f"runs={config.runs} is no folder: name one with finished runs in it")
     rows = planned_rows(config, composed_config)
+    if config.set and len({row.missing for row in rows}) == 1 and all(row.config is None for row in rows):
+        raise ConfigError(f"no row takes +set.{' +set.'.join(config.own_words)}: {'; '.join(rows[0].missing)}")
     if config.runs is None:
         check_begun(Path(config.output), config.name, rows)
         check_distinct(cell for row in rows if not row.missing for cell in row.cells.values())

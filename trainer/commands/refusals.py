@@ -19,6 +19,8 @@ from trainer.commands.table import CONFIGS, Command, name_of, named
 from trainer.config.build import ConfigError, has_setting, nearest_setting, value_above
 
 NO_GROUP = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")  # the command has no such group
+SEVERAL = re.compile(r"Ambiguous value for argument '([^=']+)=([^']*)'")  # a,b without --multirun
+NO_VARIABLE = re.compile(r"Environment variable '(\w+)' not found")
 ADVICE = "To append to your config use +"  # Hydra's message ends with this and the override
 
 
@@ -26,6 +28,12 @@ def refusal(error: Exception, config_class: Any) -> str:
     """The line for an error of Hydra's composition: a choice or a setting that does not exist, else its own message."""
     if isinstance(error, MarkedYAMLError):
         return f"{_place_in(error)}: {error.problem or error.context}: mend the file"
+    if several := SEVERAL.match(str(error)):
+        name, values = several.groups()
+        return f"{name}={values} is several values: add --multirun to run each, or write {name}=[{values}] for a list"
+    if isinstance(error, OmegaConfBaseException) and (variable := NO_VARIABLE.search(str(error))):
+        unset = f"{error.full_key} takes the environment variable {variable[1]}, which is not set"
+        return f"{unset}: export it, or give {error.full_key}=..."
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, ConfigError):
         return str(error.__cause__)
     if isinstance(error, OverrideParseException):

@@ -58,11 +58,11 @@ class Command:
     positional: str | None = None
     """The setting that a first word without "=" stands for."""
 
-    asks: str | None = None
-    """What is said where that setting is not given; None where it has a default, or its config says it."""
-
     positionals: str | None = None
     """The setting that all first words without "=" stand for together, as a list."""
+
+    asks: str | None = None
+    """What is said where that setting is not given; None where it has a default, or its config says it."""
 
     flags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Words that stand for a setting, such as "--json" for "json=true"."""
@@ -140,6 +140,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.commands.compare:show_comparison",
         help="put evaluations in one table: stepcredit compare DIR DIR",
         positionals="folders",
+        asks="no evaluations are named: stepcredit compare DIR DIR",
         flags={"--markdown": "format=markdown", "--csv": "format=csv", "--json": "format=json"},
     ),
     "fork": Command(
@@ -159,6 +160,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.commands.replay:replay",
         help="run a failed update again: stepcredit replay BATCH",
         positional="batch",
+        asks="no batch is named: stepcredit replay BATCH, the file that the failed run named",
     ),
     "demos": Command(
         yaml="demos",
@@ -205,6 +207,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.inspect.truth:measure_truth",
         help="play on from each recorded turn: stepcredit truth RUN_DIR",
         positional="run",
+        asks="no run is named: stepcredit truth RUN_DIR",
     ),
     "inspect": Command(
         yaml="inspect",
@@ -240,6 +243,7 @@ COMMANDS: Mapping[str, Command] = {
         run="trainer.commands.sweep_report:show_sweep_report",
         help="rank a sweep's settings: stepcredit sweep-report DIR",
         positional="sweep",
+        asks="no sweep is named: stepcredit sweep-report DIR, such as outputs/sweeps/DATE_TIME",
     ),
     "quickstart": Command(
         yaml="quickstart",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from trainer.config.derived import Follows, Rule, Unused
 from trainer.config.ranges import in_range, range_words
@@ -35,7 +35,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     own_fields = _fields(cls)
     for key, value in values.items():
         if key not in own_fields:
-            raise ConfigError(f"unknown setting {path}{key}={value!r}: {_closest(str(key), own_fields)}")
+            raise ConfigError(f"unknown setting {path}{key}={written(value)}: {_closest(str(key), own_fields)}")
     values = _derive(cls, values)
     for name, field in own_fields.items():
         if name not in values and _default(field) is MISSING:
@@ -130,7 +130,7 @@ def convert(kind: Any, value: Any, path: str) -> Any:
         return _first_that_fits(kind, value, path)
     if origin is Literal:
         if value not in get_args(kind):
-            raise ConfigError(f"{path}={value!r}: choose one of {', '.join(map(repr, get_args(kind)))}")
+            raise ConfigError(f"{path}={written(value)}: choose one of {', '.join(map(written, get_args(kind)))}")
         return value
     if origin is tuple:
         return _as_tuple(kind, value, path)
@@ -139,10 +139,22 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     return _scalar(kind, value, path)
 
 
+def written(value: Any) -> str:
+    """A value as a message writes it: null, true and false as YAML does, a tuple as a list.
+
+    >>> written(None), written((True, "a"))
+    ('null', "[true, 'a']")
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, cast(Sequence[Any], value)))}]"
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
 def _checked(value: Any, metadata: Iterable[Any], path: str) -> Any:
     """Return `value`, or raise ConfigError if a constraint of `metadata` does not hold. None is always allowed."""
     if value is not None and not in_range(value, metadata):
-        raise ConfigError(f"{path}={value} is out of range: choose {range_words(metadata)}")
+        shown = value if isinstance(value, str) else written(value)
+        raise ConfigError(f"{path}={shown} is out of range: choose {range_words(metadata)}")
     return value
 
 
@@ -153,7 +165,7 @@ def _derive(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     for path, rule in rules.items():
         value = _at(filled, path)
         if value is not MISSING and not (isinstance(rule, Follows) and rule.free):
-            raise ConfigError(f"{path}={value!r} cannot be set by hand: {_instead(rule)}")
+            raise ConfigError(f"{path}={written(value)} cannot be set by hand: {_instead(rule)}")
         if value is MISSING or value is None:
             _put(filled, path, _derived(cls, filled, path, rule))
     return filled
@@ -289,7 +301,7 @@ def _default(field: Field[Any]) -> Any:
 
 def _as_group(value: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}={value!r} is not a group of settings")
+        raise ConfigError(f"{path}={written(value)} is not a group of settings")
     return value
 
 
@@ -305,11 +317,11 @@ def _first_that_fits(kind: Any, value: Any, path: str) -> Any:
 
 def _as_tuple(kind: Any, value: Any, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{path}={value!r} is not a list: write {path}=[...]")
+        raise ConfigError(f"{path}={written(value)} is not a list: write {path}=[...]")
     inner = get_args(kind)
     kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
     if len(kinds) != len(value):
-        raise ConfigError(f"{path}={value!r} has {len(value)} entries, expected {len(kinds)}")
+        raise ConfigError(f"{path}={written(value)} has {len(value)} entries, expected {len(kinds)}")
     return tuple(convert(k, item, f"{path}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
 
 
@@ -330,4 +342,4 @@ def _scalar(kind: Any, value: Any, path: str) -> Any:
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     remedy = f": {_REMEDIES[kind]}" if kind in _REMEDIES else ""
-    raise ConfigError(f"{path}={value!r} is not of type {getattr(kind, '__name__', kind)}{remedy}")
+    raise ConfigError(f"{path}={written(value)} is not of type {getattr(kind, '__name__', kind)}{remedy}")

@@ -190,7 +190,7 @@ class ClusterConfig:
             )
         if self.sleep and self.device == "cpu":
             raise ConfigError(
-                "cluster.sleep=True with cluster.device='cpu', where nothing can sleep: set cluster.sleep=false"
+                "cluster.sleep=true with cluster.device='cpu', where nothing can sleep: set cluster.sleep=false"
             )
         if self.placement == "split" and self.device == "cpu":
             raise ConfigError(
@@ -199,7 +199,7 @@ class ClusterConfig:
             )
         if self.placement == "split" and self.sleep:
             raise ConfigError(
-                "cluster.sleep=True with cluster.placement='split', where engines share no GPU with the learner: set "
+                "cluster.sleep=true with cluster.placement='split', where engines share no GPU with the learner: set "
                 "cluster.sleep=false"
             )
 

@@ -47,5 +47,5 @@ class DoctorConfig:
     def __post_init__(self) -> None:
         if self.only is not None and not self.gpu:
             raise ConfigError(
-                f"only={self.only!r} without gpu=True, and there is no proof to take a part of: add gpu=true"
+                f"only={self.only!r} without gpu=true, and there is no proof to take a part of: add gpu=true"
             )

@@ -60,10 +60,8 @@ class InspectConfig:
 
     def __post_init__(self) -> None:
         if (self.run is None) == (self.world is None):
-            raise ConfigError(
-                f"run={self.run}, world={self.world}: give one of them, stepcredit inspect RUN_DIR, or world=delay for "
-                "a world of known truth"
-            )
+            given = "neither a run nor a world is" if self.run is None else f"run={self.run} and world={self.world} are"
+            raise ConfigError(f"{given} given: give stepcredit inspect RUN_DIR, or world=delay for one of known truth")
         names = [f.name for f in fields(self) if f.name in GENERATED and getattr(self, f.name) != f.default]
         if self.world is None and names:
             raise ConfigError(

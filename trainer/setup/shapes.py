@@ -21,6 +21,8 @@ def shape_of(model: ModelConfig) -> ModelShape:
     Raises ConfigError where it is not known, and for a model of another kind.
     """
     shape = find_shape(model)
+    if shape is None and Path(model.source).exists():
+        raise ConfigError(f"model.source='{model.source}' is no Hugging Face folder: it has no config.json")
     if shape is None:
         raise ConfigError(
             f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "

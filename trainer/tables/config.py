@@ -211,6 +211,10 @@ class TableConfig:
             raise ConfigError(
                 f"endpoint={self.endpoint} with endpoint_model={self.endpoint_model}: give both, or neither"
             )
+        if self.runs is not None and self.dry_run:
+            raise ConfigError(f"runs={self.runs} runs nothing, so there is no plan of it to show: leave --dry-run out")
+        if min(self.seeds or self.table.seeds) < 0:
+            raise ConfigError(f"seeds={list(self.seeds or self.table.seeds)}: give seeds of 0 or more")
         for what in ("rows", "seeds"):
             values = getattr(self, what)
             if values is not None and (not values or len(set(values)) < len(values)):

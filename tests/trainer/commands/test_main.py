@@ -126,6 +126,7 @@ def test_help_names_the_commands(stepcredit: Stepcredit) -> None:
     ended = stepcredit("--help")
     assert ended.code == 0
     assert [command for command in COMMANDS if f"  {command} " not in ended.out] == []
+    assert max(map(len, ended.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", COMMANDS)

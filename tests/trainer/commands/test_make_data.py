@@ -74,8 +74,13 @@ def test_a_shop_that_was_written_is_played(tmp_path: Path, display: Display) -> 
 def test_a_folder_may_be_new_at_any_depth_but_not_below_a_file(tmp_path: Path) -> None:
     plan_data(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
     (tmp_path / "a").write_text("")
-    with pytest.raises(ConfigError, match="a is no folder that can be written"):
+    with pytest.raises(ConfigError, match=r"folder=.*b cannot be written \(Not a directory\)"):
         plan_data(ReleaseConfig(folder=str(tmp_path / "a" / "b")))
+
+
+def test_a_folder_that_refuses_files_though_its_permissions_do_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"folder=/proc/here cannot be written \(.+\): choose another folder"):
+        plan_data(ReleaseConfig(folder="/proc/here"))
 
 
 def test_a_folder_whose_name_is_too_long_is_refused(tmp_path: Path) -> None:

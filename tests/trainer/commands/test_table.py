@@ -100,6 +100,9 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
         (("laptop", "rows=[grop]"), ("rows='grop'", "'laptop'", "did you mean 'grpo'?")),
         (("laptop", "seds=[1]"), ("seds=[1]", "did you mean 'seeds'?")),
         (("laptop", "+set.checkpoint.evry=5"), ("unknown setting +set.checkpoint.evry=5", "'checkpoint.every'")),
+        (("laptop", "seeds=[-1]"), ("seeds=[-1]", "0 or more")),
+        (("laptop", "runs=.", "--dry-run"), ("runs=.", "leave --dry-run out")),
+        (("laptop", "+set.updates=0"), ("no row takes +set.updates=0", "choose 1 or more")),
         (("laptop", "+set.output=there"), ("set.output is given to each cell", "leave it out")),
     ],
 )

@@ -219,14 +219,14 @@ def test_a_prompt_longer_than_the_context_names_both_and_the_remedy(plain_train:
             ("learner.compile='layers'", "learner.zero_stage=3", "learner.compile=none"),
         ),
         ("train", {"learner.decay_steps": 599}, ("learner.decay_steps=599", "600 optimizer steps")),
-        ("train", {"cluster.sleep": True}, ("cluster.sleep=True", "cluster.device='cpu'")),
+        ("train", {"cluster.sleep": True}, ("cluster.sleep=true", "cluster.device='cpu'")),
         ("train", {"cluster.gpus": 1}, ("cluster.gpus=1", "cluster.device='cpu'")),
         ("train", {"cluster.device": "cuda"}, ("cluster.gpus=0", "cluster.device='cuda'")),
         # Engines and ranks that the GPUs do not hold.
         (
             "train",
             GPU4 | {"cluster.sleep": True, "cluster.placement": "split"},
-            ("cluster.sleep=True", "cluster.placement='split'", "cluster.sleep=false"),
+            ("cluster.sleep=true", "cluster.placement='split'", "cluster.sleep=false"),
         ),
         ("train", {"cluster.address": "auto", "cluster.cpus": 4}, ("cluster.cpus=4", "cluster.address='auto'")),
         ("train", {"cluster.placement": "split"}, ("cluster.placement='split'", "cluster.device='cpu'")),

@@ -61,6 +61,8 @@ class LearnConfig:
     """"auto" keeps the curves that `output` holds and trains those that it lacks; worlds and estimators may be more."""
 
     def __post_init__(self) -> None:
+        if not self.estimators:
+            raise ConfigError("estimators=[] leaves nothing to train by: give one or more, such as [grpo,gigpo]")
         wrong = [size for size in self.sizes if size < 2 or self.rollouts % size]
         if wrong or not self.sizes:
             raise ConfigError(f"sizes={list(self.sizes)}: give sizes of 2 or more that divide rollouts={self.rollouts}")
