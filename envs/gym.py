@@ -41,6 +41,7 @@ class WorldGym(gymnasium.Env[str, str]):
     ) -> None:
         spec = find(world).gym
         self.action_space = _space(spec, spec.max_action)
+        self._max_action = spec.max_action
         self.observation_space = _space(spec, spec.max_observation, breaks="\n")
         self._world = make(world, **options, **(world_options or {}))
         self._tasks = self._world.tasks(split)
@@ -64,7 +65,7 @@ class WorldGym(gymnasium.Env[str, str]):
         if not self.action_space.contains(action):
             any_text = isinstance(self.action_space, AnyText)
             allowed = "characters" if any_text else "printable ASCII characters on one line"
-            raise ValueError(f"{action!r} is not an action: at most {self.action_space.max_length} {allowed}")
+            raise ValueError(f"{action!r} is not an action: at most {self._max_action} {allowed}")
         now = self._world.step(action)
         terminated = now.ending is not None and now.ending is not Ending.LIMIT
         return now.observation, now.reward, terminated, now.ending is Ending.LIMIT, self._info(now)

@@ -71,4 +71,4 @@ def library(source: str, train: Mapping[str, Problem], validation: Mapping[str, 
 def _own_names_of_python(program: str) -> frozenset[str]:
     """Those that a program binds at its top."""
     symbols = symtable(program, "program", "exec").get_symbols()
-    return vars(builtins).keys() & {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
+    return frozenset(vars(builtins)) & {symbol.get_name() for symbol in symbols if symbol.is_assigned()}

@@ -17,29 +17,29 @@ def similar_codes(texts: Sequence[str], groups: Sequence[Hashable], threshold: f
     least `threshold` to the row's text. If there is none, the row starts a new cluster. The ratio is difflib's, as in
     the public runs; it is not symmetric, and the row's text comes first. Each distinct text is compared once per group.
     """
-    seeds: dict[Hashable, list[tuple[int, SequenceMatcher[str]]]] = {}
+    seeds: dict[Hashable, list[tuple[int, str, SequenceMatcher[str]]]] = {}
     code_of: dict[tuple[Hashable, str], int] = {}
     count = 0
     for group, text in zip(groups, texts, strict=True):
         if (group, text) in code_of:
             continue
         clusters = seeds.setdefault(group, [])
-        code = next((code for code, seed in clusters if _near(seed, text, threshold)), None)
+        code = next((code for code, first, matcher in clusters if _near(first, matcher, text, threshold)), None)
         if code is None:
             code, count = count, count + 1
-            clusters.append((code, SequenceMatcher(None, "", text)))
+            clusters.append((code, text, SequenceMatcher(None, "", text)))
         code_of[group, text] = code
     return np.array([code_of[pair] for pair in zip(groups, texts, strict=True)], np.int64)
 
 
-def _near(seed: "SequenceMatcher[str]", text: str, threshold: float) -> bool:
-    """Whether the ratio reaches `threshold`.
+def _near(first: str, matcher: "SequenceMatcher[str]", text: str, threshold: float) -> bool:
+    """Whether the ratio to a cluster's first text reaches `threshold`.
 
     First a bound that costs next to nothing: what the ratio counts as equal is a common subsequence, and rapidfuzz
     knows the longest.
     """
     bound = threshold - ROUNDING
-    if Indel.normalized_similarity(seed.b, text, score_cutoff=bound) < bound:
+    if Indel.normalized_similarity(first, text, score_cutoff=bound) < bound:
         return False
-    seed.set_seq1(text)
-    return seed.ratio() >= threshold
+    matcher.set_seq1(text)
+    return matcher.ratio() >= threshold
