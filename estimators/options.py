@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt
 
+NEAR = 0.45  # difflib's ratio: "tag" is near to "action_tag", and no word of another meaning is
 _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -137,7 +138,7 @@ def suggestion(value: object, right: Iterable[str]) -> str:
     words = sorted(right)
     if not words:
         return "it has none"
-    near = get_close_matches(str(value), words, n=1)
+    near = get_close_matches(str(value), words, n=1, cutoff=NEAR)
     return f"{f'did you mean {near[0]!r}? ' if near else ''}It is one of {', '.join(words)}"
 
 
