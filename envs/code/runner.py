@@ -45,10 +45,8 @@ __builtins__ = dict(vars(builtins))
 
 NOBODY = 65534
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
-CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    *(0x00020000, 0x08000000, 0x10000000),
-    *(0x20000000, 0x40000000),
-)
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -84,13 +82,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     """Run the program of standard input."""
     request: dict[str, Any] = json.load(sys.stdin)
+    program, setup, tests, asked = (request[name] for name in ("program", "setup", "tests", "asked"))
     reply = os.dup(1)
     for descriptor in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
     die_with_parent()
     signal.alarm(request["seconds"])
     limit({resource.RLIMIT_AS: request["memory_bytes"], resource.RLIMIT_CPU: request["cpu_seconds"]})
-    import_named((request["program"], request["setup"], *request["tests"]))
+    import_named((program, setup, *tests))
     inside = shut_in()
     limit(NOTHING_MORE)
     _write(reply, {"namespaces": inside})
@@ -98,13 +97,7 @@ def main() -> None:
     token = request.pop("token")
     _remember_equality(object)
     sys.modules["__main__"] = sys.modules["answer"] = ModuleType("answer")  # a program finds no judge to change there
-    judge(
-        request["program"],
-        request["setup"],
-        request["tests"],
-        frozenset(request["asked"]),
-        lambda passed, text: _write(reply, [token, passed, text]),
-    )
+    judge(program, setup, tests, frozenset(asked), lambda passed, text: _write(reply, [token, passed, text]))
     os._exit(0)  # threads and exit handlers of the program have no say
 
 
@@ -315,9 +308,7 @@ def _without_zeros(counts: _Counts) -> dict[Any, Any]:
     return {key: count for key, count in counts.items() if count != 0}
 
 
-EXACT = frozenset(
-    map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, memoryview, range, Decimal)),
-)
+EXACT = frozenset(map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, memoryview, range, Decimal)))
 """Ids of the classes whose values are plain: no program can change one, or make one of its own."""
 
 

@@ -299,7 +299,7 @@ def test_a_process_that_somebody_killed_is_an_error_and_is_replaced() -> None:
 
 def test_a_process_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(EnvError, match=r"math-verify could not be started .* pip install math-verify"):
+    with pytest.raises(EnvError, match=r"math-verify could not be started: install it with pip install math-verify"):
         Judge().equal("1", "1")
 
 

@@ -108,8 +108,8 @@ def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ((), ("folders is not set",)),
-        (("a",), ("folders=('a',)", "two folders or more")),
+        ((), ("stepcredit compare DIR DIR",)),
+        (("a",), ("folders=['a']", "two folders or more")),
         (("a", "a"), ("a is named twice", "name each evaluation once")),
         (("a", "none"), ("none has no evaluation.json", "the output folder of stepcredit evaluate")),
         (("a", "half"), ("half is not finished", "resume=auto output=")),

@@ -88,7 +88,7 @@ def test_a_batch_that_cannot_be_run_again_is_refused_with_the_reason(
 
 
 def test_a_replay_without_a_batch_is_refused(stepcredit: Stepcredit) -> None:
-    assert "batch is not set" in refused(stepcredit, "replay")
+    assert "stepcredit replay BATCH" in refused(stepcredit, "replay")
 
 
 class Finder:

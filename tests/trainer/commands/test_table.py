@@ -137,8 +137,8 @@ def test_a_setting_for_every_cell_reaches_the_config_and_the_words(stepcredit: S
 
 
 def test_a_setting_for_every_cell_reaches_the_rows_whose_command_has_it(stepcredit: Stepcredit) -> None:
-    words = ("+set.checkpoint.every=5", "+set.env.options.own=1", "+set.samples=2")
-    own = ["checkpoint.every=5", "env.options.own=1", "samples=2"]
+    words = ("+set.checkpoint.every=5", "+set.env.style=bare", "+set.samples=2")
+    own = ["checkpoint.every=5", "env.style=bare", "samples=2"]
     rows = {row.row.name: row for row in plan_of(stepcredit, "webshop_1.5b", "rows=[prompting,grpo]", *words).rows}
     assert [word for word in own if word in rows["prompting"].cells[0].words] == own[1:]
     assert [word for word in own if word in rows["grpo"].cells[0].words] == own[:2]
