@@ -95,12 +95,8 @@ def execute(command: Command, interruption: Interruption) -> None:
                 interruption.remedy = partial(named(GO_ON), config)
                 named(command.run)(plan, display)  # imported only now: a refusal does not wait for torch
         except (*REFUSED, *FAILED, StartFailed, OSError) as error:
-            if isinstance(error, OmegaConfBaseException):
-                leave(2, refusal(error, config_class))
             if interruption.number is None:
-                _leave_for(
-                    error, interruption.remedy, "standard output" if command.output is None else "a file of the run"
-                )
+                _leave_for(error, interruption.remedy, command)
             raise Interrupted from error
         finally:
             _drop_if_empty(Path(HydraConfig.get().runtime.output_dir))
@@ -233,10 +229,9 @@ def leave(code: int, text: str) -> NoReturn:
     raise SystemExit(code)
 
 
-def _leave_for(error: Exception, remedy: Callable[[], str], file: str) -> NoReturn:
-    """Leave with the line and the code of an error.
+def _leave_for(error: Exception, remedy: Callable[[], str], command: Command) -> NoReturn:
+    """Leave with the line and the code of an error. remedy: how to go on, after what failed on the way.
 
-    remedy: how to go on, after what failed on the way. file: what there is no room for where the error does not say it.
     Raises again an OSError that is not about a file: nobody but a programmer can tell what it means.
     """
     if isinstance(error, FAILED):
@@ -244,11 +239,12 @@ def _leave_for(error: Exception, remedy: Callable[[], str], file: str) -> NoRetu
     if isinstance(error, OSError) and not isinstance(error, (*REFUSED, StartFailed)):
         if error.filename is None and error.errno not in NO_ROOM:
             raise error
-        leave(1, f"{error.filename or file}: {error.strerror}; {remedy()}")
+        unnamed = "standard output" if command.output is None else "a file of the run"
+        leave(1, f"{error.filename or unnamed}: {error.strerror}; {remedy()}")
     if isinstance(error, StartFailed):
         refused = {f"{kind.__module__}.{kind.__qualname__}" for kind in REFUSED}
         leave(2, error.reason) if refused & set(error.kinds) else leave(1, str(error))
-    leave(2, str(error))
+    leave(2, refusal(error, named(command.config)) if isinstance(error, OmegaConfBaseException) else str(error))
 
 
 def _drop_if_empty(folder: Path) -> None:

@@ -22,7 +22,9 @@ def shape_of(model: ModelConfig) -> ModelShape:
     """
     shape = find_shape(model)
     if shape is None and Path(model.source).exists():
-        raise ConfigError(f"model.source='{model.source}' is no Hugging Face folder: it has no config.json")
+        raise ConfigError(
+            f"model.source={model.source!r} is no Hugging Face folder: it has no config.json; give one that has"
+        )
     if shape is None:
         raise ConfigError(
             f"model.source={model.source!r} is not on this machine, so its shape is not known: fetch it, or give "
