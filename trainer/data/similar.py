@@ -1,11 +1,12 @@
 """States grouped by the similarity of their texts, for an estimator with `similarity` (as the public GiGPO code)."""
 
+import math
 from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Indel
+from rapidfuzz.distance import LCSseq
 
 ROUNDING = 1e-9
 
@@ -38,8 +39,8 @@ def _near(first: str, matcher: "SequenceMatcher[str]", text: str, threshold: flo
     First a bound that costs next to nothing: what the ratio counts as equal is a common subsequence, and rapidfuzz
     knows the longest.
     """
-    bound = threshold - ROUNDING
-    if Indel.normalized_similarity(first, text, score_cutoff=bound) < bound:
+    needed = math.ceil((threshold - ROUNDING) * (len(first) + len(text)) / 2)
+    if LCSseq.similarity(first, text, score_cutoff=needed) < needed:
         return False
     matcher.set_seq1(text)
     return matcher.ratio() >= threshold

@@ -31,6 +31,11 @@ def test_codes_equal_those_of_the_row_by_row_reference(rows, threshold):
     assert similar_codes(texts, groups, threshold).tolist() == slow(texts, groups, threshold)
 
 
+def test_a_text_that_just_reaches_the_threshold_joins():
+    # Two equal characters of five: the ratio is 0.8 to the last bit.
+    assert similar_codes(["aa", "aaa"], [0, 0], 0.8).tolist() == [0, 0]
+
+
 def test_a_row_joins_the_first_cluster_that_is_similar_enough_not_the_most_similar():
     # abcd to abcf 0.75, to abcdz 0.89: at 0.7 it joins the first, at 0.8 the second.
     texts = ["abcf", "abcdz", "abcd"]
