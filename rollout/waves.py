@@ -71,12 +71,14 @@ class WaveSession:
                 task.add_done_callback(self._sending.discard)
 
     async def _send(self, number: int, wave: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+        futures = [future for _, future in wave]
         try:
             with self._policy.account.asking(number, len(wave)):
-                answers = await self._policy.engines[number].acall("complete_wave", [pair[0] for pair in wave])
+                answers = await self._policy.engines[number].acall("complete_wave", [request for request, _ in wave])
+            for future, answer in zip(futures, answers, strict=True):
+                if not future.done():  # its rollout was cancelled
+                    future.set_result(answer)
         except Exception as error:  # noqa: BLE001  every rollout that waits must get the error
-            for _, future in wave:
-                future.set_exception(error)
-            return
-        for (_, future), answer in zip(wave, answers, strict=True):
-            future.set_result(answer)
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)

@@ -61,10 +61,13 @@ def commit(partial: Path, *, keep: int) -> Path:
     folder = partial.with_name(partial.name.split(".")[1])
     checksums.join(partial)
     sync_all(partial)
-    shutil.rmtree(folder, ignore_errors=True)
+    old = partial.with_suffix(".old")  # a damaged checkpoint of this update, before which the run went back
+    if folder.exists():
+        folder.rename(old)
     partial.rename(folder)
     sync(folder.parent)
     write_whole(folder.parent / TRACKER, folder.name)
+    shutil.rmtree(old, ignore_errors=True)
     _forget(folder, keep)
     return folder
 
@@ -74,13 +77,17 @@ def export_of(output: Path, update: int) -> Path:
     return output / FOLDER / _name(update) / MODEL
 
 
+def named(output: Path) -> Path | None:
+    """The folder that is named as the latest checkpoint, whether it is there or not; None for a fresh run."""
+    tracker = output / FOLDER / TRACKER
+    return output / FOLDER / tracker.read_text().strip() if tracker.is_file() else None
+
+
 def latest(output: Path) -> Path | None:
     """The folder of the latest checkpoint, or None for a fresh run. Raises ConfigError if that folder is incomplete."""
-    tracker = output / FOLDER / TRACKER
-    if not tracker.is_file():
-        return None
-    folder = output / FOLDER / tracker.read_text().strip()
-    if not (folder / STATE).is_file():
+    folder = named(output)
+    if folder is not None and not (folder / STATE).is_file():
+        tracker = folder.parent / TRACKER
         raise ConfigError(
             f"{tracker} names {folder.name}, which is not there: write the name of another folder into it"
         )
@@ -92,10 +99,10 @@ def undamaged(output: Path) -> tuple[Path, tuple[str, ...]] | None:
 
     None for a fresh run. Raises ConfigError where there are checkpoints and all of them are damaged.
     """
-    newest = latest(output)
+    newest = named(output)
     if newest is None:
         return None
-    damaged: list[str] = []
+    damaged = [] if _resumes(newest) else [f"checkpoint {newest.name} is named as the latest and is not there"]
     for folder in reversed([path for path in _up_to(newest) if _resumes(path)]):
         fault = checksums.damage(folder)
         if fault is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -126,8 +126,9 @@ class Ahead:
     def take(self, number: int) -> Gathered | None:
         """The rollouts of an update; None where they were not begun, or were lost with an engine."""
         playing, self._next = self._next, None
-        if playing is None or playing.number != number:
+        if playing is None:
             return None
+        assert playing.number == number, f"update {playing.number} was played ahead, and {number} is asked for"
         with suppress(EnginesLost):
             return replace(playing.rollouts.result(), ahead=True)
         return None
@@ -154,8 +155,10 @@ class _Playing:
 
     def cancel(self) -> None:
         """Return once it has ended."""
-        loop, task = self._begun.result()
-        if task is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(task.cancel)
+        wait([self._begun, self.rollouts], return_when=FIRST_COMPLETED)
+        if self._begun.done():  # else no loop could be made
+            loop, task = self._begun.result()
+            if task is not None:
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(task.cancel)
         wait([self.rollouts])

@@ -3,8 +3,8 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence, Set
-from contextlib import closing, suppress
+from collections.abc import Generator, Sequence, Set
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.record import write_groups
 from trainer import checkpoint
 from trainer.checkpoint import RunState
+from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.continuing import plain
 from trainer.data.difficulty import Difficulty
@@ -104,10 +105,19 @@ def _from_checkpoints(plan: TrainingPlan, output: Path, display: Display) -> Run
             if lost.update in lost_before:
                 raise lost.cause from lost
             lost_before.add(lost.update)
+            if _is_written(output, plan.config.updates):
+                model = checkpoint.export_of(output, plan.config.updates)
+                return RunResult(validations=tuple(lost.validations), model=model)
             plan = going_on(plan)
             display.stage(f"update {lost.update} was lost: {lost.cause}")
             # What is played again is measured again.
             validations = [one for one in lost.validations if plan.resumed is not None and one[0] <= plan.start]
+
+
+def _is_written(output: Path, updates: int) -> bool:
+    """Whether the last checkpoint is there, though the learner was lost while the run waited for it."""
+    newest = checkpoint.named(output)
+    return newest is not None and checkpoint.update_of(newest) == updates
 
 
 def _state_conditions(plan: TrainingPlan, output: Path, display: Display) -> None:
@@ -214,22 +224,28 @@ class TrainingRun:
         if self.ahead is not None:
             self.ahead.close()
 
+    @contextmanager
+    def _losing(self, number: int) -> Generator[None]:
+        """Raise UpdateLost of this update where the learner is lost."""
+        try:
+            yield
+        except LOST as error:
+            raise UpdateLost(number, error, self.validations) from error
+
     def all_updates(self) -> RunResult:
         """Publish the weights, then run every update that is left; validations come as `validation.every` says."""
-        with self.display.doing("publish"):
+        with self._losing(self.finished + 1), self.display.doing("publish"):
             publish(self.parts, self.finished)
         if self.finished == 0 and self.config.validation.every is not None:
             self.log.write(0, evaluation_numbers(self._validate(0)))
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
             for number in range(self.finished + 1, self.config.updates + 1):
-                try:
+                with self._losing(number):
                     report = self._update(number)
                     self.saver.check()
                     self._log(report)
                     if self._saves(number):
                         self._save(number)
-                except LOST as error:
-                    raise UpdateLost(number, error, self.validations) from error
                 bar.advance()
         model = checkpoint.export_of(self.output, self.finished)
         return RunResult(validations=tuple(self.validations), model=model)
@@ -318,8 +334,10 @@ class TrainingRun:
         """The name of the last checkpoint, once it is written."""
         with suppress(CheckpointFailed):  # the batch matters more, and the checkpoint before is named
             self.saver.wait()
-        newest = checkpoint.undamaged(self.output)
-        return None if newest is None else newest[0].name
+        with suppress(ConfigError):  # all are damaged: the batch matters more here too
+            if (newest := checkpoint.undamaged(self.output)) is not None:
+                return newest[0].name
+        return None
 
     def _saves(self, number: int) -> bool:
         checkpoints = self.config.checkpoint

@@ -82,6 +82,9 @@ class Saver:
     def _give_up(self) -> None:
         self._closing.set()
         self._thread.shutdown()
+        self._remove_partial()
+
+    def _remove_partial(self) -> None:
         if self._partial is not None:  # renamed already if it was finished
             shutil.rmtree(self._partial, ignore_errors=True)
 
@@ -114,6 +117,5 @@ class Saver:
     def _failed(self, fault: str) -> CheckpointFailed:
         """The error to raise; what was written of the checkpoint goes."""
         self._writing = None
-        if self._partial is not None:
-            shutil.rmtree(self._partial, ignore_errors=True)
+        self._remove_partial()
         return CheckpointFailed(f"a checkpoint could not be written to {self.output / checkpoint.FOLDER} ({fault})")

@@ -92,6 +92,32 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path:
     assert len(updates) > 10
 
 
+def test_a_kill_while_a_damaged_checkpoint_is_written_again_leaves_the_one_before_it(tmp_path: Path) -> None:
+    updates: list[int] = []
+    for moment in range(1000):
+        output = tmp_path / str(moment)
+        save(output, 1)
+        cut(save(output, 2) / "learner" / "rank0.pt")
+        with pytest.MonkeyPatch.context() as patch:
+            effects = kill_at(moment, patch)
+            with contextlib.suppress(Killed):
+                save(output, 2)
+        folder, _ = undamaged(output) or (None, ())
+        assert folder is not None
+        updates.append(read_state(folder).update)
+        assert (folder / "learner" / "rank0.pt").read_text() == f"weights {updates[-1]}", f"killed at {effects}"
+        if len(effects) < moment:
+            break
+    assert updates == sorted(updates)
+    assert set(updates) == {1, 2}
+
+
+def test_where_the_latest_checkpoint_is_not_there_the_one_before_is_taken(tmp_path: Path) -> None:
+    before = save(tmp_path, 1)
+    shutil.rmtree(save(tmp_path, 2))
+    assert undamaged(tmp_path) == (before, ("checkpoint update-000002 is named as the latest and is not there",))
+
+
 def test_everything_is_synced_before_it_gets_its_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[Path] = set()
     unsynced: list[Path] = []

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from rich.console import Console
 from rollout.policy import Key
 from rollout.ray_actors import ActorDied, ActorTimeout
 from tests.fakes import ScriptedPolicy, plain
-from tests.trainer.run_stack import Stack, configured, defaults, lasting
+from tests.trainer.run_stack import Stack, WordEngines, configured, defaults, lasting
 from trainer import checkpoint
 from trainer.checkpoint import latest, read_state
 from trainer.config.build import ConfigError
@@ -129,6 +130,39 @@ def test_a_run_that_loses_a_rank_goes_on_from_its_last_checkpoint_as_if_nothing_
     repeated, rows = lasting(tmp_path / "struck"), lasting(tmp_path / "whole")
     assert [row["update"] for row in repeated if row.get("learn/restarts")] == [at]
     assert [{**row, "learn/restarts": 0.0} if "learn/loss" in row else row for row in repeated] == rows
+
+
+def test_a_run_that_loses_a_rank_as_it_publishes_its_first_weights_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, struck = Stack(), Stack()
+    whole.train(configured(tmp_path / "whole"))
+    deaths, publish = [ActorDied("learner rank 0 died during pack")], WordEngines.publish
+
+    def dying(engines: WordEngines, *arguments: Any) -> None:
+        if deaths:
+            raise deaths.pop()
+        publish(engines, *arguments)
+
+    monkeypatch.setattr(WordEngines, "publish", dying)
+    struck.train(configured(tmp_path / "struck"))
+    assert struck.learner.word == whole.learner.word
+
+
+def test_a_run_that_loses_a_rank_when_its_last_checkpoint_is_written_has_finished(tmp_path: Path) -> None:
+    config, stack = configured(tmp_path), Stack()
+
+    def dies(*, wait: bool) -> None:
+        if wait and stack.learner.updates == config.updates:
+            while checkpoint.named(tmp_path) != tmp_path / checkpoint.FOLDER / "update-000004":
+                sleep(0.01)
+            raise ActorDied("learner rank 0 died during save_fault")
+
+    stack.learner.save_fault = dies
+    result = stack.train(config)
+    assert result.model == checkpoint.export_of(tmp_path, 4)
+    assert [number for number, _ in result.validations] == [0, 2, 4]
+    assert stack.learner.updates == 4
 
 
 def test_an_update_that_is_lost_twice_ends_the_run_with_the_reason(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ class Result:
 
     settings: Mapping[str, str]
     """Its varied settings without the seed, by name."""
-    seed: str
-    """Its seed; empty where the sweep names none."""
     number: float
     """The last value of the metric."""
     pruned: bool
@@ -104,9 +102,9 @@ def rank(folder: Path, *, metric: str, maximize: bool, bounds: tuple[float, floa
         state = cell["state"]
         if state in DONE and values:
             settings = {key_of(word): _value(word) for word in cell["words"] if key_of(word) in varied}
-            seed = settings.pop(SEED, "")
+            settings.pop(SEED, None)
             number = values[max(values)]
-            results.append(Result(settings=settings, seed=seed, number=number, pruned=state == State.PRUNED))
+            results.append(Result(settings=settings, number=number, pruned=state == State.PRUNED))
         else:
             reason = f"without {metric}" if state == State.FINISHED else str(state)
             left_out[reason] = left_out.get(reason, 0) + 1

@@ -53,7 +53,7 @@ class RayRunning:
             return None
         try:
             (outcome,) = gather([self._call])
-        except (ActorDied, StartFailed) as error:
+        except (ActorDied, StartFailed, OSError) as error:  # OSError: of a node that lacks the program or the folder
             outcome = Outcome(cell=self.cell, state=State.FAILED, line=str(error), seconds=self._spent)
             write_outcome(outcome)
             return outcome

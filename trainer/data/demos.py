@@ -84,8 +84,8 @@ def mistaken(action: str, rng: random.Random) -> str:
     numbers = list(re.finditer(r"\d+", action))
     if numbers:
         number = rng.choice(numbers)
-        off = max(1, int(number[0]) + rng.choice((-1, 1)))
-        return f"{action[: number.start()]}{off}{action[number.end() :]}"
+        off = 1 if int(number[0]) < 2 else rng.choice((-1, 1))  # numbers of a world begin at 1
+        return f"{action[: number.start()]}{int(number[0]) + off}{action[number.end() :]}"
     words = action.split()
     words.pop(rng.randrange(len(words)))
     return " ".join(words)

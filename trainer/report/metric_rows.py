@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from trainer.durable import write_whole
+
 METRICS = "metrics.jsonl"
 
 
@@ -14,6 +16,4 @@ def read_metrics(output: Path) -> list[dict[str, float]]:
 def drop_rows(path: Path, first: int) -> None:
     """Delete the rows from update `first` on, and a last line that a kill cut short. The file is replaced whole."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] < first))
-    partial.rename(path)
+    write_whole(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] < first))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -65,8 +65,6 @@ class PlanMatch:
     """How widely "sinkhorn" spreads a step over the plan."""
     weight: Annotated[float, Gt(0)] = 1.0
     """What a perfect match is worth, in units of reward."""
-    _plans: dict[tuple[str, int], Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The plans so far, by task and seed."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -78,13 +76,11 @@ class PlanMatch:
             raise ValueError(f"needs a plan of the world's expert: {error}; choose another scorer") from error
 
     def __call__(self, rollouts: Rollouts, /) -> StepRewards:
-        for group in rollouts.groups:
-            key = (group.task_id, group.seed)
-            if key not in self._plans:
-                self._plans[key] = plan_of(rollouts.env, *key)
-        plans = [self._plans[group.task_id, group.seed] for group in rollouts.groups]
+        played = dict.fromkeys((group.task_id, group.seed) for group in rollouts.groups)
+        plan_for = {key: plan_of(rollouts.env, *key) for key in played}
+        plans = [plan_for[group.task_id, group.seed] for group in rollouts.groups]
         scored = [
-            self.matched(self._alike(rollout, self._plans[group.task_id, group.seed].actions))
+            self.matched(self._alike(rollout, plan_for[group.task_id, group.seed].actions))
             for group, rollout in rollouts.played
         ]
         return StepRewards(

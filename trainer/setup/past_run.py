@@ -97,7 +97,7 @@ def plan_fork(config: ForkConfig) -> TrainingPlan:
     run = Path(config.run).absolute()
     config_of(run)  # refuses a folder without a run
     config = replace(config, run=str(run), commit=commit_here())
-    if config.resume == "auto" and checkpoint.latest(Path(config.output).absolute()) is not None:
+    if config.resume == "auto" and checkpoint.named(Path(config.output).absolute()) is not None:
         return plan_training(config)  # its own checkpoints are enough
     folder = _checkpoint_after(run, config.update)
     state = checkpoint.read_state(folder)

@@ -280,7 +280,7 @@ def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple
     """
     output = Path(config.output).absolute()
     if config.resume == "never":
-        if checkpoint.latest(output) is not None:
+        if checkpoint.named(output) is not None:
             raise ConfigError(f"{output} already holds a run: go on with resume=auto, or choose another output folder")
         return None, (), ""
     newest = checkpoint.undamaged(output)

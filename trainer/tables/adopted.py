@@ -16,9 +16,6 @@ from trainer.tables.planned import PlannedRow
 from trainer.tables.recorded import recorded_runs
 from trainer.tables.runs import CONFIG, Run, finished_run, read_json
 
-MEASURED = ("updates", "validation.every", "validation.tasks", "validation.temperature")
-"""Settings that a resumed run may change, and a cell of a table may not."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
@@ -113,21 +110,21 @@ def _defaults_that_count(kind: type, *, served_here: bool) -> Mapping[str, Any]:
     return _settings_that_count(kind, served_here=served_here)(defaults_of(kind))
 
 
-def _served_here(plain: Mapping[str, Any]) -> bool:
+def _served_here(settings: Mapping[str, Any]) -> bool:
     """Whether our own engines answer, and no endpoint."""
-    return plain.get("endpoint") is None
+    return settings.get("endpoint") is None
 
 
-def _trainings(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make a run what it is."""
-    kept, validation = binding(TrainConfig, plain), plain.get("validation", {})
+def _trainings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a run what it is: those that bind it, its updates and its validations."""
+    kept, validation = binding(TrainConfig, settings), settings.get("validation", {})
     measured = {name: validation[name] for name in ("every", "tasks", "temperature") if name in validation}
-    return kept | {"updates": plain["updates"], "validation": measured}
+    return kept | {"updates": settings["updates"], "validation": measured}
 
 
-def _evaluations(plain: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
+def _evaluations(settings: Mapping[str, Any], *, served_here: bool) -> dict[str, Any]:
     """The settings that make an evaluation what it is: those that its own continuation keeps, and how often it plays.
 
     An earlier version that did not name its samples played one of each task.
     """
-    return fixed_settings(plain, served_here=served_here) | {"samples": plain.get("samples", 1)}
+    return fixed_settings(settings, served_here=served_here) | {"samples": settings.get("samples", 1)}

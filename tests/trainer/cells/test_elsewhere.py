@@ -165,9 +165,12 @@ def test_a_cell_that_has_finished_before_it_is_asked_to_end_is_finished(
     assert running.outcome() == outcome_of(cell) == Outcome(cell=cell, state=State.FINISHED, seconds=3.0)
 
 
-def test_a_cell_whose_actor_died_before_it_wrote_a_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ActorDied("cell died"), PermissionError("cell died")])
+def test_a_cell_whose_actor_died_before_it_wrote_a_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def died(_: Any) -> None:
-        raise ActorDied("cell died")
+        raise error
 
     monkeypatch.setattr(ray_site, "answered", lambda _: True)
     monkeypatch.setattr(ray_site, "gather", died)

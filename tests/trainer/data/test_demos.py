@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rollout.collect import Collector, RolloutConfig
 from rollout.types import Task
 from tests.fakes import CORRIDOR_PROMPTS, CharCodec, Corridor, LocalPool, ScriptedPolicy, plain, play_options
 from trainer.config.build import ConfigError
-from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, read, rendered_turns, write
+from trainer.data.demos import Demo, DemoStep, corpus, demonstrate, mistaken, read, rendered_turns, write
 from trainer.data.supervised import Supervised, supervised
 from trainer.learner.packing import find_chains
 
@@ -157,6 +158,11 @@ def test_mistakes_are_in_the_prompts_and_not_in_the_responses_that_are_learned()
     assert learned == expert
     last = "".join(map(chr, batch.prompt(batch.num_rows - 1)))
     assert all(f"{step.action}\0" in last for step in erring[-1].steps[:-1])
+
+
+@pytest.mark.parametrize("action", ["go to shelf 1", "put cup 0 on shelf 2", "open fridge", "look"])
+def test_a_mistake_is_another_action(action: str) -> None:
+    assert action not in {mistaken(action, random.Random(seed)) for seed in range(20)}
 
 
 def test_the_expert_solves_its_task_from_every_state_a_mistake_leads_to() -> None:

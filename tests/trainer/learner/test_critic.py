@@ -277,10 +277,15 @@ def test_values_come_with_the_scores_whoevers_logprobs_are_the_old_ones(
     start: Starter, batch: TokenBatch, old_logprobs: str
 ) -> None:
     config: LearnerConfig = replace(PLAIN, old_logprobs=old_logprobs, loss=replace(ALONE, importance_cap=2.0))
-    scores = start(config).score(batch, layer=1)
+    learner, taught = start(config), start(PLAIN)
+    goal = targets(taught, batch)
+    for one in (learner, taught):  # at its start the critic says 0 of everything
+        one.learn(batch, replace(goal, rollout_logprobs=goal.old_logprobs), seed=0)
+    scores, expected = learner.score(batch, layer=1), taught.score(batch, layer=1)
     assert scores.values is not None
-    assert scores.values.shape == (batch.num_rows,)
-    assert scores.embedding is not None
+    assert len(set(scores.values.tolist())) > 1
+    np.testing.assert_array_equal(scores.values, expected.values)
+    np.testing.assert_array_equal(scores.embedding, expected.embedding)
     assert start(config, critic=None).score(batch).values is None
 
 

@@ -94,9 +94,9 @@ def test_a_plan_is_played_once_for_each_task_and_seed() -> None:
             return super().reset(task_id, seed=seed)
 
     env, scorer = Counting(), PlanMatch()
-    groups = tuple(group([step("go")], task_id=task, seed=seed) for task, seed in (("2", 0), ("2", 1), ("3", 0)))
-    for _ in range(2):
-        scorer(Rollouts(groups=groups, env=env, folder=Path("nowhere")))
+    keys = (("2", 0), ("2", 1), ("3", 0), ("2", 0))
+    groups = tuple(group([step("go")], task_id=task, seed=seed) for task, seed in keys)
+    scorer(Rollouts(groups=groups, env=env, folder=Path("nowhere")))
     assert env.resets == 3
 
 
