@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +18,10 @@ from rollout.engine_arguments import check_extra
 from rollout.held import StartFailed
 from rollout.marks import BINDING
 from rollout.placement import Place, engine_places
-from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, gather, spawn
+from rollout.ray_actors import ActorDied, ActorTimeout, Call, Remote, answered, gather, spawn
 from rollout.ray_cluster import check_room
 from rollout.seats import EnginesLost, Seat, reason_of
-from rollout.transfer import Deadline, Meeting, PublishError, Sender, add_contents
+from rollout.transfer import Bucket, Deadline, Meeting, PublishError, Sender, add_contents
 from rollout.types import Device, Precision
 
 ENGINE = "rollout.vllm_engine:Engine"  # by name: the driver needs no vLLM
@@ -42,6 +42,7 @@ BESIDE_LEARNER = {"gpu_memory_utilization": 0.05}
 learner is there by then. Its KV cache has a size in bytes anyway."""
 PUBLISH_S = 300.0
 REMEDY = "resume=auto goes on from the last checkpoint; if it comes again, choose another cluster.weight_transfer"
+LOOK_S = 0.01  # between two looks whether an engine has failed while the sender sends
 PROBE_S = 10.0  # for an engine to say whether it serves
 SHUTDOWN_S = 5.0  # for an engine to end its own processes; whatever is left ends with Ray
 COMMON_ENV = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -230,18 +231,20 @@ class Engines:
         PublishError, with the bucket, if something does not arrive as it was sent or within the limit, or if an engine
         then holds other weights than the learner. Engines that are lost or half new by then are replaced together, as
         one loss, and all take the weights once more; those that a second failure leaves half new refuse every request.
+        What else the sender raises, such as ActorDied, is raised at once: no other engine would help.
         """
         self._published = sender, version, timeout_s
         self._restarts = 0
-        try:
-            self._send(self.remotes, sender, version, timeout_s)
-        except (PublishError, ActorDied, ActorTimeout) as error:
-            lost = self._lost()
-            if not lost:
-                raise
-            for number, engine in self._next(lost, error).items():
-                self._install(number, engine)
-            self._send(self.remotes, sender, version, timeout_s)
+        with _senders_errors():
+            try:
+                self._send(self.remotes, sender, version, timeout_s)
+            except (PublishError, ActorDied, ActorTimeout) as error:
+                lost = self._lost()
+                if not lost:
+                    raise
+                for number, engine in self._next(lost, error).items():
+                    self._install(number, engine)
+                self._send(self.remotes, sender, version, timeout_s)
 
     def renewed(self, model: Path | str) -> Self:
         """These engines for another run, whose model differs in its weights alone. The first publish brings them.
@@ -274,7 +277,8 @@ class Engines:
                 raise EnginesLost(f"no engine is started anew while the learner works: {error}") from error
             following = self._next([number], error)[number]
             if self._published is not None:
-                self._send([following], *self._published)
+                with _senders_errors():
+                    self._send([following], *self._published)
             self._install(number, following)  # only now: nobody may ask it before it has the weights
 
     @contextmanager
@@ -342,15 +346,13 @@ class Engines:
         limit, where, pool = Deadline(timeout_s), "the first bucket", ThreadPoolExecutor(1)
         try:
             contents: dict[str, int] = {}
-            with closing(sender.buckets(version, timeout_s, self._beside(engines))) as buckets:
+            with closing(_packed(sender.buckets(version, timeout_s, self._beside(engines)))) as buckets:
                 for bucket in buckets:
                     where = str(bucket)
                     if self._can_sleep and bucket.number == 1:
                         _call(engines, "wake_weights", limit=limit)
                     loading = [engine.submit("load", version, bucket) for engine in engines]
-                    sending = pool.submit(sender.transmit, limit.left_s)  # what an engine raises ends the wait for both
-                    gather(loading, limit.left_s)
-                    sending.result()
+                    _await_both(loading, pool.submit(sender.transmit, limit.left_s), limit)
                     contents = add_contents(contents, bucket.contents)
                     where = f"after {bucket}"
             where = "the last check"
@@ -376,9 +378,14 @@ class Engines:
         return frozenset(rank for rank, own in enumerate(self._places) if (own.node, own.devices[0]) in gpus)
 
     def sleep(self) -> None:
-        """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing."""
+        """Free the GPUs' memory until the next publish, if engines and learner share GPUs; otherwise do nothing.
+
+        The next publish replaces an engine that is lost here.
+        """
         if self._can_sleep:
-            _call(self.remotes, "sleep")
+            for call in [engine.submit("sleep") for engine in self.remotes]:
+                with suppress(PublishError, ActorDied, ActorTimeout):
+                    gather([call])
 
     def close(self) -> None:
         """Stop the engines and their processes."""
@@ -391,6 +398,50 @@ class Engines:
         await asyncio.gather(
             *(engine.acall("shutdown", timeout_s=SHUTDOWN_S) for engine in self.remotes), return_exceptions=True
         )
+
+
+class _SenderFailed(Exception):
+    """What the sender raised: the engines that it has left half new are not to blame."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _senders_errors() -> Generator[None]:
+    """Raise what the sender raised as it was."""
+    try:
+        yield
+    except _SenderFailed as failed:
+        raise failed.error from failed
+
+
+@contextmanager
+def _by_sender() -> Generator[None]:
+    """Raise _SenderFailed for what the sender raises, but for PublishError: a second try may help."""
+    try:
+        yield
+    except PublishError:
+        raise
+    except Exception as error:
+        raise _SenderFailed(error) from error
+
+
+def _packed(buckets: Generator[Bucket]) -> Generator[Bucket]:
+    """The sender's buckets."""
+    with _by_sender():
+        yield from buckets
+
+
+def _await_both(loading: Sequence[Call], sending: Future[None], limit: Deadline) -> None:
+    """Return once the engines have a bucket and the sender has sent it. What either raises ends the wait for both."""
+    while not (sending.done() or any(map(answered, loading))):
+        wait([sending], LOOK_S)
+    if not sending.done() or sending.exception() is None:
+        gather(loading, limit.left_s)
+    with _by_sender():
+        sending.result()
 
 
 def _lose(engines: Sequence[Remote], reason: str) -> None:

@@ -336,7 +336,7 @@ class Engine:
         self._check_serving(version)
         if isinstance(bucket.handle, WholeFile):
             await asyncio.to_thread(verify, Path(bucket.handle.path), version, bucket.handle.checksum)
-        with self._lost_on_error(version):
+        with self._lost_on_error(f"publish of version {version}"):
             if self._loading is None:
                 self._loading = version
                 # The cache holds keys and values of the old weights; whatever is in flight computes its own again.
@@ -350,7 +350,7 @@ class Engine:
         contents: the learner's. Raises PublishError, and the engine is lost, if its weights have others.
         """
         self._check_serving(version)
-        with self._lost_on_error(version):
+        with self._lost_on_error(f"publish of version {version}"):
             await self._llm.finish_weight_update(weight_version=str(version))
             replies = await self._llm.collective_rpc("weight_contents")
             workers = cast(Sequence[Mapping[str, Mapping[str, int]]], replies)
@@ -374,8 +374,8 @@ class Engine:
         await self._llm.resume_generation()
 
     async def serves(self) -> bool:
-        """Whether the weights are of one version."""
-        return self._lost is None and self._loading is None
+        """Whether vLLM is alive, and the weights are of one version."""
+        return self._lost is None and self._loading is None and not self._llm.errored
 
     def _check_serving(self, loading: int | None = None) -> None:
         """Raise PublishError where the weights are partly old and partly new. loading: a version that may go on."""
@@ -384,14 +384,13 @@ class Engine:
             raise PublishError(f"this engine has weights of two versions and serves nothing ({reason})")
 
     @contextmanager
-    def _lost_on_error(self, version: int) -> Generator[None]:
-        """Whatever vLLM raises here leaves its weights half new."""
+    def _lost_on_error(self, what: str) -> Generator[None]:
+        """Whatever vLLM raises here leaves it dead, half asleep, or with weights that are half new."""
         try:
             yield
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            publish = f"publish of version {version}: "
-            self._lost = publish + reason.removeprefix(publish)
+            self._lost = f"{what}: {reason.removeprefix(f'{what}: ')}"
             raise PublishError(self._lost) from error
 
     async def prompt_logprobs(self, ids: Sequence[int], temperature: float = 1.0) -> list[float]:
@@ -408,19 +407,26 @@ class Engine:
         return [entry[token].logprob for entry, token in entries if entry is not None]
 
     async def sleep(self) -> None:
-        """Free the GPU's memory, weights included: `wake_weights`, `publish` and `wake_cache` must follow, in turn."""
-        await self._llm.sleep(level=2)  # level 1 would copy weights to the host that the next publish replaces
-        self._asleep = True
+        """Free the GPU's memory, weights included: `wake_weights`, `publish` and `wake_cache` must follow, in turn.
+
+        Raises PublishError, as the other two do, and the engine is lost, if vLLM fails or is gone.
+        """
+        with self._lost_on_error("sleep"):
+            await self._llm.sleep(level=2)  # level 1 would copy weights to the host that the next publish replaces
+            self._asleep = True
 
     async def wake_weights(self) -> None:
         """Take back the memory of the weights, for `publish` to fill. The engine serves nothing yet."""
-        await self._llm.wake_up(tags=["weights"])
+        self._check_serving()
+        with self._lost_on_error("waking the weights"):
+            await self._llm.wake_up(tags=["weights"])
 
     async def wake_cache(self) -> None:
-        """Take back the memory of the KV cache and serve. Raises RuntimeError if something is still asleep."""
-        if not await self._llm.wake_up(tags=["kv_cache"]):
-            raise RuntimeError("vLLM is still asleep after its weights and its KV cache were woken")
-        self._asleep = False
+        """Take back the memory of the KV cache and serve."""
+        with self._lost_on_error("waking the KV cache"):
+            if not await self._llm.wake_up(tags=["kv_cache"]):
+                raise RuntimeError("vLLM is still asleep after its weights and its KV cache were woken")
+            self._asleep = False
 
     async def shutdown(self) -> None:
         """End vLLM's own process. On a CPU it is killed at once: it holds nothing, and would take seconds to end."""

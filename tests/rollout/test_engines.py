@@ -16,7 +16,7 @@ from rollout.messages import EngineDead
 from rollout.placement import Place
 from rollout.ray_actors import ActorDied, ActorTimeout
 from rollout.seats import EnginesLost
-from rollout.transfer import Bucket, HostBuffer, TensorSpec
+from rollout.transfer import Bucket, HostBuffer, Meeting, TensorSpec
 
 BUCKETS = tuple(
     Bucket(
@@ -94,6 +94,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Engines:
     spawned.clear()
     monkeypatch.setattr(engines, "spawn", Recorder)
     monkeypatch.setattr(engines, "gather", gathered)
+    monkeypatch.setattr(engines, "answered", lambda _: True)
     monkeypatch.setattr(engines, "check_room", list)
     return Engines("folder", EngineConfig(count=2, device="cuda", sleep=True), context=512)
 
@@ -146,6 +147,45 @@ def test_a_publish_that_fails_in_the_middle_names_its_bucket_and_no_engine_serve
     calls = [call for call in first.calls if call != ("transmit",)]  # that of the failed bucket may come late
     assert calls[-3:] == [("close",), ("lose", message), ("serves",)]
     assert second.calls[-2] == ("lose", message)
+
+
+@pytest.mark.parametrize("meets", [True, False], ids=["nccl", "other ways"])
+@pytest.mark.parametrize("where", ["buckets", "transmit"])
+def test_a_learner_that_is_lost_in_the_middle_of_a_publish_is_named_and_no_engine_is_replaced_for_it(
+    started: Engines, monkeypatch: pytest.MonkeyPatch, meets: bool, where: str
+) -> None:
+    class Dying(Buckets):
+        def buckets(self, version: int, timeout_s: float, ranks: Collection[int] = ()) -> Generator[Bucket]:
+            yield BUCKETS[0]
+            if where == "buckets":
+                raise ActorDied("learner rank 0 died during pack")
+            yield BUCKETS[1]
+
+        def transmit(self, timeout_s: float) -> None:
+            if where == "transmit":
+                raise ActorDied("learner rank 0 died during transmit")
+
+    def stuck(_: Any) -> bool:
+        return False
+
+    if meets:
+        started.connect(Meeting(host="host", port=1, size=3, timeout_s=1.0))
+    monkeypatch.setattr(engines, "answered", stuck)  # the engines wait for what the sender does not send
+    with pytest.raises(ActorDied, match=r"^learner rank 0 died during (pack|transmit)$"):
+        started.publish(Dying([]), 3)
+    assert len(spawned) == 2
+    assert [engine.calls[-1][0] for engine in recorders(started)] == ["lose", "lose"]
+
+
+def test_an_engine_that_is_lost_asleep_is_replaced_by_the_next_publish(started: Engines) -> None:
+    _, second = recorders(started)
+    dead = PublishError("sleep: vLLM's own process has ended")
+    second.fails, second.lost = ("sleep", dead), True
+    started.sleep()
+    second.fails = ("wake_weights", dead)
+    started.publish(Buckets([]), 3)
+    assert len(spawned) == 3
+    assert started.take_losses().restarted == 1
 
 
 def test_a_publish_that_fails_in_the_middle_replaces_the_engines_that_are_lost_and_is_sent_once_more(

@@ -49,9 +49,12 @@ class WatchedRank(LearnerRank):
         }
 
     def patience_s(self) -> float:
-        """How long a collective of the ranks waits for all of them."""
-        group: Any = distributed_c10d._get_default_group()
-        return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+        """How long a collective of the ranks waits for all of them, whichever group it is in."""
+        several: list[Any] = [distributed_c10d._get_default_group(), groups._get_data_parallel_group()]
+        (patience,) = {
+            group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in several
+        }
+        return patience
 
     def optimizer_settings(self) -> tuple[list[float], set[float]]:
         """The weight decay of each parameter group, and the steps that the optimizer has counted."""

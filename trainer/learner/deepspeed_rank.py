@@ -6,6 +6,7 @@ import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import _set_pg_timeout
 from transformers import PreTrainedModel
 
 from estimators import Unit
@@ -41,6 +43,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 from deepspeed.checkpoint import ds_to_universal
 from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
+from deepspeed.utils import groups
 
 STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
@@ -56,11 +59,10 @@ ranks_store = cache(meeting_store)  # where the ranks meet: open as long as this
 class LearnerRank:
     """One of the learner's ranks. `join` connects it to the others and loads the models; later calls go to all."""
 
-    def __init__(self, config: LearnerConfig, rank: int, model_folder: str, reference_folder: str) -> None:
+    def __init__(self, config: LearnerConfig, rank: int, model_folder: str) -> None:
         self.config = config
         self.rank = rank
         self.model_folder = model_folder
-        self.reference_folder = reference_folder
         self.device = torch.device(config.device, 0) if config.device == "cuda" else torch.device("cpu")
         self.packed = config.packing == "packed"
         self.writer = BackgroundWriter(rank)
@@ -82,7 +84,9 @@ class LearnerRank:
         # DeepSpeed would compile this with g++ even for one rank, and nothing here needs it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
         deepspeed.init_distributed(**meeting_config(self.config))
-        model = self._load(self.model_folder)
+        # DeepSpeed reduces gradients in a group of its own, which would keep torch's limit of ten minutes on GPUs.
+        _set_pg_timeout(timedelta(seconds=self.config.timeout_s), groups._get_data_parallel_group())
+        model = self._load()
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)
         policy = PolicyModule(model, gradient_checkpointing=self.config.gradient_checkpointing, packed=self.packed).to(
@@ -247,6 +251,8 @@ class LearnerRank:
         else:
             self._load_universal(states, Path(universal))
         keep_own(self.config, self.optimizer, self.schedule, own_groups)
+        if self.config.zero_stage > 0:
+            self.engine.optimizer.clip_grad = self.config.grad_clip  # DeepSpeed has taken the checkpoint's
         if self.critic is not None:
             self.critic.restore(torch.load(states / CRITIC_FILE, map_location=self.device, weights_only=True))
         rng = torch.load(states / f"rng-{self.rank % saved['world_size']}.pt", weights_only=True)
@@ -302,8 +308,8 @@ class LearnerRank:
     def _base(self) -> str:
         return weights_digest(Path(self.model_folder))
 
-    def _load(self, folder: str) -> PreTrainedModel:
-        return load_model(folder, getattr(torch, self.config.dtype))
+    def _load(self) -> PreTrainedModel:
+        return load_model(self.model_folder, getattr(torch, self.config.dtype))
 
     def _reference(self) -> Callable[..., PolicyOutput]:
         """The frozen policy of the KL term. Under ZeRO-3 its weights too are split over the ranks.
@@ -312,7 +318,7 @@ class LearnerRank:
         """
         if self.adapter is not None:
             return self.adapter.without(self.engine)
-        reference = PolicyModule(self._load(self.reference_folder), packed=self.packed)
+        reference = PolicyModule(self._load(), packed=self.packed)
         reference.to(self.device).requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return reference

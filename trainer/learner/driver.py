@@ -81,14 +81,13 @@ class Learner:
         config: LearnerConfig,
         model_folder: str | Path,
         *,
-        reference_folder: str | Path | None = None,
         layer: int | None = None,
         critic: Unit | None = None,
         twin: LearnerConfig | None = None,
         timeout_s: float | None = None,
     ) -> Self:
         """`reserve` and `join` at once, for a learner that shares its GPUs with nobody."""
-        learner = cls.reserve(config, model_folder, reference_folder=reference_folder, twin=twin, timeout_s=timeout_s)
+        learner = cls.reserve(config, model_folder, twin=twin, timeout_s=timeout_s)
         learner.join(layer=layer, critic=critic, timeout_s=timeout_s)
         return learner
 
@@ -98,19 +97,18 @@ class Learner:
         config: LearnerConfig,
         model_folder: str | Path,
         *,
-        reference_folder: str | Path | None = None,
         twin: LearnerConfig | None = None,
         timeout_s: float | None = None,
     ) -> Self:
         """Spawn the ranks; on GPUs, wait until each has one. Nothing is put on a GPU yet.
 
-        Without `reference_folder` the reference is the policy at its start. twin: how the ranks also train a copy of
-        the policy for a scorer; None: there is none. Raises NoPlace where the cluster has fewer GPUs than ranks,
-        StartFailed where a rank does not start, and ActorTimeout where one has no GPU in time.
+        twin: how the ranks also train a copy of the policy for a scorer; None: there is none. Raises NoPlace where the
+        cluster has fewer GPUs than ranks, StartFailed where a rank does not start, and ActorTimeout where one has no
+        GPU in time.
         """
         specs = rank_specs(config)
         check_room(specs)
-        made_of = _made_of(model_folder, reference_folder, twin)
+        made_of = _made_of(model_folder, twin)
         kind = RANK if twin is None else TWIN_RANK
         ranks = [spawn(kind, config, rank, *made_of, spec=spec) for rank, spec in enumerate(specs)]
         learner = cls(config, ranks, twin=twin)
@@ -127,7 +125,7 @@ class Learner:
         """
         if not self.ranks:
             raise ActorDied("this learner was closed, or ended after an error")
-        made_of = _made_of(model_folder, None, twin)
+        made_of = _made_of(model_folder, twin)
         with self._ended_on_error("renew"):
             gather([rank.renew(config, number, *made_of) for number, rank in enumerate(self.ranks)])
         return type(self)(config, self.ranks, self.places, twin)
@@ -410,11 +408,9 @@ class Learner:
             raise
 
 
-def _made_of(
-    model_folder: str | Path, reference_folder: str | Path | None, twin: LearnerConfig | None
-) -> tuple[Any, ...]:
+def _made_of(model_folder: str | Path, twin: LearnerConfig | None) -> tuple[Any, ...]:
     """What a rank is made of, beside its config and number."""
-    return (str(model_folder), str(reference_folder or model_folder), *(() if twin is None else (twin,)))
+    return (str(model_folder), *(() if twin is None else (twin,)))
 
 
 def _joined(parts: Sequence[Bucket]) -> Bucket:

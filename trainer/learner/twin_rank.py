@@ -13,11 +13,9 @@ TWIN = "twin"  # the twin's part of a checkpoint, beside the policy's states
 class TwinRank(LearnerRank):
     """A `LearnerRank` of the policy that holds another one, of the twin. `of_twin` calls that one."""
 
-    def __init__(
-        self, config: LearnerConfig, rank: int, model_folder: str, reference_folder: str, twin: LearnerConfig
-    ) -> None:
-        super().__init__(config, rank, model_folder, reference_folder)
-        self.twin = LearnerRank(twin, rank, model_folder, model_folder)
+    def __init__(self, config: LearnerConfig, rank: int, model_folder: str, twin: LearnerConfig) -> None:
+        super().__init__(config, rank, model_folder)
+        self.twin = LearnerRank(twin, rank, model_folder)
         self.twin.writer = self.writer  # a checkpoint is one folder
 
     def of_twin(self, method: str, *arguments: Any) -> Any:

@@ -152,9 +152,17 @@ def engine_awake(shape: ModelShape, serving: Serving) -> int:
     return (2 * shape.parameters + serving.kv_cache_bytes) // serving.tensor_parallel + ENGINE_BYTES
 
 
-def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int) -> int:
-    """The KV cache in which `requests` responses of the longest context find room at once."""
-    return requests * context * shape.kv_bytes_per_token
+def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int, block: int = 16) -> int:
+    """The KV cache in which `requests` responses of the longest context find room at once.
+
+    block: tokens of one block of vLLM's cache. A request takes whole blocks, and vLLM keeps one block for itself.
+    """
+    return (requests * -(-context // block) + 1) * block * shape.kv_bytes_per_token
+
+
+def kv_cache_parts(shape: ModelShape, tensor_parallel: int) -> int:
+    """Into how many parts the cache is split over an engine's GPUs: those above the number of KV heads hold copies."""
+    return min(tensor_parallel, shape.kv_heads)
 
 
 def checkpoint_bytes(shape: ModelShape, training: Training) -> int:

@@ -131,13 +131,14 @@ def _training(learner: LearnerConfig, *, ranks: int, reference: bool, twin: bool
 
 
 def _cache_bytes(config: TrainConfig, shape: ModelShape, count: int) -> int:
-    """An engine's KV cache over all its GPUs: as asked for, else room for its share of an update's rollouts."""
+    """An engine's KV cache on all its GPUs, copies too: as asked for, else room for its share of the rollouts."""
     tensor_parallel = config.engine.tensor_parallel
     if config.engine.kv_cache_bytes is not None:
         return config.engine.kv_cache_bytes * tensor_parallel
     engines = _of(config.cluster.engines, config, count)
     requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
-    return gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context)
+    whole = gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context)
+    return tensor_parallel * -(-whole // gpu_memory.kv_cache_parts(shape, tensor_parallel))
 
 
 def _of(parts: int, config: TrainConfig, count: int) -> int:

@@ -179,3 +179,21 @@ def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
         after = weights_of(learner, tmp_path / str(number))
         moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
     assert torch.linalg.vector_norm(moved[0] / 10 - moved[1]) < 1e-3 * torch.linalg.vector_norm(moved[1])
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_fork_clips_gradients_by_its_own_bound(start: Starter, batch: TokenBatch, tmp_path: Path, stage: int) -> None:
+    targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
+    config = replace(CONFIG, zero_stage=stage)
+    save(start(config), tmp_path / "state")
+    start(config).close()
+    changed: list[Tensor] = []
+    for bound in (config.grad_clip, config.grad_clip / 1e8):  # the second is far below Adam's epsilon
+        learner = start(replace(config, grad_clip=bound))
+        learner.load(tmp_path / "state")
+        before = weights_of(learner, tmp_path / f"before {bound}")
+        learner.learn(batch, targets, seed=0)
+        after = weights_of(learner, tmp_path / f"after {bound}")
+        changed.append(torch.cat([(after[name] - before[name]).flatten() for name in before]))
+        learner.close()
+    assert torch.linalg.vector_norm(changed[1]) < 0.5 * torch.linalg.vector_norm(changed[0])

@@ -26,11 +26,15 @@ def sized(folder: Path, config: EngineConfig, memory: int = 2**40) -> int | None
     return with_kv_cache(config, str(folder), context=2544, memory=memory).kv_cache_bytes
 
 
-@pytest.mark.parametrize("tensor_parallel", [1, 2])
-def test_an_engines_cache_on_gpus_has_room_for_all_its_requests(tmp_path: Path, tensor_parallel: int) -> None:
-    config = EngineConfig(device="cuda", dtype="bfloat16", max_num_seqs=128, tensor_parallel=tensor_parallel)
-    # Keys and values of 28 blocks, 2 heads of 128 numbers, 2 bytes each; 2,544 tokens and a block of 16.
-    assert sized(tmp_path, config) == 128 * 2560 * (2 * 28 * 2 * 128 * 2) // tensor_parallel
+@pytest.mark.parametrize("requests", [1, 128])
+@pytest.mark.parametrize(("tensor_parallel", "heads"), [(1, 2), (2, 1), (4, 1)])  # four GPUs hold two copies
+def test_an_engines_cache_on_gpus_has_room_for_all_its_requests(
+    tmp_path: Path, tensor_parallel: int, heads: int, requests: int
+) -> None:
+    config = EngineConfig(device="cuda", dtype="bfloat16", max_num_seqs=requests, tensor_parallel=tensor_parallel)
+    # Keys and values of 28 layers, heads of 128 numbers, 2 bytes each; 2,544 tokens are 159 blocks of 16, and vLLM
+    # keeps one block for itself.
+    assert sized(tmp_path, config) == (requests * 159 + 1) * 16 * (2 * 28 * heads * 128 * 2)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -41,8 +45,8 @@ def test_a_size_that_was_given_stays(tmp_path: Path, device: Device) -> None:
 def test_the_caches_on_a_cpu_take_an_eighth_of_its_memory_at_most_and_are_never_tiny(
     tmp_path: Path,
 ) -> None:
-    # In float32, with blocks of 32 tokens.
-    assert sized(tmp_path, EngineConfig(max_num_seqs=8)) == 8 * 2576 * (2 * 28 * 2 * 128 * 4)
+    # In float32, with blocks of 32 tokens: 80 for each request, and one more.
+    assert sized(tmp_path, EngineConfig(max_num_seqs=8)) == (8 * 80 + 1) * 32 * (2 * 28 * 2 * 128 * 4)
     assert sized(tmp_path, EngineConfig(count=2), memory=2**34) == 2**34 // 8 // 2
     assert sized(tmp_path, EngineConfig(), memory=2**30) == CPU_CACHE_BYTES
 

@@ -42,7 +42,10 @@ def test_a_run_takes_the_placement_and_the_stage_of_its_plan(
 def test_the_engines_cache_is_the_one_that_was_planned_and_a_users_own_stays() -> None:
     words = ("model=qwen2.5_7b", "cluster=gpu8")
     cache = planned(run(*words)).engine.kv_cache_bytes
-    assert cache == 16 * (2048 + 512) * 2 * 28 * 4 * 128 * 2  # 128 rollouts over 8 engines, in bfloat16
+    # 128 rollouts over 8 engines, in bfloat16; a block of 16 tokens more
+    assert cache == (16 * (2048 + 512) + 16) * 2 * 28 * 4 * 128 * 2
+    copied = planned(run("model=qwen2.5_1.5b", "cluster=gpu8", "engine.tensor_parallel=4")).engine.kv_cache_bytes
+    assert copied == (64 * (2048 + 512) + 16) * 2 * 28 * 1 * 128 * 2  # four GPUs share two KV heads
     assert planned(run(*words, "engine.kv_cache_bytes=1000000000")).engine.kv_cache_bytes == 1_000_000_000
 
 
