@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 import torch
-from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
+from deepspeed.utils import groups, safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
@@ -51,9 +51,7 @@ class WatchedRank(LearnerRank):
     def patience_s(self) -> float:
         """How long a collective of the ranks waits for all of them, whichever group it is in."""
         several: list[Any] = [distributed_c10d._get_default_group(), groups._get_data_parallel_group()]
-        (patience,) = {
-            group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in several
-        }
+        (patience,) = {group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in several}
         return patience
 
     def optimizer_settings(self) -> tuple[list[float], set[float]]:

@@ -26,6 +26,7 @@ from rollout.transfer import Bucket, Meeting, Route
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.adapter import Adapter, keep_trained, weights_digest
+from trainer.learner.arrays import as_array, joined, joined_if_any
 from trainer.learner.background import BackgroundWriter
 from trainer.learner.check import check_forward
 from trainer.learner.critic import Critic
@@ -139,13 +140,13 @@ class LearnerRank:
                     scored.append((micro, output, reference))
                     values.append(self._values(output))
         return RankScores(
-            token_index=_joined([micro.token_index for micro, _, _ in scored], np.int64),
-            logprobs=_optional([output and output.logprobs for _, output, _ in scored]) if takes_all else None,
-            ref_logprobs=_optional([reference for _, _, reference in scored]),
-            entropy=_optional([output and output.entropy for _, output, _ in scored]) if takes_all else None,
-            rows=_joined([micro.rows for micro, _, _ in scored], np.int64),
-            hidden=_optional([output and output.hidden for _, output, _ in scored]),
-            values=_optional(values),
+            token_index=joined([micro.token_index for micro, _, _ in scored], np.int64),
+            logprobs=joined_if_any([output and output.logprobs for _, output, _ in scored]) if takes_all else None,
+            ref_logprobs=joined_if_any([reference for _, _, reference in scored]),
+            entropy=joined_if_any([output and output.entropy for _, output, _ in scored]) if takes_all else None,
+            rows=joined([micro.rows for micro, _, _ in scored], np.int64),
+            hidden=joined_if_any([output and output.hidden for _, output, _ in scored]),
+            values=joined_if_any(values),
         )
 
     def learn(self, batch: TokenBatch, columns: TokenColumns, steps: Sequence[MicroBatches]) -> list[StepStats]:
@@ -166,7 +167,7 @@ class LearnerRank:
             pairs = zip(reversed(self.trained), reversed(gradients), strict=True)
             parameter = next((name for name, one in pairs if one is not None and not one.isfinite().all()), None)
             if parameter is not None or not loss.isfinite():
-                drift = np.abs(_numpy(output.logprobs) - columns.old_logprobs[micro.token_index])
+                drift = np.abs(as_array(output.logprobs) - columns.old_logprobs[micro.token_index])
                 largest = float(drift[columns.weight[micro.token_index] > 0].max(initial=0.0))
                 broken.append(BrokenRow(row=row, loss=float(loss), log_ratio=largest, parameter=parameter))
         return tuple(broken)
@@ -487,17 +488,3 @@ class CopyingEngine(TorchCheckpointEngine):
 
 def _grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
-def _numpy(values: Tensor) -> Float32:
-    return values.detach().float().cpu().numpy()
-
-
-def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic] = np.float32) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
-
-
-def _optional(parts: Sequence[Tensor | None]) -> Float32 | None:
-    """The parts as one array; None if there are none."""
-    present = [_numpy(part) for part in parts if part is not None]
-    return np.concatenate(present) if present else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig, WarmstartConfig
@@ -23,10 +24,11 @@ ADAPTER_RANK = 32
 """Rank of the adapter that a refusal proposes, and that learner=lora has."""
 
 
-def planned(config: TrainConfig) -> TrainConfig:
+def planned(config: TrainConfig, *, stage: int | None = None) -> TrainConfig:
     """The run with what its plan chose: cluster.sleep, learner.zero_stage and engine.kv_cache_bytes. On CPUs, as it is.
 
     A run in float32, and one whose model's shape is not known on this machine, is not planned: its engines sleep.
+    stage: the one ZeRO stage that may be chosen, which is that of the checkpoint of a run that goes on; None for any.
     Raises ConfigError where nothing fits, with the number of GPUs that would do.
     """
     if config.cluster.device == "cpu":
@@ -34,9 +36,9 @@ def planned(config: TrainConfig) -> TrainConfig:
     if config.cluster.dtype != "bfloat16" or (shape := find_shape(config.model)) is None:
         return _with_sleep(config, config.cluster.sleep is not False and config.cluster.placement == "colocated")
     card = card_bytes(config.cluster)
-    plan = plan_gpus(request_of(config, shape, config.cluster.gpus, card=card))
+    plan = plan_gpus(request_of(config, shape, config.cluster.gpus, card=card, stage=stage))
     if not plan.fits:
-        raise does_not_fit(config, shape, plan, card=card)
+        raise does_not_fit(config, shape, plan, card=card, stage=stage)
     cache = _cache_bytes(config, shape, config.cluster.gpus) // config.engine.tensor_parallel
     config = replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
     config = replace(config, engine=replace(config.engine, kv_cache_bytes=cache))
@@ -56,7 +58,7 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
         serving=None,
         gpu_bytes=card_bytes(config.cluster),
         placements=("split",),
-        stages=_stages(config.learner.zero_stage),
+        stages=_stages(config.learner),
     )
     plan = plan_gpus(request)
     if not plan.fits:
@@ -67,8 +69,13 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     return replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
 
 
-def request_of(config: TrainConfig, shape: ModelShape, count: int, *, card: int) -> GpuRequest:
-    """What `count` GPUs of `card` bytes would have to hold, with as many ranks and engines a GPU as the run has."""
+def request_of(
+    config: TrainConfig, shape: ModelShape, count: int, *, card: int, stage: int | None = None
+) -> GpuRequest:
+    """What `count` GPUs of `card` bytes would have to hold, with as many ranks and engines a GPU as the run has.
+
+    stage: the one ZeRO stage that may be chosen; None for any.
+    """
     return GpuRequest(
         shape=shape,
         training=_training(
@@ -82,16 +89,19 @@ def request_of(config: TrainConfig, shape: ModelShape, count: int, *, card: int)
         ),
         gpu_bytes=card,
         placements=_placements(config.cluster),
-        stages=_stages(config.learner.zero_stage),
+        stages=_stages(config.learner) if stage is None else (stage,),
     )
 
 
-def does_not_fit(config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card: int) -> ConfigError:
+def does_not_fit(
+    config: TrainConfig, shape: ModelShape, plan: GpuPlan, *, card: int, stage: int | None = None
+) -> ConfigError:
     """The refusal of a run whose plan does not fit: what is missing, and how many GPUs would do."""
+    requested = partial(request_of, config, shape, card=card, stage=stage)
     more = (count for count in TRIED_GPUS if count > config.cluster.gpus)
-    enough = next((count for count in more if plan_gpus(request_of(config, shape, count, card=card)).fits), None)
+    enough = next((count for count in more if plan_gpus(requested(count)).fits), None)
     remedies = ["lower learner.token_budget" if enough is None else f"take cluster.gpus={enough}, where it fits"]
-    request = request_of(config, shape, config.cluster.gpus, card=card)
+    request = requested(config.cluster.gpus)
     if _fits_with_adapter(request):
         remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
     if request.training.twin and plan_gpus(replace(request, training=replace(request.training, twin=False))).fits:
@@ -157,8 +167,10 @@ def _placements(cluster: ClusterConfig) -> tuple[Placement, ...]:
     return both[cluster.sleep]
 
 
-def _stages(least: int) -> tuple[int, ...]:
-    return tuple(stage for stage in (1, 2, 3) if stage >= least)
+def _stages(learner: LearnerConfig) -> tuple[int, ...]:
+    """The ZeRO stages that may be chosen: compiled layers leave out the third (`LearnerConfig.compile`)."""
+    most = 2 if learner.compile == "layers" else 3
+    return tuple(stage for stage in (1, 2, 3) if learner.zero_stage <= stage <= most)
 
 
 def _with_sleep(config: TrainConfig, sleep: bool) -> TrainConfig:

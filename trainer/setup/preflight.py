@@ -147,7 +147,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     model_folder(config.model)
     check_shared(config.model, config.engine.tensor_parallel)
     check_learnable(config.learner, config.model, config.cluster)
-    config = planned(config)
+    config = planned(config, stage=_stage_so_far(config))
     output = Path(config.output).absolute()
     resumed, damaged, changed = _resumable(config)
     world = open_world(config.env)
@@ -271,6 +271,14 @@ def _warmstart_of(config: QuickstartConfig, output: Path) -> WarmstartConfig:
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings in which a run and its continuation must agree, as plain JSON values."""
     return binding(type(config), plain(config))
+
+
+def _stage_so_far(config: TrainConfig) -> int | None:
+    """The ZeRO stage of the run's last checkpoint: the run keeps it on other GPUs too. None for a fresh start."""
+    newest = None if config.resume == "never" else checkpoint.named(Path(config.output).absolute())
+    if newest is None or not (newest / checkpoint.STATE).is_file():
+        return None
+    return checkpoint.read_state(newest).settings["learner"]["zero_stage"]
 
 
 def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple[str, ...], str]:

@@ -185,8 +185,9 @@ def test_a_fork_learns_by_its_own_rate_from_the_moments_of_the_checkpoint(
 def test_a_fork_clips_gradients_by_its_own_bound(start: Starter, batch: TokenBatch, tmp_path: Path, stage: int) -> None:
     targets = off_policy(batch, np.full(batch.num_response_tokens, -4.0, dtype=np.float32))
     config = replace(CONFIG, zero_stage=stage)
-    save(start(config), tmp_path / "state")
-    start(config).close()
+    first = start(config)
+    save(first, tmp_path / "state")
+    first.close()
     changed: list[Tensor] = []
     for bound in (config.grad_clip, config.grad_clip / 1e8):  # the second is far below Adam's epsilon
         learner = start(replace(config, grad_clip=bound))

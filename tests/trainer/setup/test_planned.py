@@ -39,6 +39,21 @@ def test_a_run_takes_the_placement_and_the_stage_of_its_plan(
     assert config.engine.sleep == bool(sleep)
 
 
+def test_compiled_layers_are_never_planned_with_the_stage_that_they_do_not_have() -> None:
+    words = ("model=qwen2.5_7b", "cluster=gpu8")
+    assert planned(run(*words)).learner.zero_stage == 3
+    assert planned(run(*words, "learner.compile=layers")).learner.zero_stage == 2
+
+
+def test_a_run_that_goes_on_keeps_its_stage_on_other_gpus_or_is_told_how_many_it_needs() -> None:
+    words = ("model=qwen2.5_7b", "cluster.sleep=true")
+    assert planned(run(*words, "cluster=gpu8")).learner.zero_stage == 2
+    assert planned(run(*words, "cluster=gpu8"), stage=3).learner.zero_stage == 3
+    assert planned(run(*words, "cluster=gpu4")).learner.zero_stage == 3
+    with pytest.raises(ConfigError, match=r"take cluster\.gpus=8, where it fits"):
+        planned(run(*words, "cluster=gpu4"), stage=2)
+
+
 def test_the_engines_cache_is_the_one_that_was_planned_and_a_users_own_stays() -> None:
     words = ("model=qwen2.5_7b", "cluster=gpu8")
     cache = planned(run(*words)).engine.kv_cache_bytes
