@@ -151,7 +151,7 @@ class Episode:
 
 
 def worker_env() -> dict[str, str]:
-    """The environment of a process that holds worlds: a user's own world is found as it was here."""
+    """The environment of a process that holds worlds. PYTHONPATH is this process's, which finds a user's own world."""
     path = [folder or os.getcwd() for folder in (*sys.path, "")]
     return {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(path)}
 

@@ -24,10 +24,10 @@ MAY_IMPORT = {
 # The rooms inside trainer/, from the ground up: a room imports from itself and from those named; nothing points back.
 INNER = {
     "config": set[str](),
-    "report": {"config"},
+    "durable": set[str](),
+    "report": {"durable", "config"},
     "data": {"config"},
     "scorers": {"data"},
-    "durable": set[str](),
     "checksums": {"durable"},
     "learner": {"checksums", "durable", "data", "config"},
     "checkpoint": {"checksums", "durable", "config"},

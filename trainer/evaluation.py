@@ -145,7 +145,7 @@ def play_held_out(
 
 
 def _samples(task: Task, count: int) -> list[Job]:
-    """The rollouts of a task. Each has a number of its own, so that one that fails leaves the task's others."""
+    """The rollouts of a task. Each has a number of its own, so one that fails does not drop the task's others."""
     numbers = range(task.number * count, (task.number + 1) * count)
     return [
         Job(task=replace(task, number=number), sibling=sample, key=(number, sample))

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -140,11 +141,8 @@ def outcome_of(cell: Cell) -> Outcome:
     record = cell.folder.with_name(f"{cell.digest}.json")
     if not record.is_file():
         return Outcome(cell=cell, state=State.WAITING)
-    try:
-        values = json.loads(record.read_text())
+    with _record(record) as values:
         outcome = Outcome(cell=cell, state=State(values["state"]), line=values["line"], seconds=values["seconds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{record} is no record of a cell ({error}): remove it to run the cell again") from error
     gone = outcome.state in DONE and cell.writes == "folder" and not cell.folder.is_dir()
     return Outcome(cell=cell, state=State.WAITING, seconds=outcome.seconds) if gone else outcome
 
@@ -154,12 +152,18 @@ def recorded_cell(record: Path, **needs: Any) -> Cell:
 
     Raises ConfigError for a file that is none.
     """
-    try:
-        values = json.loads(record.read_text())
+    with _record(record) as values:
         command, words, title = values["command"], tuple(values["words"]), values["title"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{record} is no record of a cell ({error}): remove it to run the cell again") from error
     return Cell(command=command, words=words, folder=record.with_suffix(""), title=title, **needs)
+
+
+@contextmanager
+def _record(file: Path) -> Generator[Any]:
+    """What is written in a record. Raises ConfigError where the block does not find in it what it needs."""
+    try:
+        yield json.loads(file.read_text())
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is no record of a cell ({error}): remove it to run the cell again") from error
 
 
 def write_outcome(outcome: Outcome) -> None:

@@ -2,7 +2,6 @@
 bad ones early by their validations (TPE: Bergstra et al., 2011)."""
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from trainer.cells.index import Index
 from trainer.cells.launch import Watcher
 from trainer.config.build import ConfigError
 from trainer.report.meanings import MEANINGS
-from trainer.report.metric_rows import METRICS
+from trainer.report.metric_rows import METRICS, rows_so_far
 
 JOURNAL = "optuna.journal"
 CUT = "cut"  # marks a trial that does not count
@@ -236,13 +235,5 @@ def _version_of(file: Path) -> tuple[int, int] | None:
 
 
 def logged_values(file: Path, metric: str) -> dict[int, float]:
-    """The values of a number that a run has logged, by update. A line that is being written is left for later."""
-    values = dict[int, float]()
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if metric in row:
-            values[int(row["update"])] = float(row[metric])
-    return values
+    """The values of a number that a run has logged, by update."""
+    return {int(row["update"]): float(row[metric]) for row in rows_so_far(file) if metric in row}

@@ -99,7 +99,9 @@ def rendered_turns(
     as_sampled: Callable[[str], str] = str,
     revise_prompt: str = PROMPT,
 ) -> Iterator[tuple[Iterator[Prompt], str]]:
-    """Of every step its prompt, whole and then ever shorter, and its response, as in a rollout, or in a revision.
+    """For each step its prompts, from the whole one to the shortest, and its response, worded as in a rollout.
+
+    With `attempts` the episode is worded as a revision.
 
     as_sampled: a written response as a policy's would be decoded (`codec.ChatCodec.as_sampled`); by default as it is.
     revise_prompt: `ReviseConfig.prompt`.

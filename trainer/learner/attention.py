@@ -43,8 +43,8 @@ def own_attention(model: PreTrainedModel) -> Iterator[None]:
 def packing_arguments(bounds: Tensor, longest: int, total: int) -> dict[str, Any]:
     """What a body passes on to its blocks: positions, which begin at 0 in each sequence, and the sequences' bounds.
 
-    bounds: int32 [B + 1], where each sequence begins, and the end. longest, total: cells of the longest sequence and
-    of all, which a GPU would have to be waited for to tell.
+    bounds: int32 [B + 1], where each sequence begins, and the end. longest, total: tokens of the longest sequence and
+    of all, given as numbers, since to read them from a GPU would stall it.
     """
     cells = torch.arange(total, device=bounds.device)
     starts = bounds[:-1].long().repeat_interleave(bounds.diff(), output_size=total)

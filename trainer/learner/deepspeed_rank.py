@@ -34,7 +34,7 @@ from trainer.learner.engine_config import engine_config, meeting_config
 from trainer.learner.export import write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss, summed, with_value_loss
-from trainer.learner.messages import BrokenRow, MicroBatches, RankScores, StepStats, TokenColumns
+from trainer.learner.messages import BrokenRow, CheckpointMismatch, MicroBatches, RankScores, StepStats, TokenColumns
 from trainer.learner.optimizer import group_settings, keep_own, optimizer_of
 from trainer.learner.outgoing import Outgoing
 from trainer.learner.packing import MicroBatch, collate
@@ -239,13 +239,12 @@ class LearnerRank:
         """Continue from `begin_save`, also from one of another number of ranks. Returns that number.
 
         universal: where it is converted, a folder that is not there yet.
-        Raises ValueError for a checkpoint of another ZeRO stage, dtype, adapter or base, or of a learner without
-        the critic.
+        Raises CheckpointMismatch for another ZeRO stage, dtype, adapter or base, and for a learner without the critic.
         """
         states, own = Path(folder) / STATES, self._identity()
         saved = json.loads((states / STATE_FILE).read_text())
         if {**saved, "world_size": own["world_size"]} != own:
-            raise ValueError(f"checkpoint {folder} was written with {saved}, this learner has {own}")
+            raise CheckpointMismatch(f"checkpoint {folder} was written with {saved}, this learner has {own}")
         own_groups = group_settings(self.optimizer)
         if saved["world_size"] == own["world_size"] or self.config.zero_stage == 0:
             self._load_engine(states)
@@ -273,7 +272,7 @@ class LearnerRank:
     def _load_engine(self, states: Path) -> None:
         path, _ = self.engine.load_checkpoint(str(states), tag=TAG, load_module_strict=self.adapter is None)
         if path is None:
-            raise ValueError(f"checkpoint {states.parent} holds no engine state: choose another")
+            raise CheckpointMismatch(f"checkpoint {states.parent} holds no engine state: choose another")
 
     def _load_universal(self, states: Path, universal: Path) -> None:
         """Load what another number of ranks wrote, by way of DeepSpeed's universal checkpoint.

@@ -17,7 +17,14 @@ from rollout.transfer import Bucket, Deadline, GpuBuffer, Meeting, Route
 from trainer.config.build import ConfigError
 from trainer.config.learner import Aggregation, LearnerConfig
 from trainer.data.tokens import Bool, Float32, Int64, Targets, TokenBatch
-from trainer.learner.messages import CriticColumns, RankScores, ReplayedStep, StepStats, TokenColumns
+from trainer.learner.messages import (
+    CheckpointMismatch,
+    CriticColumns,
+    RankScores,
+    ReplayedStep,
+    StepStats,
+    TokenColumns,
+)
 from trainer.learner.packing import Chain, Packing, find_chains, pack_chains, split_by_trajectory
 from trainer.learner.ranks import rank_specs
 from trainer.learner.reports import LearnReport, Scores, merged
@@ -319,7 +326,7 @@ class Learner:
         universal = f".{Path(folder).name}.{secrets.token_hex(4)}.universal"
         try:
             return self._call("load", str(folder), str((converted_in or Path(folder).parent) / universal))[0]
-        except ValueError as error:
+        except CheckpointMismatch as error:
             raise ConfigError(str(error)) from error
 
     def export(self, folder: str | Path) -> None:

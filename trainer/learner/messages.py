@@ -12,6 +12,10 @@ MicroBatches = Sequence[tuple[Chain, ...]]
 """One rank's micro-batches of one optimizer step or of one scoring pass; each is a tuple of chains."""
 
 
+class CheckpointMismatch(ValueError):
+    """A checkpoint of a learner with other settings."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticColumns:
     """What the critic needs for each of the N rows of the whole batch, or, if it is one of tokens, of the R tokens."""

@@ -6,6 +6,7 @@ from typing import Any
 from estimators import Unit
 from trainer.config.learner import LearnerConfig
 from trainer.learner.deepspeed_rank import STATES, LearnerRank
+from trainer.learner.messages import CheckpointMismatch
 
 TWIN = "twin"  # the twin's part of a checkpoint, beside the policy's states
 
@@ -35,10 +36,10 @@ class TwinRank(LearnerRank):
         self.twin.add_states(folder / STATES / TWIN)
 
     def load(self, folder: str, universal: str) -> int:
-        """As `LearnerRank.load`. Raises ValueError for a checkpoint without a twin too."""
+        """As `LearnerRank.load`. Raises CheckpointMismatch for a checkpoint without a twin too."""
         own = Path(folder) / STATES / TWIN
         if not own.is_dir():
-            raise ValueError(
+            raise CheckpointMismatch(
                 f"checkpoint {folder} holds no copy of the policy that a scorer trains: it is of a run without such a "
                 "scorer, so leave the scorer out, or start anew from its exported model"
             )

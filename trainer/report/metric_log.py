@@ -74,7 +74,7 @@ class MetricLog:
         )
 
     def write(self, update: int, numbers: Mapping[str, float]) -> None:
-        """Write the row of one update. It is on disk when this returns."""
+        """Write the row of one update. It survives a kill from then on."""
         with self._path.open("a") as file:
             file.write(json.dumps({"update": update, **numbers}) + "\n")
         if self._board:

@@ -124,7 +124,7 @@ class TableNumbers:
     footnotes: tuple[str, ...]
     """Numbered from 1."""
     together: tuple[TogetherNumbers, ...]
-    """Those of which two rows or more are shown and have seeds in common with the baseline."""
+    """Those with at least two shown rows that share seeds with the baseline."""
 
     @property
     def lead(self) -> str:

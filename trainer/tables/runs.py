@@ -132,7 +132,7 @@ def _training(folder: Path) -> Run:
 
 
 def _sampled(row: Mapping[str, float], config: Mapping[str, Any]) -> float:
-    """Response tokens that an update sampled. Rollouts that were played ahead are no part of its time."""
+    """Response tokens that an update sampled."""
     rollouts = (config["groups_per_update"] - row.get("rollout/dropped_groups", 0.0)) * config["group_size"]
     own = rollouts * row["rollout/steps"] * row["rollout/response_tokens"]
     return own + row.get("rollout/replaced_tokens", 0.0) + row.get("revise/response_tokens", 0.0)
