@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from estimators import Estimator, needs
 from rollout.collect import Collected
@@ -155,7 +156,8 @@ class _Playing:
 
     def cancel(self) -> None:
         """Return once it has ended."""
-        wait([self._begun, self.rollouts], return_when=FIRST_COMPLETED)
+        either: list[Future[Any]] = [self._begun, self.rollouts]
+        wait(either, return_when=FIRST_COMPLETED)
         if self._begun.done():  # else no loop could be made
             loop, task = self._begun.result()
             if task is not None:

@@ -86,7 +86,8 @@ class LearnerRank:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
         deepspeed.init_distributed(**meeting_config(self.config))
         # DeepSpeed reduces gradients in a group of its own, which would keep torch's limit of ten minutes on GPUs.
-        _set_pg_timeout(timedelta(seconds=self.config.timeout_s), groups._get_data_parallel_group())
+        reducing: Any = groups._get_data_parallel_group()
+        _set_pg_timeout(timedelta(seconds=self.config.timeout_s), reducing)
         model = self._load()
         self.parameters = dict(model.named_parameters())
         self.adapter = None if self.config.lora.rank is None else Adapter(model, self.config.lora)
@@ -252,7 +253,8 @@ class LearnerRank:
             self._load_universal(states, Path(universal))
         keep_own(self.config, self.optimizer, self.schedule, own_groups)
         if self.config.zero_stage > 0:
-            self.engine.optimizer.clip_grad = self.config.grad_clip  # DeepSpeed has taken the checkpoint's
+            optimizer: Any = self.engine.optimizer
+            optimizer.clip_grad = self.config.grad_clip  # DeepSpeed has taken the checkpoint's
         if self.critic is not None:
             self.critic.restore(torch.load(states / CRITIC_FILE, map_location=self.device, weights_only=True))
         rng = torch.load(states / f"rng-{self.rank % saved['world_size']}.pt", weights_only=True)
