@@ -90,8 +90,9 @@ def test_a_run_on_the_engines_logprobs_tells_no_entropy(tmp_path: Path, capsys: 
     assert ["learn/entropy" in row for row in read_metrics(tmp_path) if row["update"] > 0] == [False, False]
 
 
+@pytest.mark.parametrize("file", ["learner/rank0.pt", checkpoint.STATE])
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
 ) -> None:
     whole, killed, resumed = Stack(), Stack(), Stack()
     whole.train(configured(tmp_path / "whole", updates=6))
@@ -101,9 +102,9 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_and_
         killed.train(cut_short)
     newest = latest(tmp_path / "cut")
     assert newest is not None
-    (newest / "learner" / "rank0.pt").write_text("")
+    (newest / file).write_text("")
     resumed.train(cut_short, Display())
-    assert "checkpoint update-000004 is damaged: learner/rank0.pt has 0 of" in " ".join(capsys.readouterr().out.split())
+    assert f"checkpoint update-000004 is damaged: {file} has 0 of" in " ".join(capsys.readouterr().out.split())
     assert resumed.events[0] == "publish 2"
     assert resumed.learner.word == whole.learner.word
     assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")

@@ -6,6 +6,7 @@ nor transformers, vLLM or DeepSpeed, so a wrong word costs seconds.
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -276,9 +277,10 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 def _stage_so_far(config: TrainConfig) -> int | None:
     """The ZeRO stage of the run's last checkpoint: the run keeps it on other GPUs too. None for a fresh start."""
     newest = None if config.resume == "never" else checkpoint.named(Path(config.output).absolute())
-    if newest is None or not (newest / checkpoint.STATE).is_file():
-        return None
-    return checkpoint.read_state(newest).settings["learner"]["zero_stage"]
+    if newest is not None and (newest / checkpoint.STATE).is_file():
+        with suppress(ConfigError):  # it is damaged: `_resumable` takes the one before, and says so
+            return checkpoint.read_state(newest).settings["learner"]["zero_stage"]
+    return None
 
 
 def _resumable(config: TrainConfig) -> tuple[tuple[Path, RunState] | None, tuple[str, ...], str]:
