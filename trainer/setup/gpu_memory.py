@@ -72,7 +72,7 @@ class Serving:
     tensor_parallel: int
     """GPUs that one engine spans."""
     kv_cache_bytes: int
-    """Memory of its KV cache, over all its GPUs."""
+    """Memory of its KV cache, on each of its GPUs."""
 
 
 def learner_idle(shape: ModelShape, training: Training) -> int:
@@ -149,20 +149,19 @@ def head(shape: ModelShape, training: Training) -> int:
 
 def engine_awake(shape: ModelShape, serving: Serving) -> int:
     """What an engine takes of each of its GPUs while it serves."""
-    return (2 * shape.parameters + serving.kv_cache_bytes) // serving.tensor_parallel + ENGINE_BYTES
+    return 2 * shape.parameters // serving.tensor_parallel + serving.kv_cache_bytes + ENGINE_BYTES
 
 
-def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int, block: int = 16) -> int:
-    """The KV cache in which `requests` responses of the longest context find room at once.
+def kv_cache_bytes(
+    shape: ModelShape, *, requests: int, context: int, block: int = 16, tensor_parallel: int = 1
+) -> int:
+    """The KV cache on each GPU of an engine in which `requests` responses of the longest context find room at once.
 
     block: tokens of one block of vLLM's cache. A request takes whole blocks, and vLLM keeps one block for itself.
+    tensor_parallel: GPUs of the engine, which share the KV heads. Those above the number of heads hold copies.
     """
-    return (requests * -(-context // block) + 1) * block * shape.kv_bytes_per_token
-
-
-def kv_cache_parts(shape: ModelShape, tensor_parallel: int) -> int:
-    """Into how many parts the cache is split over an engine's GPUs: those above the number of KV heads hold copies."""
-    return min(tensor_parallel, shape.kv_heads)
+    room = (requests * -(-context // block) + 1) * block * shape.kv_bytes_per_token
+    return -(-room // min(tensor_parallel, shape.kv_heads))
 
 
 def checkpoint_bytes(shape: ModelShape, training: Training) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rollout.engines import CPU_CACHE_BYTES, EngineConfig
 from trainer.config.build import ModelError
 from trainer.config.shape import ModelShape
-from trainer.setup.gpu_memory import kv_cache_bytes, kv_cache_parts
+from trainer.setup.gpu_memory import kv_cache_bytes
 
 BLOCK = {"cpu": 32, "cuda": 16}
 """Tokens of one block of vLLM's cache."""
@@ -33,7 +33,13 @@ def with_kv_cache(config: EngineConfig, folder: str, *, context: int, memory: in
             return replace(config, kv_cache_bytes=CPU_CACHE_BYTES)
         raise ModelError(f"{folder}: {error}; set engine.kv_cache_bytes to the bytes of its KV cache") from error
     width = 2 if config.dtype == "float32" else 1  # the shape counts in bfloat16
-    room = width * kv_cache_bytes(shape, requests=config.max_num_seqs, context=context, block=BLOCK[config.device])
+    room = width * kv_cache_bytes(
+        shape,
+        requests=config.max_num_seqs,
+        context=context,
+        block=BLOCK[config.device],
+        tensor_parallel=config.tensor_parallel,
+    )
     if config.device == "cpu":
         room = max(CPU_CACHE_BYTES, min(room, memory // CPU_SHARE // config.count))
-    return replace(config, kv_cache_bytes=-(-room // kv_cache_parts(shape, config.tensor_parallel)))
+    return replace(config, kv_cache_bytes=room)

@@ -39,8 +39,8 @@ def planned(config: TrainConfig, *, stage: int | None = None) -> TrainConfig:
     plan = plan_gpus(request_of(config, shape, config.cluster.gpus, card=card, stage=stage))
     if not plan.fits:
         raise does_not_fit(config, shape, plan, card=card, stage=stage)
-    cache = _cache_bytes(config, shape, config.cluster.gpus) // config.engine.tensor_parallel
     config = replace(config, learner=replace(config.learner, zero_stage=plan.zero_stage))
+    cache = _cache_bytes(config, shape, config.cluster.gpus)
     config = replace(config, engine=replace(config.engine, kv_cache_bytes=cache))
     return _with_sleep(config, plan.placement == "sleeping")
 
@@ -141,14 +141,14 @@ def _training(learner: LearnerConfig, *, ranks: int, reference: bool, twin: bool
 
 
 def _cache_bytes(config: TrainConfig, shape: ModelShape, count: int) -> int:
-    """An engine's KV cache on all its GPUs, copies too: as asked for, else room for its share of the rollouts."""
-    tensor_parallel = config.engine.tensor_parallel
+    """The KV cache on each GPU of an engine: as asked for, else room for the engine's share of the rollouts."""
     if config.engine.kv_cache_bytes is not None:
-        return config.engine.kv_cache_bytes * tensor_parallel
+        return config.engine.kv_cache_bytes
     engines = _of(config.cluster.engines, config, count)
     requests = min(config.engine.max_num_seqs, -(-config.groups_per_update * config.group_size // engines))
-    whole = gpu_memory.kv_cache_bytes(shape, requests=requests, context=config.model.context)
-    return tensor_parallel * -(-whole // gpu_memory.kv_cache_parts(shape, tensor_parallel))
+    return gpu_memory.kv_cache_bytes(
+        shape, requests=requests, context=config.model.context, tensor_parallel=config.engine.tensor_parallel
+    )
 
 
 def _of(parts: int, config: TrainConfig, count: int) -> int:

@@ -160,7 +160,7 @@ def test_stage_3_loads_each_model_whole_before_it_is_divided() -> None:
     assert gpu_memory.learner_start(shape, replace(anchored, adapter_rank=32)) == CONTEXT_BYTES + 2 * p
     first = replace(anchored, zero_stage=1)
     assert gpu_memory.learner_start(shape, first) == gpu_memory.learner_idle(shape, first)
-    serving = Serving(tensor_parallel=4, kv_cache_bytes=8 * GIB)
+    serving = Serving(tensor_parallel=4, kv_cache_bytes=2 * GIB)
     plan = plan_gpus(GpuRequest(shape=shape, training=anchored, serving=serving, gpu_bytes=int(79.6 * GIB)))
     assert plan.learner_idle + plan.engine_awake < plan.limit
     assert (plan.fits, plan.peak) == (False, plan.learner_start + plan.engine_asleep)
