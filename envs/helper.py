@@ -1,6 +1,7 @@
 """A child process that answers lines of JSON: for libraries that no limit can interrupt from within."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,10 +16,14 @@ from envs.base import EnvError
 class HelperDied(EnvError):
     """The child ended before it answered."""
 
-    def __init__(self, script: Path, status: int) -> None:
-        super().__init__(f"the process of {script.name} ended with status {status} before it answered")
+    def __init__(self, script: str, status: int) -> None:
+        super().__init__(script, status)  # by which it is made again in the process that asked
         self.out_of_time = status == -signal.SIGPROF
         """Whether it ended because one answer took more processor time than it allows itself (ITIMER_PROF)."""
+
+    def __str__(self) -> str:
+        script, status = self.args
+        return f"the process of {script} ended with status {status} before it answered"
 
 
 class Helper:
@@ -44,12 +49,20 @@ class Helper:
                 return json.loads(reply)
             dead, self._child = self._child, None
             dead.communicate()
-            raise HelperDied(self._script, dead.returncode)
+            raise HelperDied(self._script.name, dead.returncode)
 
     def _started(self) -> subprocess.Popen[str]:
         # -P: the modules beside the script must not shadow the libraries'.
         command, pipe = [sys.executable, "-P", str(self._script), *self._words], subprocess.PIPE
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", start_new_session=True)
+        child = subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # some libraries draw from sets of texts
+        )
         assert child.stdout is not None  # a pipe
         if not child.stdout.readline() or not all(_ask(child, question) for question in self._first):
             child.communicate()

@@ -62,5 +62,5 @@ class Gagpo:
         stats = row_moments(batch, credit, self.norm)
         return Advantages(
             value=relative(credit, batch.groups.label, stats),
-            diagnostics={"flat_group_share": float((~stats.signal).mean())},
+            diagnostics={"flat_group_share": stats.flat_share},
         )

@@ -7,8 +7,8 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from estimators.algebra.returns import EpisodeStats, Paid, Penalty, episode_returns, group_moments
-from estimators.algebra.sets import Norm, Singleton, relative
+from estimators.algebra.returns import EpisodeReturns, EpisodeStats, Paid, Penalty, episode_returns, group_moments
+from estimators.algebra.sets import Moments, Norm, Singleton, relative
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.options import check_options
 
@@ -59,7 +59,12 @@ class Grpo:
 
     def episode(self, batch: StepBatch) -> tuple[NDArray[np.float64], dict[str, float]]:
         """The episode term A_E [N] of the step-level estimators (2505.10978 eq. 3), and its diagnostics."""
+        returns, stats = self.compared(batch)
+        return relative(returns.row, batch.groups.label, stats), {"flat_group_share": stats.flat_share}
+
+    def compared(self, batch: StepBatch, bonus: NDArray[np.float64] | None = None) -> tuple[EpisodeReturns, Moments]:
+        """R, with the `bonus` [M] of each rollout where there is one, and its moments over each group."""
         returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
-        stats = group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)
-        value = relative(returns.row, batch.groups.label, stats)
-        return value, {"flat_group_share": float((~stats.signal).mean())}
+        if bonus is not None:
+            returns = EpisodeReturns(rollout=returns.rollout + bonus, row=returns.row + bonus[batch.rollouts.label])
+        return returns, group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)

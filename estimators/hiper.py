@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.returns import at_next, discounted, explained_variance, rewards
-from estimators.algebra.sets import cut, moments, relative
+from estimators.algebra.sets import whitened
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.options import check_options
 
@@ -74,8 +74,8 @@ class Hiper:
         high = self._high(batch, segments, starts, reward)
         returns = low + values
         returns[starts] = high + values[starts]
-        advantage = _whitened(low, order) if self.whiten else low.copy()
-        advantage[starts] += self.omega * (_whitened(high, np.arange(len(starts))) if self.whiten else high)
+        advantage = whitened(low, order)[0] if self.whiten else low.copy()
+        advantage[starts] += self.omega * (whitened(high, np.arange(len(starts)))[0] if self.whiten else high)
         later = batch.time > 0
         return Advantages(
             value=advantage,
@@ -115,9 +115,3 @@ def _segments(batch: StepBatch, begins: NDArray[np.bool_]) -> StepBatch:
     segment[order] = np.cumsum(begins[order])
     begun = batch.time[order][begins[order]]  # the time at which each segment begins
     return replace(batch, trajectory=segment, time=batch.time - begun[segment - 1])
-
-
-def _whitened(value: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`value` [K] at mean 0 and standard deviation 1, summed along `order` [K]."""
-    whole = cut(order, np.arange(len(value)) == 0)
-    return relative(value, whole.label, moments(whole, value, "mean_std"))

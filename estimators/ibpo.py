@@ -1,14 +1,12 @@
 """IBPO: a failure that a revision repairs is worth more, and only its revised steps are blamed (2605.16302)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 from annotated_types import Ge, Interval
-from numpy.typing import NDArray
 
 from estimators.algebra.columns import refuse
-from estimators.algebra.returns import episode_returns, group_moments, succeeded
+from estimators.algebra.returns import succeeded
 from estimators.algebra.sets import relative
 from estimators.base import Advantages, Needs, StepBatch
 from estimators.grpo import Grpo
@@ -59,12 +57,13 @@ class Ibpo(Grpo):
         row_failed = failed[batch.rollouts.label]
         refuse("repair", repair, ~row_failed & (repair > 0.0), "on a rollout that succeeded: only failures are revised")
         share = repair[batch.rollouts.firsts()]  # s of each rollout [M]
-        value, flat = self._value(batch, share)
+        returns, stats = self.compared(batch, self.boost * self.success_reward * share)
+        value = relative(returns.row, batch.groups.label, stats)
         mask = ~row_failed | ((edited | (repair == 0.0)) & (value <= 0.0))
         repaired = share > 0.0
         mean = float(share[repaired].mean()) if repaired.any() else 0.0
         diagnostics = {
-            "flat_group_share": flat,
+            "flat_group_share": stats.flat_share,
             "success_share": float((~failed).mean()),
             "repaired_share": float(repaired.mean()),
             "repair_mean": mean,
@@ -72,11 +71,3 @@ class Ibpo(Grpo):
             "masked_share": float((~mask).mean()),
         }
         return Advantages(value=value, mask=mask, diagnostics=diagnostics)
-
-    def _value(self, batch: StepBatch, share: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """A [N], and the share of groups where R' has no spread. share [M]: s of each rollout."""
-        returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
-        bonus = self.boost * self.success_reward * share
-        lifted = replace(returns, rollout=returns.rollout + bonus, row=returns.row + bonus[batch.rollouts.label])
-        stats = group_moments(batch, lifted, self.norm, self.episode_stats, self.singleton)
-        return relative(lifted.row, batch.groups.label, stats), float((~stats.signal).mean())

@@ -20,12 +20,13 @@ class Pgpo:
         A     = A_S + (1 - p)^power * A_phi
         A_S   = (G - mean_s) / F_s
         A_phi = (delta - mean_s) / F_s
-        delta = Phi(s') - Phi(s)     before the last step
-        delta = r - Phi(s)           at the last step
+        delta = e + Phi(s') - Phi(s)    before the last step
+        delta = r - Phi(s)              at the last step
 
         G            discounted return to go of the step
         Phi(s)       mean G of the group's visits to s
         r            the reward of the last step
+        e            what a scorer gave to the step; 0 without one
         p            share of the group's rollouts that succeeded
         mean_s, F_s  of G or delta over the visits to s
 
@@ -36,6 +37,7 @@ class Pgpo:
     with it the paper's 93.0 % fall to 87.3 %.
     Reading: gamma discounts G, and so Phi; the difference of Phi is not discounted. With norm="mean" the two terms are
         in units of reward.
+    We differ: the paper has no scorer, so no e. Phi falls by what a step has earned, and e makes up for it.
     Diagnostics: `success_share`; `potential_weight`, the mean of (1 - p)^power over groups.
     Raises ValueError for an option out of range.
     """
@@ -66,7 +68,8 @@ class Pgpo:
         anchors = visits(batch, self.state)
         to_go = discounted(batch, reward, self.gamma)
         potential = anchors.mean(to_go)[anchors.label]
-        delta = at_next(batch, potential, reward) - potential
+        earned = 0.0 if batch.step_reward is None else batch.step_reward
+        delta = earned + at_next(batch, potential, reward - earned) - potential
         won = succeeded(batch, self.success_reward).astype(np.float64)
         weight = (1.0 - batch.siblings.mean(won)) ** self.power  # of each group
         step, progress = (

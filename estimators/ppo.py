@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from estimators.algebra.returns import discounted, explained_variance, gae, rewards, token_gae, token_order
-from estimators.algebra.sets import cut, moments, relative
+from estimators.algebra.sets import whitened
 from estimators.base import Advantages, Needs, StepBatch, Unit
 from estimators.options import check_options
 
@@ -87,6 +87,5 @@ class Ppo:
         """The advantages as the options say, and what they were divided by. order: along which they are summed."""
         if not self.whiten:
             return advantage, {}
-        whole = cut(order, np.arange(len(order)) == 0)
-        stats = moments(whole, advantage, "mean_std")
-        return relative(advantage, whole.label, stats), {"batch_std": float(stats.scale[0])}
+        credit, scale = whitened(advantage, order)
+        return credit, {"batch_std": scale}

@@ -59,7 +59,7 @@ class ReinforcePp:
             stats = group_moments(batch, returns, "mean", self.episode_stats)
             row = relative(row, batch.groups.label, stats)
             rollout = relative(rollout, batch.siblings.label, stats)
-            diagnostics["flat_group_share"] = float((~stats.signal).mean())
+            diagnostics["flat_group_share"] = stats.flat_share
         counted = row[batch.rollouts.order] if self.episode_stats == "row" else rollout
         everything = cut(np.arange(len(counted)), np.arange(len(counted)) == 0)
         whole = moments(everything, counted, "mean_std")

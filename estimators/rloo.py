@@ -55,4 +55,4 @@ class Rloo:
         label = batch.groups.label
         against_others = factor[label] * (counted - stats.mean[label])
         value = np.where(stats.signal[label], against_others + (returns.row - counted), 0.0)
-        return Advantages(value=value, diagnostics={"flat_group_share": float((~stats.signal).mean())})
+        return Advantages(value=value, diagnostics={"flat_group_share": stats.flat_share})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from estimators.algebra.returns import at_next, episode_returns, group_moments
+from estimators.algebra.returns import at_next
 from estimators.algebra.sets import relative
 from estimators.algebra.states import States, visits
 from estimators.base import Advantages, StepBatch
@@ -42,8 +42,7 @@ class Tempo(Grpo):
     """What V belongs to: an equal history of observations and actions, or an equal observation."""
 
     def __call__(self, batch: StepBatch, /) -> Advantages:
-        returns = episode_returns(batch, self.penalty, self.invalid_penalty, self.episode_rewards)
-        stats = group_moments(batch, returns, self.norm, self.episode_stats, self.singleton)
+        returns, stats = self.compared(batch)
         # Without the row's own penalty: V is of rollouts.
         outcome = relative(returns.rollout[batch.rollouts.label], batch.groups.label, stats)
         shared = visits(batch, self.state)
@@ -53,7 +52,7 @@ class Tempo(Grpo):
         return Advantages(
             value=episode + self.omega * step,
             diagnostics={
-                "flat_group_share": float((~stats.signal).mean()),
+                "flat_group_share": stats.flat_share,
                 "branch_share": float((abs(step) > 1e-9).mean()),
             },
         )

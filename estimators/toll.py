@@ -109,7 +109,7 @@ class Toll:
         return Advantages(
             value=np.where(siblings.size[batch.groups.label] > 1, credit, 0.0),
             diagnostics={
-                "flat_group_share": float((~moments(siblings, rollout, "mean").signal).mean()),
+                "flat_group_share": moments(siblings, rollout, "mean").flat_share,
                 "step_price": float(1.0 - discount.mean()),
                 "contrast_share": float(contrast.mean()),
                 "chance_share": float(((1.0 - share)[anchors.label] * contrast)[order].sum() / max(contrast.sum(), 1)),

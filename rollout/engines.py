@@ -35,6 +35,7 @@ CPU_ENV = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
     "TORCH_COMPILE_DISABLE": "1",
 }
+CPU_BLOCK = 32  # tokens of one block of vLLM's cache
 CPU_CACHE_BYTES = 2**28
 GPU_BATCHED_TOKENS = 8192
 BESIDE_LEARNER = {"gpu_memory_utilization": 0.05}
@@ -116,7 +117,7 @@ class EngineConfig:
         if self.device == "cpu":
             options |= {
                 "enforce_eager": True,  # compiling takes a minute and gains nothing
-                "block_size": 32,  # the default 128 gives short prompts no prefix hits
+                "block_size": CPU_BLOCK,  # the default 128 gives short prompts no prefix hits
                 "kv_cache_memory_bytes": self.kv_cache_bytes or CPU_CACHE_BYTES,
                 # A seeded request whose prompt is prefilled in pieces kills the engine on a CPU ("CPU Generator does
                 # not use offset"), so prompts go in whole.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
@@ -16,6 +17,8 @@ from rollout.routing import Router
 from rollout.types import Completion, Ids, Sampling
 from rollout.usage import EngineUsage, UsageAccount
 
+ENCODERS = ThreadPoolExecutor(thread_name_prefix="encode")
+"""Threads in which prompts become tokens."""
 BAD_LOGPROBS = "bad_logprobs"
 """Why a rollout failed in which the engine gave a token a log-prob that is not a finite number."""
 
@@ -152,7 +155,8 @@ class EnginePolicy(Independent):
     async def complete(
         self, messages: tuple[Message, ...], before: Exchange | None, *, sampling: Sampling, seed: int, key: Key
     ) -> Completion:
-        prompt_ids = await asyncio.to_thread(self.encode, messages, before)  # milliseconds, many rollouts at once
+        # Milliseconds, many rollouts at once. A request that waits for a new engine holds a thread of the loop's own.
+        prompt_ids = await asyncio.get_running_loop().run_in_executor(ENCODERS, self.encode, messages, before)
         *rollout, step = key
         shares = (key[0],) if step == 0 else (*rollout, "on") if continues(prompt_ids, before) else None
         with self.router.engine(shares, leaves=(*rollout, "on")) as number:

@@ -15,8 +15,11 @@ FOLDER = "checkpoints"
 TRACKER = "latest"
 STATE = "state.json"
 MODEL = "model"
-TWIN = "learner/twin"
-"""Where a scorer's copy of the policy lies in the folder of a checkpoint; the learner's ranks write it."""
+"""The exported model, in the folder of a checkpoint."""
+LEARNER = "learner"
+"""What the learner's ranks need to go on, beside it."""
+TWIN = f"{LEARNER}/twin"
+"""The same for a scorer's copy of the policy."""
 RENAMED = {"patience": "max_idle_turns"}  # settings of older checkpoints, and what they are called now
 
 
@@ -149,7 +152,7 @@ def _forget(newest: Path, keep: int) -> None:
         # The state goes before the learner's files: half a folder is no checkpoint, whenever the process dies.
         for name in (checksums.FILE, STATE):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder if folder not in exports else folder / "learner", ignore_errors=folder in exports)
+        shutil.rmtree(folder if folder not in exports else folder / LEARNER, ignore_errors=folder in exports)
 
 
 def update_of(folder: Path) -> int:

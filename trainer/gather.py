@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from estimators import Estimator, needs
 from rollout.collect import Collected
 from rollout.collection import PlayOptions
 from rollout.retry import retry
-from rollout.revise import ReviseConfig, Revised, revise
+from rollout.revise import Revised, revise
 from rollout.seats import EnginesLost
 from rollout.seeds import derive_seed
 from rollout.types import Task, Trajectory
@@ -33,11 +32,6 @@ class Gathered:
     """Wall seconds of the rollouts, without their revisions."""
     ahead: bool = False
     """Whether they were played before the update began, by the policy before."""
-
-
-def tries_again(config: ReviseConfig, estimator: Estimator) -> bool:
-    """Whether failed rollouts are revised, because the estimator asks for it, or retried, because the config does."""
-    return config.mode != "revise" or needs(estimator).revisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,24 +3,23 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence, Set
+from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.text import Text
 
 from estimators import Estimator, needs
 from rollout.ray_actors import ActorDied, ActorTimeout
-from rollout.record import write_groups
 from trainer import checkpoint
 from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
 from trainer.config.continuing import plain
 from trainer.data.difficulty import Difficulty
+from trainer.data.recording import drop_after, write_recording
 from trainer.data.rows import RowTable
 from trainer.durable import write_whole
 from trainer.evaluation import Evaluation, evaluation, lost_words, play_held_out
@@ -35,6 +34,7 @@ from trainer.report.stopwatch import Stopwatch
 from trainer.report.update_line import UpdateLines
 from trainer.report.validations import write_validation
 from trainer.saver import CheckpointFailed, Saver
+from trainer.setup.conditions import FILE as CONDITIONS
 from trainer.setup.conditions import conditions, conditions_lines
 from trainer.setup.credit import estimator_of
 from trainer.setup.kept import LearnerLost, keeping
@@ -45,10 +45,6 @@ from trainer.setup.past_run import check_checkpoint
 from trainer.setup.preflight import CONFIG, TrainingPlan, going_on, settings_of
 from trainer.step import Beside, UpdateReport, publish, update
 
-CONDITIONS = "conditions.json"
-"""What the run's numbers must be read with: panel, temperature, packages, deviations from the protocol."""
-RECORDED = "rollouts"
-"""Folder of the recorded rollouts."""
 LOST = (ActorDied, ActorTimeout, OutOfMemory)
 """Raised where a rank of the learner is gone, hangs, or has no memory left. Engines are replaced before it comes to
 this."""
@@ -144,7 +140,7 @@ def _from_checkpoint(
     with assembled(plan.config, plan.world, display) as parts:
         write_whole(output / CONFIG, json.dumps(plain(plan.config), indent=1))
         estimator = _resume(plan, parts, display)
-        _drop_recordings(output, plan.start)
+        drop_after(output, plan.start)
         with (
             closing(_open_log(plan, output)) as log,
             closing(Saver(output, parts.learner, keep=plan.config.checkpoint.keep)) as saver,
@@ -183,16 +179,6 @@ def _open_log(plan: TrainingPlan, output: Path) -> MetricLog:
     return MetricLog(
         output, labelled(plan.config), settings=plain(plan.config), resumed_at=resumed_at, tracking=tracking
     )
-
-
-def _drop_recordings(output: Path, last: int) -> None:
-    """Remove what is recorded of the updates after `last`: they are played anew, and nothing of theirs is paired with
-    files of the old ones.
-    """
-    for path in (output / RECORDED).glob("update-*.*"):
-        number = path.name.removeprefix("update-").partition(".")[0]
-        if number.isdecimal() and int(number) > last:
-            path.unlink()
 
 
 class TrainingRun:
@@ -237,7 +223,7 @@ class TrainingRun:
         with self._losing(self.finished + 1), self.display.doing("publish"):
             publish(self.parts, self.finished)
         if self.finished == 0 and self.config.validation.every is not None:
-            self.log.write(0, evaluation_numbers(self._validate(0)))
+            self.log.write(0, self._validation_numbers(0))
         with self.display.counting("updates", self.config.updates - self.finished) as bar:
             for number in range(self.finished + 1, self.config.updates + 1):
                 with self._losing(number):
@@ -273,15 +259,18 @@ class TrainingRun:
         numbers = update_numbers(report, self._arithmetic) | checkpoint_numbers(self.saver.take())
         every = self.config.validation.every
         if every is not None and self._due(report.number, every):
-            began = time.perf_counter()
-            numbers |= evaluation_numbers(self._validate(report.number))
-            numbers["seconds/validate"] = time.perf_counter() - began
+            numbers |= self._validation_numbers(report.number)
         self.log.write(report.number, numbers)
         self._record(report)
         if lost := Counter(group.reason for group in report.collected.counts.dropped):
             self.display.line(f"update {report.number}{lost_words(lost)}, of {self.config.groups_per_update} groups")
         for line in self._lines.lines(report.number, numbers, report.seconds):
             self.display.line(line)
+
+    def _validation_numbers(self, number: int) -> Mapping[str, float]:
+        began = time.perf_counter()
+        numbers = evaluation_numbers(self._validate(number))
+        return {**numbers, "seconds/validate": time.perf_counter() - began}
 
     def _validate(self, number: int) -> Evaluation:
         config, parts = self.config, self.parts
@@ -303,19 +292,15 @@ class TrainingRun:
     def _record(self, report: UpdateReport) -> None:
         if self.config.record == "none":
             return
-        start, scores = self.output / RECORDED / f"update-{report.number:06d}", report.scores
-        start.parent.mkdir(exist_ok=True)
-        _drop_recordings(self.output, report.number - 1)
-        rows = RowTable(report.collected.groups)  # those of retries come after them, and are not kept
-        tokens = sum(len(step.completion.token_ids) for step in rows.steps)
-        if self.config.record == "embeddings" and scores.embedding is not None:
-            np.save(f"{start}.embeddings.npy", scores.embedding[: len(rows)])
-        if scores.logprobs is not None:
-            np.save(f"{start}.logprobs.npy", scores.logprobs[:tokens])
-        if scores.values is not None:
-            of_tokens = needs(report.estimator).critic == "token"
-            np.save(f"{start}.values.npy", scores.values[: tokens if of_tokens else len(rows)])
-        write_groups(start.with_name(f"{start.name}.jsonl.zst"), report.collected.groups)  # last: now it is whole
+        scores, rows = report.scores, RowTable(report.collected.groups)  # those of retries come after them, and go
+        tokens = int(rows.response_lens.sum())
+        kept = {
+            "embeddings": (scores.embedding if self.config.record == "embeddings" else None, len(rows)),
+            "logprobs": (scores.logprobs, tokens),
+            "values": (scores.values, tokens if needs(report.estimator).critic == "token" else len(rows)),
+        }
+        arrays = {name: array[:length] for name, (array, length) in kept.items() if array is not None}
+        write_recording(self.output, report.number, report.collected.groups, arrays)
 
     def _save(self, number: int) -> None:
         state = RunState(

@@ -21,14 +21,14 @@ from trainer.data.difficulty import Difficulty
 from trainer.data.retries import aided, with_retries
 from trainer.data.rows import RowTable, with_step_rewards
 from trainer.data.tokens import Targets, TokenBatch
-from trainer.gather import Ahead, Gathered, Gathering, tries_again
+from trainer.gather import Ahead, Gathered, Gathering
 from trainer.learner.driver import GradientNotFinite
 from trainer.learner.first_ratio import check_learned
 from trainer.learner.reports import LearnReport, Scores
 from trainer.learner.twin import Twin
 from trainer.report.stopwatch import Stopwatch
 from trainer.scorers import Rollouts, StepRewards, layer_read
-from trainer.setup.credit import advantages_of
+from trainer.setup.credit import advantages_of, tries_again
 from trainer.setup.parts import Parts
 
 
@@ -113,7 +113,7 @@ def update(
         parts=parts,
         number=number,
         difficulty=difficulty or Difficulty(),
-        revisions=tries_again(config.revise, estimator),
+        revisions=tries_again(config, wants),
         on_done=on_done,
         watch=watch,
     )
@@ -249,8 +249,7 @@ def _targets(parts: Parts, table: RowTable, scores: Scores, advantages: Advantag
         )
     sampled = rollout_logprobs(table)
     if scores.logprobs is not None:  # retries without them are refused
-        lengths = [len(step.completion.token_ids) for step in table.steps]
-        sampled = np.where(np.repeat(aided(table.groups), lengths), scores.logprobs, sampled)
+        sampled = np.where(np.repeat(aided(table.groups), table.response_lens), scores.logprobs, sampled)
     return Targets(
         advantage=advantages.value.astype(np.float32),
         row_mask=live,

@@ -56,7 +56,7 @@ REFUSED = (
     *("signal.pthread_kill", "subprocess.", "shutil.", "socket.", "ctypes.", "pty."),
 )
 """Beginnings of the audit events that the hook refuses; `open` is refused where it writes."""
-LONGEST_TEXT = 400  # characters that a test's line says
+LONGEST_TEXT = 400  # characters of what went wrong; the test before it stays whole, for by it the parent hides it
 IMPORTED = frozenset(
     """
     abc argparse array ast asyncio atexit base64 binascii bisect builtins bz2 calendar cmath cmd code codecs collections
@@ -116,7 +116,7 @@ def judge(program: str, setup: str, tests: list[str], asked: frozenset[str], tel
         names.setdefault(name, seen[name])  # a program may use what the setup imports
     for test in tests:
         wrong = _fault_of_test(test, seen) if fault is None else fault
-        tell(wrong is None, (wrong or "")[:LONGEST_TEXT])
+        tell(wrong is None, (wrong or "")[: LONGEST_TEXT + (len(test) if fault is None else 0)])
 
 
 def _copies(names: set[str]) -> dict[str, ModuleType]:

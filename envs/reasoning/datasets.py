@@ -13,6 +13,9 @@ from envs.held_out import SPLITS, is_held_out
 from envs.helper import Helper, HelperDied
 
 CPU_SECONDS = 5.0  # for the score of one answer
+SIZE = (
+    20_000  # of every dataset: a constant, because some draw their questions by it, and no more than all of them take
+)
 _GENERATOR = Path(__file__).with_name("generator.py")
 _MISSING = "reasoning-gym could not be started: install it with pip install reasoning-gym==0.1.25"
 _MAX_BARREN = 500  # questions in a row that bring nothing new before a dataset counts as exhausted
@@ -101,7 +104,7 @@ def questions(spec: Spec) -> Questions:
 def _questions(spec: Spec, process: int) -> Questions:
     settings = json.loads(spec.datasets)
     making = ["make", settings, spec.seed]
-    helper = Helper(_GENERATOR, str(CPU_SECONDS), missing=_MISSING, first=[making])
+    helper = Helper(_GENERATOR, str(CPU_SECONDS), str(SIZE), missing=_MISSING, first=[making])
     if (wrong := helper.ask(making)) is not None:
         what, _, names = wrong.partition("\n")
         raise EnvError(f"{what}; {hint(what.split()[-1].strip(chr(39)), names.split())}" if names else what)
@@ -119,7 +122,7 @@ def _of_dataset(helper: Helper, name: str, spec: Spec) -> dict[str, dict[str, Qu
     by_split: dict[str, dict[str, Question]] = {"train": {}, "validation": {}}
     texts = set[str]()
     number = barren = 0
-    while barren < _MAX_BARREN and any(len(by_split[split]) < most[split] for split in SPLITS):
+    while number < SIZE and barren < _MAX_BARREN and any(len(by_split[split]) < most[split] for split in SPLITS):
         text, answer = _item(helper, name, number)
         split = "validation" if is_held_out(text) else "train"
         is_new = text not in texts and len(by_split[split]) < most[split]

@@ -30,11 +30,10 @@ except ModuleNotFoundError as error:
     raise
 
 MEMORY_BYTES = 4 * 2**30
-SIZE = 2**20  # of every dataset: a constant, because some draw their questions by it
 
 
-def main(cpu_seconds: float) -> None:
-    """Reply to each line until standard input ends."""
+def main(cpu_seconds: float, size: int) -> None:
+    """Reply to each line until standard input ends. size: of every dataset."""
     reply = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # some datasets print
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -44,7 +43,7 @@ def main(cpu_seconds: float) -> None:
     for line in sys.stdin:
         match json.loads(line):
             case ["make", settings, seed]:
-                answer = make(datasets, settings, seed)
+                answer = make(datasets, settings, seed, size)
             case ["item", name, number]:
                 item = datasets[name][number]
                 answer = [item["question"], item["answer"]]
@@ -57,7 +56,7 @@ def main(cpu_seconds: float) -> None:
         print(json.dumps(answer), file=reply, flush=True)
 
 
-def make(datasets: dict[str, Any], settings: dict[str, dict[str, Any]], seed: int) -> str | None:
+def make(datasets: dict[str, Any], settings: dict[str, dict[str, Any]], seed: int, size: int) -> str | None:
     """Make the datasets. Returns what is wrong with their names or settings."""
     for name, options in settings.items():
         if name not in DATASETS:
@@ -65,7 +64,7 @@ def make(datasets: dict[str, Any], settings: dict[str, dict[str, Any]], seed: in
         if ours := {"seed", "size"} & options.keys():
             return f"the dataset {name!r} gets its {min(ours)} from the world: take it out of its settings {options}"
         try:
-            datasets[name] = create_dataset(name, **{**options, "seed": seed, "size": SIZE})
+            datasets[name] = create_dataset(name, **{**options, "seed": seed, "size": size})
         except (TypeError, ValueError, AssertionError) as error:
             return f"the dataset {name!r} refuses its settings {options}: {error}"
     return None
@@ -81,4 +80,4 @@ def score(dataset: Any, number: int, text: str) -> float:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), int(sys.argv[2]))

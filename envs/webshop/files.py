@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -114,6 +115,7 @@ def _digest(path: Path, cache: Path) -> str:
     note.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as fresh:
         fresh.write(digest)
+    Path(fresh.name).chmod(0o644)  # others may share the cache
     Path(fresh.name).rename(note)
     return digest
 
@@ -126,6 +128,8 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     if not folder.is_dir():
         with _locked(folder.with_name(f"{folder.name}.lock")):
             if not folder.is_dir():
+                for left in folder.parent.glob(f"{folder.name}.*/"):  # by a build that was killed
+                    shutil.rmtree(left)
                 with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as fresh:
                     whole = Path(fresh) / "whole"
                     whole.mkdir()

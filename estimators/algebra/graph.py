@@ -1,4 +1,4 @@
-"""Shortest paths and Bellman values on the graph of a group's states. The only file that knows scipy."""
+"""Shortest paths and Bellman values on the graph of a group's states. The only file of this room that knows scipy."""
 # pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false
 

@@ -88,6 +88,11 @@ class Moments:
     signal: NDArray[np.bool_]
     """bool [S]. False where every advantage of the set is exactly 0."""
 
+    @property
+    def flat_share(self) -> float:
+        """The share of sets that have nothing to tell."""
+        return float((~self.signal).mean())
+
 
 def moments(
     sets: Sets, value: NDArray[np.float64], norm: Norm, *, ddof: int = 1, singleton: Singleton = "zero"
@@ -121,6 +126,13 @@ def relative(value: NDArray[np.float64], label: NDArray[np.int64], of: Moments) 
     """(value - mean) / scale [N] in the set `label` [N] of each row; exactly 0 where the set has no signal."""
     divisor = np.where(of.signal, of.scale, np.inf)  # what is finite over infinity is 0
     return (value - of.mean[label]) / divisor[label]
+
+
+def whitened(value: NDArray[np.float64], order: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+    """`value` [K] at mean 0 and standard deviation 1, and what it was divided by; summed along `order` [K]."""
+    whole = cut(order, np.arange(len(order)) == 0)
+    stats = moments(whole, value, "mean_std")
+    return relative(value, whole.label, stats), float(stats.scale[0])
 
 
 def size_report(sets: Sets, groups: Sets) -> dict[str, float]:

@@ -182,6 +182,20 @@ def test_a_policy_that_writes_down_the_results_it_sees_does_not_win() -> None:
         assert step.observation == "2 of 3 tests failed, none that you see."
 
 
+def test_a_hidden_test_that_is_long_stays_hidden_and_a_shown_one_says_what_it_got(tmp_path: Path) -> None:
+    shown, hidden = ([1] * 300, [2] * 300)
+    tests = [f"assert add({one}, []) == {one}" for one in (shown, hidden)]
+    env = make("code", problems=file_of(tmp_path, {**MBPP, "test_list": tests}, HUMAN_EVAL))
+    (task,) = [
+        task for split in ("train", "validation") for task in env.tasks(split) if "add" in env.reset(task).observation
+    ]
+    env.reset(task)
+    said = env.step("def add(a, b):\n    return 5").observation
+    assert said.endswith(f"{tests[0]}\ngot 5")
+    half = env.step(f"def add(a, b):\n    return a if a == {shown} else 5").observation
+    assert half == "1 of 2 tests failed, none that you see."
+
+
 def test_what_goes_wrong_before_any_test_is_told(tmp_path: Path) -> None:
     env = make("code", problems=file_of(tmp_path, HUMAN_EVAL, other(HUMAN_EVAL, "def double(x):\n    # other\n")))
     env.reset([*env.tasks("train"), *env.tasks("validation")][0])

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 import pytest
 
 from envs import Ending, EnvError, make
-from envs.helper import Helper, HelperDied
 from envs.reasoning import ReasoningGym
 
 pytestmark = pytest.mark.skipif(
@@ -94,21 +93,3 @@ def test_a_dataset_without_answers_has_no_expert() -> None:
     env.reset(env.tasks("train")[0])
     with pytest.raises(EnvError, match="no answer to a question of graph_color"):
         next(env.expert())
-
-
-def test_a_child_that_dies_is_told_from_one_that_ran_out_of_time_and_started_again(tmp_path) -> None:
-    script = tmp_path / "child.py"
-    script.write_text(
-        "import os, signal, sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n"
-        "    n = int(line)\n    os.kill(os.getpid(), n) if n else print(n, flush=True)\n"
-    )
-    helper = Helper(script, missing="it is missing")
-    assert helper.ask(0) == 0
-    for signal_number, late in ((27, True), (9, False)):
-        with pytest.raises(HelperDied, match=rf"child.py ended with status -{signal_number}") as death:
-            helper.ask(signal_number)
-        assert death.value.out_of_time is late
-        assert helper.ask(0) == 0
-    script.write_text("raise SystemExit(1)")
-    with pytest.raises(EnvError, match="it is missing"):
-        Helper(script, missing="it is missing").ask(0)

@@ -56,6 +56,18 @@ def test_a_failure_that_reaches_a_good_state_is_paid_for_it(rows):
     assert result.diagnostics == {"success_share": 1 / 3, "potential_weight": (1 - 1 / 3) ** 2}
 
 
+def test_a_step_that_a_scorer_pays_is_not_blamed_for_what_is_left_to_earn(rows):
+    # gamma 1, nobody succeeds. Rollout 0 earns 1 at once, rollout 1 a step later: G is 1 for both at the start.
+    batch = rows(
+        trajectory=[0, 0, 1, 1],
+        time=[0, 1, 0, 1],
+        reward=[1.0, 0.0, 0.0, 1.0],
+        step_reward=[1.0, 0.0, 0.0, 1.0],
+        state=[0, 1, 0, 2],
+    )
+    np.testing.assert_allclose(build("pgpo", gamma=1.0, norm="mean")(batch).value, 0.0, atol=1e-12)
+
+
 @given(seed=SEED, lengths=LENGTHS)
 def test_a_group_that_always_succeeds_has_gigpos_step_term(random_columns, seed, lengths):
     columns = random_columns(seed, lengths)

@@ -97,7 +97,7 @@ class Outcome:
 def cell_of(command: str, words: Sequence[str], folder: Path, *, title: str = "", **needs: Any) -> Cell:
     """The cell of `command` with `words` in a sweep's or a table's `folder`. needs: further fields of Cell."""
     ordered = canonical(words)
-    place = folder / FOLDER / digest_of(command, *ordered)
+    place = folder / FOLDER / short_digest(command, *ordered)
     return Cell(command=command, words=ordered, folder=place, title=title or " ".join(ordered), **needs)
 
 
@@ -111,7 +111,7 @@ def room_of(cluster: Any) -> dict[str, int | None]:
     return {"cpus": 0 if cluster.gpus and cluster.cpus is None else cluster.cpus, "gpus": cluster.gpus}
 
 
-def digest_of(*words: str) -> str:
+def short_digest(*words: str) -> str:
     """A short name for words."""
     return hashlib.blake2b("\0".join(words).encode()).hexdigest()[:DIGITS]
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from trainer.cells.cell import FOLDER, Cell, Outcome, outcome_of, recorded_cell
 from trainer.cells.launch import Watcher
 from trainer.durable import write_whole
-from trainer.report.progress import span
+from trainer.report.progress import duration
 
 JSON, MARKDOWN = "cells.json", "cells.md"
 LONGEST_LINE = 160  # characters of what a cell ended with, in the terminal
@@ -79,7 +79,7 @@ def _markdown(outcomes: Sequence[Outcome]) -> str:
     lines = ["| cell | digest | settings | state | time | |", "|---:|---|---|---|---:|---|"]
     for number, outcome in enumerate(outcomes):
         title, why = (text.replace("|", "\\|") for text in (outcome.cell.title, outcome.line))
-        took = span(outcome.seconds) if outcome.seconds else ""
+        took = duration(outcome.seconds) if outcome.seconds else ""
         lines.append(f"| {number} | `{outcome.cell.digest}` | `{title}` | {outcome.state} | {took} | {why} |")
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,7 @@ from trainer.cells.slurm_site import SlurmSite
 from trainer.cells.whole import settled
 from trainer.cells.workers import Workers
 from trainer.config.build import ConfigError
-from trainer.report.progress import Counter, Display, span
+from trainer.report.progress import Bar, Display, duration
 from trainer.setup.machine import gpus_here
 
 MARKS: Mapping[State, str] = {State.FINISHED: "green", State.PRUNED: "yellow"}
@@ -104,13 +104,20 @@ def run_cells(
     the next call. Raises ConfigError for what cannot be launched.
     """
     with nullcontext(site) if site is not None else opened(launcher) as place:
+        checked = _checked(cells, place)
         if isinstance(cells, Sequence):
             check_distinct(cells)
-            for cell in cells:
-                place.check(cell)
+            checked = iter(list(checked))
         launching = _Launching(place, display, watcher or Watcher())
         with display.counting("cells", count or (len(cells) if isinstance(cells, Sized) else 0)) as bar:
-            return launching.run(iter(cells), bar)
+            return launching.run(checked, bar)
+
+
+def _checked(cells: Iterable[Cell], site: Site) -> Iterator[Cell]:
+    """The cells, each when the site has agreed to it. Raises ConfigError for one for which there is no room."""
+    for cell in cells:
+        site.check(cell)
+        yield cell
 
 
 @contextmanager
@@ -155,12 +162,12 @@ class _Launching:
         self._pruned = set[str]()  # folders
         self._outcomes = dict[str, Outcome]()  # by folder, in the order of the cells
 
-    def run(self, cells: Iterator[Cell], bar: Counter) -> tuple[Outcome, ...]:
+    def run(self, cells: Iterator[Cell], bar: Bar) -> tuple[Outcome, ...]:
         waiting = None
         try:
             while True:
                 waiting = self._start(cells, waiting, bar)
-                if not self._running:
+                if waiting is None and not self._running:
                     return tuple(self._outcomes.values())
                 time.sleep(self._site.look_s)
                 self._look(bar)
@@ -168,7 +175,7 @@ class _Launching:
             self._end_all()
             raise
 
-    def _start(self, cells: Iterator[Cell], waiting: Cell | None, bar: Counter) -> Cell | None:
+    def _start(self, cells: Iterator[Cell], waiting: Cell | None, bar: Bar) -> Cell | None:
         """Start cells while there is room. Returns the one that waits for room."""
         while self._site.parallel is None or len(self._running) < self._site.parallel:
             cell = waiting or next(cells, None)
@@ -189,7 +196,7 @@ class _Launching:
             waiting = None
         return waiting
 
-    def _look(self, bar: Counter) -> None:
+    def _look(self, bar: Bar) -> None:
         """Take up the cells that have ended, and end those that the watcher wants ended."""
         for folder, running in list(self._running.items()):
             outcome = running.outcome()
@@ -206,7 +213,7 @@ class _Launching:
         self._watcher.changed(outcome)
         color = MARKS.get(outcome.state, "red")
         why = f": {outcome.line}" if outcome.line else ""
-        words = f" {outcome.cell.title} after {span(outcome.seconds)}{why}"
+        words = f" {outcome.cell.title} after {duration(outcome.seconds)}{why}"
         self._display.line(Text.assemble((outcome.state, color), words))
 
     def _end_all(self) -> None:

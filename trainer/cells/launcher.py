@@ -29,5 +29,5 @@ class Launcher:
     """"local" runs submitit's jobs on this machine, without SLURM, to try it. Read only if kind=submitit."""
 
     job: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Parameters of each job as submitit names them, such as {timeout_min: 600, slurm_partition: gpu}. Read only if
-    kind=submitit."""
+    """Parameters of each job as submitit names them, such as {timeout_min: 600, slurm_partition: gpu}; without a time a
+    job has a day. Read only if kind=submitit."""

@@ -2,7 +2,6 @@
 bad ones early by their validations (TPE: Bergstra et al., 2011)."""
 
 import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from trainer.cells.cell import Cell, Outcome, State
 from trainer.cells.index import Index
 from trainer.cells.launch import Watcher
 from trainer.config.build import ConfigError
-from trainer.report.meanings import MEANINGS
+from trainer.report.meanings import MEANINGS, fixed_part, metric_of
 from trainer.report.metric_rows import METRICS, rows_so_far
 
 JOURNAL = "optuna.journal"
@@ -39,7 +38,8 @@ class SearchConfig:
     """Seed of the proposals."""
 
     startup: Annotated[int, Ge(1)] = 5
-    """Cells that are drawn at random, and are never pruned, before TPE proposes the next ones."""
+    """Cells that are drawn at random, and are never pruned, before TPE proposes the next ones. On a cluster as many run
+    at once, unless hydra.launcher.parallel says how many."""
 
     metric: str = "validation/success"
     """The number of metrics.jsonl that is searched by; its last value counts."""
@@ -54,7 +54,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         """Raises ConfigError for a metric that no run can log: the search would go on blindly to its end."""
         if not _is_logged(self.metric):
-            plain = [re.sub(r"[A-Z]{2,}$", "", entry).strip() for entry in MEANINGS]
+            plain = [fixed_part(entry).strip() for entry in MEANINGS]
             near = difflib.get_close_matches(self.metric, plain, n=1)
             remedy = f"did you mean {near[0]!r}?" if near else "choose a number of a metrics.jsonl"
             raise ConfigError(f"hydra.sweeper.metric={self.metric!r} is nothing that a run logs: {remedy}")
@@ -212,8 +212,7 @@ def _is_logged(metric: str) -> bool:
     >>> _is_logged("validation/success depth 2"), _is_logged("credit/my_own"), _is_logged("validation/succes")
     (True, True, False)
     """
-    opened = tuple(fixed for entry in MEANINGS if (fixed := re.sub(r"[A-Z]{2,}$", "", entry)) != entry)
-    return metric in MEANINGS or metric.startswith((*OWN_NUMBERS, *opened))
+    return metric_of(metric) is not None or metric.startswith(OWN_NUMBERS)
 
 
 def _suggested(trial: Trial, name: str, axis: Choice | Interval) -> str:

@@ -24,6 +24,7 @@ SHARED_LOOK_S = 5.0  # between two looks at jobs of SLURM: each asks the file sy
 ENDING = "COMPLETING"  # the state of a job that was cancelled and whose processes may still write
 CANCEL_S = 4.0  # for SLURM to take the order to end all jobs; a command that is interrupted has seven
 AGAIN_S = 30.0  # between two submissions, where SLURM took no job
+TIMEOUT_MIN = 1440  # of a job that does not say; submitit's own is 5
 # Words of `job` that say how many cores and how much memory. SLURM takes one of each kind.
 SAY_CORES = ("cpus_per_task", "slurm_cpus_per_task", "slurm_cpus_per_gpu")
 SAY_MEMORY = ("mem_gb", "slurm_mem", "slurm_mem_per_cpu", "slurm_mem_per_gpu")
@@ -201,7 +202,11 @@ class SlurmSite:
         after: a job that must have ended before this one starts, since both write to the cell's folder.
         """
         executor = submitit.AutoExecutor(folder=_folder(cell), cluster=self._executor)
-        parameters: dict[str, Any] = {"name": f"stepcredit-{cell.digest}", "gpus_per_node": cell.gpus}
+        parameters: dict[str, Any] = {
+            "name": f"stepcredit-{cell.digest}",
+            "gpus_per_node": cell.gpus,
+            "timeout_min": TIMEOUT_MIN,
+        }
         if (cpus := cell.cpus or cell.job_cpus) and self._job.keys().isdisjoint(SAY_CORES):
             parameters["cpus_per_task"] = cpus
         if cell.job_bytes and self._job.keys().isdisjoint(SAY_MEMORY):

@@ -18,10 +18,11 @@ from trainer.evaluation import TaskResult, rate_of
 from trainer.report.paired import Gain, Solved, gain
 from trainer.report.progress import Display
 from trainer.report.rate import Rate, Share
+from trainer.setup.conditions import SHORT
 from trainer.setup.held_out import FINISHED, FREE_SETTINGS, MACHINE_SETTINGS, RESULT, SETTINGS
 
-WIDTH, SHORT = 80, 16
-"""Columns of a table, and digits of a digest that is printed."""
+WIDTH = 80
+"""Columns of a table."""
 ALL = "all"
 """The kind under which all tasks stand."""
 NEUTRAL = FREE_SETTINGS - {"samples", "endpoint"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from trainer.cells.cell import digest_of
+from trainer.cells.cell import DIGITS, short_digest
 from trainer.commands.marker import MARKER, Taken, beating, give_back, holder_of, is_beating, make_whole, take_over
 from trainer.commands.table import Output
 from trainer.config.build import ConfigError
@@ -54,7 +54,7 @@ def plain_name(text: str) -> str:
     ('estimator-gigpo_seed-1', 'learner.betas-0.9-0.95')
     """
     name = _UNSAFE.sub("-", text).strip("-")
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}-{digest_of(text)}"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - DIGITS - 1]}-{short_digest(text)}"
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from envs.panel import Panel, compare
 from trainer.config.build import ConfigError
 from trainer.config.showing import PanelConfig
 from trainer.report.progress import Display
+from trainer.setup.conditions import SHORT
 from trainer.setup.panels import as_json, panel, read_panels, trained_copies, training_panel
 from trainer.setup.world import World, open_world, world_reference
 
-WIDTH, SHORT, SHOWN = 80, 16, 10
-"""Columns of a table, digits of a digest, and tasks of a panel that are printed."""
+WIDTH, SHOWN = 80, 10
+"""Columns of a table, and tasks of a panel that are printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

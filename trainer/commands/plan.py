@@ -94,7 +94,7 @@ def _table(config: PlanConfig, numbers: dict[str, Any]) -> Table:
     for name, size in numbers["per_gpu_gib"].items():
         table.add_row(f"{name.replace('_', ', ')}, of each GPU", f"{size:.1f}")
     table.add_row("most at one time, of each GPU", f"{numbers['peak_gib']:.1f}", end_section=True)
-    table.add_row("KV cache of an engine", f"{numbers['kv_cache_bytes'] / GIB:.1f}")
+    table.add_row("KV cache, of each GPU of an engine", f"{numbers['kv_cache_bytes'] / GIB:.1f}")
     labels = {"host": "host memory", "shm": "shared memory", "checkpoint": "checkpoint", "export": "exported model"}
     for name, what in labels.items():
         table.add_row(what, f"{numbers[f'{name}_gib']:.1f}")

@@ -60,7 +60,7 @@ class OptunaSweeper(Sweeper):
             return Search(self.search, space, cell, folder, index)
 
         cell(next(iter(_corners(space))))  # refuses what no cell may set
-        self._launcher.search(watcher, folder, count=self.search.n_trials)
+        self._launcher.search(watcher, folder, count=self.search.n_trials, at_once=self.search.startup)
 
 
 def _words(values: Mapping[str, str]) -> list[str]:

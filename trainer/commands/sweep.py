@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -172,13 +173,16 @@ class CellLauncher(LauncherPlugin):
             outcomes = self._run(cells, index, count=len(cells))
         return [_returned(outcome) for outcome in outcomes]
 
-    def search(self, search: Callable[[Index], Search], folder: Path, *, count: int) -> None:
+    def search(self, search: Callable[[Index], Search], folder: Path, *, count: int, at_once: int) -> None:
         """Run the cells that a search proposes, `count` at most. search: makes it, from the index of its cells.
 
+        at_once: how many run together where the launcher would start all: a search learns from those that have ended.
         Raises ConfigError where it goes by a validation, and its cells have none.
         """
         self._check_validates()
         self.sweep.searches = True
+        if self.launcher.kind != "local" and self.launcher.parallel is None:
+            self.launcher = replace(self.launcher, parallel=at_once)
         with self._held(folder, ()) as index:
             watcher = search(index)
             self._run(watcher.cells(), watcher, count=count)

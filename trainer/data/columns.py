@@ -53,7 +53,7 @@ def step_batch(
         similar=_similar(table, wants.similarity) if "similar" in wants.columns else None,
         embedding=embedding,
         values=expected if wants.critic == "turn" else None,
-        response_tokens=_response_tokens(table) if expected is not None and wants.critic == "token" else None,
+        response_tokens=table.response_lens if expected is not None and wants.critic == "token" else None,
         token_values=expected if wants.critic == "token" else None,
         repair=table.repair,
         milestone=_milestones(table),
@@ -111,10 +111,6 @@ def _switches(table: RowTable) -> NDArray[np.bool_]:
     """Whether each row chooses another sub-goal. The rows of a rollout stand together, in the order of its turns."""
     rollouts = groupby(table, key=attrgetter("trajectory"))
     return np.array([new for _, rows in rollouts for new in switches([row.step.completion.text for row in rows])])
-
-
-def _response_tokens(table: RowTable) -> NDArray[np.int64]:
-    return np.array([len(step.completion.token_ids) for step in table.steps], np.int64)
 
 
 def _milestones(table: RowTable) -> NDArray[np.int64] | None:

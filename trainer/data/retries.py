@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from estimators import Advantages
 from rollout.revise import ReviseConfig
 from rollout.types import Retry, RolloutGroup
+from trainer.data.rows import trajectories
 
 Bool = NDArray[np.bool_]
 
@@ -56,7 +57,7 @@ def shared(groups: Sequence[RolloutGroup]) -> Bool:
 
 def aided(groups: Sequence[RolloutGroup]) -> Bool:
     """Which rows were sampled from another prompt than their own: the steps at the pivots of retries. [N]"""
-    rollouts = sum(len(rollout.steps) for group in groups for rollout in group.trajectories)
+    rollouts = sum(len(rollout.steps) for rollout in trajectories(groups))
     marks = [time == one.pivot for group in groups for one in group.retries for time in range(_length(one))]
     return np.array([False] * rollouts + marks, np.bool_)
 

@@ -37,10 +37,11 @@ class RowTable:
     def __init__(self, groups: Sequence[RolloutGroup], *, retries: bool = False) -> None:
         """retries: whether those of the groups have rows too."""
         self.groups = tuple(groups)
-        played = [(number, rollout) for number, group in enumerate(self.groups) for rollout in group.trajectories]
+        self.played = [(number, rollout) for number, group in enumerate(self.groups) for rollout in group.trajectories]
+        """Each rollout with the number of its group, in the order of the rows."""
         if retries:
-            played += [(number, one.trajectory) for number, group in enumerate(self.groups) for one in group.retries]
-        self.rows = tuple(_rows(played))
+            self.played += [(n, one.trajectory) for n, group in enumerate(self.groups) for one in group.retries]
+        self.rows = tuple(_rows(self.played))
         if not self.rows:
             raise ValueError("no rollouts to learn from: every group was dropped")
 
@@ -54,6 +55,11 @@ class RowTable:
     def steps(self) -> list[Step]:
         """The step of every row. [N]"""
         return [row.step for row in self.rows]
+
+    @property
+    def response_lens(self) -> NDArray[np.int64]:
+        """Tokens of each row's response. [N]"""
+        return np.array([len(step.completion.token_ids) for step in self.steps], np.int64)
 
     @property
     def revised(self) -> bool:

@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
-from trainer.lab.measure.recording import check_updates
+from trainer.data.recording import check_updates
 from trainer.lab.worlds.bench import WORLDS
 
 GENERATED = ("layout", "groups", "group_size", "seed")

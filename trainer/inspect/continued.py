@@ -15,6 +15,7 @@ from rollout.policy import Exchange, Key, Policy, Session
 from rollout.types import Completion, RolloutGroup, Sampling, Task, Trajectory
 from rollout.usage import EngineUsage
 from trainer.config.build import ConfigError
+from trainer.data.rows import trajectories
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +55,7 @@ def continued(groups: Sequence[RolloutGroup], collector: Collector, options: Pla
     Rollouts that began with the same answers share their V. The world repeats itself, since its seed is the recorded
     one, so what the turn led to is certain. Raises ConfigError where it does not, and where a rollout fails for good.
     """
-    recorded = [trajectory for group in groups for trajectory in group.trajectories]
+    recorded = trajectories(groups)
     first: dict[Beginning, Trajectory] = {}
     for trajectory in recorded:
         for time in range(len(trajectory.steps)):

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators import StepBatch
-from rollout.types import RolloutGroup, Step
+from rollout.types import RolloutGroup, Step, Truncated
+from trainer.data.columns import live_rows, token_mask
 from trainer.data.rows import RowTable, trajectories
+from trainer.data.tokens import offsets
 from trainer.inspect.credit import RowCredit
 from trainer.inspect.graph import merged_graph
 from trainer.inspect.hidden import hidden_record
@@ -33,6 +35,9 @@ class Shown:
 
     credit: Mapping[str, RowCredit]
     """Credit of the rows, by the estimator's label."""
+
+    truncated: Truncated = "keep"
+    """What the run did with responses that were cut at their longest length."""
 
     logprobs: NDArray[np.float32] | None = None
     """The learner's log-probs of the response tokens; None where they were not recorded."""
@@ -79,7 +84,7 @@ def group_records(shown: Shown, spell: Spell) -> list[GroupRecord]:
     """The groups of an update, in its order."""
     sizes = [sum(len(rollout.steps) for rollout in group.trajectories) for group in shown.rows.groups]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    edges = np.concatenate([[0], np.cumsum([len(step.completion.token_ids) for step in shown.rows.steps])])
+    edges = offsets(shown.rows.response_lens)
     return [
         _group_record(shown, group, np.arange(start, start + size), edges, spell)
         for group, start, size in zip(shown.rows.groups, starts.tolist(), sizes, strict=True)
@@ -93,14 +98,14 @@ def _group_record(
     edges: NDArray[np.int64],
     spell: Spell,
 ) -> GroupRecord:
-    batch, texts = shown.batch, Texts()
+    batch, texts, spans = shown.batch, Texts(), _Spans(rows=rows, edges=edges)
     steps = [step for trajectory in group.trajectories for step in trajectory.steps]
     observation = [texts.place(step.observation) for step in steps]
     state = np.array([texts.place(_state_text(step)) for step in steps])
     response = [texts.place(step.completion.text) for step in steps]
     action = [texts.place(step.action) for step in steps]
     won = np.array([trajectory.success for trajectory in group.trajectories for _ in trajectory.steps])
-    learner = None if shown.logprobs is None else _by_row(shown.logprobs, rows, edges)
+    learner = None if shown.logprobs is None else spans.of(shown.logprobs)
     tokens = token_record(steps, learner, spell, texts.place)
     return GroupRecord(
         texts=texts.texts,
@@ -112,7 +117,7 @@ def _group_record(
         valid=[step.valid for step in steps],
         reward=shorter(np.array([step.reward for step in steps])),
         step_reward=None if batch.step_reward is None else shorter(batch.step_reward[rows]),
-        credit={label: _credit_record(credit, rows, edges) for label, credit in shown.credit.items()},
+        credit={label: _credit_record(shown, credit, spans) for label, credit in shown.credit.items()},
         graph=merged_graph(batch, rows, state, won),
         hidden=None if batch.embedding is None else hidden_record(batch.embedding[rows]),
         tokens=tokens,
@@ -142,21 +147,31 @@ def _rollouts(group: RolloutGroup) -> list[RolloutRecord]:
     return records
 
 
-def _by_row(tokens: NDArray[np.floating], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> list[NDArray[Any]]:
-    """The part of a column of response tokens [R] that is of each of the rows."""
-    return [tokens[edges[row] : edges[row + 1]] for row in rows.tolist()]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Spans:
+    """The rows of a group, and where the tokens of every row begin."""
+
+    rows: NDArray[np.int64]
+    edges: NDArray[np.int64]
+
+    def of(self, tokens: NDArray[Any]) -> list[NDArray[Any]]:
+        """The part of a column of response tokens [R] that is of each of the rows."""
+        return [tokens[self.edges[row] : self.edges[row + 1]] for row in self.rows.tolist()]
 
 
-def _credit_record(credit: RowCredit, rows: NDArray[np.int64], edges: NDArray[np.int64]) -> CreditRecord:
-    advantages, states, actions = credit.advantages, credit.states, credit.actions
+def _credit_record(shown: Shown, credit: RowCredit, spans: _Spans) -> CreditRecord:
+    advantages, states, actions, rows = credit.advantages, credit.states, credit.actions, spans.rows
+    live = live_rows(shown.rows, advantages.mask, truncated=shown.truncated)
+    edited = None if advantages.mask is None else token_mask(shown.rows)
 
     def tokens(column: NDArray[np.float64] | None) -> list[list[float]] | None:
-        return None if column is None else list(map(shorter, _by_row(column, rows, edges)))
+        return None if column is None else list(map(shorter, spans.of(column)))
 
     return CreditRecord(
         value=shorter(advantages.value[rows]),
         episode=None if credit.episode is None else shorter(credit.episode[rows]),
-        live=None if advantages.mask is None else advantages.mask[rows].tolist(),
+        live=None if live.all() else live[rows].tolist(),
+        live_tokens=None if edited is None or edited.all() else [one.tolist() for one in spans.of(edited)],
         critic=None if credit.critic is None else shorter(credit.critic[rows]),
         token_value=tokens(advantages.token_value),
         token_critic=tokens(credit.token_critic),

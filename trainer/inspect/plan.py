@@ -8,11 +8,12 @@ from typing import Any
 
 from estimators import ESTIMATORS, Estimator, build, needs
 from trainer import checkpoint
+from trainer.data.recording import Recording, recordings
 from trainer.inspect.config import InspectConfig
 from trainer.lab.entries import Entries, estimators_of
-from trainer.lab.measure.recording import Recording, recordings
-from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings, settings_beside
+from trainer.lab.plan import GENERATED_COLUMNS, check_embeddings
 from trainer.setup.credit import CRITIC_COLUMNS, SUBGOALS, recorded_columns
+from trainer.setup.preflight import written_config
 
 BESIDE = ("gigpo", "grpo")
 """Shown beside the run's own estimator, where nobody names any."""
@@ -49,7 +50,7 @@ def plan_inspect(config: InspectConfig) -> InspectPlan:
     kept = recordings(run, config.updates)
     if config.serve:
         kept = kept[-1:]  # the newest
-    settings = settings_beside(run)
+    settings = written_config(run) or {}
     columns = _columns(settings, kept)
     entries = config.estimators or _shown_first(settings, kept, columns)
     estimators = _estimators(entries, config, settings, columns, "which recorded rollouts have not")

@@ -41,6 +41,9 @@ class CreditRecord:
     critic: Sequence[float] | None
     """[n]. What a critic expected from the turn on, in units of reward; None where the estimator reads none."""
 
+    live_tokens: Sequence[Sequence[bool]] | None
+    """Of each row: which of its tokens may be learned from; None: all may."""
+
     token_value: Sequence[Sequence[float]] | None
     """Of each row: the credit of its tokens; None where all tokens of a turn share the turn's."""
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from estimators import Estimator, Needs, needs
 from trainer.config.build import ConfigError
+from trainer.data.recording import Recording
 from trainer.data.tokens import Float32
 from trainer.inspect.credit import described, row_credit
 from trainer.inspect.generated import drawn_rollouts
@@ -20,7 +22,6 @@ from trainer.inspect.tokens import speller
 from trainer.inspect.write import PageFile
 from trainer.lab.measure.estimated import read_truth
 from trainer.lab.measure.reading import batch_of, read_rows
-from trainer.lab.measure.recording import Recording
 from trainer.report.progress import Display
 from trainer.report.rate import Z
 
@@ -100,13 +101,12 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
         ready, credit = row_credit(estimators, lambda _: rollouts.batch)
         estimators |= ready
         yield Shown(update=1, rows=rollouts.rows, batch=rollouts.batch, credit=credit, truth=rollouts.truth)
-    own = own_estimator(plan.settings)
-    of_tokens = own is not None and needs(own).critic == "token"
+    truncated: Any = plan.settings.get("rollout", {}).get("truncated", "keep")
     for recording in plan.recordings:
         rows = read_rows(recording, estimators)
         embedding = _column(recording, recording.embeddings, len(rows))
-        tokens = sum(len(step.completion.token_ids) for step in rows.steps)
-        values = _column(recording, recording.values, tokens if of_tokens else len(rows))
+        tokens = int(rows.response_lens.sum())
+        values = _column(recording, recording.values, len(rows), tokens)  # of turns, or of tokens
         columns = partial(batch_of, recording, rows, embedding, values=values)
         ready, credit = row_credit(estimators, columns)
         estimators |= ready
@@ -116,13 +116,14 @@ def _updates(plan: InspectPlan, estimators: dict[str, Estimator]) -> Iterator[Sh
             rows=rows,
             batch=columns(Needs()),
             credit=credit,
+            truncated=truncated,
             logprobs=_column(recording, recording.logprobs, tokens),
             truth=None if truth is None else truth.advantage,
             truth_error=None if truth is None else Z * truth.error,
         )
 
 
-def _column(recording: Recording, path: Path | None, length: int) -> Float32 | None:
+def _column(recording: Recording, path: Path | None, *lengths: int) -> Float32 | None:
     """An array that lies beside the rollouts. Raises ConfigError where it is broken or does not fit them."""
     if path is None:
         return None
@@ -130,6 +131,7 @@ def _column(recording: Recording, path: Path | None, length: int) -> Float32 | N
         values = np.load(path).astype(np.float32)
     except (ValueError, EOFError) as error:
         raise ConfigError(f"{path} is no whole array ({error}): delete it") from error
-    if len(values) != length:
-        raise ConfigError(f"{path} has {len(values)} entries, {recording.groups.name} needs {length}: delete it")
+    if len(values) not in lengths:
+        needed = " or ".join(map(str, lengths))
+        raise ConfigError(f"{path} has {len(values)} entries, {recording.groups.name} needs {needed}: delete it")
     return values

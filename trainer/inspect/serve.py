@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from trainer.config.build import ConfigError
-from trainer.lab.measure.recording import Recording, recordings
+from trainer.data.recording import Recording, recordings
 
 HOST, PORT = "127.0.0.1", 8765
 NAMES = (HOST, "localhost")

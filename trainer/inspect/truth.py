@@ -7,10 +7,10 @@ import numpy as np
 from rollout.collection import PlayOptions
 from rollout.record import read_groups
 from trainer.data.codec import ChatCodec
+from trainer.data.recording import Recording, truth_file
 from trainer.durable import write_whole
 from trainer.inspect.continued import Continued, continued
 from trainer.inspect.truth_plan import MonteCarloPlan
-from trainer.lab.measure.recording import Recording, truth_file
 from trainer.report.progress import Display
 from trainer.report.rate import Z
 from trainer.setup.parts import engine_policy, playing, ray_running, started

@@ -9,8 +9,8 @@ from annotated_types import Ge
 from trainer import checkpoint
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
+from trainer.data.recording import Recording, check_updates, recordings
 from trainer.lab.measure.reading import read_rows
-from trainer.lab.measure.recording import Recording, check_updates, recordings
 from trainer.setup.folder import model_folder
 from trainer.setup.machine import check_machine
 from trainer.setup.past_run import config_of

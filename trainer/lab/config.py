@@ -8,7 +8,7 @@ from annotated_types import Ge
 
 from estimators.options import suggestion
 from trainer.config.build import ConfigError
-from trainer.lab.measure.recording import check_updates
+from trainer.data.recording import check_updates
 from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import CraftingConfig
 from trainer.lab.worlds.maze import MazeConfig

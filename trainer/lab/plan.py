@@ -1,6 +1,5 @@
 """Check a lab before anything is computed. This imports neither torch nor transformers."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 from estimators import Estimator, StepBatch, needs
 from trainer import checkpoint
 from trainer.config.build import ConfigError
+from trainer.data.recording import Recording, recordings
 from trainer.lab.config import SWEPT, LabConfig, TruthConfig
 from trainer.lab.entries import estimators_of, options_of
-from trainer.lab.measure.recording import Recording, recordings
 from trainer.lab.measure.scored import TABULAR
 from trainer.lab.worlds.bench import APART, WORLDS
 from trainer.lab.worlds.crafting import crafting
@@ -20,6 +19,7 @@ from trainer.lab.worlds.tabular import Tabular
 from trainer.scorers import Scorer
 from trainer.scorers import build as build_scorer
 from trainer.setup.credit import recorded_columns
+from trainer.setup.preflight import written_config
 
 GENERATED_COLUMNS = frozenset({"embedding", "milestone", "switch", "values"})
 """The optional columns that generated worlds have."""
@@ -75,7 +75,7 @@ def plan_lab(config: LabConfig) -> LabPlan:
     model = None if run is None or config.layer is None else _model(run, config)
     recorded, generated = dict[str, Estimator](), dict[str, Estimator]()
     if run is not None:
-        settings = settings_beside(run)
+        settings = written_config(run) or {}
         columns = recorded_columns(settings) - {"switch"}
         recorded = _estimators(config, settings, columns, "which recorded rollouts have not")
     if config.truth is not None:
@@ -130,17 +130,6 @@ def _scorers(config: LabConfig) -> dict[str, Scorer]:
     if scorers and config.truth is None:
         raise ConfigError(f"scorers={list(scorers)} are of generated worlds: leave truth as it is, or leave them out")
     return scorers
-
-
-def settings_beside(run: Path) -> dict[str, Any]:
-    """The run's config.json; empty where there is none beside the rollouts."""
-    path = run / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is broken ({error}): mend it, or remove it to take the papers' settings") from error
 
 
 def _model(run: Path, config: LabConfig) -> Path:

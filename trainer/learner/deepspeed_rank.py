@@ -23,6 +23,7 @@ from rollout.placement import interface_of
 from rollout.ray_cluster import own_address
 from rollout.spans import span
 from rollout.transfer import Bucket, Meeting, Route
+from trainer.checkpoint import LEARNER, MODEL
 from trainer.config.learner import LearnerConfig
 from trainer.data.tokens import Float32, TokenBatch
 from trainer.learner.adapter import Adapter, keep_trained, weights_digest
@@ -48,9 +49,7 @@ from deepspeed.utils import groups
 
 STATE_FILE = "learner.json"
 CRITIC_FILE = "critic.pt"
-STATES = "learner"  # what a resume needs, in the folder of a checkpoint
 TAG = "engine"
-MODEL = "model"  # the exported model, in the same folder
 ADAPTER = "adapter"  # the folder beside an exported model
 # How a checkpoint is converted to a universal one: in the rank's process, without the intermediate files.
 CONVERSION = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True}
@@ -223,7 +222,7 @@ class LearnerRank:
 
     def add_states(self, folder: Path) -> None:
         """Copy weights, optimizer, schedule and this rank's RNG state; of a policy with an adapter the adapter's."""
-        states = folder / STATES
+        states = folder / LEARNER
         whole = self.adapter is None
         self.engine.save_checkpoint(str(states), tag=TAG, save_latest=False, exclude_frozen_parameters=not whole)
         self.writer.add(self._rng_state(), states / f"rng-{self.rank}.pt")
@@ -242,7 +241,7 @@ class LearnerRank:
         universal: where it is converted, a folder that is not there yet.
         Raises CheckpointMismatch for another ZeRO stage, dtype, adapter or base, and for a learner without the critic.
         """
-        states, own = Path(folder) / STATES, self._identity()
+        states, own = Path(folder) / LEARNER, self._identity()
         saved = json.loads((states / STATE_FILE).read_text())
         if {**saved, "world_size": own["world_size"]} != own:
             raise CheckpointMismatch(f"checkpoint {folder} was written with {saved}, this learner has {own}")

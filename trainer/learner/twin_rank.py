@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from estimators import Unit
+from trainer.checkpoint import TWIN
 from trainer.config.learner import LearnerConfig
-from trainer.learner.deepspeed_rank import STATES, LearnerRank
+from trainer.learner.deepspeed_rank import LearnerRank
 from trainer.learner.messages import CheckpointMismatch
-
-TWIN = "twin"  # the twin's part of a checkpoint, beside the policy's states
 
 
 class TwinRank(LearnerRank):
@@ -33,15 +32,15 @@ class TwinRank(LearnerRank):
 
     def add_states(self, folder: Path) -> None:
         super().add_states(folder)
-        self.twin.add_states(folder / STATES / TWIN)
+        self.twin.add_states(folder / TWIN)
 
     def load(self, folder: str, universal: str) -> int:
         """As `LearnerRank.load`. Raises CheckpointMismatch for a checkpoint without a twin too."""
-        own = Path(folder) / STATES / TWIN
+        own = Path(folder) / TWIN
         if not own.is_dir():
             raise CheckpointMismatch(
                 f"checkpoint {folder} holds no copy of the policy that a scorer trains: it is of a run without such a "
                 "scorer, so leave the scorer out, or start anew from its exported model"
             )
-        self.twin.load(str(own), f"{universal}.{TWIN}")
+        self.twin.load(str(own), f"{universal}.twin")
         return super().load(folder, universal)

@@ -318,8 +318,18 @@ CLOCKED = ("seconds/", "share/", "speed/", "checkpoint/")
 
 def bounds_of(name: str) -> tuple[float, float]:
     """The least and the largest value of a logged number; of one that is not in the table any value."""
-    metric = MEANINGS.get(name) or next((MEANINGS[one] for one in MEANINGS if _covers(one, name)), None)
+    metric = metric_of(name)
     return BOUNDS["any" if metric is None else metric.range]
+
+
+def metric_of(name: str) -> Metric | None:
+    """What a logged number means; None for one that is not in the table."""
+    return MEANINGS.get(name) or next((MEANINGS[one] for one in MEANINGS if _covers(one, name)), None)
+
+
+def fixed_part(entry: str) -> str:
+    """An entry without the word in capitals at its end, for which any text may stand."""
+    return re.sub(r"[A-Z]{2,}$", "", entry)
 
 
 def _covers(entry: str, name: str) -> bool:
@@ -328,5 +338,5 @@ def _covers(entry: str, name: str) -> bool:
     >>> _covers("validation/success KIND", "validation/success depth 2"), _covers("failure/REASON", "failed/late")
     (True, False)
     """
-    fixed = re.sub(r"[A-Z]{2,}$", "", entry)
+    fixed = fixed_part(entry)
     return fixed != entry and name.startswith(fixed)

@@ -27,13 +27,13 @@ class Work:
         """How far it is and how fast, as "rollouts 57/128 after 2 min, 28.5 a minute, 2 min left"."""
         elapsed = now - self.begun
         if self.total is None:
-            return f"{self.what} for {span(elapsed)}"
-        far = f"{self.what} {self.done}/{self.total} after {span(elapsed)}"
+            return f"{self.what} for {duration(elapsed)}"
+        far = f"{self.what} {self.done}/{self.total} after {duration(elapsed)}"
         made = self.done - self.found
         if not made or self.done >= self.total or elapsed <= 0:
             return far
         left = (self.total - self.done) * elapsed / made
-        return f"{far}, {60 * made / elapsed:.3g} a minute, {span(left)} left"
+        return f"{far}, {60 * made / elapsed:.3g} a minute, {duration(left)} left"
 
 
 class Display:
@@ -74,13 +74,13 @@ class Display:
         self.console.print(text, markup=False, emoji=False)
 
     @contextmanager
-    def counting(self, what: str, total: int) -> Iterator["Counter"]:
+    def counting(self, what: str, total: int) -> Iterator["Bar"]:
         """Show a bar for `total` units of work while the block runs. Nested bars are shown below each other."""
         self._progress.start()
         bar = self._progress.add_task(what, total=total)
         try:
             with self._under_way(Work(what, self._clock(), total)) as work:
-                yield Counter(self._progress, bar, work)
+                yield Bar(self._progress, bar, work)
         finally:
             self._progress.remove_task(bar)
             if not self._progress.task_ids:
@@ -115,7 +115,7 @@ class Display:
             self._working = outside
 
 
-class Counter:
+class Bar:
     """Moves one progress bar."""
 
     def __init__(self, progress: Progress, bar: int, work: Work) -> None:
@@ -128,7 +128,7 @@ class Counter:
         self._progress.advance(self._bar, units)  # pyright: ignore[reportArgumentType]
 
 
-def span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A duration as people say it: "45 s", "12 min", "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from trainer.report.progress import span
+from trainer.report.progress import duration
 
 MEAN_OF = 10  # updates
 
@@ -30,7 +30,7 @@ class UpdateLines:
             f"{_short(whole)} ({slowest} {100 * seconds[slowest] / whole:.0f} %)",
         ]
         if num_left:
-            parts.append(f"{span((self._clock() - self._begun) / (number - self._start) * num_left)} left")
+            parts.append(f"{duration((self._clock() - self._begun) / (number - self._start) * num_left)} left")
         return ["  ".join(parts), *self._anew(number, numbers)]
 
     def _anew(self, number: int, numbers: Mapping[str, float]) -> list[str]:
@@ -40,4 +40,4 @@ class UpdateLines:
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else span(seconds)
+    return f"{seconds:.1f} s" if seconds < 100 else duration(seconds)

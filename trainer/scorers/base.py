@@ -57,8 +57,7 @@ class Rollouts:
     @property
     def played(self) -> list[tuple[RolloutGroup, Trajectory]]:
         """Each rollout with its group, in the order of the rows; then each retry."""
-        played = [(group, rollout) for group in self.groups for rollout in group.trajectories]
-        return played + [(group, one.trajectory) for group in self.groups for one in group.retries]
+        return [(self.groups[number], rollout) for number, rollout in self.table.played]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +82,8 @@ class Scorer(Protocol):
 
     A class may also state `layer`, an integer: then `Rollouts.hidden` holds the hidden states of that layer. With
     `trains_twin = True` it gets `Rollouts.twin`, trained at its field `learning_rate`, or at the policy's where that is
-    None or not there. And it may have a method `check(env, task_id)`, see `Checking`.
+    None or not there. `moves_outcome = True` says that its rewards take back what the world paid, so that they mean
+    something in the sum alone. And it may have a method `check(env, task_id)`, see `Checking`.
     """
 
     def __call__(self, rollouts: Rollouts, /) -> StepRewards: ...

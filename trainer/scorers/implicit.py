@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from estimators.algebra.sets import NO_SPREAD
 from estimators.options import check_options
+from trainer.data.tokens import offsets
 from trainer.scorers.base import Rollouts, StepRewards
 
 Floats = NDArray[np.float64]
@@ -58,9 +59,9 @@ class ImplicitReward:
         twin, policy = rollouts.twin, rollouts.logprobs
         if twin is None or policy is None:
             raise ValueError("implicit needs a copy of the policy, which only a training run has")
-        rows, count = rollouts.table.rows, len(rollouts.played)
-        trajectory = np.array([row.trajectory for row in rows])
-        starts = np.cumsum([0, *(len(row.step.completion.token_ids) for row in rows)])[:-1]
+        table, count = rollouts.table, len(rollouts.played)
+        trajectory = np.array([row.trajectory for row in table])
+        starts = offsets(table.response_lens)[:-1]
         better, worse = preferences(rollouts)
 
         def rewards() -> Floats:

@@ -1,7 +1,7 @@
 """Progress attribution: the outcome divided over the steps by a linear head on hidden states (SPA-RL, 2505.20732)."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
@@ -35,6 +35,8 @@ class Progress:
         on; below 0 it is worse than the mean. Left out where all R are equal.
     Raises ValueError for an option out of range.
     """
+
+    moves_outcome: ClassVar[bool] = True
 
     layer: int = -1
     """The layer whose hidden states are read, counted from the end."""

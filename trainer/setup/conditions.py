@@ -10,6 +10,8 @@ from trainer.setup.machine import CPU_BUILD, installed
 from trainer.setup.protocol import deviations
 from trainer.setup.world import World
 
+FILE = "conditions.json"
+"""Where a run keeps them, in its folder."""
 PACKAGES = ("stepcredit", "vllm", CPU_BUILD, "transformers", "torch", "alfworld", "textworld")
 SHORT = 16  # digits of a digest that a line shows
 

@@ -42,6 +42,11 @@ def estimator_of(config: TrainConfig) -> Estimator:
         raise ConfigError(str(error)) from error
 
 
+def tries_again(config: TrainConfig, wants: Needs) -> bool:
+    """Whether failed rollouts are revised, because the estimator asks for it, or retried, because the config does."""
+    return config.revise.mode != "revise" or wants.revisions
+
+
 def advantages_of(estimator: Estimator, batch: StepBatch) -> Advantages:
     """What the estimator gives to the N rows. Raises ConfigError where it is no `Advantages` of N numbers."""
     credit: Any = estimator(batch)
@@ -174,6 +179,11 @@ def _check_columns(config: TrainConfig, wants: Needs) -> int | None:
     if "step_reward" in wants.columns and scorer is None:
         raise ConfigError(
             f"estimator.name={name!r} credits step rewards, and the run has no scorer: set scorer=implicit or another"
+        )
+    if "step_reward" in wants.columns and getattr(scorer, "moves_outcome", False):
+        raise ConfigError(
+            f"estimator.name={name!r} credits step rewards by themselves, and scorer {name_of(config.scorer)} gives "
+            "the world's reward another place: choose another scorer, or an estimator of returns, such as gigpo"
         )
     if missing := wants.columns - MADE_COLUMNS:
         raise ConfigError(

@@ -152,9 +152,7 @@ def engine_awake(shape: ModelShape, serving: Serving) -> int:
     return 2 * shape.parameters // serving.tensor_parallel + serving.kv_cache_bytes + ENGINE_BYTES
 
 
-def kv_cache_bytes(
-    shape: ModelShape, *, requests: int, context: int, block: int = 16, tensor_parallel: int = 1
-) -> int:
+def kv_cache_bytes(shape: ModelShape, *, requests: int, context: int, block: int = 16, tensor_parallel: int = 1) -> int:
     """The KV cache on each GPU of an engine in which `requests` responses of the longest context find room at once.
 
     block: tokens of one block of vLLM's cache. A request takes whole blocks, and vLLM keeps one block for itself.

@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rollout.engines import CPU_CACHE_BYTES, EngineConfig
+from rollout.engines import CPU_BLOCK, CPU_CACHE_BYTES, EngineConfig
 from trainer.config.build import ModelError
 from trainer.config.shape import ModelShape
 from trainer.setup.gpu_memory import kv_cache_bytes
 
-BLOCK = {"cpu": 32, "cuda": 16}
+BLOCK = {"cpu": CPU_BLOCK, "cuda": 16}
 """Tokens of one block of vLLM's cache."""
 CPU_SHARE = 8
 """The caches of all engines on a CPU take one such part of the machine's memory at most: learner and worlds need it."""

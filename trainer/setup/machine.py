@@ -31,6 +31,11 @@ def check_machine(config: ClusterConfig, *, serves: bool, trains: bool) -> None:
         raise ConfigError(f"cluster.cpus={config.cpus} but this machine has {cpus}: lower it, or null for all")
     if config.gpus:
         _check_gpus(config)
+    check_builds(config, serves=serves, trains=trains)
+
+
+def check_builds(config: ClusterConfig, *, serves: bool, trains: bool) -> None:
+    """Raises ConfigError where the installed builds of vLLM and torch compute on another device than asked for."""
     if (serves or trains) and config.device == "cuda" and installed(CPU_BUILD):
         raise ConfigError(
             "cluster.device='cuda' but vLLM's and torch's CPU builds are installed: run STEPCREDIT_LOCK=gpu "

@@ -25,7 +25,7 @@ from trainer.learner.driver import Learner
 from trainer.learner.ranks import rank_specs
 from trainer.report.progress import Display
 from trainer.scorers import Scorer, layer_read
-from trainer.setup.credit import estimator_of, scorer_of, twin_config_of
+from trainer.setup.credit import estimator_of, scorer_of, tries_again, twin_config_of
 from trainer.setup.exchange import weights_route
 from trainer.setup.kept import Recipe, lent
 from trainer.setup.kv_cache import with_kv_cache
@@ -100,7 +100,7 @@ def assembled(config: TrainConfig, world: World, display: Display) -> Iterator[P
         output = Path(config.output).absolute()
         check_nodes(config.cluster, config.model, model, display, env=config.env, output=output)
         wants, scorer = needs(estimator_of(config)), scorer_of(config)
-        if config.revise.mode != "revise" or wants.revisions:
+        if tries_again(config, wants):
             check_prompts(config.model, config.env, world, codec, revision=config.revise.prompt)
         packed = with_packing(config.learner, model)
         display.stage("starting the engine, the learner and the worlds")

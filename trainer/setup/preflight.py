@@ -31,7 +31,7 @@ from trainer.config.earlier import ForkConfig
 from trainer.setup.credit import check_milestones, check_scorer, checked_estimator
 from trainer.setup.endpoint_key import endpoint_key
 from trainer.setup.folder import model_folder
-from trainer.setup.held_out import RESULT, finished_rollouts, num_rollouts
+from trainer.setup.held_out import RESULT, SETTINGS, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
 from trainer.setup.panels import changed_since, panel, trained_copies, training_panel
@@ -39,8 +39,8 @@ from trainer.setup.planned import planned, planned_warmstart
 from trainer.setup.shapes import check_shared
 from trainer.setup.world import World, open_world
 
-CONFIG = "config.json"
-"""What a run was last started with, in its output folder."""
+CONFIG = SETTINGS
+"""What a run was last started with, in its output folder; an evaluation keeps the same under the same name."""
 ALWAYS_DIFFER = ("output", "resume")
 """Harmless settings of which a resumed run says nothing."""
 

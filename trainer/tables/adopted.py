@@ -9,12 +9,15 @@ from typing import Any
 from trainer.cells.cell import FOLDER as CELLS
 from trainer.config.build import ConfigError
 from trainer.config.commands import TrainConfig
-from trainer.config.continuing import binding, differences, plain
+from trainer.config.continuing import Difference, binding, differences, plain
 from trainer.config.defaults import defaults_of
 from trainer.setup.held_out import fixed_settings
 from trainer.tables.planned import PlannedRow
 from trainer.tables.recorded import recorded_runs
 from trainer.tables.runs import CONFIG, Run, finished_run, read_json
+
+PLANNED = "learner.zero_stage"
+"""A setting that follows from the GPUs that a run got: all stages learn the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
     candidates = _candidates(folder)
     by_row = dict[str, dict[int, Run]]()
     for row, seed, wanted in _cells(rows):
-        same = [one for one in candidates if _different(row, wanted, one.config) == set()]
+        same = [one for one in candidates if different(row, wanted, one.config) == set()]
         own_start_first = sorted(same, key=lambda one: not _began(one, row, seed))
         if (run := next((run for one in own_start_first if (run := one.read()) is not None), None)) is not None:
             by_row.setdefault(row.row.name, {})[seed] = run
@@ -64,22 +67,28 @@ def _cells(rows: Sequence[PlannedRow]) -> Iterator[tuple[PlannedRow, int, Mappin
     for row in rows:
         if row.config is not None:
             for seed in row.cells:
-                yield row, seed, plain(replace(row.config, seed=seed))
+                yield row, seed, wanted_of(row, seed)
+
+
+def wanted_of(row: PlannedRow, seed: int) -> Mapping[str, Any]:
+    """The settings of a row's cell. The row must have a config."""
+    assert row.config is not None
+    return plain(replace(row.config, seed=seed))
 
 
 def _nothing(folder: Path, rows: Sequence[PlannedRow], candidates: Sequence[_Candidate]) -> str:
     """Why no run was taken: the one that comes nearest to a cell, and what it differs in."""
     line = f"runs={folder} holds no finished run with the settings of a row"
     near = [
-        (different, one.name, row.row.name, seed)
+        (names, one.name, row.row.name, seed)
         for row, seed, wanted in _cells(rows)
         for one in candidates
-        if (different := _different(row, wanted, one.config)) is not None
+        if (names := different(row, wanted, one.config)) is not None
     ]
     if not near:
         return f"{line}, of {len(candidates)} runs: name the folder that holds the runs' own folders"
-    different, name, row, seed = min(near, key=lambda one: len(one[0]))
-    why = f"differs in {', '.join(sorted(different))}" if different else "has not finished, or was never validated"
+    names, name, row, seed = min(near, key=lambda one: len(one[0]))
+    why = f"differs in {', '.join(sorted(names))}" if names else "has not finished, or was never validated"
     return f"{line}, of {len(candidates)} runs: {name}, the nearest, {why} from row {row}, seed {seed}"
 
 
@@ -88,16 +97,26 @@ def _began(run: _Candidate, row: PlannedRow, seed: int) -> bool:
     return seed in row.starts and row.starts[seed].digest in Path(run.config["model"]["source"] or "").parts
 
 
-def _different(row: PlannedRow, wanted: Mapping[str, Any], have: Mapping[str, Any]) -> set[str] | None:
-    """The settings in which a run is not a row's cell; None for a run of another command."""
+def different(row: PlannedRow, wanted: Mapping[str, Any], have: Mapping[str, Any]) -> set[str] | None:
+    """The settings in which a run is not a row's cell; None for a run of another command.
+
+    What a run's plan chose for its GPUs is no difference, nor where its warm start and its world's files lie.
+    """
     kind = type(row.config)
     if ("updates" in have) != (kind is TrainConfig):
         return None
     served_here = _served_here(have) and _served_here(wanted)
     settings = _settings_that_count(kind, served_here=served_here)
     defaults = _defaults_that_count(kind, served_here=served_here)
-    different = differences(kind, settings(have), settings(wanted), defaults=defaults)
-    return {one.name for one in different} - ({"model.source"} if row.starts else set())
+    all_of = differences(kind, settings(have), settings(wanted), defaults=defaults)
+    names = {one.name for one in all_of if not _is_place(one)}
+    return names - {PLANNED} - ({"model.source"} if row.starts else set())
+
+
+def _is_place(difference: Difference) -> bool:
+    """Whether the two differ in where files of the world lie. What is in them, the panels tell."""
+    values = difference.before, difference.now
+    return difference.name.startswith("env.options.") and all(str(value).startswith("/") for value in values)
 
 
 def _settings_that_count(kind: type, *, served_here: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -5,22 +5,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from envs.panel import Panel, digest_of
-from trainer.cells.cell import Cell
+from envs.panel import Panel
+from trainer.cells.cell import Cell, State, outcome_of
 from trainer.config.build import ConfigError
-from trainer.config.continuing import plain
 from trainer.durable import write_whole
 from trainer.setup.panels import FILE as PANEL
 from trainer.setup.panels import changed_since, write_panel
+from trainer.tables.adopted import different, wanted_of
 from trainer.tables.planned import PlannedRow
+from trainer.tables.runs import CONFIG, read_json
 
 FILE = "table.json"
 PANELS = "panels"
-"""A folder for each panel, named by the settings that choose its tasks."""
+"""A folder for the panel of each row, by the row's name."""
 
 
 def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
-    """Raises ConfigError where the folder holds another table, other settings of a row, or other tasks."""
+    """Raises ConfigError where the folder holds another table, other settings of a row, or other tasks.
+
+    A row's settings may be others though its words are the same, as where a preset was edited.
+    """
     before = _read(folder)
     if before is None:
         return
@@ -38,6 +42,20 @@ def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
             )
     for place, panel in _panels(folder, rows):
         changed_since(place, panel, may_choose=False)
+    for row in rows:
+        for seed, cell in row.cells.items():
+            if row.config is not None and outcome_of(cell).state is State.FINISHED:
+                _check_played(row, seed, cell)
+
+
+def _check_played(row: PlannedRow, seed: int, cell: Cell) -> None:
+    """Raises ConfigError where a finished cell was played with other settings than the row has now."""
+    names = different(row, wanted_of(row, seed), read_json(cell.folder / CONFIG))
+    if names:
+        raise ConfigError(
+            f"row {row.row.name}, seed {seed}, was played with other settings ({', '.join(sorted(names))} differ; see "
+            f"{cell.folder / CONFIG}): set them back, or choose another output folder"
+        )
 
 
 def begin(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
@@ -61,9 +79,8 @@ def _cells(rows: Sequence[PlannedRow]) -> Mapping[str, Cell]:
 def _panels(folder: Path, rows: Sequence[PlannedRow]) -> Iterator[tuple[Path, Panel]]:
     """The panel of each row that has one, with its place."""
     for row in rows:
-        if row.config is not None and row.panel is not None:
-            chosen = [plain(row.config.env), len(row.panel.tasks)]
-            yield folder / PANELS / digest_of(chosen)[:10], row.panel
+        if row.panel is not None:
+            yield folder / PANELS / row.row.name, row.panel
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from trainer.report.grid import MISSING, PLUS_MINUS, Grid
-from trainer.report.progress import span
+from trainer.report.progress import duration
 from trainer.tables.bootstrap import Estimate
 from trainer.tables.config import Published
 from trainer.tables.numbers import Difference, Reach, RowNumbers, TableNumbers
@@ -74,7 +74,7 @@ def _learning(table: TableNumbers) -> Grid:
         (
             row.title,
             *(map(_reach, row.reached)),
-            MISSING if not row.seconds else span(row.seconds),
+            MISSING if not row.seconds else duration(row.seconds),
             MISSING if not row.tokens else f"{row.tokens / 1e6:.2f} M",
         )
         for row in table.rows

@@ -19,7 +19,7 @@ from trainer.config.settings import EnvConfig
 from trainer.setup.credit import checked_estimator
 from trainer.setup.folder import model_folder
 from trainer.setup.job_needs import job_needs
-from trainer.setup.machine import check_machine
+from trainer.setup.machine import check_builds, check_machine
 from trainer.setup.packing import check_packing
 from trainer.setup.panels import panel
 from trainer.setup.planned import planned
@@ -92,14 +92,14 @@ def _planned(
 ) -> PlannedRow:
     base = config.table.train if row.command == "train" else config.table.evaluate
     words = merged(base, row.overrides, [word for word in config.own_words if _takes(row.command, word)])
-    output = Path(config.output)
     endpoint_words = _asked(config) if row.endpoint else ()
     composed, missing = compose(row.command, merged(words, endpoint_words, (f"seed={config.chosen_seeds[0]}",)))
     if row.endpoint and config.endpoint is None:
         missing = (*missing, NO_ENDPOINT)
     needs = _needs(config, composed)
     cells = {
-        seed: _cell(row, words, seed, starts.get(seed), output, needs, endpoint_words) for seed in config.chosen_seeds
+        seed: _cell(config, row, words, seed, start=starts.get(seed), needs=needs, asked=endpoint_words)
+        for seed in config.chosen_seeds
     }
     if composed is None:
         return PlannedRow(row=row, config=None, missing=missing, cells=cells, starts=starts)
@@ -107,7 +107,7 @@ def _planned(
     world = None
     if not any("env." in one for one in missing):
         world = findings.of(lambda: worlds.open(composed.env))
-    findings.check(composed)
+    findings.check(composed, elsewhere=config.launcher.kind != "local")
     tasks = composed.validation.tasks if isinstance(composed, TrainConfig) else composed.tasks
     played = None if world is None else panel(composed.env, world, composed.env.validation_split, tasks)
     shape = None if composed.cluster.device == "cpu" else find_shape(composed.model)
@@ -150,28 +150,28 @@ def _asked(config: TableConfig) -> tuple[str, str]:
 
 
 def _cell(
+    config: TableConfig,
     row: Row,
     words: Sequence[str],
     seed: int,
+    *,
     start: Cell | None,
-    output: Path,
     needs: Mapping[str, int | None],
     asked: Sequence[str],
 ) -> Cell:
     """The cell of one seed. It is named by its start's name, or by its endpoint's model, not by where these lie.
 
-    So the folder can move, and the server.
+    So the folder can move, and the server. All seeds of a row are one group at Weights & Biases.
     """
     own = merged(words, (f"seed={seed}",))
+    named, real = asked[1:], asked
+    if start is not None and not asked:
+        folder = quoted(str((start.folder / "model").absolute()), SINGLE)
+        named, real = (f"model.source={start.digest}",), (f"model.source={folder}",)
     title = f"{row.name}, seed {seed}"
-    if asked:
-        cell = cell_of(row.command, merged(own, asked[1:]), output, title=title, **needs)
-        return replace(cell, words=merged(own, asked))
-    if start is None:
-        return cell_of(row.command, own, output, title=title, **needs)
-    cell = cell_of(row.command, merged(own, (f"model.source={start.digest}",)), output, title=title, **needs)
-    folder = quoted(str((start.folder / "model").absolute()), SINGLE)
-    return replace(cell, words=merged(own, (f"model.source={folder}",)))
+    cell = cell_of(row.command, merged(own, named), Path(config.output), title=title, **needs)
+    group = (f"log.group={quoted(f'{config.name} {row.name}')}",) if row.command == "train" else ()
+    return replace(cell, words=merged(group, own, real))
 
 
 class _Worlds:
@@ -208,19 +208,23 @@ class _Findings:
             self.lines.append(str(error))
             return None
 
-    def check(self, config: TrainConfig | EvaluateConfig) -> None:
-        """The checks that the command's own planning function makes, but for the world and the output folder."""
+    def check(self, config: TrainConfig | EvaluateConfig, *, elsewhere: bool) -> None:
+        """The checks that the command's own planning function makes, but for the world and the output folder.
+
+        elsewhere: its cells run on other machines, whose cores and GPUs are theirs to count.
+        """
         trains = isinstance(config, TrainConfig)
-        for make in _checks(config, trains=trains):
+        for make in _checks(config, trains=trains, elsewhere=elsewhere):
             self.of(make)
 
 
-def _checks(config: Any, *, trains: bool) -> Iterator[Callable[[], Any]]:
+def _checks(config: Any, *, trains: bool, elsewhere: bool) -> Iterator[Callable[[], Any]]:
     here = trains or config.endpoint is None
+    check = check_builds if elsewhere else check_machine
     if trains:
         yield lambda: _check_measured(config)
         yield lambda: checked_estimator(config)
-    yield lambda: check_machine(config.cluster, serves=here, trains=trains)
+    yield lambda: check(config.cluster, serves=here, trains=trains)
     if here:
         yield lambda: model_folder(config.model, trained=trains)
         yield lambda: check_shared(config.model, config.engine.tensor_parallel)

@@ -11,9 +11,11 @@ import numpy as np
 from trainer.config.build import ConfigError
 from trainer.report.metric_rows import METRICS, read_metrics
 from trainer.report.validations import read_validations
+from trainer.setup.conditions import FILE as CONDITIONS
+from trainer.setup.held_out import RESULT as EVALUATION
+from trainer.setup.panels import FILE as PANEL
+from trainer.setup.preflight import CONFIG
 
-CONFIG, CONDITIONS, PANEL = "config.json", "conditions.json", "panel.json"
-EVALUATION = "evaluation.json"
 VALIDATION = "validation/"
 OF_CONDITIONS = ("protocol", "deviations", "panel", "temperature", "packages")
 

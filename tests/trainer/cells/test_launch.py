@@ -163,6 +163,16 @@ def test_cells_at_once_ask_for_no_more_than_the_machine_has(tmp_path: Path) -> N
     assert run(cells(tmp_path, "finish", cpus=2), site(tmp_path, parallel=2)) == [State.FINISHED]
 
 
+def test_cells_that_are_proposed_one_by_one_are_checked_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cluster.gpus=2 and this machine has 1"):
+        run_cells(
+            iter(cells(tmp_path, "finish", gpus=2)),
+            launcher=Launcher(),
+            display=display(),
+            site=site(tmp_path, gpus=("0",)),
+        )
+
+
 @pytest.mark.parametrize(
     ("cluster", "room"),
     [

@@ -8,6 +8,8 @@ import pytest
 
 from tests.trainer.commands.conftest import Noted, NotingSite, Stepcredit, refused
 from trainer.cells.cell import Cell, State
+from trainer.cells.launcher import Launcher
+from trainer.commands import sweep
 from trainer.commands.sweep import FILE
 
 SEEDS = ("train", "--multirun", "seed=1,2", "estimator=grpo")
@@ -171,6 +173,19 @@ def test_settings_are_searched(stepcredit: Stepcredit) -> None:
     assert (rows[:3], len(before), len(rows)) == (before, 3, 4)
     report = stepcredit.call("sweep-report", str(folder_of_sweep()))
     assert (report.code, len(stepcredit.plans[-1].ranking.rows)) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "at_once"),
+    [(("hydra/launcher=ray",), 5), (("hydra/launcher=ray", "hydra.launcher.parallel=2"), 2), ((), 1)],
+)
+def test_a_search_on_a_cluster_learns_from_cells_before_it_proposes_all(
+    stepcredit: Stepcredit, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], at_once: int
+) -> None:
+    launched = list[Launcher]()
+    monkeypatch.setattr(sweep, "run_cells", lambda _, *, launcher, **__: launched.append(launcher) or ())
+    stepcredit.call(*SEARCH, *words, "group_size=4,8")
+    assert [launcher.parallel for launcher in launched] == [at_once]
 
 
 def test_a_search_with_a_failed_cell_does_not_say_that_it_is_tried_again(stepcredit: Stepcredit) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused
 from tests.trainer.tables.conftest import finished_run
+from trainer.cells.cell import Outcome, State, write_outcome
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
 from trainer.config.build import ConfigError
@@ -90,6 +91,33 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
     other = replace(row, panel=replace(row.panel, tasks=(task, *row.panel.tasks[1:])))
     with pytest.raises(ConfigError, match=f"is of other tasks than env.options give now .*{task.task_id}"):
         check_begun(output, "laptop", [other])
+
+
+def test_settings_that_changed_under_a_half_finished_table_are_refused(stepcredit: Stepcredit) -> None:
+    words = ("laptop", "rows=[grpo]", "seeds=[0]")
+    (row,) = plan_of(stepcredit, *words).rows
+    assert row.config is not None
+    cell, has = row.cells[0], replace(row.config, seed=0)
+    finished_run(cell.folder, ["", "a"])
+    write_outcome(Outcome(cell=cell, state=State.FINISHED))
+    moved = replace(has.model, source="elsewhere/start/model")
+    # What a plan chose for its GPUs, and where the start lies, make no other cell.
+    planned = replace(has, learner=replace(has.learner, zero_stage=3), model=moved)
+    (cell.folder / "config.json").write_text(json.dumps(asdict(planned), default=str))
+    plan_of(stepcredit, *words)
+    (cell.folder / "config.json").write_text(json.dumps(asdict(replace(has, group_size=4)), default=str))
+    line = refused(stepcredit, "table", *words)
+    assert "row grpo, seed 0, was played with other settings (group_size differ; see " in line
+    assert "set them back, or choose another output folder" in line
+
+
+@pytest.mark.parametrize("kind", ["ray", "submitit"])
+def test_a_table_whose_cells_run_elsewhere_lacks_no_gpus_here(stepcredit: Stepcredit, kind: str) -> None:
+    words = ("textcraft_135m", "rows=[grpo]", "seeds=[0]", "--dry-run")
+    lacking = [[one for one in row.missing if "cluster.gpus=" in one] for row in plan_of(stepcredit, *words).rows]
+    assert len(lacking[0]) == 1
+    (row,) = plan_of(stepcredit, *words, f"launcher.kind={kind}").rows
+    assert [one for one in row.missing if "cluster.gpus=" in one] == []
 
 
 @pytest.mark.parametrize(

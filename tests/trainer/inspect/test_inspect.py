@@ -12,10 +12,11 @@ from rich.console import Console
 
 from estimators import Estimator, build, needs
 from rollout.record import write_groups
-from tests.fakes import group, step
+from tests.fakes import completion, group, step
 from tests.trainer.inspect.conftest import played, recorded, vectors
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch
+from trainer.data.recording import recordings, truth_file
 from trainer.data.rows import RowTable, with_step_rewards
 from trainer.inspect.config import InspectConfig
 from trainer.inspect.continued import Continued
@@ -26,7 +27,6 @@ from trainer.inspect.plan import plan_inspect
 from trainer.inspect.run import inspect
 from trainer.inspect.truth import write_truth
 from trainer.inspect.truth_plan import MonteCarloConfig
-from trainer.lab.measure.recording import recordings, truth_file
 from trainer.report.progress import Display
 
 BATCH = step_batch(RowTable([played()]), embedding=vectors())
@@ -187,12 +187,26 @@ def test_a_critic_of_tokens_has_its_values_and_advantages_shown_by_token(run: Pa
         assert credit["value"] == pytest.approx(given.value[6 * number : 6 * number + 6], rel=1e-4)
 
 
+@pytest.mark.parametrize("entries", [12, 24])
+def test_the_critic_of_an_estimator_of_ones_own_hides_no_other_credit(run: Path, entries: int) -> None:
+    with_critic(run, entries * [0.0], _target_="mine:Mine")
+    assert page_of(run, "gigpo", updates=(3,))["group-3-0"]["credit"].keys() == {"gigpo"}
+
+
+def test_turns_that_the_run_did_not_learn_from_are_marked(tmp_path: Path) -> None:
+    run, cut = tmp_path / "run", completion("go", finish_reason="length")
+    write_groups(run / "rollouts" / "update-000001.jsonl.zst", [group((step("go"), step("go", said=cut)), (step(),))])
+    for truncated, live in (("keep", None), ("mask", [True, False, True])):
+        (run / "config.json").write_text(json.dumps({"rollout": {"truncated": truncated}}))
+        assert page_of(run, "gigpo")["group-1-0"]["credit"]["gigpo"]["live"] == live
+
+
 def test_a_critic_that_was_not_recorded_is_named_as_missing_and_one_that_does_not_fit_is_refused(run: Path) -> None:
     head = page_of(with_critic(run, 12 * [0.0]))["page"]  # of update 3 alone, and update 1 is shown too
     assert [one["label"] for one in head["estimators"]] == ["gigpo", "grpo"]
     assert "What the run's critic said was not recorded" in " ".join(head["missing"])
     assert "critic" not in " ".join(page_of(run, updates=(3,))["page"]["missing"])
-    with pytest.raises(ConfigError, match=r"update-000003\.values\.npy has 5 entries, .* needs 12: delete it"):
+    with pytest.raises(ConfigError, match=r"update-000003\.values\.npy has 5 entries, .* needs 12 or 24: delete it"):
         page_of(with_critic(run, 5 * [0.0]), updates=(3,))
 
 

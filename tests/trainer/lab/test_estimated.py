@@ -8,11 +8,11 @@ import pytest
 from estimators.algebra.sets import Sets, cut
 from tests.trainer.lab.test_lab import config, recorded, run_lab
 from trainer.config.build import ConfigError
+from trainer.data.recording import recordings
 from trainer.inspect.continued import Continued
 from trainer.inspect.truth import write_truth
 from trainer.lab.measure.estimated import EstimatedTruth, against_estimate, mean_interval, read_truth
 from trainer.lab.measure.jackknife import ConfidenceInterval
-from trainer.lab.measure.recording import recordings
 from trainer.lab.report.numbers import read_numbers
 
 GROUPS, ROWS = 200, 20

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from trainer.report.progress import Display, span
+from trainer.report.progress import Display, duration
 
 
 class Clock:
@@ -113,7 +113,7 @@ def wait_for(holds: Callable[[], bool], clock: Clock) -> None:
     ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5990, "100 min"), (9000, "2.5 h")]
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_text_is_printed_as_it_is() -> None:

@@ -152,3 +152,6 @@ def test_a_run_that_cannot_train_the_copy_is_refused(tmp_path: Path) -> None:
         checked_estimator(configured(tmp_path, scorer={"name": "implicit"}, learner=learner))
     with pytest.raises(ConfigError, match=r"'istar' credits step rewards, and the run has no scorer: set scorer="):
         checked_estimator(configured(tmp_path, estimator={"name": "istar"}))
+    moved = configured(tmp_path, estimator={"name": "istar"}, scorer={"name": "progress"})
+    with pytest.raises(ConfigError, match=r"scorer progress gives the world's reward another place: choose another"):
+        checked_estimator(moved)

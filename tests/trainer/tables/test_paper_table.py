@@ -144,6 +144,14 @@ def test_a_row_that_asks_an_endpoint_is_missing_without_one_and_is_then_remember
     check_begun(tmp_path / "table", "mine", there.rows)
 
 
+def test_all_seeds_of_a_row_are_one_group_at_weights_and_biases(tmp_path: Path) -> None:
+    rows = plan(config(tmp_path)).rows
+    groups = [{word for word in cell.words if "log.group" in word} for row in rows for cell in row.cells.values()]
+    assert groups == [{f'log.group="mine {row.row.name}"'} for row in rows for _ in row.cells]
+    own = plan(config(tmp_path, set={"log": {"group": "ours"}})).rows[0].cells[0]
+    assert "log.group=ours" in own.words
+
+
 def test_a_warm_start_runs_on_the_cluster_of_all_cells_and_stays_the_same_start(tmp_path: Path) -> None:
     start, other = (plan(config(tmp_path, set=own)).starts[0] for own in ({}, {"cluster": {"cpus": 2}, "updates": 1}))
     assert other.words == ("cluster.cpus=2", *start.words)

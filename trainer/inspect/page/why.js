@@ -42,7 +42,7 @@ function sentence(group, credit, row, episode) {
   words.push(rollout.success ? `This rollout solved the task, as ${won} of ${all} did. `
     : won ? `This rollout failed; ${won} of ${all} solved the task. ` : `No rollout of this group solved the task. `);
   if (credit.critic !== null) words.push(...expected(credit, row));
-  if (episode !== null) words.push("That gives each of its turns ", amount(episode), ". ");
+  if (episode !== null) words.push("That gives this turn ", amount(episode), ". ");
   if (episode === null || here.estimator.states === null) return words;
   const step = credit.value[row] - episode, number = (value) => make("b", {}, plain(value));
   words.push("From this turn on it got ", number(credit.returns[row]), ". ");
@@ -58,7 +58,7 @@ function sentence(group, credit, row, episode) {
 // What a critic said before the turn and after it, and what the turn brought between the two.
 function expected(credit, row) {
   const last = view.turn === here.rollout.steps - 1, number = (value) => make("b", {}, plain(value));
-  const reward = here.group.reward[row] + (here.group.step_reward ? here.group.step_reward[row] : 0);
+  const reward = credit.returns[row] - (last ? 0 : here.estimator.gamma * credit.returns[row + 1]);
   return ["The critic expected ", number(credit.critic[row]), " from this turn on. The turn brought ", number(reward), ", and after it ",
     ...(last ? ["nothing could follow"] : ["the critic expected ", number(credit.critic[row + 1])]), ". The credit adds up such surprises from here on. "];
 }
@@ -77,7 +77,7 @@ function waterfall(episode, step, most) {
     creditBar(value, null, most, 200), make("b", {class: side(value)}, signed(value)),
     make("span", {class: "quiet"}, words));
   return make("div", {class: "falls"},
-    line("episode", episode, "shared by all turns of the rollout"),
+    line("episode", episode, "from what the rollout got"),
     line("step", step, "this turn alone"),
     line("credit", episode + step, "what its tokens are weighed by"));
 }

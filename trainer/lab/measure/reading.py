@@ -10,8 +10,8 @@ from rollout.record import read_groups
 from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
 from trainer.data.columns import step_batch
+from trainer.data.recording import Recording
 from trainer.data.rows import RowTable
-from trainer.lab.measure.recording import Recording
 
 
 def read_rows(recording: Recording, estimators: Mapping[str, Estimator]) -> RowTable:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from estimators import Advantages, Estimator, Needs, StepBatch, calibrated, needs
 from trainer.config.build import ConfigError
 from trainer.data.columns import token_batch
-from trainer.data.rows import RowTable
+from trainer.data.recording import Recording
+from trainer.data.rows import RowTable, trajectories
 from trainer.lab.measure.credit import (
     Agreement,
     CreditStatistics,
@@ -24,7 +25,6 @@ from trainer.lab.measure.credit import (
 )
 from trainer.lab.measure.estimated import AgainstEstimate, against_estimate, read_truth
 from trainer.lab.measure.reading import batch_of, read_rows
-from trainer.lab.measure.recording import Recording
 from trainer.setup.credit import advantages_of
 
 CALLS = 3
@@ -118,13 +118,13 @@ def recorded_credit(
                 diagnostics={name: float(value) for name, value in advantages.diagnostics.items()},
                 truth=None if truth is None else against_estimate(advantages.value, truth, batch.groups, first),
             )
-        trajectories = [trajectory for group in rows.groups for trajectory in group.trajectories]
+        rollouts = trajectories(rows.groups)
         yield UpdateCredit(
             update=recording.update,
             groups=len(rows.groups),
-            rollouts=len(trajectories),
+            rollouts=len(rollouts),
             rows=len(plain),
-            success=sum(trajectory.success for trajectory in trajectories) / len(trajectories),
+            success=sum(rollout.success for rollout in rollouts) / len(rollouts),
             states=state_statistics(plain),
             certain=None if truth is None else float(truth.certain.mean()),
             credit=credit,

@@ -69,4 +69,4 @@ def _attributed(batch: StepBatch, scorer: Progress) -> Floats:
         rollout = np.unique(batch.trajectory[rows], return_inverse=True)[1]
         share, _ = attributed(features[rows], rollout, batch.reward[rows], ridge=scorer.ridge, folds=scorer.folds)
         value[rows] = scorer.weight * (share - batch.reward[rows])
-    return value
+    return value + scorer.grounding  # every action of these worlds is valid

@@ -1,11 +1,18 @@
-"""Where a run kept the rollouts of its updates."""
+"""The rollouts of a run's updates on disk: kept as they are trained on, and found again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.record import write_groups
+from rollout.types import RolloutGroup
 from trainer.config.build import ConfigError
 
+FOLDER = "rollouts"
+"""Where they lie, in a run's folder."""
 PATTERN = "update-*.jsonl.zst"
 """File names of recorded updates."""
 
@@ -37,7 +44,7 @@ def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...
     """The updates that a run kept, all where None are named. Raises ConfigError where one is not there."""
     if not run.is_dir():
         raise ConfigError(f"there is no folder {run}: name the output folder of a run")
-    folder = run / "rollouts"
+    folder = run / FOLDER
     files = {int(path.name[7:13]): path for path in sorted(folder.glob(PATTERN))}
     if not files:
         raise ConfigError(
@@ -52,13 +59,37 @@ def recordings(run: Path, updates: Sequence[int] | None) -> tuple[Recording, ...
         Recording(
             update=update,
             groups=files[update],
-            embeddings=_kept(folder / f"update-{update:06d}.embeddings.npy"),
-            logprobs=_kept(folder / f"update-{update:06d}.logprobs.npy"),
-            values=_kept(folder / f"update-{update:06d}.values.npy"),
+            embeddings=_kept(_file(run, update, "embeddings.npy")),
+            logprobs=_kept(_file(run, update, "logprobs.npy")),
+            values=_kept(_file(run, update, "values.npy")),
             truth=_kept(truth_file(files[update])),
         )
         for update in updates
     )
+
+
+def write_recording(
+    run: Path, update: int, groups: Sequence[RolloutGroup], arrays: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Keep an update's rollouts, and beside them arrays by the names that `Recording` gives them.
+
+    What was kept of this update or of later ones goes.
+    """
+    (run / FOLDER).mkdir(exist_ok=True)
+    drop_after(run, update - 1)
+    for name, array in arrays.items():
+        np.save(_file(run, update, f"{name}.npy"), array)
+    write_groups(_file(run, update, "jsonl.zst"), groups)  # last: now it is whole
+
+
+def drop_after(run: Path, last: int) -> None:
+    """Remove what is recorded of the updates after `last`: they are played anew, and nothing of theirs is paired with
+    files of the old ones.
+    """
+    for path in (run / FOLDER).glob("update-*.*"):
+        number = path.name.removeprefix("update-").partition(".")[0]
+        if number.isdecimal() and int(number) > last:
+            path.unlink()
 
 
 def check_updates(updates: Sequence[int] | None) -> None:
@@ -70,6 +101,10 @@ def check_updates(updates: Sequence[int] | None) -> None:
 def truth_file(groups: Path) -> Path:
     """Where the estimated advantages of an update's rows lie."""
     return groups.with_name(groups.name.replace(".jsonl.zst", ".truth.npz"))
+
+
+def _file(run: Path, update: int, ending: str) -> Path:
+    return run / FOLDER / f"update-{update:06d}.{ending}"
 
 
 def _kept(path: Path) -> Path | None:
