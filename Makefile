@@ -5,7 +5,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Three workers for two cores: two begin with tests of real engines and actors, which wait more than they compute
 # (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder
-CLUSTER := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu1 || echo cpu)
+CLUSTER = $(if $(shell grep -s ^gpu .venv/.installed),gpu1,cpu)
 
 install:
 	@scripts/install

@@ -42,7 +42,7 @@ class Beacon(Grpo):
     omega: Annotated[float, Ge(0)] = 1.0
     """Weight of the step term."""
     milestone_reward: Annotated[float, Ge(0)] = 10.0
-    """What a milestone is worth (R_ms); with norm="mean_std" any value above 0 gives the same credit."""
+    """What a milestone is worth (R_ms); with norm="mean_std" and penalty="return" any value above 0 gives the same."""
 
     @property
     def needs(self) -> Needs:

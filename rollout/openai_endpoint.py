@@ -99,6 +99,8 @@ class EndpointPolicy(Independent):
         self._reached = False  # something has replied, be it with an error
         self._answered_at = -math.inf  # by the monotonic clock: when the latest usable answer came
         self._failures = 0  # refusals and replies without a message
+        self._under_way = 0
+        self._lost_alone = False  # the latest request was given up while no other could show that all is well
         self._held_until = -math.inf  # by the monotonic clock: the endpoint asked that nothing be sent before
         self.used = EndpointUsage()
         """What the replies so far used."""
@@ -112,7 +114,11 @@ class EndpointPolicy(Independent):
         that fails for good, and RolloutsFailed where every request would.
         """
         async with self._slots:
-            reply = await self._reply(messages, parameters(self._options, sampling, seed), seed)
+            self._under_way += 1
+            try:
+                reply = await self._reply(messages, parameters(self._options, sampling, seed), seed)
+            finally:
+                self._under_way -= 1
         choice = _first_choice(reply)
         message = getattr(choice, "message", None)
         if message is None:
@@ -120,7 +126,7 @@ class EndpointPolicy(Independent):
         text = _text(message)
         if text is None:
             self._fail(NO_ANSWER, f"{self._named} replies with a message that is no text: {_short(str(message))}")
-        self._answered_at = time.monotonic()
+        self._answered_at, self._lost_alone = time.monotonic(), False
         return Completion(
             prompt_ids=np.zeros(0, np.int32),
             token_ids=np.zeros(0, np.int32),
@@ -214,7 +220,10 @@ class EndpointPolicy(Independent):
         raise EpisodeFailed(reason, what, final=reason == REFUSED)
 
     def _give_up(self, error: Failure, failed_at: float, asked_s: float | None) -> NoReturn:
-        """Fail one rollout; or all of them, where no request was answered while this one waited."""
+        """Fail one rollout; or all of them, where no request was answered while this one waited.
+
+        Of a request that waited alone nobody knows whose fault it is: the second in a row fails all.
+        """
         patience = f"{self._told.patience}={self._patience_s:g}"
         what = _short(_words(error))
         if asked_s is not None and asked_s > self._patience_s > 0:
@@ -222,10 +231,12 @@ class EndpointPolicy(Independent):
                 f"{self._named} asks to wait for {asked_s:.0f} s ({what}), longer than {patience}: raise it, or go on "
                 "later"
             ) from error
-        if self._answered_at < failed_at:
+        alone = self._under_way == 1 and self._answered_at > -math.inf and isinstance(error, openai.APIStatusError)
+        if self._answered_at < failed_at and (self._lost_alone or not alone):
             raise RolloutsFailed(
                 f"{self._named} has answered nothing for {patience} (the last: {what}): raise it, or mend the server"
             ) from error
+        self._lost_alone = self._answered_at < failed_at
         raise EpisodeFailed(NOT_SERVED, f"{self._named} for {patience}: {what}", final=True) from error
 
     @property

@@ -234,6 +234,28 @@ def test_a_request_that_alone_is_turned_away_again_and_again_costs_its_rollout_a
     assert "boom" in str(failure)
 
 
+def test_of_requests_that_wait_alone_the_first_costs_its_rollout_and_the_second_in_a_row_ends_the_evaluation(
+    server: ChatServer,
+) -> None:
+    policy, sampling = (
+        EndpointPolicy(url=server.url, model="some", patience_s=0.05),
+        Sampling(temperature=0.5, max_tokens=7),
+    )
+    told = list[type]()
+
+    async def one_after_another() -> None:
+        for seed in (1, 13, 1, 13, 13):  # 13 is turned away each time
+            try:
+                await policy.complete(DIALOGUE, None, sampling=sampling, seed=seed, key=(0,))
+                told.append(Completion)
+            except (EpisodeFailed, RolloutsFailed) as error:
+                told.append(type(error))
+
+    server.reply = lambda body, _: refused(500, "boom") if body["seed"] == 13 else said("go")
+    asyncio.run(one_after_another())
+    assert told == [Completion, EpisodeFailed, Completion, EpisodeFailed, RolloutsFailed]
+
+
 def test_a_wait_that_is_longer_than_the_patience_is_not_begun(server: ChatServer) -> None:
     server.replies(refused(429, "daily limit", Retry_After="3600"))
     with pytest.raises(RolloutsFailed, match=r"asks to wait for 3600 s .*daily limit.*endpoint_patience_s=300: raise"):

@@ -21,7 +21,7 @@ CARD_GIB = 79.6
 """What a card of 80 GB shows: the card that is planned for where none is here."""
 TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
 ADAPTER_RANK = 32
-"""Rank of the adapter that a refusal proposes, and that learner=lora has."""
+"""Rank of the adapter of learner=lora, which a refusal proposes."""
 
 
 def planned(config: TrainConfig, *, stage: int | None = None) -> TrainConfig:
@@ -62,7 +62,7 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     )
     plan = plan_gpus(request)
     if not plan.fits:
-        adapter = f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}, " if _fits_with_adapter(request) else ""
+        adapter = "train a LoRA adapter with learner=lora, " if _fits_with_adapter(request) else ""
         raise ConfigError(
             f"model.source={config.model.source!r} {plan.why}: raise cluster.gpus, {adapter}or take a smaller model"
         )
@@ -103,7 +103,7 @@ def does_not_fit(
     remedies = ["lower learner.token_budget" if enough is None else f"take cluster.gpus={enough}, where it fits"]
     request = requested(config.cluster.gpus)
     if _fits_with_adapter(request):
-        remedies.append(f"train a LoRA adapter with learner.lora.rank={ADAPTER_RANK}")
+        remedies.append("train a LoRA adapter with learner=lora")
     if request.training.twin and plan_gpus(replace(request, training=replace(request.training, twin=False))).fits:
         remedies.append("leave out the scorer, whose copy of the policy takes as much memory as the policy")
     return ConfigError(

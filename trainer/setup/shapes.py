@@ -16,7 +16,7 @@ VOCABULARY_PADDING = 64
 
 
 def shape_of(model: ModelConfig) -> ModelShape:
-    """model.shape, else that of the model's config.json in its folder or in the hub's cache on this machine.
+    """That of the model's config.json in its folder or in the hub's cache on this machine, else model.shape.
 
     Raises ConfigError where it is not known, and for a model of another kind.
     """
@@ -35,16 +35,16 @@ def shape_of(model: ModelConfig) -> ModelShape:
 
 def find_shape(model: ModelConfig) -> ModelShape | None:
     """As `shape_of`, but None where it is not known on this machine. Raises ConfigError for a model of another kind."""
-    if model.shape is not None:
-        return model.shape
     if model.source == "tiny":
         return model.tiny.shape(model.tiny.vocab_size)
     file = _config_file(model)
     if file is None:
-        return None
+        return model.shape
     try:
         return ModelShape.read(_read(file))
     except ModelError as error:
+        if model.shape is not None:
+            return model.shape
         raise ConfigError(f"{file}: {error}") from error
 
 

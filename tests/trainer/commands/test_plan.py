@@ -47,7 +47,7 @@ def test_what_fits_nowhere_is_refused_with_the_number_of_gpus_that_would_do(carr
     assert (code, plan["fits"]) == (2, False)
     (line,) = errors.splitlines()
     assert line.endswith(
-        "take cluster.gpus=4, where it fits, train a LoRA adapter with learner.lora.rank=32, or take a smaller model"
+        "take cluster.gpus=4, where it fits, train a LoRA adapter with learner=lora, or take a smaller model"
     )
 
 

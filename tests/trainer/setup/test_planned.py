@@ -1,5 +1,8 @@
 """A training run follows the plan for its GPUs unless it is told otherwise."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.trainer.config.conftest import composed
@@ -8,6 +11,7 @@ from trainer.config.commands import TrainConfig, WarmstartConfig
 from trainer.setup.findings import Gpu
 from trainer.setup.gpu_memory import GIB
 from trainer.setup.planned import card_bytes, planned, planned_warmstart
+from trainer.setup.shapes import shape_of
 
 
 def run(*overrides: str) -> TrainConfig:
@@ -37,6 +41,31 @@ def test_a_run_takes_the_placement_and_the_stage_of_its_plan(
     config = planned(run(*overrides))
     assert (config.cluster.sleep, config.learner.zero_stage) == (sleep, zero_stage)
     assert config.engine.sleep == bool(sleep)
+
+
+def test_a_model_in_a_folder_is_planned_by_its_own_config_whatever_preset_it_is_put_into(tmp_path: Path) -> None:
+    small, large = (run(f"model=qwen2.5_{size}", "cluster=gpu4").model.shape for size in ("1.5b", "7b"))
+    assert small is not None
+    assert large is not None
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "model_type": "qwen2",
+                "hidden_size": large.hidden,
+                "num_hidden_layers": large.layers,
+                "num_attention_heads": large.heads,
+                "num_key_value_heads": large.kv_heads,
+                "intermediate_size": large.mlp,
+                "vocab_size": large.vocabulary,
+                "tie_word_embeddings": False,
+            }
+        )
+    )
+    words = ("model=qwen2.5_1.5b", f"model.source={tmp_path}")
+    assert shape_of(run(*words).model).parameters == large.parameters > small.parameters
+    assert planned(run(*words, "cluster=gpu4")).learner.zero_stage == 3
+    (tmp_path / "config.json").unlink()
+    assert shape_of(run(*words).model) == small
 
 
 def test_compiled_layers_are_never_planned_with_the_stage_that_they_do_not_have() -> None:
