@@ -29,8 +29,8 @@ from trainer.setup.world import World, open_world
 from trainer.tables.config import Row, Start, TableConfig
 from trainer.tables.cost import gpu_hours
 
-Composer = Callable[[str, Sequence[str]], tuple[Any, tuple[str, ...]]]
-"""(command, words) -> its config, or None, and what is missing."""
+Composer = Callable[[str, Sequence[str]], tuple[Any, Mapping[str, str]]]
+"""(command, words) -> its config, or None, and what is missing, each with the setting that lacks it."""
 NO_ENDPOINT = "endpoint=URL endpoint_model=NAME of an OpenAI-compatible server, for the rows that ask one"
 CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig}
 REFUSALS = (ConfigError, ModelError, EnvError)
@@ -93,9 +93,8 @@ def _planned(
     base = config.table.train if row.command == "train" else config.table.evaluate
     words = merged(base, row.overrides, [word for word in config.own_words if _takes(row.command, word)])
     endpoint_words = _asked(config) if row.endpoint else ()
-    composed, missing = compose(row.command, merged(words, endpoint_words, (f"seed={config.chosen_seeds[0]}",)))
-    if row.endpoint and config.endpoint is None:
-        missing = (*missing, NO_ENDPOINT)
+    composed, lacking = compose(row.command, merged(words, endpoint_words, (f"seed={config.chosen_seeds[0]}",)))
+    missing = (*lacking, *([NO_ENDPOINT] if row.endpoint and config.endpoint is None else []))
     needs = _needs(config, composed)
     cells = {
         seed: _cell(config, row, words, seed, start=starts.get(seed), needs=needs, asked=endpoint_words)
@@ -105,7 +104,7 @@ def _planned(
         return PlannedRow(row=row, config=None, missing=missing, cells=cells, starts=starts)
     findings = _Findings(missing)
     world = None
-    if not any("env." in one for one in missing):
+    if not any(setting.startswith("env.") for setting in lacking.values()):
         world = findings.of(lambda: worlds.open(composed.env))
     findings.check(composed, elsewhere=config.launcher.kind != "local")
     tasks = composed.validation.tasks if isinstance(composed, TrainConfig) else composed.tasks

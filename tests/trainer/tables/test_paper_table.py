@@ -57,7 +57,7 @@ def config(output: Path, *, name: str = "mine", **changes: object) -> TableConfi
 
 def plan(config: TableConfig, *missing: str) -> TablePlan:
     """A plan without Hydra; `missing` is what its third row lacks."""
-    rows = planned_rows(config, lambda _, words: (None, missing if "do=d" in words else ()))
+    rows = planned_rows(config, lambda _, words: (None, dict.fromkeys(missing, "") if "do=d" in words else {}))
     return TablePlan(config=config, rows=rows)
 
 
