@@ -95,8 +95,10 @@ def test_tasks_that_changed_under_a_half_finished_table_are_refused(stepcredit: 
 
 def test_settings_that_changed_under_a_half_finished_table_are_refused(stepcredit: Stepcredit) -> None:
     words = ("laptop", "rows=[grpo]", "seeds=[0]")
-    (row,) = plan_of(stepcredit, *words).rows
+    plan = plan_of(stepcredit, *words)
+    (row,) = plan.rows
     assert row.config is not None
+    begin(Path(plan.config.output), "laptop", plan.rows)
     cell, has = row.cells[0], replace(row.config, seed=0)
     finished_run(cell.folder, ["", "a"])
     write_outcome(Outcome(cell=cell, state=State.FINISHED))
@@ -106,6 +108,7 @@ def test_settings_that_changed_under_a_half_finished_table_are_refused(stepcredi
     (cell.folder / "config.json").write_text(json.dumps(asdict(planned), default=str))
     plan_of(stepcredit, *words)
     (cell.folder / "config.json").write_text(json.dumps(asdict(replace(has, group_size=4)), default=str))
+    stepcredit.runs.clear()
     line = refused(stepcredit, "table", *words)
     assert "row grpo, seed 0, was played with other settings (group_size differ; see " in line
     assert "set them back, or choose another output folder" in line
