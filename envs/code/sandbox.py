@@ -19,8 +19,8 @@ from typing import IO
 from envs.base import EnvError
 
 _RUNNER = Path(__file__).with_name("runner.py")
-_MOST_REPLY = 2**20  # bytes
-_REMEMBERED = 1024  # programs, a kilobyte each
+_MOST_REPLY = 2**20  # bytes, besides the tests
+_REMEMBERED = 1024  # programs, a kilobyte each where tests are short
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of our variables; others may hold keys, and a program could tell them
 _START_SECONDS = 30  # to start a process on a machine that is busy; then it is no program's fault
 
@@ -133,7 +133,8 @@ def _exchange(stdin: IO[bytes], stdout: IO[bytes], asked: bytes, seconds: float)
         stdin.write(asked)
         stdin.close()
     output, descriptor = b"", stdout.fileno()
-    while len(output) < _MOST_REPLY and select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+    most = len(asked) + _MOST_REPLY  # a test that failed comes back whole
+    while len(output) < most and select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
         piece = os.read(descriptor, 2**16)
         if not piece:
             break

@@ -250,7 +250,8 @@ class EvaluateConfig:
 
     endpoint_patience_s: Annotated[float, Interval(ge=0, lt=math.inf)] = 300.0
     """Seconds for which a request that the endpoint turns away (429, 5xx) or loses is sent again. After that its
-    rollout counts as failed; the evaluation stops if the endpoint has answered no other request either."""
+    rollout counts as failed. If nothing was answered meanwhile, the evaluation stops; of requests that wait alone, the
+    second in a row stops it."""
 
     endpoint_timeout_s: Annotated[float, Interval(gt=0, lt=math.inf)] = 600.0
     """Seconds after which a request without an answer counts as lost."""

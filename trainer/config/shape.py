@@ -12,6 +12,10 @@ Size = Annotated[int, Ge(1)]
 WITH_QKV_BIAS = ("qwen2",)  # model types whose query, key and value projections have a bias that config.json omits
 
 
+class ShapeUnknown(ModelError):
+    """A config.json that does not say what a plan needs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
     """A model like Llama or Qwen2: L blocks of attention and a gated MLP, an embedding and a head.
@@ -69,7 +73,7 @@ class ModelShape:
                 head_dim=config.get("head_dim"),
             )
         except KeyError as error:
-            raise ModelError(
+            raise ShapeUnknown(
                 f"config.json has no {error}, which a plan needs: give the shape with model.shape"
             ) from error
 

@@ -263,7 +263,7 @@ MEANINGS: Mapping[str, Metric] = {
     # --- time; the laps are collect, revise, score, reward, credit, learn and publish; rollouts that were played ahead
     # have none, and the wait for the next ones is the lap wait
     "seconds/validate": _metric(
-        "Wall time of the validation after the update, which is no part of it.", "seconds", "0 or more"
+        "Wall time of the row's validation, which is no part of an update.", "seconds", "0 or more"
     ),
     "seconds/LAP": _metric("Wall time of this part of the update.", "seconds", "0 or more"),
     "share/LAP": _share("This part of the update's wall time."),

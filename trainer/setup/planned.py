@@ -21,7 +21,7 @@ CARD_GIB = 79.6
 """What a card of 80 GB shows: the card that is planned for where none is here."""
 TRIED_GPUS = (1, 2, 4, 8, 16, 32, 64)
 ADAPTER_RANK = 32
-"""Rank of the adapter of learner=lora, which a refusal proposes."""
+"""Rank of the adapter of learner=lora and lora_finetune, which a refusal proposes."""
 
 
 def planned(config: TrainConfig, *, stage: int | None = None) -> TrainConfig:
@@ -62,7 +62,7 @@ def planned_warmstart(config: WarmstartConfig) -> WarmstartConfig:
     )
     plan = plan_gpus(request)
     if not plan.fits:
-        adapter = "train a LoRA adapter with learner=lora, " if _fits_with_adapter(request) else ""
+        adapter = "train a LoRA adapter with learner=lora_finetune, " if _fits_with_adapter(request) else ""
         raise ConfigError(
             f"model.source={config.model.source!r} {plan.why}: raise cluster.gpus, {adapter}or take a smaller model"
         )

@@ -8,7 +8,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from trainer.config.build import ConfigError, ModelError
 from trainer.config.settings import ModelConfig
-from trainer.config.shape import ModelShape
+from trainer.config.shape import ModelShape, ShapeUnknown
 
 KV_HEADS, VOCABULARY = "key and value heads", "tokens"
 VOCABULARY_PADDING = 64
@@ -43,7 +43,7 @@ def find_shape(model: ModelConfig) -> ModelShape | None:
     try:
         return ModelShape.read(_read(file))
     except ModelError as error:
-        if model.shape is not None:
+        if model.shape is not None and isinstance(error, ShapeUnknown):
             return model.shape
         raise ConfigError(f"{file}: {error}") from error
 

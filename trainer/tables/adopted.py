@@ -44,7 +44,8 @@ def adopted(folder: Path, rows: Sequence[PlannedRow]) -> dict[str, dict[int, Run
     for row, seed, wanted in _cells(rows):
         same = [one for one in candidates if different(row, wanted, one.config) == set()]
         own_start_first = sorted(same, key=lambda one: not _began(one, row, seed))
-        if (run := next((run for one in own_start_first if (run := one.read()) is not None), None)) is not None:
+        read = (run for one in own_start_first if (run := one.read()) is not None and _plays(run, row, wanted))
+        if (run := next(read, None)) is not None:
             by_row.setdefault(row.row.name, {})[seed] = run
     if not by_row:
         raise ConfigError(_nothing(folder, rows, candidates))
@@ -115,8 +116,22 @@ def different(row: PlannedRow, wanted: Mapping[str, Any], have: Mapping[str, Any
 
 def _is_place(difference: Difference) -> bool:
     """Whether the two differ in where files of the world lie. What is in them, the panels tell."""
-    values = difference.before, difference.now
-    return difference.name.startswith("env.options.") and all(str(value).startswith("/") for value in values)
+    return difference.name.startswith("env.options.") and _is_path(difference.before) and _is_path(difference.now)
+
+
+def _is_path(value: Any) -> bool:
+    return str(value).startswith("/")
+
+
+def _plays(run: Run, row: PlannedRow, wanted: Mapping[str, Any]) -> bool:
+    """Whether a run played the row's tasks. Where its world's files lie elsewhere, its panel tells."""
+    of_run, of_row = (
+        {name: value for name, value in one["env"]["options"].items() if _is_path(value)}
+        for one in (run.config, wanted)
+    )
+    if of_run == of_row:
+        return True
+    return row.panel is not None and (run.conditions.get("panel") or {}).get("digest") == row.panel.digest
 
 
 def _settings_that_count(kind: type, *, served_here: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -43,8 +43,10 @@ def check_begun(folder: Path, name: str, rows: Sequence[PlannedRow]) -> None:
     for place, panel in _panels(folder, rows):
         changed_since(place, panel, may_choose=False)
     for row in rows:
+        if row.config is None or row.missing:  # what it lacks may change its settings
+            continue
         for seed, cell in row.cells.items():
-            if row.config is not None and outcome_of(cell).state is State.FINISHED:
+            if outcome_of(cell).state is State.FINISHED:
                 _check_played(row, seed, cell)
 
 

@@ -22,7 +22,7 @@ from trainer.setup.job_needs import job_needs
 from trainer.setup.machine import check_builds, check_machine
 from trainer.setup.packing import check_packing
 from trainer.setup.panels import panel
-from trainer.setup.planned import planned
+from trainer.setup.planned import CARD_GIB, planned
 from trainer.setup.protocol import deviations
 from trainer.setup.shapes import check_shared, find_shape
 from trainer.setup.world import World, open_world
@@ -229,7 +229,10 @@ def _checks(config: Any, *, trains: bool, elsewhere: bool) -> Iterator[Callable[
         yield lambda: check_shared(config.model, config.engine.tensor_parallel)
     if trains:
         yield lambda: check_packing(config.learner, config.model)
-        yield lambda: planned(config)
+        cluster = config.cluster
+        if elsewhere:
+            cluster = replace(cluster, gpu_memory_gib=cluster.gpu_memory_gib or CARD_GIB)
+        yield lambda: planned(replace(config, cluster=cluster))
 
 
 def _check_measured(config: TrainConfig) -> None:

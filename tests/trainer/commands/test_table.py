@@ -8,7 +8,7 @@ from shutil import rmtree
 import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, refused
-from tests.trainer.tables.conftest import finished_run
+from tests.trainer.tables.conftest import conditions, finished_run
 from trainer.cells.cell import Outcome, State, write_outcome
 from trainer.commands.paper_table import TablePlan
 from trainer.commands.table import CONFIGS
@@ -222,6 +222,25 @@ def test_of_runs_with_equal_settings_the_one_from_the_cells_own_warm_start_is_ta
         plain = asdict(replace(row.config, seed=0, model=replace(row.config.model, source=f"{start}/model")))
         (folder / "config.json").write_text(json.dumps(plain, default=str))
     assert adopted(tmp_path, [row])["grpo"][0].folder.name == "its own"
+
+
+def test_a_run_whose_files_lie_elsewhere_is_taken_if_it_played_the_same_tasks(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    (row,) = plan_of(stepcredit, "laptop", "rows=[grpo]", "seeds=[0]").rows
+    assert row.config is not None
+    assert row.panel is not None
+    here, there = (
+        replace(row.config, env=replace(row.config.env, options={**row.config.env.options, "recipes": f"/{place}"}))
+        for place in ("here", "there")
+    )
+    for name, digest in (("another catalogue", "0" * 64), ("the same", row.panel.digest)):
+        folder = finished_run(tmp_path / name, ["a", "ab"], every=40, stated=conditions(digest))
+        (folder / "config.json").write_text(json.dumps(asdict(there), default=str))
+    assert adopted(tmp_path, [replace(row, config=here)])["grpo"][0].folder.name == "the same"
+    rmtree(tmp_path / "the same")
+    with pytest.raises(ConfigError, match="holds no finished run with the settings of a row"):
+        adopted(tmp_path, [replace(row, config=here)])
 
 
 def test_a_finished_evaluation_is_found_wherever_it_was_served_and_only_with_the_cells_samples(

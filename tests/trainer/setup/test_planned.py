@@ -111,7 +111,7 @@ def test_a_warm_start_has_its_gpus_alone() -> None:
     words = ("model=qwen2.5_7b", "cluster=gpu4", "cluster.gpu_memory_gib=79.6")
     config = build(WarmstartConfig, composed("warmstart", *words))
     assert planned_warmstart(config).learner.zero_stage in (2, 3)
-    with pytest.raises(ConfigError, match=r"raise cluster\.gpus"):
+    with pytest.raises(ConfigError, match=r"raise cluster\.gpus, train a LoRA adapter with learner=lora_finetune"):
         planned_warmstart(build(WarmstartConfig, composed("warmstart", *words, "cluster.gpus=1")))
 
 

@@ -58,7 +58,8 @@ function sentence(group, credit, row, episode) {
 // What a critic said before the turn and after it, and what the turn brought between the two.
 function expected(credit, row) {
   const last = view.turn === here.rollout.steps - 1, number = (value) => make("b", {}, plain(value));
-  const reward = credit.returns[row] - (last ? 0 : here.estimator.gamma * credit.returns[row + 1]);
+  const rest = last ? 0 : here.estimator.gamma * credit.returns[row + 1];
+  const reward = Math.round(1000 * (credit.returns[row] - rest)) / 1000 || 0;  // returns are rounded: no −0
   return ["The critic expected ", number(credit.critic[row]), " from this turn on. The turn brought ", number(reward), ", and after it ",
     ...(last ? ["nothing could follow"] : ["the critic expected ", number(credit.critic[row + 1])]), ". The credit adds up such surprises from here on. "];
 }
