@@ -32,7 +32,7 @@ class Apart:
         self._socket, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            command = [sys.executable, "-m", "rollout.apart", str(number)]
+            command = [sys.executable, "-P", "-m", "rollout.apart", str(number)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             subprocess.Popen(command, pass_fds=[number], env=environment)
         self._socket.sendall(_message(spec, target, args, kwargs))

@@ -81,9 +81,13 @@ def export_of(output: Path, update: int) -> Path:
 
 
 def named(output: Path) -> Path | None:
-    """The folder that is named as the latest checkpoint, whether it is there or not; None for a fresh run."""
+    """The folder that is named as the latest checkpoint, whether it is there or not; without a name, as in a copy, the
+    newest; None for a fresh run.
+    """
     tracker = output / FOLDER / TRACKER
-    return output / FOLDER / tracker.read_text().strip() if tracker.is_file() else None
+    if tracker.is_file():
+        return output / FOLDER / tracker.read_text().strip()
+    return max((state.parent for state in (output / FOLDER).glob(f"update-*/{STATE}")), default=None)
 
 
 def latest(output: Path) -> Path | None:

@@ -68,6 +68,13 @@ def test_a_run_without_a_checkpoint_starts_fresh(tmp_path: Path) -> None:
     assert latest(tmp_path) is None
 
 
+def test_checkpoints_that_were_copied_without_the_name_of_the_latest_are_no_fresh_run(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    newest = save(tmp_path, 12)
+    (newest.parent / "latest").unlink()
+    assert latest(tmp_path) == newest
+
+
 def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path: Path) -> None:
     updates: list[int] = []
     for moment in range(1000):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
-PROGRAM = (sys.executable, "-m", "trainer.commands.cell_worker")
+PROGRAM = (sys.executable, "-P", "-m", "trainer.commands.cell_worker")  # -P: no folder `trainer` here hides ours
 ENDING_S = 30.0  # for a worker without orders to close its parts
 
 

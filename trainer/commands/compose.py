@@ -116,6 +116,8 @@ def execute(command: Command, interruption: Interruption) -> None:
     except REFUSED as error:  # of the command line itself
         leave(2, refusal(error, config_class))
     except (ValueError, TypeError, LookupError, AttributeError, OSError, YAMLError) as error:
+        if sweep.folder is not None and isinstance(error, OSError) and (error.filename or error.errno in NO_ROOM):
+            leave(1, f"{error.filename or 'a file of the sweep'}: {error.strerror}; go on with {sweep.how_to_go_on}")
         if not composing:
             raise
         # Hydra and OmegaConf raise such errors for words that they cannot place and files that they cannot read.
@@ -164,6 +166,8 @@ def _place(command: Command, config_class: Any, values: Mapping[str, Any]) -> It
     if hydras != Path.cwd() and command.output.leaves:
         default = hydras
     resumes = command.output.resumable and config.resume == "auto"
+    if resumes and chosen is None and command.output.numbered and default != hydras:
+        raise ConfigError("resume='auto' without output, and a new folder has nothing to go on with: add output=FOLDER")
     with claimed(Path(chosen or default), command.output, chosen=chosen is not None, resumes=resumes) as place:
         yield replace(config, output=str(place))
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from trainer.cells.child import follow_parent
 from trainer.commands.interrupt import PATIENCE_S, Interruption
@@ -31,8 +32,9 @@ def main() -> None:
 
 
 def find_users_modules() -> None:
-    """Let imports look into the working folder too, after everything that is installed."""
-    sys.path.append(os.getcwd())
+    """Let imports look into the working folder too, after everything that is installed, and after this repository: an
+    editable install finds its packages behind all folders, so that a folder `envs` there would hide ours."""
+    sys.path += [str(Path(__file__).resolve().parents[2]), os.getcwd()]
 
 
 def call(words: Sequence[str], interruption: Interruption) -> None:

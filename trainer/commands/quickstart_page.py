@@ -125,7 +125,8 @@ def write_report(
         raise ValueError(f"the run in {output} has no validation, so nothing to report: train it for an update or more")
     shown = (*result.validations[:1], *result.validations[1:][-1:])
     updates = [row for row in read_metrics(output / "train") if "rollout/success" in row]
-    seconds = {key.removeprefix(TIMES): [row[key] for row in updates] for key in updates[0] if key.startswith(TIMES)}
+    laps = dict.fromkeys(key for row in updates for key in row if key.startswith(TIMES) and key != f"{TIMES}validate")
+    seconds = {key.removeprefix(TIMES): [row.get(key, 0.0) for row in updates] for key in laps}
     mean_seconds = {name: sum(values) / len(updates) for name, values in seconds.items()}
     rows, pairs = _rows(shown), _pairs(shown, kind_of)
     solved = [pair for pair in pairs if pair.after.success and not pair.before.success]

@@ -1,5 +1,6 @@
 """Supervised fine-tuning on expert demonstrations, by the same learner."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -123,6 +124,9 @@ def warmstart(plan: WarmstartPlan, display: Display) -> WarmstartResult:
                 )
                 batch, wanted = taught.batch, -(-expert_steps(demos) // config.rows_per_step)
                 steps = min(wanted, len(np.unique(batch.trajectory)))  # each takes a whole demonstration or more
+                end = config.learner.warmup_steps + (config.learner.decay_steps or math.inf)
+                if epoch == 1 and end < config.epochs * steps:
+                    display.stage(f"the learning rate is 0 after {end} of some {config.epochs * steps} optimizer steps")
                 with display.counting("optimizer steps", steps) as taken:
                     report = learner.sft(batch, optimizer_steps=steps, seed=config.seed + epoch, on_steps=taken.advance)
                 losses.append(report.loss)

@@ -130,7 +130,8 @@ class TrainConfig:
     """Whether to go on from the newest checkpoint in the output folder; "never" refuses a folder that holds a run."""
 
     deterministic: bool = False
-    """Whether two runs of one seed give equal numbers. It costs time: requests go to the engine in fixed batches."""
+    """Whether two runs of one seed give equal numbers, on CPUs. It costs time: requests go to the engine in fixed
+    batches."""
 
     record: Literal["none", "rollouts", "embeddings"] = field(default="none", metadata=HARMLESS)
     """What each update leaves on disk: nothing, its rollouts, or its rollouts with the hidden states of all steps.

@@ -1,5 +1,6 @@
 """The rollouts of a run's updates on disk: kept as they are trained on, and found again."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,9 @@ def write_recording(
     (run / FOLDER).mkdir(exist_ok=True)
     drop_after(run, update - 1)
     for name, array in arrays.items():
-        np.save(_file(run, update, f"{name}.npy"), array)
+        whole = io.BytesIO()
+        np.save(whole, array)  # into a file, numpy tells of a full disk without its name
+        _file(run, update, f"{name}.npy").write_bytes(whole.getbuffer())
     write_groups(_file(run, update, "jsonl.zst"), groups)  # last: now it is whole
 
 

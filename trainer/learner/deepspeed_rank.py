@@ -32,7 +32,7 @@ from trainer.learner.background import BackgroundWriter
 from trainer.learner.check import check_forward
 from trainer.learner.critic import Critic
 from trainer.learner.engine_config import engine_config, meeting_config
-from trainer.learner.export import write_stop_ids
+from trainer.learner.export import persistent_buffers, write_stop_ids
 from trainer.learner.load import load_model
 from trainer.learner.losses import LossInputs, LossTerms, likelihood_loss, policy_loss, summed, with_value_loss
 from trainer.learner.messages import BrokenRow, CheckpointMismatch, MicroBatches, RankScores, StepStats, TokenColumns
@@ -452,12 +452,15 @@ class LearnerRank:
         write_stop_ids(folder)
 
     def _gathered_weights(self) -> dict[str, Tensor]:
-        """Copies in the CPU memory of rank 0, gathered one tensor at a time; an empty dict on the other ranks."""
+        """Copies in the CPU memory of rank 0, gathered one at a time, with the buffers that a model's files hold; an
+        empty dict on the other ranks."""
         copies: dict[str, Tensor] = {}
         for single in self.parameters:
             for name, weight in self.weights([single]):
                 if self.rank == 0:
                     copies[name] = weight.to("cpu", copy=True)
+        if self.rank == 0:
+            copies |= persistent_buffers(self.model)
         return copies
 
     def _gathered_matrices(self, adapter: Adapter) -> dict[str, Tensor]:

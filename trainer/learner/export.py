@@ -3,10 +3,18 @@
 import json
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from trainer.data.codec import ChatCodec
 
 GENERATION = "generation_config.json"
 FROM_MODEL = "_from_model_config"  # with it, transformers takes the eos of config.json again
+
+
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the buffers that a model's files hold beside its parameters, as Gemma 4's have."""
+    saved = model.state_dict().keys()
+    return {name: one.detach().to("cpu", copy=True) for name, one in model.named_buffers() if name in saved}
 
 
 def write_stop_ids(folder: Path) -> None:

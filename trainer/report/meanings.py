@@ -94,7 +94,8 @@ MEANINGS: Mapping[str, Metric] = {
     "revise/revisions": _count("Revisions or retries that were attempted, including those that could not be played."),
     "revise/succeeded": _count("Revisions or retries that solved their task."),
     "revise/prompt_tokens": _metric(
-        "Prompt tokens of all finished revisions; every turn counts its whole prompt, cached or not.",
+        "Prompt tokens of all finished revisions; every turn counts its whole prompt, cached or not; a retry's first "
+        "counts the one that it is learned with.",
         "tokens",
         "0 or more",
     ),

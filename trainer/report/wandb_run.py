@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import wandb
-from wandb.errors import CommError
+from wandb.errors import AuthenticationError, CommError
 
+from trainer.config.build import ConfigError
 from trainer.config.settings import LogConfig
 
 Mode = Literal["online", "offline", "disabled"]
@@ -20,11 +21,11 @@ def start(
 
     Its charts are drawn over the updates, and its config names the first of its runs. An online run is gone on with. An
     offline run cannot be: its files would replace each other when they are synced, so a new run of the same group and
-    name has what comes after the resume.
+    name has what comes after the resume. Raises ConfigError for a key that is none.
     """
     mode = config.wandb
     if mode == "auto":
-        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+        mode = "online" if _is_known() else "offline"
     started = partial(_started, output, config, settings, tracking, new_id)
     try:
         return started(mode), False
@@ -33,6 +34,14 @@ def start(
             raise
         wandb.teardown()  # its process holds the run's id
         return started("offline"), True
+
+
+def _is_known() -> bool:
+    """Whether somebody is logged in."""
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except AuthenticationError as error:
+        raise ConfigError(f"log.wandb='auto': {error}: mend the key, or set log.wandb=disabled") from error
 
 
 def _started(

@@ -18,6 +18,7 @@ PEAK_FLOPS: Mapping[str, float] = {
     "H100 NVL": 835e12,
     "H100 PCIe": 756e12,
     "H200": 989e12,
+    "H200 NVL": 835e12,
     "L4": 121e12,
     "L40S": 362e12,
 }

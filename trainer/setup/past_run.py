@@ -12,6 +12,7 @@ from trainer.checkpoint import RunState
 from trainer.config.build import ConfigError, build, settable
 from trainer.config.commands import TrainConfig
 from trainer.config.continuing import Difference, check_same_settings, plain
+from trainer.config.derived import engines_on, env_workers, one_per_gpu
 from trainer.config.earlier import ForkConfig, ReplayConfig
 from trainer.data.bad_batch import BadBatch
 from trainer.scorers import name_of, trains_twin
@@ -132,6 +133,13 @@ def _check_decay(config: TrainConfig, state: RunState) -> None:
 def settings_to_fork(run: Path) -> dict[str, Any]:
     """The settings of a run as the defaults of a fork, without what is the run's own."""
     settings = settable(TrainConfig, plain(config_of(run)))
+    cluster, gpus = settings["cluster"], settings["cluster"]["gpus"]
+    followed = {
+        "engines": engines_on(gpus, settings["engine"]["tensor_parallel"]),
+        "ranks": one_per_gpu(gpus),
+        "env_workers": env_workers(gpus),
+    }
+    cluster |= {name: None for name, value in followed.items() if cluster[name] == value}  # they follow the fork's GPUs
     return settings | {"output": None, "resume": "never"}
 
 

@@ -31,7 +31,7 @@ from trainer.config.earlier import ForkConfig
 from trainer.setup.credit import check_milestones, check_scorer, checked_estimator
 from trainer.setup.endpoint_key import endpoint_key
 from trainer.setup.folder import model_folder
-from trainer.setup.held_out import RESULT, SETTINGS, finished_rollouts, num_rollouts
+from trainer.setup.held_out import FINISHED, RESULT, SETTINGS, finished_rollouts, num_rollouts
 from trainer.setup.learnable import check_learnable
 from trainer.setup.machine import check_machine
 from trainer.setup.panels import changed_since, panel, trained_copies, training_panel
@@ -211,7 +211,9 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     played = panel(config.env, world, config.env.validation_split, config.tasks)
     if finished:
         changed_since(Path(config.output), played, may_choose=False)
-    if (Path(config.output) / RESULT).exists() and num_rollouts(finished) == len(played.tasks) * config.samples:
+    output = Path(config.output)
+    whole = num_rollouts(finished) == len(played.tasks) * config.samples
+    if whole and (output / RESULT).exists() and not (output / FINISHED).exists():  # with it the result is older
         raise ConfigError(
             f"the evaluation in {config.output} has played all its tasks: choose another output folder, or raise "
             "samples"

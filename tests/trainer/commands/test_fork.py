@@ -9,6 +9,7 @@ import pytest
 
 from tests.trainer.commands.conftest import Stepcredit, past_run, refused
 from trainer import checksums
+from trainer.setup.past_run import settings_to_fork
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 FOLDER = Path("run/checkpoints/update-000025")
@@ -52,6 +53,14 @@ def test_a_fork_keeps_what_its_run_has_calibrated_where_the_option_is_the_same(
     estimators = [plan.resumed[1].estimator for plan in stepcredit.plans]
     assert [one["eps"] for one in estimators] == [0.125, 0.125, 0.25]
     assert estimators[1]["gamma"] == 0.5
+
+
+def test_what_follows_from_the_gpus_of_a_run_follows_from_those_of_its_fork(
+    stepcredit: Stepcredit, tmp_path: Path
+) -> None:
+    past_run(stepcredit, tmp_path / "run", "cluster.env_workers=5")
+    defaults = settings_to_fork(tmp_path / "run")["cluster"]
+    assert (defaults["engines"], defaults["ranks"], defaults["env_workers"]) == (None, None, 5)
 
 
 def test_a_fork_may_have_a_scorer_of_its_own(stepcredit: Stepcredit, tmp_path: Path) -> None:

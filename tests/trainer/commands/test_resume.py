@@ -21,6 +21,11 @@ def checkpoint_of(stepcredit: Stepcredit, output: Path, change: Callable[[dict[s
     file.write_text(json.dumps(state))
 
 
+def test_a_run_that_goes_on_must_be_named(stepcredit: Stepcredit) -> None:
+    line = refused(stepcredit, "train", "resume=auto")
+    assert "resume='auto' without output, and a new folder has nothing to go on with: add output=FOLDER" in line
+
+
 def test_a_run_is_gone_on_with_where_the_settings_agree(stepcredit: Stepcredit, tmp_path: Path) -> None:
     checkpoint_of(stepcredit, tmp_path / "run", lambda settings: None)
     assert stepcredit("train", f"output={tmp_path}/run", "resume=auto", "updates=30").code == 0

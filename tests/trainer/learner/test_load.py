@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from tests.trainer.conftest import SHAPE
+from trainer.learner.export import persistent_buffers
 from trainer.learner.load import load_model
 
 RANDOM_IN_TRAINING = {
@@ -80,3 +82,11 @@ def test_the_soft_cap_of_gemma_2s_attention_is_not_passed_over(tmp_path: Path) -
         if hasattr(module, "attn_logit_softcapping"):
             module.attn_logit_softcapping = None
     assert (capped - model(ids).logits).abs().max() > 0.1
+
+
+def test_an_export_holds_the_buffers_that_a_models_files_hold() -> None:
+    block = nn.Module()
+    block.register_buffer("scalar", torch.full((1,), 0.5))
+    block.register_buffer("frequencies", torch.ones(2), persistent=False)
+    model = nn.Sequential(block)
+    assert persistent_buffers(model) == {"0.scalar": torch.tensor([0.5])}

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.errors import CommError
+from wandb.errors import AuthenticationError, CommError
 from wandb.proto.wandb_internal_pb2 import Record
 
+from trainer.config.build import ConfigError
 from trainer.config.settings import LogConfig
 from trainer.report.metric_log import MetricLog
 from trainer.report.metric_rows import METRICS, read_metrics
@@ -241,6 +242,15 @@ def test_a_server_that_does_not_answer_makes_the_run_an_offline_one_and_says_so(
     assert any(record.HasField("history") for record in finished(file))
     with pytest.raises(CommError):
         log(tmp_path, LogConfig(tensorboard=False, wandb="online"))
+
+
+def test_a_key_that_is_none_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def login(**_: Any) -> bool:
+        raise AuthenticationError("API key must have 40 or more characters")
+
+    monkeypatch.setattr(wandb, "login", login)
+    with pytest.raises(ConfigError, match=r"log\.wandb='auto': API key must .*: mend the key, or set log\.wandb=disab"):
+        log(tmp_path, LogConfig(tensorboard=False, wandb="auto"))
 
 
 def test_wandbs_charts_are_drawn_over_the_updates(tmp_path: Path) -> None:
