@@ -291,6 +291,6 @@ def test_scripts_is_no_package_and_hides_no_room() -> None:
 
 
 def test_only_the_command_edits_the_path_that_imports_are_found_on() -> None:
-    edits = re.compile(r"sys\.path(\.(append|extend|insert)|\[.*\] =| =)|runpy")
+    edits = re.compile(r"sys\.path(\.(append|extend|insert)|\[.*\] =| \+?=)|runpy")
     editing = [path.relative_to(ROOT).as_posix() for path in python_files() if edits.search(path.read_text())]
     assert editing == ["trainer/commands/main.py"], "a user's modules in the working folder"
