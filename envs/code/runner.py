@@ -56,7 +56,7 @@ REFUSED = (
     *("signal.pthread_kill", "subprocess.", "shutil.", "socket.", "ctypes.", "pty."),
 )
 """Beginnings of the audit events that the hook refuses; `open` is refused where it writes."""
-LONGEST_TEXT = 400  # characters of what went wrong; the test before it stays whole, for by it the parent hides it
+LONGEST_TEXT = 400  # characters of what went wrong; the parent knows a hidden test by its whole text
 IMPORTED = frozenset(
     """
     abc argparse array ast asyncio atexit base64 binascii bisect builtins bz2 calendar cmath cmd code codecs collections

@@ -13,9 +13,8 @@ from envs.held_out import SPLITS, is_held_out
 from envs.helper import Helper, HelperDied
 
 CPU_SECONDS = 5.0  # for the score of one answer
-SIZE = (
-    20_000  # of every dataset: a constant, because some draw their questions by it, and no more than all of them take
-)
+SIZE = 20_000
+"""Of every dataset: a constant, because some draw their questions by it. None refuses so many."""
 _GENERATOR = Path(__file__).with_name("generator.py")
 _MISSING = "reasoning-gym could not be started: install it with pip install reasoning-gym==0.1.25"
 _MAX_BARREN = 500  # questions in a row that bring nothing new before a dataset counts as exhausted
